@@ -1,0 +1,295 @@
+import { z } from 'zod';
+import { parseDuration } from './durations.js';
+import { NODE_NAME, STAGE_NAME, STORE_ID } from './naming.js';
+
+/**
+ * The two files of the GitOps repo that the service reads: `fleet.yaml` and `clusters/<store>/store.yaml`.
+ * Names come from people and end in paths, queues and commands, so each is matched against a closed alphabet here.
+ */
+
+const text = (max: number) => z.string().min(1).max(max);
+const duration = z
+  .string()
+  .max(20)
+  .refine(
+    (value) => parseDuration(value) !== undefined,
+    'is not a duration. Write a number and ms, s, m, h or d, e.g. 15m',
+  )
+  .transform((value) => parseDuration(value) as number);
+const timeOfDay = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'is not a time of day. Write HH:MM, e.g. 10:00');
+const date = z.iso.date('is not a date. Write YYYY-MM-DD');
+const timeZone = z
+  .string()
+  .max(64)
+  .refine((zone) => {
+    try {
+      new Intl.DateTimeFormat('en', { timeZone: zone });
+      return true;
+    } catch {
+      return false;
+    }
+  }, 'is not a time zone. Write an IANA name, e.g. Europe/Berlin');
+const address = z.union(
+  [
+    z.ipv4(),
+    z.ipv6(),
+    z
+      .string()
+      .regex(/^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/i)
+      .refine((v) => !/^[\d.]+$/.test(v)),
+  ],
+  'is not an address. Expected IPv4, IPv6 or a host name',
+);
+const port = z.number().int().min(1).max(65_535);
+const storeId = z
+  .string()
+  .regex(
+    STORE_ID,
+    'is not a store id. Use lower case letters, digits and dashes, at most 63, not starting with a dash',
+  );
+const nodeName = z
+  .string()
+  .regex(NODE_NAME, 'is not a node name. Use lower case letters, digits and dashes, at most 63');
+/** A file below the store's own folder: one name, no path. */
+const fileName = z
+  .string()
+  .regex(
+    /^[a-z0-9][a-z0-9._-]{0,99}$/i,
+    'is not a file name. Use letters, digits, dot, dash and underscore; no folders',
+  );
+
+export const WEEKDAYS = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const;
+export type Weekday = (typeof WEEKDAYS)[number];
+const weekday = z.enum(WEEKDAYS);
+
+const countOrPercent = z.union([
+  z.number().int().min(1).max(10_000),
+  z.string().regex(/^(100|[1-9]?\d)%$/, 'is neither a number nor a percentage such as 25%'),
+]);
+
+export const errorThresholdSchema = z
+  .object({
+    count: z.number().int().min(0).optional().describe('Breached when more stores than this failed.'),
+    percent: z
+      .number()
+      .min(0)
+      .max(100)
+      .optional()
+      .describe('Breached when more than this share of the started stores failed.'),
+    minSample: z
+      .number()
+      .int()
+      .min(1)
+      .default(5)
+      .describe('The percentage counts only when so many stores have ended.'),
+  })
+  .strict();
+
+export const limitsSchema = z
+  .object({
+    maxConcurrency: countOrPercent
+      .default(5)
+      .describe('Stores in work at the same time: a number, or percent of the stage (rounded down, at least 1).'),
+    errorThreshold: errorThresholdSchema.prefault({ count: 0 }),
+    offlineThreshold: errorThresholdSchema.prefault({ percent: 20 }),
+    storeTimeout: duration.prefault('4h').describe('The operation on one store.'),
+    stageTimeout: duration.prefault('12h'),
+    offlineAfter: duration.prefault('60s').describe('A store whose worker does not answer for so long is offline.'),
+    cutOffAfter: duration.prefault('30m').describe('A store in work that is silent for so long frees its slot.'),
+    deferFor: duration.prefault('5m').describe('A busy store is tried again after this time.'),
+    deferLimit: z.number().int().min(0).max(100).default(5),
+  })
+  .strict();
+
+export const windowSchema = z
+  .object({ days: z.array(weekday).min(1).max(7).optional(), start: timeOfDay, end: timeOfDay })
+  .strict();
+
+const storesOfStage = z.union([
+  z.literal('rest').describe('All stores that no other stage has.'),
+  z.number().int().min(1).max(10_000),
+  z.string().regex(/^([1-9]|[1-9]\d|100)%$/, 'is not a number, a percentage, `rest` or {tag: …}'),
+  z.object({ tag: z.string().regex(/^[a-z0-9][a-z0-9-]{0,30}$/) }).strict(),
+]);
+
+export const gateLimitsSchema = z
+  .object({
+    minFacts: z
+      .number()
+      .min(0)
+      .max(100)
+      .default(80)
+      .describe('Percent of the stage that must be measured, else the gate holds.'),
+    latencyRisePercent: z.number().min(0).default(10).describe('Median latency of a guest against its own baseline.'),
+    latencyFloorMs: z.number().min(0).default(20).describe('A rise below this many milliseconds is noise.'),
+    cacheHitDropPoints: z.number().min(0).default(2),
+    maxFailedStores: z
+      .number()
+      .int()
+      .min(0)
+      .default(0)
+      .describe('Stores that may fail the gate before the stage does.'),
+  })
+  .strict();
+
+export const stageSchema = z
+  .object({
+    name: z.string().regex(STAGE_NAME, 'is not a stage name. Use lower case letters, digits and dashes'),
+    stores: storesOfStage,
+    window: windowSchema.optional(),
+    limits: limitsSchema.prefault({}),
+    soak: duration.prefault('24h').describe('Time between the last store and the health gate.'),
+    gate: gateLimitsSchema.prefault({}),
+    approval: z
+      .object({ required: z.boolean().default(true), expires: duration.prefault('24h') })
+      .strict()
+      .prefault({}),
+  })
+  .strict();
+
+export const freezeSchema = z
+  .object({ from: date, to: date, reason: text(200), stores: z.array(storeId).max(10_000).optional() })
+  .strict();
+
+/** Where a node's packages come from; `{snapshot}` is replaced by the release's snapshot id. */
+const aptSource = z
+  .string()
+  .max(300)
+  .regex(
+    /^deb (\[[a-z0-9=,. /-]+\] )?https?:\/\/[A-Za-z0-9./:{}_-]+ [a-z0-9./-]+( [a-z0-9-]+)*$/,
+    'is not a one-line apt source',
+  );
+
+export const packagePinSchema = z
+  .object({
+    name: z.string().regex(/^[a-z0-9][a-z0-9+.-]{1,120}$/, 'is not a package name'),
+    version: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9.+:~-]{0,120}$/, 'is not a package version'),
+  })
+  .strict();
+
+export const releaseSourceSchema = z
+  .object({
+    version: z.string().regex(/^\d{4}\.\d{1,2}\.\d{1,3}$/, 'is not a release version. Write YYYY.WW.N, e.g. 2026.48.0'),
+    sequence: z.number().int().min(1).max(1_000_000_000),
+    validFor: duration.prefault('90d'),
+    snapshot: z.string().regex(/^\d{8}T\d{6}Z$/, 'is not a snapshot id such as 20261116T000000Z'),
+    sources: z.array(aptSource).min(1).max(20),
+    packages: z.array(packagePinSchema).min(1).max(2_000),
+    kernel: z.string().regex(/^[0-9][A-Za-z0-9.+~-]{0,80}$/, 'is not a kernel release such as 6.14.11-4-pve'),
+    images: z
+      .array(
+        z
+          .object({
+            name: text(100).regex(/^[a-z0-9][a-z0-9._/-]*$/),
+            digest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
+          })
+          .strict(),
+      )
+      .max(200)
+      .default([]),
+    compat: z
+      .object({ pve: text(60).default('>=8.2 <10'), minSequence: z.number().int().min(0).default(0) })
+      .strict()
+      .prefault({}),
+  })
+  .strict();
+
+export const fleetSchema = z
+  .object({
+    fleet: z.string().regex(STORE_ID, 'is not a fleet name. Use lower case letters, digits and dashes'),
+    timeZone,
+    train: z
+      .object({
+        build: z.object({ day: weekday, at: timeOfDay }).strict(),
+        catchUp: duration.prefault('6h').describe('A train missed by an outage still starts within this time.'),
+        deadline: duration
+          .prefault('6d')
+          .describe('The train ends at the latest so long after its start; open stores are missed.'),
+        note: z.string().max(200).default(''),
+      })
+      .strict(),
+    stages: z.array(stageSchema).min(1).max(20),
+    freezes: z.array(freezeSchema).max(200).default([]),
+    release: releaseSourceSchema,
+    scan: z
+      .object({
+        command: z.array(text(500)).min(1).max(20).optional(),
+        advisories: text(200).default('policies/advisories.yaml'),
+      })
+      .strict()
+      .prefault({}),
+    notify: z
+      .object({ command: z.array(text(500)).min(1).max(20).optional() })
+      .strict()
+      .prefault({}),
+  })
+  .strict();
+
+const guestSchema = z
+  .object({
+    vmid: z.number().int().min(100).max(999_999_999),
+    name: nodeName,
+    kind: z.enum(['qemu', 'lxc']),
+    role: z.enum(['pos', 'inventory', 'cache', 'other']).default('other'),
+    health: z
+      .url({ protocol: /^https?$/ })
+      .max(300)
+      .optional()
+      .describe('Answers 200 when the guest is well.'),
+    metrics: z
+      .url({ protocol: /^https?$/ })
+      .max(300)
+      .optional()
+      .describe('JSON with `latency_ms` and, for caches, `cache_hit_percent`.'),
+    config: z
+      .array(
+        z
+          .object({
+            file: fileName.describe('A file beside store.yaml.'),
+            target: z
+              .string()
+              .regex(/^\/[A-Za-z0-9._/-]{1,200}$/)
+              .refine((p) => !p.includes('..'), 'may not contain ..')
+              .describe('The link in the guest that names the active file.'),
+            check: z.array(text(200)).max(20).default([]).describe('A command in the guest; `{file}` is the new file.'),
+            reload: z.array(text(200)).min(1).max(20),
+          })
+          .strict(),
+      )
+      .max(20)
+      .default([]),
+  })
+  .strict();
+
+export const storeSchema = z
+  .object({
+    id: storeId,
+    timeZone: timeZone.optional(),
+    tags: z
+      .array(z.string().regex(/^[a-z0-9][a-z0-9-]{0,30}$/))
+      .max(20)
+      .default([]),
+    window: windowSchema.optional(),
+    hold: z
+      .object({ until: date, reason: text(200) })
+      .strict()
+      .optional(),
+    nodes: z
+      .array(z.object({ name: nodeName, address, apiPort: port.default(8006), sshPort: port.default(22) }).strict())
+      .min(3, 'needs three nodes')
+      .max(16),
+    guests: z.array(guestSchema).max(200).default([]),
+  })
+  .strict();
+
+export type Fleet = z.infer<typeof fleetSchema>;
+export type Stage = z.infer<typeof stageSchema>;
+export type Limits = z.infer<typeof limitsSchema>;
+export type GateLimits = z.infer<typeof gateLimitsSchema>;
+export type ErrorThreshold = z.infer<typeof errorThresholdSchema>;
+export type MaintenanceWindow = z.infer<typeof windowSchema>;
+export type Freeze = z.infer<typeof freezeSchema>;
+export type Store = z.infer<typeof storeSchema>;
+export type Guest = Store['guests'][number];
+export type ReleaseSource = z.infer<typeof releaseSourceSchema>;
+export type PackagePin = z.infer<typeof packagePinSchema>;

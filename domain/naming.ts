@@ -1,0 +1,52 @@
+/**
+ * Every id, task queue and search attribute of the service is built here and nowhere else,
+ * so that a person can find a store, a stage or a train by the same word in every tool.
+ */
+
+/** A store's id, e.g. `store-001`: lower case letters, digits and dashes; safe in paths, URLs, queues and shells. */
+export const STORE_ID = /^[a-z0-9][a-z0-9-]{0,62}$/;
+/** A node's name inside its store, e.g. `n1`: a DNS label. */
+export const NODE_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+/** A train's id, e.g. `2026-w48`; also a Git ref component, hence no dots, slashes or leading dash. */
+export const TRAIN_ID = /^[a-z0-9][a-z0-9-]{0,62}$/;
+export const STAGE_NAME = /^[a-z0-9][a-z0-9-]{0,30}$/;
+export const SHA256 = /^sha256:[0-9a-f]{64}$/;
+export const COMMIT = /^[0-9a-f]{40}$/;
+
+export const CONTROL_QUEUE = 'edge-control';
+export const RELEASE_QUEUE = 'edge-release';
+export const storeQueue = (store: string): string => `store:${store}`;
+
+/** One train per fleet, however it was started: the server refuses a second one under the same id. */
+export const trainWorkflowId = (fleet: string): string => `train/${fleet}`;
+export const launchWorkflowId = (fleet: string): string => `launch/${fleet}`;
+/** One operation per store: whatever changes a store runs under this id. */
+export const storeWorkflowId = (store: string): string => `store/${store}`;
+export const waveWorkflowId = (train: string, stage: string, round: number, part: number): string =>
+  part === 0 ? `${train}/${stage}/r${round}` : `${train}/${stage}/r${round}/${part}`;
+export const operationId = (train: string, stage: string, store: string, round: number): string =>
+  `${train}/${stage}/${store}/r${round}`;
+
+export const trainScheduleId = (fleet: string): string => `edge-governor/train/${fleet}`;
+/** Written into the memo of each schedule that `edge schedules` manages; schedules without it are never touched. */
+export const SCHEDULE_OWNER = 'edge-governor';
+
+export const promotionTag = (train: string, stage: string): string => `edge/${train}/${stage}`;
+
+/** The systemd unit that upgrades a node. Named by the release, so that a later operation with the same release adopts it. */
+export const upgradeUnit = (releaseDigest: string): string => `edge-governor-upgrade-${shortDigest(releaseDigest)}`;
+export const UPGRADE_UNIT_PREFIX = 'edge-governor-upgrade-';
+
+/** The first twelve hex digits of `sha256:…` (or of bare hex): enough for people, never used to decide. */
+export const shortDigest = (digest: string): string => digest.replace(/^sha256:/, '').slice(0, 12);
+
+/** Search attributes, all of type Keyword. */
+export const SEARCH_ATTRIBUTES = {
+  store: 'EdgeStore',
+  train: 'EdgeTrain',
+  stage: 'EdgeStage',
+  operation: 'EdgeOperation',
+  outcome: 'EdgeOutcome',
+  reason: 'EdgeReason',
+  release: 'EdgeRelease',
+} as const;

@@ -1,0 +1,49 @@
+import type { Reason, Stop } from './reasons.js';
+
+/** Every store of a plan ends in exactly one of these, and their sum is the plan. */
+export const OUTCOMES = [
+  'succeeded',
+  'failed',
+  'timedOut',
+  'offline',
+  'cutOff',
+  'skipped',
+  'excluded',
+  'aborted',
+  'rolledBack',
+  'missed',
+] as const;
+export type Outcome = (typeof OUTCOMES)[number];
+
+/** How the operation on one store ended. */
+export interface StoreResult {
+  store: string;
+  outcome: Outcome;
+  reason?: Reason | undefined;
+  stop?: Stop | undefined;
+  operationId?: string | undefined;
+  /** ISO instants; absent when the store was never started. */
+  startedAt?: string | undefined;
+  endedAt?: string | undefined;
+  nodesPatched?: number | undefined;
+  nodesRebooted?: number | undefined;
+  release?: string | undefined;
+}
+
+export type Tally = Record<Outcome, number>;
+
+export const emptyTally = (): Tally => Object.fromEntries(OUTCOMES.map((outcome) => [outcome, 0])) as Tally;
+
+export function tallyOf(results: Iterable<{ outcome: Outcome }>): Tally {
+  const tally = emptyTally();
+  for (const { outcome } of results) tally[outcome] += 1;
+  return tally;
+}
+
+export const totalOf = (tally: Tally): number => Object.values(tally).reduce((sum, count) => sum + count, 0);
+
+export function addTallies(a: Tally, b: Tally): Tally {
+  const sum = emptyTally();
+  for (const outcome of OUTCOMES) sum[outcome] = a[outcome] + b[outcome];
+  return sum;
+}

@@ -1,0 +1,94 @@
+import { z } from 'zod';
+import { packagePinSchema, storeSchema } from './fleet.js';
+import { COMMIT, SHA256, STAGE_NAME, STORE_ID, TRAIN_ID } from './naming.js';
+
+/**
+ * `release.json`: what stores shall run. Its exact bytes are signed; everything else is named in it by digest.
+ * The desired record names the release that one store shall run, written at promotion.
+ */
+
+const digest = z.string().regex(SHA256);
+const instant = z.iso.datetime();
+
+export const artifactSchema = z
+  .object({
+    /** Store that may pull it. */
+    store: z.string().regex(STORE_ID),
+    digest,
+    size: z.number().int().min(0).max(5_000_000),
+  })
+  .strict();
+
+export const releaseManifestSchema = z
+  .object({
+    schema: z.literal('edge.release/v1'),
+    fleet: z.string().regex(STORE_ID),
+    version: z.string().max(40),
+    sequence: z.number().int().min(1),
+    created: instant,
+    expires: instant,
+    source: z.object({ commit: z.string().regex(COMMIT), builder: z.string().max(200) }).strict(),
+    compat: z.object({ pve: z.string().max(60), minSequence: z.number().int().min(0) }).strict(),
+    packages: z
+      .object({
+        snapshot: z.string().regex(/^\d{8}T\d{6}Z$/),
+        sources: z.array(z.string().max(300)).min(1),
+        pinned: z.array(packagePinSchema).min(1),
+        kernel: z.string().max(80),
+      })
+      .strict(),
+    /** One config artifact per store: the JSON of `storeArtifactSchema`. */
+    artifacts: z.array(artifactSchema).max(10_000),
+    images: z.array(z.object({ name: z.string().max(100), digest }).strict()).max(200),
+    sbom: digest,
+    scan: z
+      .object({
+        tool: z.string().max(100),
+        at: instant,
+        sbom: digest,
+        report: digest,
+        verdict: z.enum(['pass', 'deny']),
+        counts: z.object({ critical: z.number().int(), high: z.number().int(), other: z.number().int() }).strict(),
+      })
+      .strict(),
+  })
+  .strict();
+export type ReleaseManifest = z.infer<typeof releaseManifestSchema>;
+
+/** The config artifact of one store: its own `store.yaml` as checked, and the files its guests get. */
+export const storeArtifactSchema = z
+  .object({
+    schema: z.literal('edge.store-config/v1'),
+    store: storeSchema,
+    files: z.record(z.string().max(100), z.string().max(1_000_000)),
+  })
+  .strict();
+export type StoreArtifact = z.infer<typeof storeArtifactSchema>;
+
+/** How a task names a release: where the signed bytes are, and what they must hash to. */
+export const releaseRefSchema = z
+  .object({
+    version: z.string().max(40),
+    sequence: z.number().int().min(1),
+    manifest: digest,
+    bundle: digest,
+  })
+  .strict();
+export type ReleaseRef = z.infer<typeof releaseRefSchema>;
+
+export const desiredRecordSchema = z
+  .object({
+    schema: z.literal('edge.desired/v1'),
+    store: z.string().regex(STORE_ID),
+    release: releaseRefSchema,
+    train: z.string().regex(TRAIN_ID),
+    stage: z.string().regex(STAGE_NAME),
+    commit: z.string().regex(COMMIT),
+    expires: instant,
+  })
+  .strict();
+export type DesiredRecord = z.infer<typeof desiredRecordSchema>;
+
+export const desiredPointer = (store: string): string => `desired/${store}.json`;
+/** The newest release that was built for a fleet at a commit; lets a repeated build return what it already made. */
+export const builtPointer = (fleet: string, commit: string): string => `built/${fleet}/${commit}.json`;

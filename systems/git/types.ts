@@ -1,0 +1,19 @@
+/**
+ * The GitOps repo. All through the `git` program with hooks off and arguments as arrays.
+ *
+ * A read names a commit and sees that commit only. `promote` is done once: when the tag is there it returns what the
+ * tag names and writes nothing.
+ */
+export interface GitRepo {
+  /** Full hash of the tip of the branch. */
+  head(branch: string): Promise<string>;
+  /** Path → size of every file at the commit below `folder` (`''` = all). */
+  list(commit: string, folder: string): Promise<{ path: string; size: number }[]>;
+  /** Throws `FileMissing`, or `FileTooLarge` above `maxBytes`. */
+  read(commit: string, path: string, maxBytes: number): Promise<Buffer>;
+  /** Many files in one go; missing ones are absent from the map. */
+  readMany(commit: string, paths: string[], maxBytes: number): Promise<Map<string, Buffer>>;
+  /** One commit that writes `file` on the branch, and one annotated tag on it. Returns the commit that the tag names. */
+  promote(promotion: { branch: string; tag: string; file: string; content: string; message: string }): Promise<string>;
+  tagCommit(tag: string): Promise<string | undefined>;
+}
