@@ -1,7 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
 const resolve = { conditions: ['source'] };
-const ssr = { resolve: { conditions: ['source', 'node', 'import', 'default'] } };
+// Not `import`: vitest hands these to Node, where `require('long')` would then get an ES module and protobufjs lose its 64-bit numbers.
+const ssr = { resolve: { conditions: ['source', 'node'] } };
 
 export default defineConfig({
   test: {

@@ -55,8 +55,6 @@ export interface NodeFacts {
   dpkgAudit: string[];
   held: string[];
   rootFreeBytes: number;
-  memoryTotal: number;
-  memoryUsed: number;
   /** The upgrade unit of this service on the node, when one exists. */
   upgradeUnit?: { name: string; state: UnitState } | undefined;
   /** `apt-get -s dist-upgrade` against the release's snapshot; absent until the lists are fetched. */
@@ -72,6 +70,8 @@ export interface HaFacts {
   /** Status line of each local resource manager, e.g. `idle`, `active`, `maintenance mode`. */
   managers: Record<string, string>;
   services: { sid: string; node: string; state: string }[];
+  /** The node whose cluster resource manager leads; patched last. */
+  master?: string | undefined;
 }
 
 export interface ClusterFacts {
@@ -90,7 +90,10 @@ export interface StoreFacts {
   guests: GuestFacts[];
   /** Tasks running in the cluster that this operation did not start. */
   runningTasks: { type: string; node: string; upid: string }[];
+  /** The nodes that were looked into. */
   nodes: NodeFacts[];
+  /** Bytes of memory of every node. */
+  memory: Record<string, number>;
   /** `ceph osd ok-to-stop` over all OSDs of the host and `ceph mon ok-to-stop`, by node. */
   okToStop: Record<string, { osds: boolean; mon: boolean; detail: string }>;
   /** What could not be read, in words, e.g. `n2: uname -r: connection refused`. */
@@ -111,9 +114,11 @@ export interface ProbeFacts {
   cephBlocking: string[];
   /** noout, maintenance and the like that are still set. */
   leftSet: string[];
-  /** Digest of the release that the inventory matches; undefined = it matches none or was not asked. */
+  /** Installed packages and running kernels are those of the release the store was given; absent = not asked. */
   inventoryMatches?: boolean | undefined;
   guests: GuestProbe[];
+  /** The same measurements just before the patch, as the store worker kept them; empty = never patched by us. */
+  baseline: GuestProbe[];
 }
 
 export interface GuestProbe {

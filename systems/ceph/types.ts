@@ -8,6 +8,10 @@ import type { CephFacts } from '#domain/facts.js';
  */
 export interface CephClient {
   facts(): Promise<CephFacts>;
+  /**
+   * One cheap look: everything seems to be up, in and clean. For waiting loops; the proof is `facts()`.
+   */
+  looksSettled(): Promise<boolean>;
   /** Joint answer for all these OSDs. `unknown` when placement groups have no state yet: ask again. */
   osdOkToStop(osds: number[]): Promise<{ answer: 'yes' | 'no' | 'unknown'; detail: string }>;
   monOkToStop(mon: string): Promise<{ answer: 'yes' | 'no'; detail: string }>;

@@ -15,5 +15,7 @@ export interface GitRepo {
   readMany(commit: string, paths: string[], maxBytes: number): Promise<Map<string, Buffer>>;
   /** One commit that writes `file` on the branch, and one annotated tag on it. Returns the commit that the tag names. */
   promote(promotion: { branch: string; tag: string; file: string; content: string; message: string }): Promise<string>;
+  /** Whether the commit is on the branch. False also when the repo does not have it. */
+  contains(branch: string, commit: string): Promise<boolean>;
   tagCommit(tag: string): Promise<string | undefined>;
 }

@@ -1,4 +1,7 @@
-import type { Outcome, StoreResult, Tally } from '#domain/outcomes.js';
+import type { ApprovalRow, ResultRow, StageRow, TrainRow } from '#domain/messages/ledger.js';
+import type { StoreResult } from '#domain/outcomes.js';
+
+export type { ApprovalRow, ResultRow, StageRow, TrainRow };
 
 /**
  * The SQL record of what happened. Every write is an upsert by natural key, so a repeated one changes nothing.
@@ -18,60 +21,4 @@ export interface Ledger {
   /** Milliseconds that successful operations took, newest first: the basis of an estimate. */
   durations(limit: number): Promise<number[]>;
   close(): Promise<void>;
-}
-
-export interface TrainRow {
-  id: string;
-  fleet: string;
-  release?: string | undefined;
-  sequence?: number | undefined;
-  manifest?: string | undefined;
-  commit?: string | undefined;
-  planHash?: string | undefined;
-  state: string;
-  reason?: string | undefined;
-  summary?: string | undefined;
-  startedAt: string;
-  endedAt?: string | undefined;
-}
-
-export interface StageRow {
-  train: string;
-  stage: string;
-  position: number;
-  stores: number;
-  state: string;
-  reason?: string | undefined;
-  commit?: string | undefined;
-  tally: Tally;
-  startedAt?: string | undefined;
-  endedAt?: string | undefined;
-}
-
-export interface ResultRow {
-  train: string;
-  stage: string;
-  store: string;
-  round: number;
-  outcome: Outcome;
-  reason?: string | undefined;
-  summary?: string | undefined;
-  startedAt?: string | undefined;
-  endedAt?: string | undefined;
-}
-
-export interface ApprovalRow {
-  train: string;
-  stage: string;
-  /** Stable id of the attempt, so that a repeated message is one row. */
-  id: string;
-  planHash: string;
-  decision: 'approve' | 'reject';
-  by: string;
-  via: string;
-  comment?: string | undefined;
-  accepted: boolean;
-  /** Why it was refused. */
-  refusal?: string | undefined;
-  at: string;
 }

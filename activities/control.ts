@@ -1,0 +1,212 @@
+import { createHash } from 'node:crypto';
+import canonicalize from 'canonicalize';
+import type { Fleet, Store } from '#domain/fleet.js';
+import type { ControlActivities, Notification, OpenedTrain, StagePlan, TrainPlan } from '#domain/messages/train.js';
+import { promotionTag } from '#domain/naming.js';
+import { exclusionOf, planStages } from '#domain/plan.js';
+import { desiredPointer, type DesiredRecord } from '#domain/release.js';
+import { checkRepo, REPO_FILE_LIMIT } from '#domain/repo-check.js';
+import { isoWeekId, localDate, nextWindow, storeWindow } from '#domain/windows.js';
+import type { GitRepo } from '#systems/git/types.js';
+import type { Ledger } from '#systems/ledger/types.js';
+import type { Objects } from '#systems/objects/types.js';
+import { translated } from './to-failure.js';
+
+/** Central work of a train: Git, the registry's pointers, the ledger, telling people. */
+export interface ControlDeps {
+  repo: GitRepo;
+  branch: string;
+  objects: Objects;
+  ledger: Ledger;
+  tell: (notification: Notification) => Promise<void>;
+  now: () => Date;
+}
+
+export function createControlActivities(deps: ControlDeps): ControlActivities {
+  const { repo, branch, objects, ledger, now } = deps;
+  const readRepo = cachedRepo(repo);
+
+  return translated<ControlActivities>({
+    /** Only looks; the train's own start makes a repeated call find the same id. */
+    async openTrain({ train, commit, startedAt }) {
+      const at = commit ?? (await repo.head(branch));
+      const { fleet } = await readRepo(at);
+      return {
+        train: train ?? (await freeTrainId(ledger, fleet, startedAt)),
+        commit: at,
+        deadlineAfter: fleet.train.deadline,
+      };
+    },
+
+    /** Only looks, at a fixed commit: the same call gives the same plan, and so the same hash. */
+    async planTrain({ opened, fleet: name, release, stages: selected, startedAt }) {
+      const { fleet, stores } = await readRepo(opened.commit);
+      if (fleet.fleet !== name)
+        return {
+          kind: 'refused',
+          problems: [`fleet: the repo at ${opened.commit.slice(0, 12)} is of fleet ${fleet.fleet}, not of ${name}`],
+        };
+      const today = localDate(new Date(startedAt), fleet.timeZone);
+      const planned = planStages({ fleet, stores, today, selected });
+      if (planned.problems.length > 0) return { kind: 'refused', problems: planned.problems };
+      const plan: TrainPlan = {
+        train: opened.train,
+        fleet: fleet.fleet,
+        timeZone: fleet.timeZone,
+        commit: opened.commit,
+        release,
+        stages: planned.stages.flatMap((stage): StagePlan[] => {
+          const settings = fleet.stages.find((candidate) => candidate.name === stage.name);
+          return settings ? [{ ...stage, settings }] : [];
+        }),
+        deadline: deadlineOf(opened, startedAt),
+      };
+      return { kind: 'planned', plan, planHash: hashOf(plan) };
+    },
+
+    /** Calendar arithmetic lives here, not in the workflow, so that its answer is pinned in history. Only looks. */
+    async stageWindows({ plan, stage, after }) {
+      const { fleet, stores } = await readRepo(plan.commit);
+      const from = new Date(after);
+      const today = localDate(from, plan.timeZone);
+      const opening = nextWindow({ window: stage.settings.window, timeZone: plan.timeZone, after: from });
+      const members = stores.filter(({ id }) => stage.stores.includes(id));
+      const own = members
+        .filter(({ window }) => window)
+        .map((store) => ({
+          store: store.id,
+          window: storeWindow({
+            stage: stage.settings.window,
+            fleetZone: plan.timeZone,
+            store: store.window,
+            storeZone: store.timeZone ?? plan.timeZone,
+            after: from,
+          }),
+        }));
+      return {
+        ...(opening ? { opens: opening.opens.toISOString(), closes: opening.closes.toISOString() } : {}),
+        stores: Object.fromEntries(
+          own.flatMap(({ store, window }) =>
+            window.kind === 'window'
+              ? [[store, { opens: window.opens.toISOString(), closes: window.closes.toISOString() }]]
+              : [],
+          ),
+        ),
+        never: own.filter(({ window }) => window.kind === 'never').map(({ store }) => store),
+        excluded: members.flatMap((store) => exclusionOf(fleet, store, today) ?? []),
+      };
+    },
+
+    /** The tag is the proof: when it is there the promotion was made and only the records are written again, alike. */
+    async promoteStage({ plan, stage, stores, planHash, approvedBy, expires }) {
+      const tag = promotionTag(plan.train, stage);
+      const promotion = { train: plan.train, stage, release: plan.release, planHash, approvedBy, stores };
+      const commit = await repo.promote({
+        branch,
+        tag,
+        file: `promotions/${plan.train}/${stage}.json`,
+        content: `${JSON.stringify(promotion, null, 2)}\n`,
+        message: `Promote ${plan.release.version} to ${stage} of ${plan.train} (${stores.length} stores)`,
+      });
+      for (const store of stores) {
+        const record: DesiredRecord = {
+          schema: 'edge.desired/v1',
+          store,
+          release: plan.release,
+          train: plan.train,
+          stage,
+          commit,
+          expires,
+        };
+        await objects.setPointer(desiredPointer(store), Buffer.from(JSON.stringify(record)));
+      }
+      return { commit, tag };
+    },
+
+    /** Upserts by natural key: a repeated write changes nothing. */
+    async record(entry) {
+      switch (entry.kind) {
+        case 'train':
+          return ledger.recordTrain(entry.row);
+        case 'stage':
+          return ledger.recordStage(entry.row);
+        case 'results':
+          return ledger.recordResults(entry.train, entry.stage, entry.round, entry.results);
+        case 'approval':
+          return ledger.recordApproval(entry.row);
+        default:
+          return entry satisfies never;
+      }
+    },
+
+    /** May tell people twice after a lost answer; never more than three times. */
+    async notify(notification) {
+      await deps.tell({ ...notification, summary: notification.summary.slice(0, 2_000) });
+    },
+  });
+
+  function deadlineOf(opened: OpenedTrain, startedAt: string): string {
+    return new Date(Date.parse(startedAt) + opened.deadlineAfter).toISOString();
+  }
+
+  async function freeTrainId(book: Ledger, fleet: Fleet, startedAt: string): Promise<string> {
+    const week = isoWeekId(new Date(startedAt), fleet.timeZone);
+    for (let n = 1; ; n += 1) {
+      const id = n === 1 ? week : `${week}-${n}`;
+      const row = await book.train(id);
+      if (!row || Date.parse(row.startedAt) === Date.parse(startedAt)) return id;
+      if (n > 1_000) throw new Error(`No free train id is left for week ${week} at ${now().toISOString()}.`);
+    }
+  }
+}
+
+/** The digest that an approval is for: everything that decides what will happen to whom. */
+export const hashOf = (plan: TrainPlan): string =>
+  `sha256:${createHash('sha256')
+    .update(canonicalize(plan) ?? '')
+    .digest('hex')}`;
+
+interface Repo {
+  fleet: Fleet;
+  stores: Store[];
+}
+
+/** A commit never changes, so what was read from one is kept; a few are enough. */
+function cachedRepo(repo: GitRepo): (commit: string) => Promise<Repo> {
+  const kept = new Map<string, Promise<Repo>>();
+  const read = async (commit: string): Promise<Repo> => {
+    const listed = await repo.list(commit, '');
+    const files = await repo.readMany(
+      commit,
+      listed.map(({ path }) => path).filter((path) => path === 'fleet.yaml' || path.startsWith('clusters/')),
+      REPO_FILE_LIMIT,
+    );
+    const { problems, fleet, stores } = checkRepo(
+      new Map([...files].map(([path, bytes]) => [path, bytes.toString('utf8')])),
+    );
+    if (problems.length > 0 || !fleet) {
+      const first = problems.slice(0, 20).map(({ file, line, path, message }) => `${file}:${line} ${path} ${message}`);
+      throw new InvalidRepo(commit, first);
+    }
+    return { fleet, stores };
+  };
+  return (commit) => {
+    const found = kept.get(commit);
+    if (found) return found;
+    const reading = read(commit);
+    kept.set(commit, reading);
+    reading.catch(() => kept.delete(commit));
+    const oldest = kept.keys().next().value;
+    if (kept.size > 4 && oldest !== undefined) kept.delete(oldest);
+    return reading;
+  };
+}
+
+export class InvalidRepo extends Error {
+  readonly kind = 'InvalidInput';
+  readonly retryable = false;
+  constructor(commit: string, problems: string[]) {
+    super(`The repo at ${commit.slice(0, 12)} is not valid. ${problems.join('; ')}`);
+    this.name = 'InvalidRepo';
+  }
+}

@@ -1,0 +1,348 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  decideDrain,
+  decidePackages,
+  decideReboot,
+  decideRejoined,
+  differing,
+  type StoreContext,
+} from '#domain/decide-store.js';
+import type { GuestFacts, StoreFacts } from '#domain/facts.js';
+import type { NodeTask, StepAnswer } from '#domain/messages/store.js';
+import { upgradeUnit } from '#domain/naming.js';
+import type { Reason, Stop } from '#domain/reasons.js';
+import { SUDO, type StoreDeps } from './deps.js';
+import {
+  bootId,
+  gatherFacts,
+  lines,
+  readCluster,
+  readGuests,
+  readHa,
+  readInstalled,
+  readNode,
+  readUpgradeUnit,
+  runnerOf,
+} from './facts.js';
+import { leaveMaintenance, removeUnit, type Operation } from './operation.js';
+import { APT_UPGRADE } from './packages.js';
+import { waitFor } from './wait.js';
+
+/**
+ * The four steps of a node. Each looks first and adopts what an earlier attempt began, reads the facts again
+ * immediately before it disturbs anything, acts, and proves what it did.
+ */
+export function createNodeSteps(deps: StoreDeps, operation: Operation) {
+  const { timing, proxmox, ceph, state } = deps;
+
+  const contextOf = async (task: NodeTask): Promise<StoreContext> => {
+    const { manifest, artifact } = await operation.release(task);
+    return {
+      expectedNodes: artifact.store.nodes.map(({ name }) => name),
+      packages: Object.fromEntries(manifest.packages.pinned.map(({ name, version }) => [name, version])),
+      kernel: manifest.packages.kernel,
+      ours: operation.ours(),
+      work: [task.node],
+    };
+  };
+
+  /** The store's own last look: the same decision as the workflow's, on facts of this moment. */
+  const lookAgain = async (
+    task: NodeTask,
+    context: StoreContext,
+    decide: (facts: StoreFacts, context: StoreContext, node: string) => ReturnType<typeof decideDrain>,
+  ): Promise<Stop | undefined> => {
+    const facts = await gatherFacts(deps, {
+      nodes: [task.node],
+      stoppable: [task.node],
+      packages: Object.keys(context.packages),
+    });
+    const decision = decide(facts, context, task.node);
+    if (decision.kind === 'proceed') return undefined;
+    return { ...decision.stop, reason: 'FactsChanged', detail: decision.stop.detail };
+  };
+
+  const outsideWindow = (task: NodeTask, step: string): Stop | undefined =>
+    task.notAfter && deps.now() >= new Date(task.notAfter)
+      ? { reason: 'OutsideWindow', step, summary: `The window closed at ${task.notAfter}; ${step} was not started.` }
+      : undefined;
+
+  const guestsOn = async (node: string): Promise<GuestFacts[]> =>
+    (await readGuests(deps)).filter((guest) => guest.node === node && guest.status === 'running' && !guest.template);
+
+  /**
+   * Retry-safe: maintenance and noout are marked before they are set and setting them again changes nothing; a guest
+   * that has left is not asked to leave again, and a migration whose answer was lost is found in the task list.
+   */
+  async function drain(task: NodeTask, key: string): Promise<StepAnswer<{ moved: number }>> {
+    const { node } = task;
+    const step = `drain ${node}`;
+    const context = await contextOf(task);
+    const begun = state.step(key)?.intent !== undefined;
+    if (!begun) {
+      const late = outsideWindow(task, step) ?? (await lookAgain(task, context, decideDrain));
+      if (late) return refused(late);
+    }
+    const there = await guestsOn(node);
+    await operation.rememberHomes(Object.fromEntries(there.map(({ vmid }) => [String(vmid), node])));
+    if (!begun) await state.intent(key, { guests: there.map(({ vmid }) => vmid) });
+
+    await operation.mark('maintenance', node);
+    await lines(runnerOf(deps, node), [...SUDO, 'ha-manager', 'crm-command', 'node-maintenance', 'enable', node]);
+
+    const empty = await waitFor(deps, timing.drain, async () => {
+      const left = await guestsOn(node);
+      for (const guest of left.filter(({ ha }) => !ha)) await moveAway(guest, context);
+      const { nodeStatus, managers } = await readHa(deps);
+      const watchdogOff = !/active/.test(managers[node] ?? '');
+      return left.length === 0 && nodeStatus[node] === 'maintenance' && watchdogOff ? true : undefined;
+    });
+    if (!empty.seen) {
+      const left = await guestsOn(node).catch(() => []);
+      return failed('DrainTimeout', step, `${left.length} guests are still on ${node}.`, [
+        empty.lastError,
+        ...left.map(({ vmid, name }) => `${vmid} ${name}`),
+      ]);
+    }
+
+    await operation.mark('noout', node);
+    await ceph.setHostNoout(node);
+    const { hostFlags } = await ceph.facts();
+    if (!hostFlags[node]?.includes('noout'))
+      return failed('StepFailed', step, `noout was set on ${node} and is not there.`);
+    return { kind: 'done', moved: there.length };
+  }
+
+  /** Moves one guest to the node with the most room. An own migration that runs is waited for, never doubled. */
+  async function moveAway(guest: GuestFacts, context: StoreContext, target?: string): Promise<void> {
+    const type = guest.kind === 'qemu' ? 'qmigrate' : 'vzmigrate';
+    const running = (await proxmox.tasks(guest.node, { type, vmid: guest.vmid })).find(
+      ({ status }) => status === undefined,
+    );
+    const upid = running?.upid ?? (await startMove(guest, target ?? (await roomiest(guest, context)), type));
+    if (upid)
+      await waitFor(deps, timing.drain, async () =>
+        (await proxmox.taskStatus(upid)).state === 'stopped' ? true : undefined,
+      );
+  }
+
+  async function startMove(guest: GuestFacts, target: string, type: string): Promise<string | undefined> {
+    const since = Math.floor(deps.now().getTime() / 1_000) - 5;
+    try {
+      return await proxmox.migrate(guest.node, guest.kind, guest.vmid, target);
+    } catch (error) {
+      if ((error as { kind?: unknown }).kind !== 'OutcomeUnknown') throw error;
+      return (await proxmox.tasks(guest.node, { type, vmid: guest.vmid, since }))[0]?.upid;
+    }
+  }
+
+  async function roomiest(guest: GuestFacts, { expectedNodes }: StoreContext): Promise<string> {
+    const [guests, { nodeStatus }] = await Promise.all([readGuests(deps), readHa(deps)]);
+    const candidates = await Promise.all(
+      expectedNodes
+        .filter((name) => name !== guest.node && nodeStatus[name] === 'online')
+        .map(async (name) => {
+          const { memoryTotal } = await proxmox.nodeStatus(name);
+          const used = guests
+            .filter(({ node, status }) => node === name && status === 'running')
+            .reduce((sum, { maxMemory }) => sum + maxMemory, 0);
+          return { name, free: memoryTotal - used };
+        }),
+    );
+    const best = candidates.sort((a, b) => b.free - a.free)[0];
+    if (!best) throw new Error(`No other node can take guest ${guest.vmid}.`);
+    return best.name;
+  }
+
+  /**
+   * Retry-safe: the transient unit is named by the release, so a second start is refused by systemd; a unit that runs
+   * is waited for, one that vanished with a reboot leaves the inventory to decide.
+   */
+  async function upgrade(task: NodeTask, key: string): Promise<StepAnswer<{ changed: number }>> {
+    const { node } = task;
+    const step = `upgrade ${node}`;
+    const runner = runnerOf(deps, node);
+    const context = await contextOf(task);
+    const names = Object.keys(context.packages);
+    const unit = upgradeUnit(task.release.manifest);
+
+    const before = await readInstalled(runner, names);
+    const present = await readUpgradeUnit(runner);
+    const changed = differing({ installed: before }, context.packages).length;
+    if (!present && changed > 0) {
+      const late = outsideWindow(task, step) ?? (await lookAgain(task, context, decidePackages));
+      if (late) return refused(late);
+      await state.intent(key, { unit, changed });
+      await lines(runner, [
+        ...SUDO,
+        'systemd-run',
+        `--unit=${unit}`,
+        '--remain-after-exit',
+        '--setenv=DEBIAN_FRONTEND=noninteractive',
+        '--setenv=NEEDRESTART_MODE=l',
+        '--',
+        ...APT_UPGRADE,
+      ]);
+    } else if (present && present.name !== unit && present.state === 'running') {
+      return failed('PackagesBroken', step, `Another upgrade (${present.name}) runs on ${node}.`);
+    }
+
+    const over = await waitFor(deps, timing.upgrade, async () => {
+      const now = await readUpgradeUnit(runner);
+      return now?.state === 'running' ? undefined : { unit: now };
+    });
+    if (!over.seen) return failed('UpgradeTimeout', step, `apt has not ended on ${node}.`, [over.lastError]);
+    const ended = over.seen.unit;
+    if (ended?.state === 'failed') {
+      const log = await lines(runner, [
+        ...SUDO,
+        'journalctl',
+        '-u',
+        `${ended.name}.service`,
+        '-n',
+        '20',
+        '--no-pager',
+        '-o',
+        'cat',
+      ]).catch(() => []);
+      return failed(
+        'UpgradeFailed',
+        step,
+        `apt failed on ${node}; the node stays out of service.`,
+        log.map((line) => line.slice(0, 300)),
+      );
+    }
+
+    const after = await readNode(deps, node, names);
+    const wrong = differing(after, context.packages);
+    if (after.dpkgAudit.length > 0 || wrong.length > 0) {
+      const detail = [
+        ...after.dpkgAudit,
+        ...wrong.map(
+          (name) => `${name}: ${after.installed[name] ?? 'not installed'}, pinned ${context.packages[name]}`,
+        ),
+      ];
+      return failed('InventoryMismatch', step, `${node} does not have the packages of the release.`, detail);
+    }
+    if (ended) await removeUnit(deps, node, ended.name);
+    return { kind: 'done', changed };
+  }
+
+  /**
+   * Retry-safe: the boot id of before is recorded, and the node is asked to reboot only while it still has that one.
+   */
+  async function reboot(task: NodeTask, key: string): Promise<StepAnswer<{ kernel: string }>> {
+    const { node } = task;
+    const step = `reboot ${node}`;
+    const runner = runnerOf(deps, node);
+    const context = await contextOf(task);
+    let before = state.step(key)?.intent?.['bootId'] as string | undefined;
+    if (before === undefined) {
+      const late = outsideWindow(task, step) ?? (await lookAgain(task, context, decideReboot));
+      if (late) return refused(late);
+      before = await bootId(runner);
+      await state.intent(key, { bootId: before });
+    }
+    const old = before;
+    let askedAt: number | undefined;
+    const back = await waitFor(deps, timing.reboot, async () => {
+      const now = await bootId(runner);
+      if (now !== old) return now;
+      // Still the old boot. Ask, and ask again only when an accepted request has plainly come to nothing.
+      if (askedAt !== undefined && performance.now() - askedAt < timing.rebootGrace) return undefined;
+      askedAt = performance.now();
+      await askToReboot(node);
+      return undefined;
+    });
+    if (!back.seen) return failed('RebootTimeout', step, `${node} did not come back in time.`, [back.lastError]);
+
+    const kernel = await waitFor(deps, timing.rejoin, async () => (await lines(runner, ['uname', '-r']))[0]);
+    if (kernel.seen !== context.kernel) {
+      return failed(
+        'WrongKernel',
+        step,
+        `${node} came back with kernel ${kernel.seen ?? 'unknown'}, the release names ${context.kernel}.`,
+      );
+    }
+    return { kind: 'done', kernel: kernel.seen };
+  }
+
+  async function askToReboot(node: string): Promise<void> {
+    try {
+      await proxmox.reboot(node);
+    } catch (error) {
+      // It may have been accepted: the boot id will tell.
+      if ((error as { kind?: unknown }).kind !== 'OutcomeUnknown') throw error;
+    }
+  }
+
+  /** Retry-safe: waits for a state, and takes back what is marked as ours; both are no-ops the second time. */
+  async function rejoin(task: NodeTask): Promise<StepAnswer<{ returned: number }>> {
+    const { node } = task;
+    const step = `rejoin ${node}`;
+    const context = await contextOf(task);
+
+    const complete = await waitFor(deps, timing.rejoin, async () => {
+      const { quorate, nodes } = await readCluster(deps);
+      return quorate && nodes.every(({ online }) => online) ? true : undefined;
+    });
+    if (!complete.seen)
+      return failed('RejoinTimeout', step, `${node} is up but the cluster is not complete.`, [complete.lastError]);
+
+    const settled = await waitFor(deps, timing.recovery, async () => ((await ceph.looksSettled()) ? true : undefined));
+    const stuck = settled.seen ? await proveTwice(node, context) : { detail: [settled.lastError] };
+    if (stuck) return failed('RecoveryStuck', step, `Ceph did not recover after ${node} came back.`, stuck.detail);
+
+    await ceph.unsetHostNoout(node);
+    const { hostFlags } = await ceph.facts();
+    if (hostFlags[node]?.includes('noout')) return failed('UndoIncomplete', step, `noout is still set on ${node}.`);
+    await operation.unmark('noout', node);
+
+    await leaveMaintenance(deps, node);
+    await operation.unmark('maintenance', node);
+    return { kind: 'done', returned: await bringHome(node, context) };
+  }
+
+  /** Twice well, some time apart: placement groups report late. The stop of the last look, if it was not well. */
+  async function proveTwice(node: string, context: StoreContext): Promise<Stop | undefined> {
+    let stop: Stop | undefined;
+    let well = 0;
+    await waitFor(deps, timing.recovery, async () => {
+      const facts = await gatherFacts(deps, { nodes: [], stoppable: [], packages: [] });
+      const decision = decideRejoined(facts, { ...context, ours: operation.ours() }, node);
+      stop = decision.kind === 'stop' ? decision.stop : undefined;
+      well = stop ? 0 : well + 1;
+      if (well >= 2) return true;
+      if (well === 1) await delay(timing.stable);
+      return undefined;
+    });
+    return stop;
+  }
+
+  /** HA brings its own guests back; the others are moved. A guest that stays away is placed wrong, not lost. */
+  async function bringHome(node: string, context: StoreContext): Promise<number> {
+    const homes = operation.homes();
+    const isAway = (guest: GuestFacts) =>
+      homes[String(guest.vmid)] === node && guest.node !== node && guest.status === 'running';
+    let returned = 0;
+    await waitFor(deps, timing.homecoming, async () => {
+      const away = (await readGuests(deps)).filter(isAway);
+      for (const guest of away.filter(({ ha }) => !ha)) {
+        await moveAway(guest, context, node);
+        returned += 1;
+      }
+      const { services } = await readHa(deps);
+      const moving = services.some(({ state: service }) => service === 'migrate' || service === 'relocate');
+      return away.every(({ ha }) => !ha) && !moving ? true : undefined;
+    });
+    return returned;
+  }
+
+  return { drain, upgrade, reboot, rejoin };
+}
+
+const refused = (stop: Stop) => ({ kind: 'refused' as const, stop });
+const failed = (reason: Reason, step: string, summary: string, detail: string[] = []) => ({
+  kind: 'failed' as const,
+  stop: { reason, step, summary, detail: detail.filter((line) => line !== '').slice(0, 20) },
+});

@@ -1,0 +1,71 @@
+/**
+ * `npm test`: the checks, then every test. The last line is `N passed, N failed`.
+ * `--only PROJECT` runs one project (`unit`, `contract`, `workflows`, `acceptance`) or `checks`;
+ * all other arguments go to vitest.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ROOT, enter, ready } from './lib/ready.mjs';
+import { SetupError } from './lib/steps.mjs';
+import { addCounts, countReport, summary } from './lib/test-report.mjs';
+
+const PROJECTS = ['unit', 'contract', 'workflows', 'acceptance'];
+
+await enter(async () => {
+  const { only, rest } = parse(process.argv.slice(2));
+  await ready();
+  const checks = only === undefined || only === 'checks' ? await runChecks() : undefined;
+  const tests = only === 'checks' ? undefined : await runTests(only, rest);
+  const total = addCounts([checks, tests].filter((counts) => counts !== undefined));
+  process.stdout.write(`${summary(total)}\n`);
+  return total.failed === 0 ? 0 : 1;
+});
+
+function parse(args) {
+  const at = args.indexOf('--only');
+  if (at < 0) return { only: undefined, rest: args };
+  const only = args[at + 1];
+  if (only !== 'checks' && !PROJECTS.includes(only)) {
+    throw new SetupError(`--only takes one of: ${[...PROJECTS, 'checks'].join(', ')}.`);
+  }
+  return { only, rest: args.toSpliced(at, 2) };
+}
+
+/** A failed check counts as one failure, so that the last line never says 0 failed of a run that failed. */
+async function runChecks() {
+  const code = await show('npm', ['run', '--silent', 'check']);
+  if (code === 0) return { passed: 0, failed: 0, skipped: 0 };
+  process.stdout.write('npm run check failed: see above.\n');
+  return { passed: 0, failed: 1, skipped: 0 };
+}
+
+async function runTests(only, rest) {
+  const folder = mkdtempSync(join(tmpdir(), 'edge-test-'));
+  const report = join(folder, 'report.json');
+  const vitest = join(ROOT, 'node_modules', 'vitest', 'vitest.mjs');
+  const projects = only === undefined ? [] : ['--project', only];
+  try {
+    const code = await show(process.execPath, [
+      vitest,
+      'run',
+      ...projects,
+      '--reporter=default',
+      '--reporter=json',
+      `--outputFile.json=${report}`,
+      ...rest,
+    ]);
+    return countReport(existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : undefined, code);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function show(command, args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd: ROOT, stdio: 'inherit' });
+    child.on('error', reject);
+    child.on('close', (code) => resolve(code ?? 1));
+  });
+}

@@ -1,0 +1,225 @@
+import { execa } from 'execa';
+import { Client, type Connection } from '@temporalio/client';
+import { CONTROL_QUEUE, RELEASE_QUEUE, SEARCH_ATTRIBUTES, storeQueue } from '#domain/naming.js';
+import { openLedger } from '#systems/ledger/client.js';
+import {
+  answer,
+  connectTemporal,
+  repoOf,
+  resolveTarget,
+  withTargetOptions,
+  type Target,
+  type TargetOptions,
+} from './context.js';
+import type { Io } from './io.js';
+import { createLabClient } from './lab-client.js';
+import { databaseUrlOf } from './ledger.js';
+import type { AddCommands } from './main.js';
+import { renderDoctor, type Finding } from './render-doctor.js';
+import { loadRepo, type LoadedRepo } from './repo.js';
+import { listed, plural } from './text.js';
+
+interface DoctorOptions extends TargetOptions {
+  repo?: string;
+}
+
+export const addDoctorCommand: AddCommands = (program, io, result) => {
+  withTargetOptions(program.command('doctor'))
+    .description('Look at everything the service needs and say what is wrong; exit code 1 when something is.')
+    .option('--repo <dir>', 'the GitOps repo (default: EDGE_REPO, else that of `edge up`)')
+    .addHelpText('after', '\nExample:\n  edge doctor')
+    .action(async (options: DoctorOptions) => {
+      const findings = await examine(io, options);
+      answer(io, options, findings, renderDoctor(findings));
+      if (findings.some(({ state }) => state === 'problem')) result.exitCode = 1;
+    });
+};
+
+async function examine(io: Io, options: DoctorOptions): Promise<Finding[]> {
+  const repo = await tryTo(() => loadRepo(repoOf(io, options)));
+  return [
+    nodeFinding(process.versions.node),
+    await gitFinding(),
+    repoFinding(repo),
+    ...(await serviceFindings(io, options, 'value' in repo ? repo.value : undefined)),
+  ];
+}
+
+/** The versions of Node that package.json names: 20.20 and later of 20, and 22.12 and later. */
+export function nodeFinding(version: string): Finding {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  const isSupported = (major === 20 && minor >= 20) || (major === 22 && minor >= 12) || major > 22;
+  return {
+    name: 'Node',
+    state: isSupported ? 'ok' : 'problem',
+    text: `${version}.`,
+    remedy: 'Take 20.20 or a later 20, or 22.12 or later.',
+  };
+}
+
+async function gitFinding(): Promise<Finding> {
+  const found = await tryTo(() => execa('git', ['--version'], { timeout: 10_000, stdin: 'ignore' }));
+  return 'value' in found
+    ? { name: 'git', state: 'ok', text: `${found.value.stdout}.` }
+    : { name: 'git', state: 'problem', text: 'git does not run.', remedy: 'Install git.' };
+}
+
+function repoFinding(repo: Attempt<LoadedRepo>): Finding {
+  if ('error' in repo) return { name: 'repo', state: 'problem', text: repo.error };
+  const { dir, commit, fleet, stores } = repo.value;
+  return {
+    name: 'repo',
+    state: 'ok',
+    text: `${dir} at ${commit.slice(0, 12)}: fleet ${fleet.fleet}, ${plural(stores.length, 'store')}.`,
+  };
+}
+
+async function serviceFindings(io: Io, options: DoctorOptions, repo: LoadedRepo | undefined): Promise<Finding[]> {
+  const target = await tryTo(async () => resolveTarget(io, options));
+  if ('error' in target) return [{ name: 'Temporal', state: 'problem', text: target.error }];
+  const ledger = await ledgerFinding(io, target.value);
+  const lab = await labFindings(target.value);
+  const connection = await tryTo(() => connectTemporal(target.value.address));
+  if ('error' in connection) return [{ name: 'Temporal', state: 'problem', text: connection.error }, ledger, ...lab];
+  try {
+    return [...(await temporalFindings(connection.value, target.value, repo)), ledger, ...lab];
+  } finally {
+    await connection.value.close();
+  }
+}
+
+async function temporalFindings(
+  connection: Connection,
+  target: Target,
+  repo: LoadedRepo | undefined,
+): Promise<Finding[]> {
+  const { namespace } = target;
+  const client = new Client({ connection, namespace });
+  const queues: [name: string, queue: string, kinds: QueueKind[], who: string][] = [
+    ['control worker', CONTROL_QUEUE, ['workflow', 'activity'], 'workflows stand still'],
+    ['release worker', RELEASE_QUEUE, ['activity'], 'no release can be built'],
+  ];
+  return [
+    await serverFinding(connection, target),
+    await attributesFinding(connection, namespace),
+    ...(await Promise.all(
+      queues.map(async ([name, queue, kinds, consequence]): Promise<Finding> => {
+        const polling = await Promise.all(kinds.map((kind) => isPolled(client, queue, kind)));
+        return polling.every(Boolean)
+          ? { name, state: 'ok', text: `polls ${queue}.` }
+          : {
+              name,
+              state: 'problem',
+              text: `Nobody polls ${queue}: ${consequence}.`,
+              remedy: 'Start one, or `edge up`.',
+            };
+      }),
+    )),
+    ...(repo === undefined ? [] : [await storeWorkersFinding(client, repo)]),
+  ];
+}
+
+async function serverFinding(connection: Connection, { address, namespace }: Target): Promise<Finding> {
+  const found = await tryTo(async () => {
+    const { serverVersion } = await connection.workflowService.getSystemInfo({});
+    await connection.workflowService.describeNamespace({ namespace });
+    return serverVersion;
+  });
+  return 'value' in found
+    ? { name: 'Temporal', state: 'ok', text: `server ${found.value} at ${address}, namespace ${namespace}.` }
+    : { name: 'Temporal', state: 'problem', text: `${address} does not serve namespace ${namespace}: ${found.error}` };
+}
+
+async function attributesFinding(connection: Connection, namespace: string): Promise<Finding> {
+  const name = 'search attributes';
+  const found = await tryTo(() => connection.operatorService.listSearchAttributes({ namespace }));
+  if ('error' in found) return { name, state: 'warning', text: `They cannot be listed: ${found.error}` };
+  const wanted = Object.values(SEARCH_ATTRIBUTES);
+  const missing = wanted.filter((attribute) => !(attribute in found.value.customAttributes));
+  return missing.length === 0
+    ? { name, state: 'ok', text: `all ${wanted.length} are there.` }
+    : {
+        name,
+        state: 'problem',
+        text: `Missing: ${missing.join(', ')}.`,
+        remedy: 'temporal operator search-attribute create --name NAME --type Keyword',
+      };
+}
+
+type QueueKind = 'workflow' | 'activity';
+const QUEUE_TYPES: Record<QueueKind, number> = { workflow: 1, activity: 2 };
+/** The server lists a poller for five minutes after its last poll; a poll lasts one. */
+const POLL_AGE = 2 * 60_000;
+
+async function isPolled(client: Client, queue: string, kind: QueueKind): Promise<boolean> {
+  const { pollers } = await client.workflowService.describeTaskQueue({
+    namespace: client.options.namespace,
+    taskQueue: { name: queue },
+    taskQueueType: QUEUE_TYPES[kind],
+  });
+  const oldest = Date.now() - POLL_AGE;
+  return (pollers ?? []).some(({ lastAccessTime }) => Number(lastAccessTime?.seconds ?? 0) * 1_000 >= oldest);
+}
+
+const AT_ONCE = 20;
+
+async function storeWorkersFinding(client: Client, { stores }: LoadedRepo): Promise<Finding> {
+  const name = 'store workers';
+  const silent: string[] = [];
+  const found = await tryTo(async () => {
+    for (let start = 0; start < stores.length; start += AT_ONCE) {
+      const some = stores.slice(start, start + AT_ONCE);
+      const polled = await Promise.all(some.map(({ id }) => isPolled(client, storeQueue(id), 'activity')));
+      silent.push(...some.filter((_, index) => !polled[index]).map(({ id }) => id));
+    }
+  });
+  if ('error' in found) return { name, state: 'warning', text: `They cannot be counted: ${found.error}` };
+  const polling = `${stores.length - silent.length} of ${plural(stores.length, 'store')} poll their queue.`;
+  return silent.length === 0
+    ? { name, state: 'ok', text: polling }
+    : { name, state: 'warning', text: `${polling} Silent: ${listed(silent, 10)}.`, remedy: 'They count as offline.' };
+}
+
+async function ledgerFinding(io: Io, target: Target): Promise<Finding> {
+  const url = databaseUrlOf(io, target);
+  if (url === undefined) {
+    return { name: 'ledger', state: 'warning', text: 'No database is named.', remedy: 'Set EDGE_DATABASE_URL.' };
+  }
+  const found = await tryTo(async () => {
+    const ledger = await openLedger(url, { connections: 1 });
+    try {
+      return (await ledger.trains(1)).length;
+    } finally {
+      await ledger.close();
+    }
+  });
+  return 'value' in found
+    ? { name: 'ledger', state: 'ok', text: found.value === 0 ? 'answers; no train yet.' : 'answers.' }
+    : { name: 'ledger', state: 'problem', text: `The ledger does not answer: ${found.error}` };
+}
+
+async function labFindings({ service }: Target): Promise<Finding[]> {
+  if (service?.lab === undefined) return [];
+  const { control } = service.lab;
+  const found = await tryTo(() => createLabClient(control).faults());
+  return [
+    'value' in found
+      ? {
+          name: 'practice fleet',
+          state: 'ok',
+          text: `answers at ${control}; ${plural(found.value.length, 'fault')} set.`,
+        }
+      : { name: 'practice fleet', state: 'problem', text: found.error },
+  ];
+}
+
+type Attempt<T> = { value: T } | { error: string };
+
+/** A check that cannot be made is a finding, not the end of the others. */
+async function tryTo<T>(work: () => Promise<T>): Promise<Attempt<T>> {
+  try {
+    return { value: await work() };
+  } catch (error) {
+    return { error: (error as Error).message };
+  }
+}

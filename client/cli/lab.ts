@@ -1,0 +1,197 @@
+import type { Command } from 'commander';
+import { DURATION, parseDuration } from '#domain/durations.js';
+import { answer, clockOf, stateDir, withCommonOptions, type CommonOptions } from './context.js';
+import { CliFailure, wrongUsage } from './failure.js';
+import type { Io } from './io.js';
+import { createLabClient, type LabClient } from './lab-client.js';
+import type { AddCommands, CommandResult } from './main.js';
+import { holds, renderFaults, renderJournal, renderReport } from './render-lab.js';
+import { readServiceFile } from './service-file.js';
+import { plural, printable, printableJson } from './text.js';
+
+export const addLabCommands: AddCommands = (program, io, result) => {
+  const lab = program
+    .command('lab')
+    .description('The practice fleet of a running `edge up --lab`: break it, look at it, check it.');
+  addCheck(lab, io, result);
+  addJournal(lab, io);
+  addFault(lab, io);
+  addFaults(lab, io);
+  addWan(lab, io);
+  addState(lab, io);
+};
+
+interface LabOptions extends CommonOptions {
+  dir?: string;
+  control?: string;
+}
+
+function forLab(command: Command): Command {
+  return withCommonOptions(command)
+    .option('--dir <dir>', 'state directory of the running `edge up` (default: .edge)')
+    .option('--control <url>', "address of the practice fleet's control API (default: that of `edge up`)");
+}
+
+function labOf(io: Io, options: LabOptions): LabClient {
+  const control = options.control ?? io.env['EDGE_LAB_CONTROL'] ?? readServiceFile(stateDir(io, options))?.lab?.control;
+  if (control === undefined) {
+    throw new CliFailure('No practice fleet is running here. Start one: edge up --lab 60');
+  }
+  if (!URL.canParse(control) || !control.startsWith('http://')) {
+    throw wrongUsage('--control takes an address such as http://127.0.0.1:9180.');
+  }
+  return createLabClient(control);
+}
+
+function addCheck(lab: Command, io: Io, result: CommandResult): void {
+  forLab(lab.command('check'))
+    .description("Prove the safety rules from the practice fleet's own journal; exit code 1 when one is broken.")
+    .addHelpText('after', '\nExample:\n  edge lab check')
+    .action(async (options: LabOptions) => {
+      const report = await labOf(io, options).check();
+      answer(io, options, report, renderReport(report));
+      if (!holds(report)) result.exitCode = 1;
+    });
+}
+
+interface JournalOptions extends LabOptions {
+  store?: string;
+  effect?: string;
+  after: string;
+  last: string;
+}
+
+function addJournal(lab: Command, io: Io): void {
+  forLab(lab.command('journal'))
+    .description('Print what really happened in the practice fleet, one effect a line.')
+    .option('--store <id>', 'only of this store')
+    .option('--effect <name>', 'only effects whose name begins so, e.g. node.reboot')
+    .option('--after <number>', 'only effects with a higher number', '0')
+    .option('--last <number>', 'only so many of the newest', '200')
+    .addHelpText('after', '\nExample:\n  edge lab journal --store store-014 --effect node')
+    .action(async (options: JournalOptions) => {
+      const clock = clockOf(io, options);
+      const after = wholeNumber('--after', options.after);
+      const last = wholeNumber('--last', options.last);
+      const entries = (await labOf(io, options).journal(after))
+        .filter((entry) => options.store === undefined || entry.store === options.store)
+        .filter((entry) => options.effect === undefined || entry.effect.startsWith(options.effect));
+      const shown = last === 0 ? [] : entries.slice(-last);
+      answer(io, options, shown, [
+        ...renderJournal(shown, clock),
+        `${plural(shown.length, 'effect')} of ${entries.length} (times in ${clock.zone}).`,
+      ]);
+    });
+}
+
+interface FaultOptions extends LabOptions {
+  store: string;
+  node?: string;
+  step?: string;
+  moment?: string;
+  times?: string;
+  for?: string;
+  id?: string;
+  param?: string[];
+}
+
+function addFault(lab: Command, io: Io): void {
+  forLab(lab.command('fault'))
+    .description('Make something go wrong in the practice fleet.')
+    .argument('<kind>', 'e.g. node-stays-down, apt-fail, stuck-recovery, lost-answer, wan-cut, disk-full')
+    .requiredOption('--store <id>', 'the store, or * for any')
+    .option('--node <name>', 'only on this node')
+    .option('--step <effect>', 'only at this effect, e.g. node.reboot.request')
+    .option('--moment <moment>', 'before, during or after the step')
+    .option('--times <number>', 'how often it bites (default: until it is removed)')
+    .option('--for <duration>', 'how long, in the time of a real store, e.g. 20m')
+    .option('--id <id>', 'a name of your own')
+    .option('--param <name=value>', 'a setting of the fault; may be repeated', collect)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  edge lab fault node-stays-down --store store-033 --node n2
+  edge lab fault wan-cut --store store-014 --step guest.migrate --for 20m`,
+    )
+    .action(async (kind: string, options: FaultOptions) => {
+      const added = await labOf(io, options).addFault({
+        kind,
+        store: options.store,
+        ...(options.id === undefined ? {} : { id: options.id }),
+        ...(options.node === undefined ? {} : { node: options.node }),
+        ...(options.step === undefined ? {} : { step: options.step }),
+        ...(options.moment === undefined ? {} : { moment: options.moment }),
+        ...(options.times === undefined ? {} : { times: wholeNumber('--times', options.times) }),
+        ...(options.for === undefined ? {} : { durationMs: durationOf('--for', options.for) }),
+        ...(options.param === undefined ? {} : { params: paramsOf(options.param) }),
+      });
+      answer(io, options, added, [
+        `${printable(kind)} is set for ${printable(options.store)}. All of them: edge lab faults`,
+      ]);
+    });
+}
+
+function addFaults(lab: Command, io: Io): void {
+  forLab(lab.command('faults'))
+    .description('List the faults that are set, or remove one.')
+    .option('--remove <id>', 'end this fault')
+    .addHelpText('after', '\nExamples:\n  edge lab faults\n  edge lab faults --remove fault-1a2b3c4d')
+    .action(async (options: LabOptions & { remove?: string }) => {
+      const client = labOf(io, options);
+      if (options.remove !== undefined) await client.removeFault(options.remove);
+      const faults = await client.faults();
+      answer(io, options, faults, renderFaults(faults));
+    });
+}
+
+function addWan(lab: Command, io: Io): void {
+  forLab(lab.command('wan'))
+    .description("Cut or restore a practice store's link to the centre.")
+    .argument('<store>', 'id of the store')
+    .argument('<up|down>', 'down cuts it, up restores it')
+    .addHelpText('after', '\nExample:\n  edge lab wan store-014 down')
+    .action(async (store: string, state: string, options: LabOptions) => {
+      if (state !== 'up' && state !== 'down')
+        throw wrongUsage('The link is either up or down: edge lab wan store-014 down');
+      await labOf(io, options).setWan(store, state === 'up');
+      answer(io, options, { store, up: state === 'up' }, [`The link of ${printable(store)} is ${state}.`]);
+    });
+}
+
+function addState(lab: Command, io: Io): void {
+  forLab(lab.command('state'))
+    .description('Print the state of the practice fleet, or of one store, as the simulation has it (JSON).')
+    .option('--store <id>', 'only this store')
+    .option('--timing', 'print instead how long things take, and the speed factor')
+    .addHelpText('after', '\nExample:\n  edge lab state --store store-014')
+    .action(async (options: LabOptions & { store?: string; timing?: boolean }) => {
+      const client = labOf(io, options);
+      const facts = options.timing ? await client.timing() : await client.state(options.store);
+      io.out(printableJson(facts));
+    });
+}
+
+const collect = (value: string, earlier: string[] | undefined): string[] => [...(earlier ?? []), value];
+
+function wholeNumber(option: string, text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw wrongUsage(`${option} takes a whole number.`);
+}
+
+function durationOf(option: string, text: string): number {
+  const duration = DURATION.test(text) ? parseDuration(text) : undefined;
+  if (duration !== undefined) return duration;
+  throw wrongUsage(`${option} takes a duration such as 90s, 20m or 4h.`);
+}
+
+function paramsOf(pairs: readonly string[]): Record<string, string | number> {
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const at = pair.indexOf('=');
+      if (at < 1) throw wrongUsage('--param takes name=value, e.g. factor=10.');
+      const value = pair.slice(at + 1);
+      return [pair.slice(0, at), /^-?\d+(\.\d+)?$/.test(value) ? Number(value) : value];
+    }),
+  );
+}

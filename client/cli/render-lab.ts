@@ -1,0 +1,79 @@
+import type { LabEntry, LabFault, LabReport } from './lab-client.js';
+import { columns, number, plural, printable, timeOf, type Clock } from './text.js';
+
+/** What the practice fleet says, for people. Pure. */
+
+const MAX_VIOLATIONS = 10;
+
+/** One line: `1,426 effects, 14 rules, 0 violations`. */
+export function verdictLine(report: LabReport): string {
+  const violations = report.rules.reduce((sum, rule) => sum + rule.violations.length, 0);
+  return `${plural(report.effects, 'effect')}, ${plural(report.rules.length, 'rule')}, ${plural(violations, 'violation')}`;
+}
+
+export const holds = (report: LabReport): boolean => report.rules.every((rule) => rule.violations.length === 0);
+
+export function renderReport(report: LabReport): string[] {
+  return [
+    ...report.rules.flatMap((rule) => [
+      `${rule.violations.length === 0 ? 'holds ' : 'BROKEN'}  ${printable(rule.title)} (${printable(rule.id)})`,
+      ...rule.violations.slice(0, MAX_VIOLATIONS).map((violation) => `          ${violationText(violation)}`),
+      ...(rule.violations.length > MAX_VIOLATIONS
+        ? [`          and ${number(rule.violations.length - MAX_VIOLATIONS)} more: edge lab check --json`]
+        : []),
+    ]),
+    `Practice fleet's own journal: ${verdictLine(report)}.`,
+  ];
+}
+
+function violationText(violation: LabReport['rules'][number]['violations'][number]): string {
+  if (typeof violation === 'string') return printable(violation);
+  const words = [violation.store, violation.summary].filter((word) => word !== undefined);
+  return printable(words.length === 0 ? JSON.stringify(violation) : words.join(': '));
+}
+
+export function renderJournal(entries: readonly LabEntry[], clock: Clock): string[] {
+  return columns(
+    entries.map((entry) => [
+      String(entry.seq),
+      secondsOf(entry.at, clock),
+      placeOf(entry),
+      printable(entry.effect),
+      `by ${printable(entry.by)}${entry.detail === undefined ? '' : ` ${printable(JSON.stringify(entry.detail))}`}`,
+    ]),
+    0,
+  );
+}
+
+function placeOf(entry: LabEntry): string {
+  const node = entry.node === undefined ? '' : `/${entry.node}`;
+  const guest = entry.guest === undefined ? '' : `/${entry.guest}`;
+  return printable(`${entry.store}${node}${guest}`);
+}
+
+/** Effects follow one another within a second, so minutes are not enough. */
+function secondsOf(instant: string, clock: Clock): string {
+  const date = new Date(instant);
+  if (Number.isNaN(date.getTime())) return timeOf(instant, clock);
+  return new Intl.DateTimeFormat('en-GB', {
+    timeZone: clock.zone,
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    fractionalSecondDigits: 3,
+  }).format(date);
+}
+
+export function renderFaults(faults: readonly LabFault[]): string[] {
+  if (faults.length === 0) return ['No faults are set.'];
+  return columns(
+    faults.map((fault) => [
+      printable(fault.id),
+      printable(fault.kind),
+      printable(`${fault.store}${fault.node === undefined ? '' : `/${fault.node}`}`),
+      printable(fault.step ?? 'any step'),
+      printable(`${fault.state ?? ''}${fault.bites === undefined ? '' : `, bit ${plural(fault.bites, 'time')}`}`),
+    ]),
+    0,
+  );
+}

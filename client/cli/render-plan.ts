@@ -1,0 +1,91 @@
+import { formatDuration } from '#domain/durations.js';
+import type { PlanPreview, StagePreview, StorePreview } from './plan-preview.js';
+import { columns, listed, plural, printable, timeOf, type Clock } from './text.js';
+
+/** What `edge train plan` says. Pure. */
+
+export interface RenderPlanOptions {
+  now: Date;
+  /** One row for each store instead of one for stores that are alike. */
+  everyStore: boolean;
+}
+
+const SHOWN_IDS = 6;
+
+export function renderPlan(plan: PlanPreview, options: RenderPlanOptions): string[] {
+  const clock: Clock = { zone: plan.timeZone, now: options.now };
+  const { version, sequence, kernel, packages } = plan.release;
+  const stores = plan.stages.reduce((sum, stage) => sum + stage.stores.length, 0);
+  const excluded = plan.stages.reduce((sum, stage) => sum + stage.excluded.length, 0);
+  return [
+    `A train of fleet ${printable(plan.fleet)} would take release ${printable(version)} (sequence ${sequence}, ` +
+      `${plural(packages, 'pinned package')}, kernel ${printable(kernel)}) to ${plural(stores, 'store')}. Nothing was started.`,
+    `Times in ${plan.timeZone}. "unknown" is what only the store's own preflight can tell.`,
+    ...plan.stages.flatMap((stage) => stageLines(stage, clock, options)),
+    ...(excluded > 0 ? [`${plural(excluded, 'store')} excluded in all.`] : []),
+    ...plan.problems.map((problem) => `PROBLEM: ${printable(problem)}`),
+  ];
+}
+
+function stageLines(stage: StagePreview, clock: Clock, { everyStore }: RenderPlanOptions): string[] {
+  const facts = [
+    plural(stage.stores.length, 'store'),
+    `${stage.concurrency} at a time`,
+    windowWords(stage, clock),
+    stage.takes === undefined
+      ? 'duration unknown: no earlier operation is known'
+      : `about ${formatDuration(stage.takes.p50Ms)} (nine of ten: ${formatDuration(stage.takes.p90Ms)})`,
+    stage.approval ? 'asks for an approval' : 'needs no approval',
+    `soak ${formatDuration(stage.soak)}`,
+  ];
+  const groups = everyStore ? stage.stores.map((store) => [store]) : alike(stage.stores, clock);
+  return [
+    `${printable(stage.name)}: ${facts.join(', ')}`,
+    ...columns(groups.map((group) => storeRow(group, clock))),
+    ...stage.excluded.map(
+      ({ store, reason, detail }) => `  ${printable(store)}  excluded, ${printable(reason)}: ${printable(detail)}`,
+    ),
+  ];
+}
+
+function windowWords(stage: StagePreview, clock: Clock): string {
+  if (stage.opens === undefined || stage.closes === undefined) return 'no window';
+  const isOpen = Date.parse(stage.opens) <= clock.now.getTime();
+  return `window ${isOpen ? 'open now' : `from ${timeOf(stage.opens, clock)}`} to ${timeOf(stage.closes, clock)}`;
+}
+
+function storeRow(group: readonly StorePreview[], clock: Clock): string[] {
+  const ids = group.map(({ store }) => printable(store));
+  const count = group.length > 1 ? ` (${group.length})` : '';
+  return [`${listed(ids, SHOWN_IDS)}${count}`, factsOf(group[0] as StorePreview, clock)];
+}
+
+function factsOf(store: StorePreview, clock: Clock): string {
+  const known = store.from === undefined ? 'release unknown' : `from ${printable(store.from)}`;
+  return [
+    known,
+    counted(store.packages, 'package'),
+    counted(store.reboots, 'reboot'),
+    counted(store.guestsMoved, 'guest moved', 'guests moved'),
+    ...ownWindow(store, clock),
+  ].join(', ');
+}
+
+const counted = (count: number | undefined, one: string, many = `${one}s`): string =>
+  count === undefined ? `${many} unknown` : plural(count, one, many);
+
+function ownWindow({ window }: StorePreview, clock: Clock): string[] {
+  if (window === undefined || window.kind === 'always') return [];
+  if (window.kind === 'never') return ['its own window never meets that of the stage: excluded'];
+  return [`own window ${timeOf(window.opens, clock)} to ${timeOf(window.closes, clock)}`];
+}
+
+/** Stores with the same facts, in the order of the first of each. */
+function alike(stores: readonly StorePreview[], clock: Clock): StorePreview[][] {
+  const groups = new Map<string, StorePreview[]>();
+  for (const store of stores) {
+    const facts = factsOf(store, clock);
+    groups.set(facts, [...(groups.get(facts) ?? []), store]);
+  }
+  return [...groups.values()];
+}

@@ -1,0 +1,53 @@
+import { formatDuration } from '#domain/durations.js';
+import type { DesiredSchedule, ScheduleChange } from '../schedules.js';
+import { plural, printable } from './text.js';
+
+/** What `edge schedules plan` and `apply` say. Pure. */
+export function renderSchedules(changes: readonly ScheduleChange[], applied: boolean): string[] {
+  return [...changes.flatMap((change) => changeLines(change, applied)), summaryOf(changes, applied)];
+}
+
+function changeLines(change: ScheduleChange, applied: boolean): string[] {
+  const id = printable(change.id);
+  const warnings = change.desired.warnings.map((warning) => `  note: ${printable(warning)}`);
+  switch (change.kind) {
+    case 'create':
+      return [`${applied ? 'created' : 'create'}   ${id}`, ...settingLines(change.desired), ...warnings];
+    case 'update':
+      return [
+        `${applied ? 'updated' : 'update'}   ${id}${pausedWord(change.paused)}`,
+        ...change.changes.map(({ field, from, to }) => `  ${field}: ${shown(from)} -> ${shown(to)}`),
+        ...warnings,
+      ];
+    case 'none':
+      return [`same     ${id}${pausedWord(change.paused)}`, ...warnings];
+    case 'foreign':
+      return [
+        `foreign  ${id}`,
+        '  A schedule with this id exists that was not made by edge; it is left alone. ' +
+          'Delete or rename it if the train shall be fired by edge.',
+      ];
+    default:
+      return change satisfies never;
+  }
+}
+
+function settingLines(desired: DesiredSchedule): string[] {
+  const { dayOfWeek, hour, minute } = desired.calendar;
+  const time = `${String(hour).padStart(2, '0')}:${String(minute).padStart(2, '0')}`;
+  return [
+    `  every ${capital(dayOfWeek)} at ${time} (${desired.timeZone}): ${desired.workflowType} for fleet ${printable(desired.fleet)}`,
+    `  a start missed by an outage is made up for within ${formatDuration(desired.catchupWindow)}; never two at once`,
+  ];
+}
+
+function summaryOf(changes: readonly ScheduleChange[], applied: boolean): string {
+  const toDo = changes.filter(({ kind }) => kind === 'create' || kind === 'update').length;
+  if (toDo === 0) return 'Nothing to change.';
+  if (applied) return `${plural(toDo, 'schedule')} changed.`;
+  return `${plural(toDo, 'schedule')} to change. Nothing was changed yet: edge schedules apply`;
+}
+
+const pausedWord = (paused: boolean): string => (paused ? ' (paused; stays paused)' : '');
+const shown = (text: string): string => (text === '' ? 'nothing' : printable(text));
+const capital = (day: string): string => day.charAt(0) + day.slice(1).toLowerCase();

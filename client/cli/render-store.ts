@@ -1,0 +1,69 @@
+import { formatDuration } from '#domain/durations.js';
+import type { StoreView } from '#domain/messages/store.js';
+import type { StoreAnswer, StoreOperation } from '../operations.js';
+import { OUTCOME_WORDS } from './render-train.js';
+import { columns, plural, printable, timeInZone, timeOf, type Clock } from './text.js';
+
+/** What `edge store show` says. Pure. */
+export function renderStore(answer: StoreAnswer, clock: Clock): string[] {
+  const { store, current, recent } = answer;
+  const head = current === undefined ? [`${printable(store)}: no operation is running.`] : currentLines(current, clock);
+  if (recent.length === 0) return [...head, 'Nothing is known of earlier operations.'];
+  const ended = recent.filter(({ status }) => status === 'ended');
+  if (ended.length === 0) return head;
+  return [
+    ...head,
+    `Last ${plural(ended.length, 'operation')} (times in ${clock.zone}):`,
+    ...columns(ended.map((operation) => operationRow(operation, clock))),
+    ...reasonLine(ended),
+  ];
+}
+
+function currentLines(view: StoreView, clock: Clock): string[] {
+  const where = `train ${printable(view.train)}, stage ${printable(view.stage)}, release ${printable(view.release)}`;
+  return [
+    `${printable(view.store)}: patch is running (${where}).`,
+    `  Step: ${printable(view.step)}, since ${timeInZone(view.since, clock)} (${ago(view.since, clock)})`,
+    ...(view.cutOff
+      ? ['  The store fell silent: its WAN may be down. It keeps serving; the operation goes on when it is back.']
+      : []),
+    ...columns(
+      view.nodes.map((node) => [printable(node.node), node.state, `since ${timeOf(node.since, clock)}`]),
+      4,
+    ),
+    ...view.notes.map((note) => `  Note: ${printable(note)}`),
+  ];
+}
+
+function operationRow(operation: StoreOperation, clock: Clock): string[] {
+  const place = [operation.train, operation.stage].filter((word) => word !== undefined).join('/');
+  const round = operation.round === undefined || operation.round === 0 ? '' : ` round ${operation.round}`;
+  return [
+    operation.startedAt === undefined ? 'not started' : timeOf(operation.startedAt, clock),
+    printable(operation.operation),
+    printable(place) + round,
+    outcomeWord(operation.outcome),
+    [operation.reason, operation.summary, took(operation)]
+      .filter((word) => word !== undefined && word !== '')
+      .map((word) => printable(word as string))
+      .join(': '),
+  ];
+}
+
+const outcomeWord = (outcome: string | undefined): string => {
+  if (outcome === undefined) return 'unknown';
+  return outcome in OUTCOME_WORDS ? OUTCOME_WORDS[outcome as keyof typeof OUTCOME_WORDS] : printable(outcome);
+};
+
+function took({ startedAt, endedAt }: StoreOperation): string {
+  if (startedAt === undefined || endedAt === undefined) return '';
+  return `took ${formatDuration(Date.parse(endedAt) - Date.parse(startedAt))}`;
+}
+
+function reasonLine(ended: readonly StoreOperation[]): string[] {
+  const reason = ended[0]?.reason;
+  return reason === undefined ? [] : [`What to do: edge runbook ${printable(reason)}`];
+}
+
+const ago = (instant: string, clock: Clock): string =>
+  `${formatDuration(Math.max(0, clock.now.getTime() - Date.parse(instant)))} ago`;

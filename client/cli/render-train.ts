@@ -1,0 +1,260 @@
+import { formatDuration } from '#domain/durations.js';
+import type { Answer, Hold, StageView, TrainView } from '#domain/messages/train.js';
+import { shortDigest } from '#domain/naming.js';
+import { OUTCOMES, totalOf, type Outcome, type StoreResult, type Tally } from '#domain/outcomes.js';
+import { columns, listed, number, plural, printable, timeInZone, timeOf, wrap, type Clock } from './text.js';
+
+/** What `edge train show` says. Pure: a view in, lines out. */
+
+export interface RenderOptions {
+  clock: Clock;
+  /** Options to repeat in suggested commands, with a leading blank, e.g. ` --fleet edge`. */
+  suffix: string;
+  columns: number;
+}
+
+const MAX_NOT_SUCCEEDED = 20;
+
+export function renderTrain(view: TrainView, options: RenderOptions): string[] {
+  return [
+    headline(view, options),
+    ...whatHappens(view, options),
+    ...untouchedLine(view),
+    'Stages:',
+    ...columns(view.stages.map((stage) => stageRow(stage, options))),
+    ...notSucceededLines(view, options),
+    ...refusedLines(view, options),
+    ...answerLines(view, options),
+  ];
+}
+
+const SHOUTED: Partial<Record<TrainView['state'], string>> = { held: 'HELD', paused: 'PAUSED', failed: 'FAILED' };
+
+function headline(view: TrainView, { clock }: RenderOptions): string {
+  const release = view.release === undefined ? '' : `, release ${printable(view.release.version)}`;
+  const title = `Train ${printable(view.train)}${release}`;
+  const { hold } = view;
+  if (hold === undefined || view.state !== 'held') {
+    const since = isOver(view) ? 'started' : 'since';
+    return `${title}: ${SHOUTED[view.state] ?? view.state}, ${since} ${timeInZone(view.startedAt, clock)}`;
+  }
+  const place = hold.stage === undefined ? '' : ` at ${printable(hold.stage)}`;
+  if (hold.reason === 'ApprovalPending')
+    return `${title}: WAITS FOR APPROVAL since ${timeInZone(hold.since, clock)}${place}`;
+  return `${title}: HELD since ${timeInZone(hold.since, clock)}${place}, reason ${hold.reason}`;
+}
+
+function whatHappens(view: TrainView, options: RenderOptions): string[] {
+  if (view.hold !== undefined) return holdLines(view.hold, options);
+  const deadline =
+    view.deadline === undefined || isOver(view)
+      ? []
+      : [`  Ends at the latest ${timeInZone(view.deadline, options.clock)}.`];
+  return [...wrap(sentence(printable(view.doing)), options.columns, '  '), ...deadline];
+}
+
+function holdLines(hold: Hold, { clock, columns: terminal }: RenderOptions): string[] {
+  return [
+    ...wrap(sentence(printable(hold.summary)), terminal, '  '),
+    ...hold.detail.map((line) => `    ${printable(line)}`),
+    ...(hold.until === undefined
+      ? []
+      : [`  Waits until ${timeInZone(hold.until, clock)} (${fromNow(hold.until, clock)}).`]),
+  ];
+}
+
+function untouchedLine(view: TrainView): string[] {
+  if (view.state !== 'held' && view.state !== 'paused' && !isOver(view)) return [];
+  const planned = sum(view.stages.map((stage) => stage.stores));
+  if (planned === 0) return [];
+  const untouched = sum(view.stages.map(notStarted));
+  const inFlight = sum(view.stages.map((stage) => stage.inFlight));
+  const rest =
+    inFlight > 0 ? ` ${plural(inFlight, 'store')} in work ${inFlight === 1 ? 'goes' : 'go'} on to a safe end.` : '';
+  return [
+    `  Nothing further starts. ${number(untouched)} of ${plural(planned, 'store')} have not been started.${rest}`,
+  ];
+}
+
+const notStarted = (stage: StageView): number =>
+  Math.max(0, stage.stores - totalOf(stage.tally) - stage.inFlight) + stage.tally.excluded;
+
+const STATE_WORDS: Partial<Record<StageView['state'], string>> = {
+  held: 'HELD',
+  gate: 'health gate',
+  promoting: 'being promoted',
+};
+
+function stageRow(stage: StageView, { clock }: RenderOptions): string[] {
+  const { tally } = stage;
+  const running = [
+    stage.inFlight > 0 ? `in flight ${stage.inFlight}` : '',
+    stage.deferred > 0 ? `deferred ${stage.deferred}` : '',
+  ];
+  const facts = [
+    tallyWords(tally),
+    running.filter((word) => word !== '').join(', '),
+    stage.gate === undefined ? '' : `gate ${printable(stage.gate)}`,
+    stage.approvedBy === undefined ? '' : `approved by ${printable(stage.approvedBy)}`,
+    stageTimes(stage, clock),
+  ];
+  return [
+    printable(stage.name),
+    STATE_WORDS[stage.state] ?? stage.state,
+    `${number(totalOf(tally))}/${number(stage.stores)}`,
+    facts.filter((fact) => fact !== '').join('; '),
+  ];
+}
+
+function stageTimes(stage: StageView, clock: Clock): string {
+  if (stage.startedAt === undefined) return '';
+  if (stage.endedAt === undefined) return `since ${timeOf(stage.startedAt, clock)}`;
+  const took = Date.parse(stage.endedAt) - Date.parse(stage.startedAt);
+  return `${timeOf(stage.startedAt, clock)}, took ${formatDuration(took)}`;
+}
+
+export const OUTCOME_WORDS: Record<Outcome, string> = {
+  succeeded: 'succeeded',
+  failed: 'failed',
+  timedOut: 'timed out',
+  offline: 'offline',
+  cutOff: 'cut off',
+  skipped: 'skipped',
+  excluded: 'excluded',
+  aborted: 'aborted',
+  rolledBack: 'rolled back',
+  missed: 'missed',
+};
+
+/** `succeeded 9, failed 1`: outcomes that did not happen are left out. */
+export function tallyWords(tally: Tally): string {
+  return OUTCOMES.filter((outcome) => tally[outcome] > 0)
+    .map((outcome) => `${OUTCOME_WORDS[outcome]} ${number(tally[outcome])}`)
+    .join(', ');
+}
+
+function notSucceededLines(view: TrainView, options: RenderOptions): string[] {
+  const results = view.notSucceeded;
+  if (results.length === 0) return [];
+  const all = sum(view.stages.map((stage) => totalOf(stage.tally) - stage.tally.succeeded));
+  const shown = results.slice(0, MAX_NOT_SUCCEEDED);
+  const hidden = Math.max(all, results.length) - shown.length;
+  const reasons = [...new Set(shown.flatMap(({ reason }) => (reason === undefined ? [] : [reason])))];
+  return [
+    `Not succeeded (${number(Math.max(all, results.length))}):`,
+    ...shown.map((result) => `  ${resultLine(result)}`),
+    ...(hidden > 0 ? [`  and ${number(hidden)} more: edge train show --json${options.suffix}`] : []),
+    ...(reasons.length > 0
+      ? [
+          `  What to do: ${listed(
+            reasons.map((reason) => `edge runbook ${reason}`),
+            3,
+          )}`,
+        ]
+      : []),
+  ];
+}
+
+/** `store-033 failed at reboot n2, RebootTimeout: n2 did not come back in 5 min.` */
+export function resultLine(result: StoreResult): string {
+  const step = result.stop?.step === undefined ? '' : ` at ${printable(result.stop.step)}`;
+  const reason = result.reason ?? result.stop?.reason;
+  const named = reason === undefined ? '' : `, ${reason}`;
+  const summary = result.stop === undefined ? '' : `: ${printable(result.stop.summary)}`;
+  return `${printable(result.store)} ${OUTCOME_WORDS[result.outcome]}${step}${named}${summary}`;
+}
+
+function refusedLines(view: TrainView, { clock }: RenderOptions): string[] {
+  if (view.refusedDecisions.length === 0) return [];
+  return [
+    'Refused answers:',
+    ...view.refusedDecisions.map(({ at, by, why }) => `  ${timeOf(at, clock)}  ${printable(by)}: ${printable(why)}`),
+  ];
+}
+
+function answerLines(view: TrainView, options: RenderOptions): string[] {
+  const commands = answerCommands(view, options.suffix);
+  if (commands.length === 0) return [];
+  return ['You can:', ...columns(commands.map(({ command, meaning }) => [command, meaning]))];
+}
+
+export interface AnswerCommand {
+  answer: Answer;
+  command: string;
+  meaning: string;
+}
+
+/** Every answer that the train takes now, as the command that gives it. */
+export function answerCommands(view: TrainView, suffix: string): AnswerCommand[] {
+  if (isOver(view)) return [];
+  const answers = [...new Set([...(view.hold?.answers ?? []), ...view.answers])];
+  return answers.map((answer) => ({
+    answer,
+    command: `edge train ${commandWords(answer, view)}${suffix}`,
+    meaning: meaningOf(answer, view),
+  }));
+}
+
+function commandWords(answer: Answer, view: TrainView): string {
+  if (answer !== 'approve' && answer !== 'reject') return answer;
+  const stage = askedStage(view)?.name ?? '<stage>';
+  const plan = view.planHash === undefined ? '<hash>' : shortDigest(view.planHash);
+  return `${answer} ${printable(stage)} --plan ${plan}`;
+}
+
+function meaningOf(answer: Answer, view: TrainView): string {
+  const stage = askedStage(view);
+  switch (answer) {
+    case 'approve':
+      return stage === undefined
+        ? 'let the stage start'
+        : `let ${printable(stage.name)} start: ${plural(stage.stores, 'store')}`;
+    case 'reject':
+      return 'do not let it start';
+    case 'retry-gate':
+      return 'measure the health again';
+    case 'retry-failed':
+      return 'try the stores of the stage that did not succeed once more';
+    case 'resume':
+      return resumeMeaning(view.hold?.reason);
+    case 'pause':
+      return 'start no further store; those in work reach their end';
+    case 'abort':
+      return 'end the train; stores in work reach a safe end';
+    default:
+      return answer satisfies never;
+  }
+}
+
+function resumeMeaning(reason: Hold['reason'] | undefined): string {
+  switch (reason) {
+    case undefined:
+      return 'go on';
+    case 'ApprovalRejected':
+    case 'ApprovalExpired':
+      return 'ask for the approval again';
+    default:
+      return 'go on past this hold; stores of the stage that were not started are missed';
+  }
+}
+
+/** The stage that an approval is about. */
+export function askedStage(view: TrainView): StageView | undefined {
+  const named = view.hold?.stage;
+  return (
+    view.stages.find((stage) => stage.name === named) ??
+    view.stages.find((stage) => stage.state === 'awaiting approval')
+  );
+}
+
+export const isOver = (view: TrainView): boolean =>
+  view.state === 'done' || view.state === 'aborted' || view.state === 'failed';
+
+function fromNow(instant: string, clock: Clock): string {
+  const left = Date.parse(instant) - clock.now.getTime();
+  return left >= 0 ? `in ${formatDuration(roundToMinutes(left))}` : `${formatDuration(roundToMinutes(-left))} ago`;
+}
+const roundToMinutes = (ms: number): number => (ms < 120_000 ? ms : Math.round(ms / 60_000) * 60_000);
+
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+const sentence = (text: string): string => (/[.!?:]$/.test(text) ? text : `${text}.`);

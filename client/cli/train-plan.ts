@@ -1,0 +1,77 @@
+import type { Command } from 'commander';
+import type { ReleaseSource } from '#domain/fleet.js';
+import type { Ledger } from '#systems/ledger/types.js';
+import { answer, clockOf, repoOf, stateDir, withTargetOptions, type TargetOptions } from './context.js';
+import { wrongUsage } from './failure.js';
+import type { Io } from './io.js';
+import { fromLedger } from './ledger.js';
+import { previewPlan, type KnownRelease } from './plan-preview.js';
+import { renderPlan } from './render-plan.js';
+import { loadFleetAt, loadRepo } from './repo.js';
+import { readServiceFile } from './service-file.js';
+
+interface PlanOptions extends TargetOptions {
+  repo?: string;
+  stages?: string;
+  stores?: boolean;
+}
+
+export function addTrainPlanCommand(train: Command, io: Io): void {
+  withTargetOptions(train.command('plan'))
+    .description('Show what a train started now would do to which store, without touching any.')
+    .option('--repo <dir>', 'the GitOps repo (default: EDGE_REPO, else that of `edge up`)')
+    .option('--stages <names>', 'only these stages, separated by commas')
+    .option('--stores', 'one row for each store, instead of one for stores that are alike')
+    .addHelpText('after', '\nExample:\n  edge train plan --repo ./edge-infra --stages canary')
+    .action(async (options: PlanOptions) => {
+      const clock = clockOf(io, options);
+      const repo = await loadRepo(repoOf(io, options));
+      const selected = options.stages?.split(',').map((name) => name.trim());
+      const service = readServiceFile(stateDir(io, options));
+      const facts = await fromLedger(io, { service }, (ledger) => whatIsKnown(ledger, repo.dir));
+      const plan = previewPlan({
+        fleet: repo.fleet,
+        stores: repo.stores,
+        now: clock.now,
+        selected,
+        known: facts?.known ?? new Map<string, KnownRelease>(),
+        durations: facts?.durations ?? [],
+      });
+      const unknown = selected?.find((name) => !repo.fleet.stages.some((stage) => stage.name === name));
+      if (unknown !== undefined) throw wrongUsage(plan.problems[0] ?? 'A stage of --stages does not exist.');
+      answer(
+        io,
+        options,
+        { commit: repo.commit, ...plan },
+        renderPlan(plan, { now: clock.now, everyStore: options.stores === true }),
+      );
+    });
+}
+
+const MAX_TRAINS = 20;
+const DURATIONS = 500;
+
+/** The release that each store took last, by the newest trains, with its pins as they stand in that train's commit. */
+async function whatIsKnown(
+  ledger: Ledger,
+  repoDir: string,
+): Promise<{ known: Map<string, KnownRelease>; durations: number[] }> {
+  const known = new Map<string, KnownRelease>();
+  for (const train of await ledger.trains(MAX_TRAINS)) {
+    if (train.commit === undefined) continue;
+    const fresh = (await ledger.results(train.id)).filter(
+      ({ store, outcome }) => outcome === 'succeeded' && !known.has(store),
+    );
+    if (fresh.length === 0) continue;
+    const release = await pinsAt(repoDir, train.commit);
+    if (release === undefined) continue;
+    for (const { store } of fresh) known.set(store, release);
+  }
+  return { known, durations: await ledger.durations(DURATIONS) };
+}
+
+/** Undefined when the commit is no longer there or its fleet.yaml is not valid: then nothing is known of it. */
+async function pinsAt(repoDir: string, commit: string): Promise<KnownRelease | undefined> {
+  const release: ReleaseSource | undefined = (await loadFleetAt(repoDir, commit))?.release;
+  return release && { version: release.version, packages: release.packages, kernel: release.kernel };
+}

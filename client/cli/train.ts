@@ -1,0 +1,299 @@
+import type { Command } from 'commander';
+import { SHA256, shortDigest } from '#domain/naming.js';
+import type { TrainView } from '#domain/messages/train.js';
+import type { Operations, Reply } from '../operations.js';
+import {
+  answer,
+  clockOf,
+  fleetOf,
+  withFleetOption,
+  withSession,
+  withTargetOptions,
+  type Session,
+  type TargetOptions,
+} from './context.js';
+import { CliFailure, wrongUsage } from './failure.js';
+import type { Io } from './io.js';
+import type { AddCommands, CommandResult } from './main.js';
+import { newsLines, progressBlock } from './render-progress.js';
+import { answerCommands, isOver, renderTrain } from './render-train.js';
+import { findRelease } from './releases.js';
+import { Screen } from './screen.js';
+import { plural, printable, printableJson, timeOf } from './text.js';
+import { addTrainPlanCommand } from './train-plan.js';
+
+export const addTrainCommands: AddCommands = (program, io, result) => {
+  const train = program.command('train').description('The weekly train: plan, start, watch and answer it.');
+  addTrainPlanCommand(train, io);
+  addStart(train, io);
+  addShow(train, io, result);
+  addDecision(train, io, result, 'approve');
+  addDecision(train, io, result, 'reject');
+  for (const spec of COMMANDS) addCommand(train, io, result, spec);
+  addHistory(train, io);
+};
+
+type FleetCommandOptions = TargetOptions;
+const forFleet = (command: Command): Command => withFleetOption(withTargetOptions(command));
+
+interface StartOptions extends FleetCommandOptions {
+  stages?: string;
+  release?: string;
+  reason?: string;
+  train?: string;
+  commit?: string;
+  by?: string;
+}
+
+function addStart(train: Command, io: Io): void {
+  forFleet(train.command('start'))
+    .description('Start a train now: build a release from the repo (or take an earlier one) through the stages.')
+    .option('--stages <names>', 'only these stages, separated by commas, e.g. canary,wave-1 (default: all)')
+    .option('--release <release>', 'a release built before, by version or manifest digest (default: build one)')
+    .option('--train <id>', 'name of the train (default: the ISO week, e.g. 2026-w48)')
+    .option('--commit <hash>', 'full commit to build from (default: the tip of the branch)')
+    .option('--reason <text>', 'why it is started by hand')
+    .option('--by <name>', 'who starts it (default: your user name)')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  edge train start
+  edge train start --stages canary --release 2026.47.1 --train fix-openssl --reason "CVE-2026-1234"`,
+    )
+    .action(async (options: StartOptions) => {
+      await withSession(io, options, async (session) => {
+        const fleet = fleetOf(io, options, session.target.service);
+        const release =
+          options.release === undefined ? undefined : await findRelease(io, session.target, fleet, options.release);
+        const started = await session.operations.startTrain({
+          fleet,
+          requestedBy: options.by ?? io.user,
+          ...(options.stages === undefined ? {} : { stages: namesOf(options.stages) }),
+          ...(options.train === undefined ? {} : { train: options.train }),
+          ...(options.commit === undefined ? {} : { commit: options.commit }),
+          ...(options.reason === undefined ? {} : { reason: options.reason }),
+          ...(release === undefined ? {} : { release }),
+        });
+        const name = started.train ?? (await nameOf(session.operations, fleet));
+        answer(io, options, { ...started, fleet, train: name }, [
+          name === undefined
+            ? `A train of fleet ${fleet} is started; no control worker has taken it up yet.`
+            : `Train ${printable(name)} of fleet ${fleet} is started.`,
+          `Follow it: edge train show --watch${session.target.suffix}`,
+        ]);
+      });
+    });
+}
+
+/** A train names itself once a worker has taken it up; without a worker it has no name yet. */
+async function nameOf(operations: Operations, fleet: string): Promise<string | undefined> {
+  try {
+    return (await operations.trainView(fleet)).train;
+  } catch {
+    return undefined;
+  }
+}
+
+const namesOf = (list: string): string[] =>
+  list
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '');
+
+interface ShowOptions extends FleetCommandOptions {
+  watch?: boolean;
+}
+
+function addShow(train: Command, io: Io, result: CommandResult): void {
+  forFleet(train.command('show'))
+    .description('Show what the train does, what it waits for, what went wrong, and what you can do.')
+    .option('--watch', 'follow it until it ends; exit code 1 when it does not end as done')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  edge train show
+  edge train show --watch
+  edge train show --json | jq .notSucceeded`,
+    )
+    .action(async (options: ShowOptions) => {
+      const clock = clockOf(io, options);
+      await withSession(io, options, async (session) => {
+        const fleet = fleetOf(io, options, session.target.service);
+        const render = (view: TrainView) =>
+          renderTrain(view, { clock: { ...clock, now: io.now() }, suffix: session.target.suffix, columns: io.columns });
+        const view = options.watch
+          ? await watch(io, options, session, fleet)
+          : await session.operations.trainView(fleet);
+        const facts = { ...view, commands: answerCommands(view, session.target.suffix) };
+        // A watched train was already told as JSON, line by line.
+        if (!(options.watch && options.json)) answer(io, options, facts, render(view));
+        if (options.watch && view.state !== 'done') result.exitCode = 1;
+      });
+    });
+}
+
+const WATCH_EVERY = 1_000;
+
+async function watch(io: Io, options: ShowOptions, session: Session, fleet: string): Promise<TrainView> {
+  const screen = new Screen(io);
+  const interrupted = io.interrupted();
+  let before: TrainView | undefined;
+  for (;;) {
+    const view = await session.operations.trainView(fleet);
+    if (options.json) {
+      const line = JSON.stringify(view);
+      if (before === undefined || line !== JSON.stringify(before))
+        io.out(JSON.stringify(JSON.parse(printableJson(view))));
+    } else {
+      const { zone } = clockOf(io, options);
+      const time = timeOf(io.now(), { zone, now: io.now() });
+      screen.say(...newsLines(before, view).map((line) => `${time}  ${line}`));
+      screen.draw(progressBlock(view, io.now()));
+    }
+    before = view;
+    if (isOver(view) || interrupted.aborted) break;
+    await io.pause(WATCH_EVERY);
+    if (interrupted.aborted) break;
+  }
+  screen.clear();
+  return before;
+}
+
+interface DecisionOptions extends FleetCommandOptions {
+  plan: string;
+  by?: string;
+  comment?: string;
+}
+
+function addDecision(train: Command, io: Io, result: CommandResult, decision: 'approve' | 'reject'): void {
+  const approves = decision === 'approve';
+  forFleet(train.command(decision))
+    .description(
+      approves
+        ? 'Approve the stage that the train asks for, for exactly this plan.'
+        : 'Reject the stage that the train asks for; the train stands still.',
+    )
+    .argument('<stage>', 'name of the stage, e.g. canary')
+    .requiredOption('--plan <hash>', 'hash of the plan you looked at, or its first 8 digits or more')
+    .option('--by <name>', 'who decides (default: your user name)')
+    .option('--comment <text>', 'kept with the decision')
+    .addHelpText('after', `\nExample:\n  edge train ${decision} canary --plan 4f1c9a02`)
+    .action(async (stage: string, options: DecisionOptions) => {
+      await withSession(io, options, async ({ operations, target }) => {
+        const fleet = fleetOf(io, options, target.service);
+        const view = await operations.trainView(fleet);
+        const planHash = fullPlanHash(options.plan, view);
+        const by = options.by ?? io.user;
+        const reply = await operations.decide(fleet, {
+          stage,
+          planHash,
+          decision,
+          by,
+          via: 'cli',
+          ...(options.comment === undefined ? {} : { comment: options.comment }),
+        });
+        tell(io, options, result, reply, { train: view.train, stage, planHash, decision, by }, [
+          `Train ${printable(view.train)}, stage ${printable(stage)}, plan ${planHash}: ${decision} by ${printable(by)}.`,
+        ]);
+      });
+    });
+}
+
+const MIN_PREFIX = 8;
+
+/** The full hash that the digits stand for. Throws when they are not those of the plan that the train runs. */
+export function fullPlanHash(typed: string, view: Pick<TrainView, 'train' | 'planHash'>): string {
+  const digits = typed.toLowerCase().replace(/^sha256:/, '');
+  if (!/^[0-9a-f]{1,64}$/.test(digits) || digits.length < MIN_PREFIX) {
+    throw wrongUsage(`--plan takes the plan's hash, or at least its first ${MIN_PREFIX} digits: edge train show`);
+  }
+  const full = view.planHash;
+  if (full === undefined || !SHA256.test(full)) {
+    throw new CliFailure(`Train ${printable(view.train)} has no plan yet, so there is nothing to decide.`);
+  }
+  if (!full.startsWith(`sha256:${digits}`)) {
+    throw new CliFailure(
+      `Train ${printable(view.train)} runs plan ${shortDigest(full)}, not ${digits.slice(0, 12)}. ` +
+        'Look at it before you decide: edge train show',
+    );
+  }
+  return full;
+}
+
+interface CommandSpec {
+  name: string;
+  send: keyof Pick<Operations, 'pause' | 'resume' | 'abort' | 'retryGate' | 'retryFailed'>;
+  description: string;
+}
+
+const COMMANDS: readonly CommandSpec[] = [
+  { name: 'pause', send: 'pause', description: 'Start nothing new; stores in work end by themselves.' },
+  { name: 'resume', send: 'resume', description: 'Go on after a pause, or past a hold that takes it.' },
+  { name: 'abort', send: 'abort', description: 'End the train; stores in work stop at the nearest safe point.' },
+  { name: 'retry-gate', send: 'retryGate', description: 'Measure the health of the held stage again.' },
+  {
+    name: 'retry-failed',
+    send: 'retryFailed',
+    description: 'Try the stores of the held stage that did not succeed again.',
+  },
+];
+
+function addCommand(train: Command, io: Io, result: CommandResult, spec: CommandSpec): void {
+  forFleet(train.command(spec.name))
+    .description(spec.description)
+    .option('--by <name>', 'who says so (default: your user name)')
+    .option('--reason <text>', 'kept with the answer')
+    .addHelpText('after', `\nExample:\n  edge train ${spec.name} --reason "why"`)
+    .action(async (options: FleetCommandOptions & { by?: string; reason?: string }) => {
+      await withSession(io, options, async ({ operations, target }) => {
+        const fleet = fleetOf(io, options, target.service);
+        const by = options.by ?? io.user;
+        const reply = await operations[spec.send](fleet, {
+          by,
+          ...(options.reason === undefined ? {} : { reason: options.reason }),
+        });
+        tell(io, options, result, reply, { fleet, command: spec.name, by }, []);
+      });
+    });
+}
+
+/** A refusal is an answer, not an error, but the command has not done what was asked. */
+function tell(
+  io: Io,
+  options: TargetOptions,
+  result: CommandResult,
+  reply: Reply,
+  facts: object,
+  lines: readonly string[],
+): void {
+  const accepted = reply.kind === 'accepted';
+  const sentence = printable(reply.sentence);
+  answer(io, options, { ...facts, ...reply }, accepted ? [...lines, sentence] : [`Refused: ${sentence}`]);
+  if (!accepted) result.exitCode = 1;
+}
+
+function addHistory(train: Command, io: Io): void {
+  forFleet(train.command('history'))
+    .description('List the last trains of the fleet.')
+    .addHelpText('after', '\nExample:\n  edge train history')
+    .action(async (options: FleetCommandOptions) => {
+      const clock = clockOf(io, options);
+      await withSession(io, options, async ({ operations, target }) => {
+        const fleet = fleetOf(io, options, target.service);
+        const trains = await operations.history(fleet);
+        answer(io, options, trains, [
+          `${plural(trains.length, 'train')} of fleet ${fleet} (times in ${clock.zone}):`,
+          ...trains.map(({ train: name, status, startedAt, endedAt }) =>
+            [
+              `  ${timeOf(startedAt, clock)}`,
+              name === undefined ? '' : `  ${printable(name)}`,
+              `  ${status}`,
+              endedAt === undefined ? '' : `, ended ${timeOf(endedAt, clock)}`,
+            ].join(''),
+          ),
+        ]);
+      });
+    });
+}

@@ -1,0 +1,349 @@
+import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
+import { WorkflowExecutionAlreadyStartedError, WorkflowUpdateFailedError } from '@temporalio/client';
+import type { z } from 'zod';
+import {
+  commandSchema,
+  decisionSchema,
+  trainInputSchema,
+  type Command,
+  type Decision,
+  type StageView,
+  type TrainInput,
+  type TrainView,
+  type WaveProgress,
+} from '#domain/messages/train.js';
+import type { StoreView } from '#domain/messages/store.js';
+import { parse } from '#domain/messages/parse.js';
+import { CONTROL_QUEUE, SEARCH_ATTRIBUTES, STORE_ID, storeWorkflowId, trainWorkflowId } from '#domain/naming.js';
+import type { ResultRow } from '#domain/messages/ledger.js';
+import { OUTCOMES } from '#domain/outcomes.js';
+import {
+  abortUpdate,
+  decideUpdate,
+  pauseUpdate,
+  resumeUpdate,
+  retryFailedUpdate,
+  retryGateUpdate,
+  storeQuery,
+  trainQuery,
+  waveQuery,
+} from '#workflows/messages.js';
+import { OperationError, toOperationError, type CallPlace } from './operation-errors.js';
+
+/**
+ * The one facade that every skin (command line, chat, page) uses to ask and to answer. All input is judged here before
+ * anything is sent. Throws `OperationError`, whose message is a sentence with its remedy.
+ */
+export interface Operations {
+  startTrain(input: z.input<typeof trainInputSchema>): Promise<StartedTrain>;
+  /** The running train of the fleet, else the newest one that Temporal remembers. */
+  trainView(fleet: string): Promise<TrainView>;
+  decide(fleet: string, decision: z.input<typeof decisionSchema>): Promise<Reply>;
+  pause(fleet: string, command: Command): Promise<Reply>;
+  resume(fleet: string, command: Command): Promise<Reply>;
+  abort(fleet: string, command: Command): Promise<Reply>;
+  retryGate(fleet: string, command: Command): Promise<Reply>;
+  retryFailed(fleet: string, command: Command): Promise<Reply>;
+  storeView(store: string): Promise<StoreAnswer>;
+  /** Newest first. */
+  recentStoreOperations(store: string, limit?: number): Promise<StoreOperation[]>;
+  /** The trains of the fleet that Temporal remembers, newest first. */
+  history(fleet: string, limit?: number): Promise<PastTrain[]>;
+}
+
+export interface StartedTrain {
+  workflowId: string;
+  runId: string;
+  /** Undefined when the train names itself after the ISO week; its view shows the name. */
+  train?: string | undefined;
+}
+
+/** What the train answered: it took the message, or refused it with a sentence. */
+export type Reply = { kind: 'accepted'; sentence: string } | Refused;
+export interface Refused {
+  kind: 'refused';
+  sentence: string;
+}
+
+export interface StoreOperation {
+  operation: string;
+  status: 'running' | 'ended';
+  train?: string | undefined;
+  stage?: string | undefined;
+  round?: number | undefined;
+  outcome?: string | undefined;
+  reason?: string | undefined;
+  summary?: string | undefined;
+  release?: string | undefined;
+  startedAt?: string | undefined;
+  endedAt?: string | undefined;
+  /** Address in the Temporal UI is `…/workflows/<workflowId>/<runId>`; absent for rows of the ledger. */
+  runId?: string | undefined;
+}
+
+export interface StoreAnswer {
+  store: string;
+  /** The operation that runs now; absent when none does. */
+  current?: StoreView | undefined;
+  recent: StoreOperation[];
+}
+
+export interface PastTrain {
+  train?: string | undefined;
+  status: string;
+  runId: string;
+  startedAt: string;
+  endedAt?: string | undefined;
+}
+
+export interface OperationsOptions {
+  client: Client;
+  /** As people wrote it; named in errors. */
+  address: string;
+  /** Knows more of ended operations, and for longer, than Temporal. */
+  ledger?: { storeHistory(store: string, limit: number): Promise<ResultRow[]> } | undefined;
+  /** Milliseconds to wait for an answer. */
+  timeout?: number;
+}
+
+const DEFAULT_TIMEOUT = 15_000;
+const RECENT = 20;
+
+type CommandUpdate = typeof pauseUpdate;
+
+export function createOperations(options: OperationsOptions): Operations {
+  const { client, address, ledger } = options;
+  const timeout = options.timeout ?? DEFAULT_TIMEOUT;
+
+  async function call<T>(place: Omit<CallPlace, 'address'>, request: () => Promise<T>): Promise<T> {
+    try {
+      return await client.withDeadline(Date.now() + timeout, request);
+    } catch (error) {
+      throw toOperationError(error, { address, ...place });
+    }
+  }
+
+  async function send(fleet: string, request: () => Promise<string>): Promise<Reply> {
+    return call(placeOfTrain(fleet), async () => {
+      try {
+        return { kind: 'accepted', sentence: await request() };
+      } catch (error) {
+        if (error instanceof WorkflowUpdateFailedError) return { kind: 'refused', sentence: refusalOf(error) };
+        throw error;
+      }
+    });
+  }
+
+  const command = (update: CommandUpdate) => async (fleet: string, raw: Command) => {
+    const checked = checkFleet(fleet);
+    const args: [Command] = [check(commandSchema, raw)];
+    const handle = client.workflow.getHandle(trainWorkflowId(checked));
+    return send(checked, () => handle.executeUpdate(update, { args }));
+  };
+
+  async function waveProgress(wave: string): Promise<WaveProgress | undefined> {
+    try {
+      return await client.withDeadline(Date.now() + timeout, () => client.workflow.getHandle(wave).query(waveQuery));
+    } catch {
+      // The wave may have ended a moment ago; what the train knows is shown then.
+      return undefined;
+    }
+  }
+
+  async function listRuns(workflowId: string, limit: number): Promise<WorkflowExecutionInfo[]> {
+    const runs: WorkflowExecutionInfo[] = [];
+    for await (const run of client.workflow.list({ query: `WorkflowId = '${workflowId}'`, pageSize: limit })) {
+      runs.push(run);
+      if (runs.length >= limit) break;
+    }
+    return runs.sort((a, b) => b.startTime.getTime() - a.startTime.getTime());
+  }
+
+  async function recentStoreOperations(rawStore: string, limit = RECENT): Promise<StoreOperation[]> {
+    const store = checkStore(rawStore);
+    const runs = await call(placeOfStore(store), () => listRuns(storeWorkflowId(store), limit));
+    const fromTemporal = runs.map(operationOf);
+    const rows = (await ledger?.storeHistory(store, limit)) ?? [];
+    return mergeOperations(fromTemporal, rows).slice(0, limit);
+  }
+
+  return {
+    async startTrain(raw) {
+      const input: TrainInput = check(trainInputSchema, raw);
+      return call(placeOfTrain(input.fleet), async () => {
+        try {
+          const handle = await client.workflow.start('patchTrain', {
+            workflowId: trainWorkflowId(input.fleet),
+            taskQueue: CONTROL_QUEUE,
+            args: [input],
+            workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+            workflowIdConflictPolicy: 'FAIL',
+            staticSummary: `Patch train of fleet ${input.fleet}`,
+          });
+          return { workflowId: handle.workflowId, runId: handle.firstExecutionRunId, train: input.train };
+        } catch (error) {
+          if (error instanceof WorkflowExecutionAlreadyStartedError) throw trainRunning(input.fleet);
+          throw error;
+        }
+      });
+    },
+
+    async trainView(rawFleet) {
+      const fleet = checkFleet(rawFleet);
+      const handle = client.workflow.getHandle(trainWorkflowId(fleet));
+      const view = await call(placeOfTrain(fleet), () => handle.query(trainQuery));
+      const progress = await Promise.all(
+        view.stages.map((stage) =>
+          stage.state === 'running' && stage.wave !== undefined ? waveProgress(stage.wave) : undefined,
+        ),
+      );
+      return { ...view, stages: view.stages.map((stage, index) => withProgress(stage, progress[index])) };
+    },
+
+    async decide(rawFleet, raw) {
+      const fleet = checkFleet(rawFleet);
+      const decision: Decision = check(decisionSchema, raw);
+      const handle = client.workflow.getHandle(trainWorkflowId(fleet));
+      return send(fleet, () => handle.executeUpdate(decideUpdate, { args: [decision] }));
+    },
+
+    pause: command(pauseUpdate),
+    resume: command(resumeUpdate),
+    abort: command(abortUpdate),
+    retryGate: command(retryGateUpdate),
+    retryFailed: command(retryFailedUpdate),
+
+    async storeView(rawStore) {
+      const store = checkStore(rawStore);
+      const recent = await recentStoreOperations(store);
+      if (recent[0]?.status !== 'running') return { store, recent };
+      const handle = client.workflow.getHandle(storeWorkflowId(store));
+      const current = await call(placeOfStore(store), () => handle.query(storeQuery));
+      return { store, current, recent };
+    },
+
+    recentStoreOperations,
+
+    async history(rawFleet, limit = RECENT) {
+      const fleet = checkFleet(rawFleet);
+      const runs = await call(placeOfTrain(fleet), () => listRuns(trainWorkflowId(fleet), limit));
+      return runs.map((run) => ({
+        train: attribute(run, SEARCH_ATTRIBUTES.train),
+        status: run.status.name.toLowerCase(),
+        runId: run.runId,
+        startedAt: run.startTime.toISOString(),
+        endedAt: run.closeTime?.toISOString(),
+      }));
+    },
+  };
+}
+
+/**
+ * The wave's own counts are newer than those it last told its train, but know nothing of earlier rounds and parts.
+ * Counts only rise, so the larger of both is never more than the truth.
+ */
+export function withProgress(stage: StageView, progress: WaveProgress | undefined): StageView {
+  if (progress === undefined) return stage;
+  const tally = { ...stage.tally };
+  for (const outcome of OUTCOMES) tally[outcome] = Math.max(tally[outcome], progress.tally[outcome]);
+  return {
+    ...stage,
+    tally,
+    started: Math.max(stage.started, progress.started),
+    inFlight: progress.inFlight,
+    deferred: progress.deferred,
+  };
+}
+
+/** Ended operations as the ledger tells them, where it does; what Temporal alone knows beside them. Newest first. */
+export function mergeOperations(fromTemporal: StoreOperation[], rows: ResultRow[]): StoreOperation[] {
+  const told = rows.map((row): StoreOperation => ({
+    operation: 'patch',
+    status: 'ended',
+    train: row.train,
+    stage: row.stage,
+    round: row.round,
+    outcome: row.outcome,
+    reason: row.reason,
+    summary: row.summary,
+    startedAt: row.startedAt,
+    endedAt: row.endedAt,
+  }));
+  const isTold = (operation: StoreOperation) =>
+    operation.status === 'ended' && told.some((row) => row.train === operation.train && row.stage === operation.stage);
+  const merged = [...fromTemporal.filter((operation) => !isTold(operation)), ...told];
+  const instant = (operation: StoreOperation) => Date.parse(operation.startedAt ?? operation.endedAt ?? '') || 0;
+  return merged.sort(
+    (a, b) => Number(b.status === 'running') - Number(a.status === 'running') || instant(b) - instant(a),
+  );
+}
+
+function operationOf(run: WorkflowExecutionInfo): StoreOperation {
+  return {
+    operation: attribute(run, SEARCH_ATTRIBUTES.operation) ?? run.type,
+    status: run.status.name === 'RUNNING' ? 'running' : 'ended',
+    train: attribute(run, SEARCH_ATTRIBUTES.train),
+    stage: attribute(run, SEARCH_ATTRIBUTES.stage),
+    outcome: attribute(run, SEARCH_ATTRIBUTES.outcome) ?? outcomeOfStatus(run.status.name),
+    reason: attribute(run, SEARCH_ATTRIBUTES.reason),
+    release: attribute(run, SEARCH_ATTRIBUTES.release),
+    startedAt: run.startTime.toISOString(),
+    endedAt: run.closeTime?.toISOString(),
+    runId: run.runId,
+  };
+}
+
+/** A run that was ended from outside never wrote its outcome. */
+function outcomeOfStatus(status: string): string | undefined {
+  return status === 'TERMINATED' || status === 'FAILED' || status === 'TIMED_OUT' || status === 'CANCELLED'
+    ? status.toLowerCase().replace('_', ' ')
+    : undefined;
+}
+
+function attribute(run: WorkflowExecutionInfo, name: string): string | undefined {
+  const pair = run.typedSearchAttributes.getAll().find(({ key }) => key.name === name);
+  return typeof pair?.value === 'string' ? pair.value : undefined;
+}
+
+function check<T>(schema: z.ZodType<T>, raw: unknown): T {
+  const parsed = parse(schema, raw);
+  if (parsed.ok) return parsed.value;
+  throw new OperationError('invalid-input', `This cannot be sent: ${parsed.problems.join('; ')}.`, {
+    problems: parsed.problems,
+  });
+}
+
+function checkFleet(fleet: string): string {
+  if (STORE_ID.test(fleet)) return fleet;
+  throw new OperationError('invalid-input', 'The fleet name is not one: lower case letters, digits and dashes only.');
+}
+
+function checkStore(store: string): string {
+  if (STORE_ID.test(store)) return store;
+  throw new OperationError(
+    'invalid-input',
+    'The store id is not one: lower case letters, digits and dashes only, e.g. store-001.',
+  );
+}
+
+const placeOfTrain = (fleet: string) => ({
+  subject: `the train of fleet ${fleet}`,
+  missing: () =>
+    new OperationError('no-train', `Fleet ${fleet} has no train, running or recent. Start one: edge train start`),
+  over: () =>
+    new OperationError('train-over', `The train of fleet ${fleet} has ended and takes no answer: edge train show`),
+});
+
+const placeOfStore = (store: string) => ({
+  subject: `store ${store}`,
+  missing: () => new OperationError('unexpected', `No operation is running on ${store}.`),
+});
+
+const trainRunning = (fleet: string) =>
+  new OperationError(
+    'train-running',
+    `A train of fleet ${fleet} is running, and a fleet has one at a time. See it: edge train show`,
+  );
+
+/** The sentence that the workflow gave, without the wrapping of the transport. */
+const refusalOf = (error: WorkflowUpdateFailedError): string => error.cause?.message ?? error.message;

@@ -1,0 +1,286 @@
+import {
+  ScheduleNotFoundError,
+  ScheduleOverlapPolicy,
+  type Client,
+  type ScheduleDescription,
+} from '@temporalio/client';
+import { formatDuration } from '#domain/durations.js';
+import { WEEKDAYS, type Fleet, type MaintenanceWindow, type Weekday } from '#domain/fleet.js';
+import { CONTROL_QUEUE, launchWorkflowId, SCHEDULE_OWNER, trainScheduleId } from '#domain/naming.js';
+
+/**
+ * The schedules that fire the cadence: what `fleet.yaml` asks for, what Temporal has, the difference, and its application.
+ * A schedule that this service did not create is never changed, whatever its id.
+ */
+
+const DAYS = {
+  mon: 'MONDAY',
+  tue: 'TUESDAY',
+  wed: 'WEDNESDAY',
+  thu: 'THURSDAY',
+  fri: 'FRIDAY',
+  sat: 'SATURDAY',
+  sun: 'SUNDAY',
+} as const satisfies Record<Weekday, string>;
+
+export interface DesiredSchedule {
+  id: string;
+  fleet: string;
+  calendar: { dayOfWeek: (typeof DAYS)[Weekday]; hour: number; minute: number };
+  timeZone: string;
+  workflowType: 'launchTrain';
+  workflowId: string;
+  taskQueue: string;
+  args: [{ fleet: string }];
+  overlap: 'SKIP';
+  /** Milliseconds that a start missed by an outage is still made up for. */
+  catchupWindow: number;
+  note: string;
+  memo: { owner: string };
+  /** What the operator should know of these settings. */
+  warnings: string[];
+}
+
+/** The same facts of a schedule that exists; a value that this service would not write is shown in words. */
+export interface ExistingSchedule {
+  id: string;
+  owner?: string | undefined;
+  paused: boolean;
+  note: string;
+  fields: Record<FieldName, string>;
+}
+
+const FIELDS = ['time', 'time zone', 'workflow', 'task queue', 'input', 'overlap', 'catch-up'] as const;
+type FieldName = (typeof FIELDS)[number] | 'note';
+
+export interface FieldChange {
+  field: FieldName;
+  from: string;
+  to: string;
+}
+
+export type ScheduleChange =
+  | { kind: 'create'; id: string; desired: DesiredSchedule }
+  | { kind: 'update'; id: string; desired: DesiredSchedule; changes: FieldChange[]; paused: boolean }
+  | { kind: 'none'; id: string; desired: DesiredSchedule; paused: boolean }
+  /** The id is taken by a schedule of somebody else. */
+  | { kind: 'foreign'; id: string; desired: DesiredSchedule };
+
+export function desiredSchedules(fleet: Fleet): DesiredSchedule[] {
+  const { day, at } = fleet.train.build;
+  const [hour, minute] = clockTime(at);
+  return [
+    {
+      id: trainScheduleId(fleet.fleet),
+      fleet: fleet.fleet,
+      calendar: { dayOfWeek: DAYS[day], hour, minute },
+      timeZone: fleet.timeZone,
+      workflowType: 'launchTrain',
+      workflowId: launchWorkflowId(fleet.fleet),
+      taskQueue: CONTROL_QUEUE,
+      args: [{ fleet: fleet.fleet }],
+      overlap: 'SKIP',
+      catchupWindow: catchUpOf(fleet),
+      note: fleet.train.note,
+      memo: { owner: SCHEDULE_OWNER },
+      warnings: warningsOf(fleet),
+    },
+  ];
+}
+
+const MINUTE = 60_000;
+const DAY_MINUTES = 24 * 60;
+const WEEK_MINUTES = 7 * DAY_MINUTES;
+/** Temporal's own minimum is 10 s; anything below a minute is no catch-up at all. */
+const MIN_CATCH_UP = MINUTE;
+/** The clocks may be moved by an hour between the build and the window. */
+const CLOCK_CHANGE = 60 * MINUTE;
+
+/**
+ * `train.catchUp`, but never so long that a late train would start when its first stage's window is already open:
+ * the people who watch the canary would find it half built.
+ */
+function catchUpOf(fleet: Fleet): number {
+  const window = fleet.stages[0]?.window;
+  if (window === undefined) return Math.max(MIN_CATCH_UP, fleet.train.catchUp);
+  const cap = minutesUntilOpen(fleet.train.build, window) * MINUTE - CLOCK_CHANGE;
+  return Math.max(MIN_CATCH_UP, Math.min(fleet.train.catchUp, cap));
+}
+
+/** Wall-clock minutes from the build to the next opening of the window; at most a week. */
+function minutesUntilOpen(build: { day: Weekday; at: string }, window: MaintenanceWindow): number {
+  const start = WEEKDAYS.indexOf(build.day) * DAY_MINUTES + minutesOf(build.at);
+  const openings = (window.days ?? WEEKDAYS).map(
+    (day) => WEEKDAYS.indexOf(day) * DAY_MINUTES + minutesOf(window.start),
+  );
+  return Math.min(...openings.map((opening) => (opening - start + WEEK_MINUTES) % WEEK_MINUTES));
+}
+
+function warningsOf(fleet: Fleet): string[] {
+  const { day, at } = fleet.train.build;
+  const warnings: string[] = [];
+  const catchUp = catchUpOf(fleet);
+  if (catchUp < fleet.train.catchUp) {
+    warnings.push(
+      `train.catchUp is ${formatDuration(fleet.train.catchUp)}, but only ${formatDuration(catchUp)} is used: ` +
+        `a later start would run into the window of ${fleet.stages[0]?.name ?? 'the first stage'}.`,
+    );
+  }
+  if (day === 'sun' && minutesOf(at) < 4 * 60 && fleet.timeZone !== 'UTC') {
+    warnings.push(
+      `Clocks are changed on Sundays before 04:00 in many zones: a train built on Sunday at ${at} may be missed in ` +
+        'spring and started twice in autumn. Take another hour.',
+    );
+  }
+  return warnings;
+}
+
+/** What has to change, and nothing else. Pure. */
+export function planSchedules(
+  existing: readonly ExistingSchedule[],
+  desired: readonly DesiredSchedule[],
+): ScheduleChange[] {
+  return desired.map((wanted): ScheduleChange => {
+    const found = existing.find(({ id }) => id === wanted.id);
+    if (found === undefined) return { kind: 'create', id: wanted.id, desired: wanted };
+    if (found.owner !== SCHEDULE_OWNER) return { kind: 'foreign', id: wanted.id, desired: wanted };
+    const changes = changesOf(found, wanted);
+    const { paused } = found;
+    return changes.length === 0
+      ? { kind: 'none', id: wanted.id, desired: wanted, paused }
+      : { kind: 'update', id: wanted.id, desired: wanted, changes, paused };
+  });
+}
+
+function changesOf(found: ExistingSchedule, wanted: DesiredSchedule): FieldChange[] {
+  const fields = fieldsOf(wanted);
+  const changes = FIELDS.filter((field) => found.fields[field] !== fields[field]).map((field) => ({
+    field,
+    from: found.fields[field],
+    to: fields[field],
+  }));
+  // The note of a paused schedule says why somebody paused it.
+  if (found.paused || found.note === wanted.note) return changes;
+  return [...changes, { field: 'note', from: found.note, to: wanted.note }];
+}
+
+function fieldsOf(wanted: DesiredSchedule): Record<FieldName, string> {
+  return {
+    time: timeText(wanted.calendar.dayOfWeek, wanted.calendar.hour, wanted.calendar.minute),
+    'time zone': wanted.timeZone,
+    workflow: `${wanted.workflowType} ${wanted.workflowId}`,
+    'task queue': wanted.taskQueue,
+    input: JSON.stringify(wanted.args),
+    overlap: wanted.overlap,
+    'catch-up': formatDuration(wanted.catchupWindow),
+    note: wanted.note,
+  };
+}
+
+/** Reads the schedules of these ids; those that do not exist are left out. */
+export async function readSchedules(client: Client, ids: readonly string[]): Promise<ExistingSchedule[]> {
+  const found = await Promise.all(
+    ids.map(async (id) => {
+      try {
+        return existingOf(await client.schedule.getHandle(id).describe());
+      } catch (error) {
+        if (error instanceof ScheduleNotFoundError) return undefined;
+        throw error;
+      }
+    }),
+  );
+  return found.filter((schedule) => schedule !== undefined);
+}
+
+export function existingOf(description: ScheduleDescription): ExistingSchedule {
+  const { spec, action, policies, state, memo } = description;
+  return {
+    id: description.scheduleId,
+    owner: typeof memo?.['owner'] === 'string' ? memo['owner'] : undefined,
+    paused: state.paused,
+    note: state.note ?? '',
+    fields: {
+      time: timeOfSpec(spec),
+      'time zone': spec.timezone ?? 'UTC',
+      workflow: `${action.workflowType} ${action.workflowId}`,
+      'task queue': action.taskQueue,
+      input: JSON.stringify(action.args),
+      overlap: policies.overlap ?? 'none',
+      'catch-up': formatDuration(policies.catchupWindow),
+      note: state.note ?? '',
+    },
+  };
+}
+
+function timeOfSpec(spec: ScheduleDescription['spec']): string {
+  const [calendar, ...others] = spec.calendars ?? [];
+  const day = single(calendar?.dayOfWeek);
+  const hour = single(calendar?.hour);
+  const minute = single(calendar?.minute);
+  const hasMore = others.length + (spec.intervals?.length ?? 0) + (spec.skip?.length ?? 0) > 0;
+  if (hasMore || day === undefined || hour === undefined || minute === undefined) return 'another form of times';
+  return timeText(day, hour, minute);
+}
+
+function single<T>(ranges: { start: T; end: T }[] | undefined): T | undefined {
+  const [range, ...others] = ranges ?? [];
+  return range !== undefined && others.length === 0 && range.start === range.end ? range.start : undefined;
+}
+
+/**
+ * Creates and updates what the plan says; whatever is foreign or unchanged is left alone. Repeating it changes nothing.
+ * A paused schedule stays paused.
+ */
+export async function applySchedules(client: Client, changes: readonly ScheduleChange[]): Promise<void> {
+  for (const change of changes) {
+    switch (change.kind) {
+      case 'create':
+        await client.schedule.create({
+          scheduleId: change.id,
+          ...optionsOf(change.desired),
+          memo: change.desired.memo,
+          state: { note: change.desired.note },
+        });
+        break;
+      case 'update':
+        await client.schedule.getHandle(change.id).update((previous) => ({
+          ...optionsOf(change.desired),
+          state: { ...previous.state, note: previous.state.paused ? (previous.state.note ?? '') : change.desired.note },
+        }));
+        break;
+      case 'none':
+      case 'foreign':
+        break;
+      default:
+        change satisfies never;
+    }
+  }
+}
+
+function optionsOf(wanted: DesiredSchedule) {
+  return {
+    spec: { calendars: [wanted.calendar], timezone: wanted.timeZone },
+    action: {
+      type: 'startWorkflow' as const,
+      workflowType: wanted.workflowType,
+      workflowId: wanted.workflowId,
+      taskQueue: wanted.taskQueue,
+      args: wanted.args,
+      staticSummary: `Weekly patch train of fleet ${wanted.fleet}`,
+    },
+    policies: { overlap: ScheduleOverlapPolicy.SKIP, catchupWindow: wanted.catchupWindow, pauseOnFailure: false },
+  };
+}
+
+function clockTime(at: string): [hour: number, minute: number] {
+  const [hour = 0, minute = 0] = at.split(':').map(Number);
+  return [hour, minute];
+}
+function minutesOf(at: string): number {
+  const [hour, minute] = clockTime(at);
+  return hour * 60 + minute;
+}
+const twoDigits = (value: number): string => String(value).padStart(2, '0');
+function timeText(day: string, hour: number, minute: number): string {
+  return `${day.charAt(0)}${day.slice(1).toLowerCase()} ${twoDigits(hour)}:${twoDigits(minute)}`;
+}

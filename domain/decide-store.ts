@@ -1,0 +1,382 @@
+import { blockingChecks, foreignFlags, isClean, missingDaemons } from './ceph-health.js';
+import type { GuestFacts, NodeFacts, StoreFacts } from './facts.js';
+import type { NodeWork } from './messages/store.js';
+import type { Reason, Stop } from './reasons.js';
+
+/**
+ * May this store, or this node of it, be worked on now? Each list below is the policy: one named check a line, judged
+ * from facts alone. The workflow asks before it goes on, and the store worker asks the same functions again
+ * immediately before each disruptive effect, because a task can wait for hours behind a cut link.
+ */
+
+export type StoreDecision = { kind: 'proceed' } | { kind: 'stop'; stop: Stop };
+
+export interface StoreContext {
+  /** Node names of the store as its file says. */
+  expectedNodes: string[];
+  /** Every package the release pins, and the kernel that has to run afterwards. */
+  packages: Record<string, string>;
+  kernel: string;
+  /** What this operation has set: nodes in maintenance, hosts with noout. */
+  ours: { maintenance: string[]; noout: string[] };
+  /** Nodes that still have to be worked on; memory and ok-to-stop are asked for these. */
+  work: string[];
+}
+
+interface Finding {
+  reason: Reason;
+  message: string;
+}
+type Check = (facts: StoreFacts, context: StoreContext) => Finding[];
+type NodeCheck = (facts: StoreFacts, context: StoreContext, node: NodeFacts) => Finding[];
+
+/** Bytes. A node keeps so much of its root file system free for packages and a second kernel. */
+export const MIN_ROOT_FREE = 5 * 1024 ** 3;
+/** Per OSD, percent: when an OSD goes, its data move to the other OSDs of the same host. */
+const MAX_OSD_UTILIZATION = 75;
+/** A tenth of a node's memory stays free for Ceph and the hypervisor. */
+const USABLE_MEMORY = 0.9;
+
+/** Before the operation changes anything. */
+const readyChecks: Check[] = [
+  (facts) => facts.unreadable.map((what) => finding('FactsUnreadable', what)), // unknown is not healthy
+  (facts) =>
+    facts.missingPrivileges.map((privilege) => finding('PermissionsMissing', `the API token lacks ${privilege}`)),
+  quorate,
+  allNodesOnline,
+  noForeignMaintenance,
+  haSettled,
+  cephAllows,
+  cephComplete,
+  cephClean,
+  cephHasRoom,
+  poolsAreReplicated,
+  noForeignFlags,
+  noGuestLocked,
+  nothingRunning,
+  packagesSound,
+  diskHasRoom,
+  othersHoldTheGuests,
+  cephLetsEachHostStop,
+];
+
+/** Immediately before guests are moved off `node`: all of the above, for the nodes still to be worked on. */
+const drainChecks: Check[] = readyChecks;
+
+/** Immediately before packages change on `node`: it is ours, empty, and everything else is whole. */
+const packageChecks: NodeCheck[] = [
+  (facts) => facts.unreadable.map((what) => finding('FactsUnreadable', what)),
+  quorate,
+  allNodesOnline,
+  noForeignMaintenance,
+  cephAllows,
+  cephComplete,
+  cephClean,
+  noForeignFlags,
+  inOurMaintenance,
+  nodeIsEmpty,
+  nodePackagesSound,
+];
+
+/** Immediately before `node` goes down. */
+const rebootChecks: NodeCheck[] = [
+  ...packageChecks,
+  nooutIsSet,
+  inventoryMatches,
+  kernelIsBootable,
+  cephLetsThisHostStop,
+];
+
+/** After the reboot, before the node takes guests again. A miss is waited for, not failed on at once. */
+const rejoinedChecks: Check[] = [
+  (facts) => facts.unreadable.map((what) => finding('FactsUnreadable', what)),
+  quorate,
+  allNodesOnline,
+  cephAllows,
+  cephComplete,
+  cephClean,
+];
+
+/** After the last node: the store is as it was, with the release, and nothing of ours is left. */
+const verifiedChecks: Check[] = [...rejoinedChecks, haSettled, nothingLeftSet, everyNodeHasTheRelease];
+
+export const decideReady = (facts: StoreFacts, context: StoreContext): StoreDecision =>
+  judge(readyChecks, facts, context, 'preflight');
+export const decideDrain = (facts: StoreFacts, context: StoreContext, node: string): StoreDecision =>
+  judge(drainChecks, facts, { ...context, work: [node] }, `drain ${node}`);
+export const decidePackages = (facts: StoreFacts, context: StoreContext, node: string): StoreDecision =>
+  judgeNode(packageChecks, facts, context, node, `upgrade ${node}`);
+export const decideReboot = (facts: StoreFacts, context: StoreContext, node: string): StoreDecision =>
+  judgeNode(rebootChecks, facts, context, node, `reboot ${node}`);
+export const decideRejoined = (facts: StoreFacts, context: StoreContext, node: string): StoreDecision =>
+  judge(rejoinedChecks, facts, context, `rejoin ${node}`);
+export const decideVerified = (facts: StoreFacts, context: StoreContext): StoreDecision =>
+  judge(verifiedChecks, facts, context, 'verify');
+
+/** What each node needs, in the order in which to do it: the node that leads the HA managers last. */
+export function planNodes(facts: StoreFacts, context: Pick<StoreContext, 'packages' | 'kernel'>): NodeWork[] {
+  const work = facts.nodes.map((node) => {
+    const packages = differing(node, context.packages).length > 0;
+    return { node: node.name, packages, reboot: packages || node.runningKernel !== context.kernel };
+  });
+  const rank = ({ node }: NodeWork) => (node === facts.ha.master ? 1 : 0);
+  return work.sort((a, b) => rank(a) - rank(b) || a.node.localeCompare(b.node));
+}
+
+/** What apt would do, held against what the release pins. Removing anything, or installing anything unpinned, is a mismatch. */
+export function decideManifest(node: NodeFacts, packages: Record<string, string>): StoreDecision {
+  const step = `stage packages ${node.name}`;
+  if (!node.simulation)
+    return stop(step, [finding('FactsUnreadable', `${node.name}: the upgrade could not be simulated`)]);
+  const { install, remove } = node.simulation;
+  const findings = [
+    ...remove.map((name) => finding('ManifestMismatch', `${node.name}: apt would remove ${name}`)),
+    ...install
+      .filter(({ name, version }) => packages[name] !== version)
+      .map(({ name, version }) =>
+        finding(
+          'ManifestMismatch',
+          `${node.name}: apt would install ${name} ${version}, the release pins ${packages[name] ?? 'nothing of that name'}`,
+        ),
+      ),
+    ...differing(node, packages)
+      .filter((name) => !install.some((planned) => planned.name === name))
+      .map((name) =>
+        finding(
+          'ManifestMismatch',
+          `${node.name}: the release pins ${name} ${packages[name]}, apt would not install it`,
+        ),
+      ),
+  ];
+  return findings.length === 0 ? { kind: 'proceed' } : stop(step, findings);
+}
+
+/** Pinned packages that are not installed in the pinned version. */
+export const differing = (node: Pick<NodeFacts, 'installed'>, packages: Record<string, string>): string[] =>
+  Object.keys(packages).filter((name) => node.installed[name] !== packages[name]);
+
+// The checks.
+
+function quorate({ cluster }: StoreFacts): Finding[] {
+  return cluster.quorate ? [] : [finding('NoQuorum', 'the cluster is not quorate')];
+}
+
+function allNodesOnline({ cluster }: StoreFacts, { expectedNodes }: StoreContext): Finding[] {
+  return expectedNodes
+    .filter((name) => !cluster.nodes.some((node) => node.name === name && node.online))
+    .map((name) => finding('NodeOffline', `${name} is not online`));
+}
+
+function noForeignMaintenance({ ha }: StoreFacts, { ours }: StoreContext): Finding[] {
+  return Object.entries(ha.nodeStatus)
+    .filter(([name, status]) => status === 'maintenance' && !ours.maintenance.includes(name))
+    .map(([name]) => finding('NodeInMaintenance', `${name} is in maintenance that this operation did not set`));
+}
+
+function haSettled({ ha }: StoreFacts): Finding[] {
+  const settled = new Set(['started', 'stopped', 'ignored', 'disabled']);
+  return [
+    ...(ha.quorumOk ? [] : [finding('HaUnhealthy', 'the HA stack reports no quorum')]),
+    ...ha.services
+      .filter(({ state }) => !settled.has(state))
+      .map(({ sid, node, state }) => finding('HaUnhealthy', `${sid} on ${node} is ${state}`)),
+    ...Object.entries(ha.managers)
+      .filter(([, status]) => /old timestamp|dead|lost/i.test(status))
+      .map(([name, status]) => finding('HaUnhealthy', `the resource manager of ${name} is stale: ${status}`)),
+    ...Object.entries(ha.nodeStatus)
+      .filter(([, status]) => status !== 'online' && status !== 'maintenance')
+      .map(([name, status]) => finding('HaUnhealthy', `${name} is ${status} for HA`)),
+  ];
+}
+
+function cephAllows({ ceph }: StoreFacts): Finding[] {
+  return blockingChecks(ceph).map(({ code, message }) => finding('CephBlocked', `${code}: ${message}`));
+}
+
+function cephComplete({ ceph }: StoreFacts): Finding[] {
+  return missingDaemons(ceph).map((what) => finding('CephUnclean', what));
+}
+
+function cephClean({ ceph }: StoreFacts): Finding[] {
+  if (isClean(ceph)) return [];
+  const states = ceph.pgs.states.map(({ state, count }) => `${count} ${state}`).join(', ');
+  return [finding('CephUnclean', `not all placement groups are active and clean: ${states || 'none reported'}`)];
+}
+
+function cephHasRoom({ ceph }: StoreFacts): Finding[] {
+  return ceph.osds
+    .filter(({ utilization }) => utilization >= MAX_OSD_UTILIZATION)
+    .map(({ id, utilization }) =>
+      finding('CephBlocked', `osd.${id} is ${utilization.toFixed(0)} % full, the limit is ${MAX_OSD_UTILIZATION} %`),
+    );
+}
+
+function poolsAreReplicated({ ceph }: StoreFacts): Finding[] {
+  return ceph.pools
+    .filter(({ size, minSize }) => size < 3 || minSize < 2)
+    .map(({ name, size, minSize }) =>
+      finding('CephBlocked', `pool ${name} has size ${size}/${minSize}; a reboot needs 3/2`),
+    );
+}
+
+function noForeignFlags({ ceph }: StoreFacts, { ours }: StoreContext): Finding[] {
+  return foreignFlags(ceph, ours.noout).map((flag) =>
+    finding('ForeignFlags', `Ceph flag ${flag} is set by someone else`),
+  );
+}
+
+function noGuestLocked({ guests }: StoreFacts): Finding[] {
+  return guests
+    .filter(({ lock }) => lock)
+    .map(({ vmid, name, lock }) => finding('GuestLocked', `guest ${vmid} (${name}) is locked: ${lock}`));
+}
+
+function nothingRunning({ runningTasks }: StoreFacts): Finding[] {
+  return runningTasks.map(({ type, node }) => finding('TasksRunning', `a ${type} task runs on ${node}`));
+}
+
+function packagesSound(facts: StoreFacts, context: StoreContext): Finding[] {
+  return facts.nodes.flatMap((node) => nodePackagesSound(facts, context, node));
+}
+
+function diskHasRoom({ nodes }: StoreFacts): Finding[] {
+  return nodes
+    .filter(({ rootFreeBytes }) => rootFreeBytes < MIN_ROOT_FREE)
+    .map(({ name, rootFreeBytes }) =>
+      finding(
+        'DiskFull',
+        `${name} has ${(rootFreeBytes / 1024 ** 3).toFixed(1)} GiB free on /, needs ${MIN_ROOT_FREE / 1024 ** 3}`,
+      ),
+    );
+}
+
+function othersHoldTheGuests(facts: StoreFacts, { work, expectedNodes }: StoreContext): Finding[] {
+  const used = (name: string) => runningOn(facts, name).reduce((sum, guest) => sum + guest.maxMemory, 0);
+  return work.flatMap((name) => {
+    const others = expectedNodes.filter((other) => other !== name);
+    const unknown = others.filter((other) => facts.memory[other] === undefined);
+    if (unknown.length > 0) return unknown.map((other) => finding('FactsUnreadable', `${other}: memory is unknown`));
+    const room = others.reduce((sum, other) => sum + (facts.memory[other] ?? 0) * USABLE_MEMORY - used(other), 0);
+    const missing = used(name) - room;
+    return missing <= 0
+      ? []
+      : [finding('NotEnoughMemory', `the other nodes lack ${gib(missing)} GiB for the guests of ${name}`)];
+  });
+}
+
+function cephLetsEachHostStop(facts: StoreFacts, { work }: StoreContext): Finding[] {
+  return work.flatMap((name) => okToStop(facts, name));
+}
+
+function inOurMaintenance({ ha }: StoreFacts, { ours }: StoreContext, node: NodeFacts): Finding[] {
+  const set = ha.nodeStatus[node.name] === 'maintenance' && ours.maintenance.includes(node.name);
+  return set ? [] : [finding('FactsChanged', `${node.name} is not in the maintenance that this operation set`)];
+}
+
+function nodeIsEmpty(facts: StoreFacts, _: StoreContext, node: NodeFacts): Finding[] {
+  return runningOn(facts, node.name).map(({ vmid, name }) =>
+    finding('FactsChanged', `guest ${vmid} (${name}) runs on ${node.name}`),
+  );
+}
+
+function nodePackagesSound(_: StoreFacts, __: StoreContext, node: NodeFacts): Finding[] {
+  return [
+    ...node.dpkgAudit.map((line) => finding('PackagesBroken', `${node.name}: dpkg --audit: ${line}`)),
+    ...node.held.map((name) => finding('PackagesBroken', `${node.name}: ${name} is on hold`)),
+  ];
+}
+
+function nooutIsSet({ ceph }: StoreFacts, { ours }: StoreContext, node: NodeFacts): Finding[] {
+  const set = ceph.hostFlags[node.name]?.includes('noout') === true && ours.noout.includes(node.name);
+  return set ? [] : [finding('FactsChanged', `noout is not set on ${node.name}`)];
+}
+
+function inventoryMatches(_: StoreFacts, { packages }: StoreContext, node: NodeFacts): Finding[] {
+  return differing(node, packages).map((name) =>
+    finding(
+      'InventoryMismatch',
+      `${node.name}: ${name} is ${node.installed[name] ?? 'not installed'}, the release pins ${packages[name]}`,
+    ),
+  );
+}
+
+function kernelIsBootable(_: StoreFacts, { kernel }: StoreContext, node: NodeFacts): Finding[] {
+  return node.bootableKernels.includes(kernel)
+    ? []
+    : [finding('WrongKernel', `${node.name}: the boot loader does not know kernel ${kernel}`)];
+}
+
+function cephLetsThisHostStop(facts: StoreFacts, _: StoreContext, node: NodeFacts): Finding[] {
+  return okToStop(facts, node.name);
+}
+
+function nothingLeftSet({ ceph, ha, nodes }: StoreFacts): Finding[] {
+  return [
+    ...Object.entries(ceph.hostFlags).flatMap(([host, flags]) =>
+      flags.map((flag) => finding('VerifyFailed', `${flag} is still set on ${host}`)),
+    ),
+    ...Object.entries(ha.nodeStatus)
+      .filter(([, status]) => status === 'maintenance')
+      .map(([name]) => finding('VerifyFailed', `${name} is still in maintenance`)),
+    ...nodes
+      .filter(({ upgradeUnit }) => upgradeUnit)
+      .map(({ name, upgradeUnit }) => finding('VerifyFailed', `unit ${upgradeUnit?.name} is left on ${name}`)),
+  ];
+}
+
+function everyNodeHasTheRelease({ nodes }: StoreFacts, { packages, kernel }: StoreContext): Finding[] {
+  return nodes.flatMap((node) => [
+    ...differing(node, packages).map((name) =>
+      finding('InventoryMismatch', `${node.name}: ${name} is ${node.installed[name] ?? 'not installed'}`),
+    ),
+    ...(node.runningKernel === kernel
+      ? []
+      : [finding('WrongKernel', `${node.name} runs ${node.runningKernel}, the release names ${kernel}`)]),
+  ]);
+}
+
+// Their tools.
+
+const finding = (reason: Reason, message: string): Finding => ({ reason, message });
+const gib = (bytes: number) => (bytes / 1024 ** 3).toFixed(1);
+
+const runningOn = (facts: StoreFacts, node: string): GuestFacts[] =>
+  facts.guests.filter((guest) => guest.node === node && guest.status === 'running' && !guest.template);
+
+function okToStop(facts: StoreFacts, node: string): Finding[] {
+  const answer = facts.okToStop[node];
+  if (!answer) return [finding('FactsUnreadable', `Ceph was not asked whether ${node} may stop`)];
+  return answer.osds && answer.mon ? [] : [finding('CephNotOkToStop', `${node}: ${answer.detail}`)];
+}
+
+function judge(checks: Check[], facts: StoreFacts, context: StoreContext, step: string): StoreDecision {
+  const findings = checks.flatMap((check) => check(facts, context));
+  return findings.length === 0 ? { kind: 'proceed' } : stop(step, findings);
+}
+
+function judgeNode(
+  checks: NodeCheck[],
+  facts: StoreFacts,
+  context: StoreContext,
+  name: string,
+  step: string,
+): StoreDecision {
+  const node = facts.nodes.find((candidate) => candidate.name === name);
+  if (!node) return stop(step, [finding('FactsUnreadable', `nothing is known of ${name}`)]);
+  const findings = checks.flatMap((check) => check(facts, context, node));
+  return findings.length === 0 ? { kind: 'proceed' } : stop(step, findings);
+}
+
+function stop(step: string, findings: Finding[]): StoreDecision {
+  const first = findings[0] as Finding;
+  const more = findings.length > 1 ? ` (and ${findings.length - 1} more)` : '';
+  return {
+    kind: 'stop',
+    stop: {
+      reason: first.reason,
+      step,
+      summary: `${first.message}${more}`,
+      detail: findings.map(({ reason, message }) => `${reason}: ${message}`).slice(0, 20),
+    },
+  };
+}

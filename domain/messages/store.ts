@@ -1,0 +1,133 @@
+import { z } from 'zod';
+import type { NodeFacts, ProbeFacts, StoreFacts } from '../facts.js';
+import { NODE_NAME, STAGE_NAME, STORE_ID, TRAIN_ID } from '../naming.js';
+import type { Stop } from '../reasons.js';
+import type { StoreResult } from '../outcomes.js';
+import { releaseRefSchema } from '../release.js';
+
+/**
+ * What is said to and by a store: the input of `patchStore`, and the tasks and answers of the store's activities.
+ * A store worker states the range of protocols it speaks in `hello`; raise PROTOCOL when a task changes its meaning.
+ */
+export const PROTOCOL = 1;
+export const PROTOCOL_RANGE = { min: 1, max: 1 } as const;
+
+const store = z.string().regex(STORE_ID);
+
+export const storeTaskSchema = z
+  .object({
+    protocol: z.number().int().min(1).max(1_000),
+    store,
+    fleet: z.string().regex(STORE_ID),
+    train: z.string().regex(TRAIN_ID),
+    stage: z.string().regex(STAGE_NAME),
+    operationId: z.string().min(1).max(200),
+    /** Rises with every operation on the store; a store worker refuses a lower one than it has seen. */
+    fence: z.number().int().min(0),
+    release: releaseRefSchema,
+    /** No drain, package or reboot starts after this instant. Proof, rejoin and undo never look at it. */
+    notAfter: z.iso.datetime().optional(),
+  })
+  .strict();
+export type StoreTask = z.infer<typeof storeTaskSchema>;
+
+export const nodeTaskSchema = storeTaskSchema.extend({ node: z.string().regex(NODE_NAME) }).strict();
+export type NodeTask = z.infer<typeof nodeTaskSchema>;
+
+export const helloTaskSchema = z.object({ protocol: z.number().int(), store }).strict();
+export type HelloTask = z.infer<typeof helloTaskSchema>;
+
+export interface Hello {
+  store: string;
+  protocol: { min: number; max: number };
+  /** The operation that holds the store on its side, if any. */
+  operation?: string | undefined;
+  release?: { version: string; sequence: number; manifest: string } | undefined;
+  clock: string;
+}
+
+/** A step either did its work, was refused before it changed anything, or failed on the way. */
+export type StepAnswer<Done = object> =
+  ({ kind: 'done' } & Done) | { kind: 'refused'; stop: Stop } | { kind: 'failed'; stop: Stop };
+
+/** What one node needs, decided from its facts. */
+export interface NodeWork {
+  node: string;
+  packages: boolean;
+  reboot: boolean;
+}
+
+export interface StoreActivities {
+  /** Who are you? Read-only; runs on a slot of its own, so that a busy store still answers. */
+  hello(task: HelloTask): Promise<Hello>;
+  /** Takes the store's own lock, adopts or undoes what an earlier operation left, pulls and verifies the release. */
+  openOperation(task: StoreTask): Promise<StepAnswer<{ adopted: string[] }>>;
+  /** Reads every fact that the pre-checks rest on, and keeps the health baseline. */
+  readFacts(task: StoreTask): Promise<Preflight>;
+  /** Points apt of all nodes at the release's snapshot, downloads, and simulates the upgrade. Changes no installed package. */
+  stagePackages(task: StoreTask & { nodes: string[] }): Promise<StepAnswer<{ nodes: NodeFacts[] }>>;
+  drainNode(task: NodeTask): Promise<StepAnswer<{ moved: number }>>;
+  upgradeNode(task: NodeTask): Promise<StepAnswer<{ changed: number }>>;
+  rebootNode(task: NodeTask): Promise<StepAnswer<{ kernel: string }>>;
+  rejoinNode(task: NodeTask): Promise<StepAnswer<{ returned: number }>>;
+  applyConfig(task: StoreTask): Promise<StepAnswer<{ changed: string[] }>>;
+  verifyStore(task: StoreTask): Promise<StepAnswer>;
+  /** Takes back what is still set where that is safe, and gives the store's own lock back. Safe to call at any time. */
+  closeOperation(
+    task: StoreTask & { outcome: 'succeeded' | 'failed' | 'aborted' | 'timedOut' },
+  ): Promise<{ undone: string[]; leftSet: string[] }>;
+  probeStore(task: ProbeTask): Promise<ProbeFacts>;
+}
+
+export interface Preflight {
+  facts: StoreFacts;
+  /** Node names as the store's file says. */
+  nodes: string[];
+  kernel: string;
+  packages: Record<string, string>;
+  /** What this operation has set already: not empty when it took over an earlier one. */
+  ours: { maintenance: string[]; noout: string[] };
+}
+
+export const probeTaskSchema = z
+  .object({ protocol: z.number().int(), store, fleet: z.string().regex(STORE_ID), manifest: z.string().optional() })
+  .strict();
+export type ProbeTask = z.infer<typeof probeTaskSchema>;
+
+export const patchStoreInputSchema = z
+  .object({
+    fleet: z.string().regex(STORE_ID),
+    train: z.string().regex(TRAIN_ID),
+    stage: z.string().regex(STAGE_NAME),
+    store,
+    round: z.number().int().min(0).max(1_000),
+    release: releaseRefSchema,
+    notAfter: z.iso.datetime().optional(),
+    /** Milliseconds. */
+    offlineAfter: z.number().int().min(1),
+    cutOffAfter: z.number().int().min(1),
+    storeTimeout: z.number().int().min(1),
+  })
+  .strict();
+export type PatchStoreInput = z.infer<typeof patchStoreInputSchema>;
+
+export interface NodeView {
+  node: string;
+  state: 'waiting' | 'draining' | 'upgrading' | 'rebooting' | 'rejoining' | 'done' | 'nothing to do' | 'stopped';
+  since: string;
+}
+
+/** The answer of the query `store`. */
+export interface StoreView {
+  store: string;
+  train: string;
+  stage: string;
+  operationId: string;
+  release: string;
+  step: string;
+  since: string;
+  cutOff: boolean;
+  nodes: NodeView[];
+  notes: string[];
+  result?: StoreResult | undefined;
+}

@@ -1,0 +1,107 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { StoreSim } from '../world/store-sim.js';
+import { TOKEN_PRIVILEGES } from '../world/world.js';
+import { PveError, permissionError } from './errors.js';
+
+/** Who is asking: a token of the service, or a person with a ticket. */
+export interface Caller {
+  /** `user@realm` or `user@realm!token`. */
+  authId: string;
+  isToken: boolean;
+  privileges: Record<string, string[]>;
+}
+
+/** The one person of a practice store, so that outside clients which know only passwords can look around. */
+export const PRACTICE_ADMIN = { user: 'auditor@pve', password: 'practice' } as const;
+const ADMIN_PRIVILEGES = [...TOKEN_PRIVILEGES, 'Sys.Syslog', 'VM.Allocate', 'VM.Backup', 'Datastore.Allocate'];
+const TICKET_LIFE_SECONDS = 7_200;
+/** A clock that runs behind by so much is forgiven. */
+const TICKET_SKEW_SECONDS = 300;
+
+/** An ACL entry on a path holds below it as well; an entry further down replaces it. */
+export function privilegesOn(caller: Caller, path: string): string[] {
+  for (let at = path; ; at = at.slice(0, at.lastIndexOf('/')) || '/') {
+    const found = caller.privileges[at];
+    if (found) return found;
+    if (at === '/') return [];
+  }
+}
+
+export function requirePrivilege(caller: Caller, path: string, anyOf: readonly string[]): void {
+  const held = privilegesOn(caller, path);
+  if (!anyOf.some((privilege) => held.includes(privilege))) throw permissionError(`${path}, ${anyOf.join('|')}`);
+}
+
+/** Throws the 401 of the real server. A ticket that is sent wins over a token. */
+export function authenticate(store: StoreSim, method: string, headers: IncomingHttpHeaders, now: number): Caller {
+  const cookie = /(?:^|;\s*)PVEAuthCookie=([^;]+)/.exec(headers.cookie ?? '')?.[1];
+  if (cookie) return byTicket(store, decodeURIComponent(cookie), method, headers, now);
+  const token = /^PVEAPIToken[= ](.+)$/.exec(headers.authorization ?? '')?.[1];
+  if (token) return byToken(store, decodeURIComponent(token));
+  throw new PveError(401, 'No ticket');
+}
+
+function byToken(store: StoreSim, value: string): Caller {
+  const { token } = store;
+  const split = value.lastIndexOf('=');
+  const known = split > 0 && value.slice(0, split) === token.id && same(value.slice(split + 1), token.secret);
+  const expired = token.expired || store.world.faults.bite('token-expired', { store: store.id }) !== undefined;
+  if (!known || expired) throw new PveError(401, 'Authentication failed!');
+  return { authId: token.id, isToken: true, privileges: token.privileges };
+}
+
+function byTicket(store: StoreSim, ticket: string, method: string, headers: IncomingHttpHeaders, now: number): Caller {
+  const [, user = '', stamp = '', signature = ''] = /^PVE:([^:]+):([0-9A-F]{8})::(.+)$/.exec(ticket) ?? [];
+  const age = Math.floor(now / 1_000) - parseInt(stamp || '0', 16);
+  const valid = same(signature, sign(store, `PVE:${user}:${stamp}`)) && age < TICKET_LIFE_SECONDS;
+  if (!valid || age < -TICKET_SKEW_SECONDS) throw new PveError(401, 'permission denied - invalid PVE ticket');
+  if (method !== 'GET') {
+    const csrf = String(headers['csrfpreventiontoken'] ?? '');
+    const [csrfStamp = ''] = csrf.split(':');
+    if (!same(csrf, csrfToken(store, user, csrfStamp))) {
+      throw new PveError(401, 'Permission denied - invalid csrf token');
+    }
+  }
+  return { authId: user, isToken: false, privileges: { '/': [...ADMIN_PRIVILEGES] } };
+}
+
+/** `POST /access/ticket`. The password may be a valid ticket, which renews it. */
+export function login(store: StoreSim, username: string, password: string, now: number) {
+  const known =
+    username === PRACTICE_ADMIN.user && (same(password, PRACTICE_ADMIN.password) || renews(store, password));
+  if (!known) throw new PveError(401, 'authentication failure');
+  const stamp = Math.floor(now / 1_000)
+    .toString(16)
+    .toUpperCase()
+    .padStart(8, '0');
+  return {
+    username,
+    ticket: `PVE:${username}:${stamp}::${sign(store, `PVE:${username}:${stamp}`)}`,
+    CSRFPreventionToken: csrfToken(store, username, stamp),
+    clustername: store.id,
+    cap: {},
+  };
+
+  function renews(at: StoreSim, ticket: string): boolean {
+    try {
+      return byTicket(at, ticket, 'GET', {}, now).authId === username;
+    } catch {
+      return false;
+    }
+  }
+}
+
+/** Tickets hold on all nodes of a store, and after a restart of the lab. */
+function sign(store: StoreSim, text: string): string {
+  const key = store.world.seed.bytes(`pve-ticket/${store.id}`);
+  return createHmac('sha256', key).update(text).digest('base64');
+}
+
+const csrfToken = (store: StoreSim, user: string, stamp: string): string =>
+  `${stamp}:${sign(store, `csrf:${user}:${stamp}`)}`;
+
+function same(left: string, right: string): boolean {
+  const [a, b] = [Buffer.from(left), Buffer.from(right)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}

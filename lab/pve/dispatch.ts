@@ -1,0 +1,153 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { NodeSim } from '../world/node-sim.js';
+import type { Caller } from './access.js';
+import { authenticate, requirePrivilege } from './access.js';
+import { Hangs, PveError, permissionError } from './errors.js';
+import { checkParams } from './params.js';
+import type { PveRequest } from './request.js';
+import { WithTotal } from './route.js';
+import type { Route } from './route.js';
+import { cephRoutes } from './routes/ceph.js';
+import { clusterRoutes } from './routes/cluster.js';
+import { guestRoutes } from './routes/guests.js';
+import { nodeRoutes } from './routes/nodes.js';
+import { taskRoutes } from './routes/tasks.js';
+
+export const routes: readonly Route[] = [...clusterRoutes, ...nodeRoutes, ...guestRoutes, ...taskRoutes, ...cephRoutes];
+
+/** The answer left, and never arrived. */
+export class AnswerLost extends Error {}
+
+interface Compiled {
+  route: Route;
+  pieces: string[];
+}
+const compiled: Compiled[] = routes.map((route) => ({ route, pieces: piecesOf(route.path) }));
+
+/** How an index names its children. */
+const INDEX_KEYS: Record<string, string> = {
+  '/': 'subdir',
+  '/access': 'subdir',
+  '/cluster/ha': 'id',
+  '/nodes/{node}/apt': 'id',
+  '/nodes/{node}/qemu/{vmid}': 'subdir',
+  '/nodes/{node}/qemu/{vmid}/status': 'subdir',
+  '/nodes/{node}/lxc/{vmid}': 'subdir',
+  '/nodes/{node}/lxc/{vmid}/status': 'subdir',
+};
+
+/** Carries out one call that came in at `entry`, in the order of checks of the real server. */
+export async function dispatch(entry: NodeSim, request: PveRequest): Promise<{ data: unknown; total?: number }> {
+  const { store } = entry;
+  const found = find(request.method, request.segments);
+  if (found?.route.world) {
+    if (found.route.noToken && request.headers.authorization?.startsWith('PVEAPIToken')) {
+      const why = `URI '${request.uri}' not available with API token, need proper ticket.`;
+      throw permissionError(why);
+    }
+    const caller: Caller = { authId: '', isToken: false, privileges: {} };
+    return execute(entry, entry, found, request, caller);
+  }
+
+  const caller = authenticate(store, request.method, request.headers, entry.clock);
+  if (!found) {
+    const children = request.method === 'GET' ? indexOf(request.segments) : undefined;
+    if (children) return { data: children };
+    throw new PveError(501, `Method '${request.method} ${request.uri}' not implemented`);
+  }
+  const { route, fromUri } = found;
+  if (route.rootOnly) throw permissionError('user != root@pam');
+  if (route.permission) requirePrivilege(caller, fillIn(route.permission.path, fromUri), route.permission.anyOf);
+
+  const target = targetOf(entry, fromUri['node'], route.effect);
+  return execute(entry, target, found, request, caller);
+}
+
+interface Found {
+  route: Route;
+  fromUri: Record<string, string>;
+}
+
+async function execute(
+  entry: NodeSim,
+  target: NodeSim,
+  { route, fromUri }: Found,
+  request: PveRequest,
+  caller: Caller,
+) {
+  const { store } = target;
+  const { faults, timing } = store.world;
+  const params = checkParams(route.params ?? {}, request.params, fromUri);
+  const place = { store: store.id, node: target.name, step: route.effect };
+  const actor = { user: caller.authId, by: caller.authId };
+  let result: unknown;
+  try {
+    // In a call without a node in its path, the node that was asked is the one that carries it out.
+    result = await route.run({ store, node: target, caller, actor, params });
+  } catch (error) {
+    if (!(error instanceof Hangs)) throw error;
+    await delay(timing.of('proxyTimeout'));
+    throw new PveError(596, 'Connection timed out');
+  }
+  // Both come after the effect: what the client sees says nothing about what happened.
+  if (faults.bite('lost-answer', place)) throw new AnswerLost();
+  if (faults.bite('proxy-596', place)) {
+    await delay(timing.of('proxyTimeout'));
+    throw new PveError(596, 'Connection timed out');
+  }
+  return result instanceof WithTotal ? { data: result.data, total: result.total } : { data: result ?? null };
+}
+
+/** The node that the path names, reached from the entry node. */
+function targetOf(entry: NodeSim, name: string | undefined, effect: string | undefined): NodeSim {
+  if (name === undefined || name === entry.name || name === 'localhost') return entry;
+  const target = entry.store.nodes.get(name);
+  if (!target) {
+    const why = `failed to get address info for: ${name}: Name or service not known`;
+    throw new PveError(500, `hostname lookup '${name}' failed - ${why}`);
+  }
+  if (!target.up) throw new PveError(595, 'No route to host');
+  if (target.bite('proxy-595', effect)) throw new PveError(595, 'Connection refused');
+  return target;
+}
+
+function find(method: string, segments: string[]): Found | undefined {
+  for (const { route, pieces } of compiled) {
+    if (route.method !== method || pieces.length !== segments.length) continue;
+    const fromUri = match(pieces, segments);
+    if (fromUri) return { route, fromUri };
+  }
+  return undefined;
+}
+
+function match(pieces: string[], segments: string[]): Record<string, string> | undefined {
+  const values: Record<string, string> = {};
+  for (const [index, piece] of pieces.entries()) {
+    const segment = segments[index] ?? '';
+    if (piece.startsWith('{')) values[piece.slice(1, -1)] = segment;
+    else if (piece !== segment) return undefined;
+  }
+  return values;
+}
+
+/** The next pieces of all longer paths, as an index lists them; undefined when nothing is below. */
+function indexOf(segments: string[]): Record<string, string>[] | undefined {
+  const names = new Set<string>();
+  let prefix: string[] | undefined;
+  for (const { pieces } of compiled) {
+    if (pieces.length <= segments.length || !match(pieces.slice(0, segments.length), segments)) continue;
+    prefix ??= pieces.slice(0, segments.length);
+    const next = pieces[segments.length] ?? '';
+    if (!next.startsWith('{')) names.add(next);
+  }
+  if (!prefix) return undefined;
+  const key = INDEX_KEYS[`/${prefix.join('/')}`] ?? 'name';
+  return [...names].map((name) => ({ [key]: name }));
+}
+
+function piecesOf(path: string): string[] {
+  return path.split('/').filter((piece) => piece !== '');
+}
+
+const fillIn = (path: string, values: Record<string, string>): string =>
+  path.replaceAll(/\{(\w+)\}/g, (_whole, name: string) => values[name] ?? '');

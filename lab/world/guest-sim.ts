@@ -1,0 +1,143 @@
+import { createHash } from 'node:crypto';
+import type { GuestSpec } from './specs.js';
+
+export type FileEntry = { kind: 'file'; content: string } | { kind: 'link'; target: string };
+
+const FACTORY: Record<string, string> = {
+  cache:
+    'vcl 4.1;\n\nbackend default {\n  .host = "127.0.0.1";\n  .port = "8080";\n}\n\nsub vcl_recv {\n  return (hash);\n}\n',
+  inventory: 'listen: 0.0.0.0:8080\ndatabase: local\n',
+};
+/** Milliseconds, by role: what a practice guest answers in when nothing is wrong. */
+const BASE_LATENCY: Record<string, number> = { pos: 35, inventory: 55, cache: 6, other: 20 };
+const USUAL_HIT_PERCENT = 96.5;
+const BAD_HIT_PERCENT = 41;
+/** What makes a cache useless: entries that never live, or every request passed on. */
+const CACHE_KILLERS = [/\bttl\s*[:=]\s*0+s?\b/i, /^\s*return\s*\(pass\)/im, /\bset\s+beresp\.ttl\s*=\s*0/i];
+/** What makes a service fail its health check although its config passed the check: for releases that are bad on purpose. */
+const HEALTH_KILLERS = [/^\s*#?\s*(?:chaos|practice)\s*:\s*unhealthy\b/im];
+const LATENCY_KILLERS = [/^\s*#?\s*(?:chaos|practice)\s*:\s*slow\b/im, /\bdebug_delay_ms\s*:\s*[1-9]/i];
+
+export const sha256 = (text: string): string => `sha256:${createHash('sha256').update(text).digest('hex')}`;
+
+export interface GuestMeasure {
+  healthy: boolean;
+  latencyMs: number;
+  /** Caches only, 0..100. */
+  cacheHitPercent?: number;
+}
+
+/**
+ * One VM or container. What it answers follows from where it runs, whether it is warm and what config it loaded:
+ * a loaded file with `ttl: 0`, `beresp.ttl = 0` or a line `return (pass)` ruins a cache's hit rate; a line
+ * `practice: unhealthy` fails its health check, `practice: slow` (or `debug_delay_ms: n`) triples its latency.
+ */
+export class GuestSim {
+  readonly vmid: number;
+  readonly kind: 'qemu' | 'lxc';
+  readonly name: string;
+  readonly spec: GuestSpec;
+  /** HA manages it: starts, stops and moves go through the HA manager. */
+  readonly ha: boolean;
+  readonly maxMemory: number;
+  /** The node it runs on, or its config lies on. */
+  node: string;
+  /** Where HA puts it back after a maintenance. */
+  homeNode: string;
+  status: 'running' | 'stopped';
+  /** `migrate`, `backup`, …: Proxmox refuses other work on the guest meanwhile. */
+  lock: string | undefined;
+  /** HA restarts it after a node is back. */
+  wanted: 'started' | 'stopped';
+  startedAt: number;
+  unhealthyByFault = false;
+  badCacheByFault = false;
+  #files: Map<string, FileEntry> | undefined;
+  /** target path → content that the running service has loaded. */
+  readonly #loaded = new Map<string, string>();
+
+  constructor(spec: GuestSpec, node: string) {
+    this.spec = spec;
+    this.vmid = spec.vmid;
+    this.kind = spec.kind;
+    this.name = spec.name;
+    this.node = node;
+    this.homeNode = node;
+    // A cache can be lost without loss; stores leave it out of HA, so both ways of moving guests are practised.
+    this.ha = spec.ha ?? spec.role !== 'cache';
+    this.maxMemory = spec.maxMemory ?? (spec.kind === 'qemu' ? 4 : 1) * 1024 ** 3;
+    this.status = spec.running === false ? 'stopped' : 'running';
+    this.wanted = this.status === 'running' ? 'started' : 'stopped';
+    this.startedAt = 0;
+  }
+
+  /** The guest's files that matter here, made at first use: each config target as an image would bring it. */
+  get files(): Map<string, FileEntry> {
+    if (this.#files) return this.#files;
+    const files = new Map<string, FileEntry>();
+    for (const config of this.spec.config) {
+      files.set(config.target, { kind: 'file', content: FACTORY[this.spec.role] ?? '# as installed\n' });
+    }
+    this.#files = files;
+    for (const config of this.spec.config) this.#load(config.target);
+    return files;
+  }
+
+  /** The path a chain of links ends at. Throws `ELOOP` texts never: a chain longer than ten is treated as missing. */
+  resolve(path: string): string | undefined {
+    let at = path;
+    for (let hops = 0; hops < 10; hops += 1) {
+      const entry = this.files.get(at);
+      if (!entry) return undefined;
+      if (entry.kind === 'file') return at;
+      at = entry.target.startsWith('/') ? entry.target : `${at.slice(0, at.lastIndexOf('/'))}/${entry.target}`;
+    }
+    return undefined;
+  }
+
+  read(path: string): string | undefined {
+    const at = this.resolve(path);
+    const entry = at === undefined ? undefined : this.files.get(at);
+    return entry?.kind === 'file' ? entry.content : undefined;
+  }
+
+  /** Digest of the content that the target leads to, whether loaded or not. */
+  activeDigest(target: string): string | undefined {
+    const content = this.read(target);
+    return content === undefined ? undefined : sha256(content);
+  }
+
+  loadedDigest(target: string): string | undefined {
+    if (!this.#files) return this.activeDigest(target);
+    const content = this.#loaded.get(target);
+    return content === undefined ? undefined : sha256(content);
+  }
+
+  /** The service reads its config again. False when a target leads nowhere: the old config stays loaded. */
+  reload(targets: string[]): boolean {
+    return targets.map((target) => this.#load(target)).every(Boolean);
+  }
+
+  #load(target: string): boolean {
+    const content = this.read(target);
+    if (content === undefined) return false;
+    this.#loaded.set(target, content);
+    return true;
+  }
+
+  measure(now: number, cacheWarmUpMs: number, crowding: number): GuestMeasure {
+    const loaded = [...this.#loaded.values()];
+    const any = (patterns: RegExp[]): boolean => loaded.some((text) => patterns.some((pattern) => pattern.test(text)));
+    const healthy = this.status === 'running' && !this.unhealthyByFault && !any(HEALTH_KILLERS);
+    const isCache = this.spec.role === 'cache';
+    const badCache = isCache && (this.badCacheByFault || any(CACHE_KILLERS));
+    const base = BASE_LATENCY[this.spec.role] ?? 20;
+    const slow = (any(LATENCY_KILLERS) ? 3 : 1) * (badCache ? 8 : 1);
+    const measure: GuestMeasure = { healthy, latencyMs: Math.round(base * slow * (1 + 0.01 * crowding) * 10) / 10 };
+    if (!isCache) return measure;
+    const warm = cacheWarmUpMs <= 0 ? 1 : Math.min(1, (now - this.startedAt) / cacheWarmUpMs);
+    measure.cacheHitPercent =
+      Math.round((badCache ? BAD_HIT_PERCENT : USUAL_HIT_PERCENT * (0.6 + 0.4 * warm)) * 10) / 10;
+    return measure;
+  }
+}

@@ -1,0 +1,222 @@
+import pg from 'pg';
+import type { z } from 'zod';
+import type { StoreResult } from '#domain/outcomes.js';
+import { LedgerError } from './errors.js';
+import { migrate } from './migrate.js';
+import { approvalRow, durationRow, resultRow, stageRow, trainRow } from './rows.js';
+import { inTransaction } from './transaction.js';
+import type { ApprovalRow, Ledger, ResultRow, StageRow, TrainRow } from './types.js';
+
+/** Below every activity timeout, so that an attempt that was given up can no longer overwrite what came after it. */
+const STATEMENT_TIMEOUT_MS = 8_000;
+
+export interface LedgerOptions {
+  /** Connections of this process. */
+  connections?: number;
+  /** Told when an idle connection breaks; the next call opens a new one. */
+  onConnectionLost?: (error: Error) => void;
+}
+
+/**
+ * Opens the ledger in a PostgreSQL database (`postgresql://…`) and brings its schema up to date.
+ * A row that is recorded replaces the one with the same key, whole. Throws `LedgerError`.
+ */
+export async function openLedger(databaseUrl: string, options: LedgerOptions = {}): Promise<Ledger> {
+  const pool = new pg.Pool({
+    connectionString: checkedUrl(databaseUrl),
+    max: options.connections ?? 4,
+    connectionTimeoutMillis: 10_000,
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
+    idleTimeoutMillis: 30_000,
+    application_name: 'edge-governor',
+  });
+  // Without a listener, a broken idle connection would end the process.
+  pool.on('error', (error) => options.onConnectionLost?.(error));
+  try {
+    await migrate(pool);
+  } catch (error) {
+    await pool.end();
+    throw error;
+  }
+  return new PgLedger(pool);
+}
+
+function checkedUrl(databaseUrl: string): string {
+  if (URL.canParse(databaseUrl) && /^postgres(ql)?:$/.test(new URL(databaseUrl).protocol)) return databaseUrl;
+  throw new LedgerError('The database URL is not of the form postgresql://user:password@host:port/database.', {
+    retryable: false,
+  });
+}
+
+class PgLedger implements Ledger {
+  readonly #pool: pg.Pool;
+
+  constructor(pool: pg.Pool) {
+    this.#pool = pool;
+  }
+
+  recordTrain(row: TrainRow): Promise<void> {
+    return this.#upsert(
+      'trains',
+      ['id'],
+      [
+        {
+          id: row.id,
+          fleet: row.fleet,
+          release: row.release,
+          sequence: row.sequence,
+          manifest: row.manifest,
+          commit: row.commit,
+          plan_hash: row.planHash,
+          state: row.state,
+          reason: row.reason,
+          summary: row.summary,
+          started_at: row.startedAt,
+          ended_at: row.endedAt,
+        },
+      ],
+    );
+  }
+
+  recordStage(row: StageRow): Promise<void> {
+    return this.#upsert(
+      'stages',
+      ['train', 'stage'],
+      [
+        {
+          train: row.train,
+          stage: row.stage,
+          position: row.position,
+          stores: row.stores,
+          state: row.state,
+          reason: row.reason,
+          commit: row.commit,
+          tally: row.tally,
+          started_at: row.startedAt,
+          ended_at: row.endedAt,
+        },
+      ],
+    );
+  }
+
+  async recordResults(train: string, stage: string, round: number, results: StoreResult[]): Promise<void> {
+    // One statement may not touch a row twice; the last word on a store counts.
+    const byStore = new Map(results.map((result) => [result.store, result]));
+    const rows = [...byStore.values()].map((result) => ({
+      train,
+      stage,
+      store: result.store,
+      round,
+      outcome: result.outcome,
+      reason: result.reason,
+      summary: result.stop?.summary,
+      stop: result.stop,
+      operation_id: result.operationId,
+      release: result.release,
+      nodes_patched: result.nodesPatched,
+      nodes_rebooted: result.nodesRebooted,
+      started_at: result.startedAt,
+      ended_at: result.endedAt,
+    }));
+    if (rows.length > 0) await this.#upsert('results', ['train', 'stage', 'store', 'round'], rows);
+  }
+
+  recordApproval(row: ApprovalRow): Promise<void> {
+    return this.#upsert(
+      'approvals',
+      ['train', 'stage', 'id'],
+      [
+        {
+          train: row.train,
+          stage: row.stage,
+          id: row.id,
+          plan_hash: row.planHash,
+          decision: row.decision,
+          by_whom: row.by,
+          via: row.via,
+          comment: row.comment,
+          accepted: row.accepted,
+          refusal: row.refusal,
+          at: row.at,
+        },
+      ],
+    );
+  }
+
+  async train(id: string): Promise<TrainRow | undefined> {
+    const [row] = await this.#select('trains', trainRow, 'SELECT * FROM trains WHERE id = $1', [id]);
+    return row;
+  }
+
+  trains(limit: number): Promise<TrainRow[]> {
+    return this.#select('trains', trainRow, 'SELECT * FROM trains ORDER BY started_at DESC, id LIMIT $1', [limit]);
+  }
+
+  stages(train: string): Promise<StageRow[]> {
+    return this.#select('stages', stageRow, 'SELECT * FROM stages WHERE train = $1 ORDER BY position, stage', [train]);
+  }
+
+  results(train: string): Promise<ResultRow[]> {
+    return this.#select('results', resultRow, 'SELECT * FROM results WHERE train = $1 ORDER BY stage, store, round', [
+      train,
+    ]);
+  }
+
+  storeHistory(store: string, limit: number): Promise<ResultRow[]> {
+    return this.#select(
+      'results',
+      resultRow,
+      'SELECT * FROM results WHERE store = $1 ORDER BY coalesce(ended_at, started_at, recorded_at) DESC, round DESC LIMIT $2',
+      [store, limit],
+    );
+  }
+
+  approvals(train: string): Promise<ApprovalRow[]> {
+    return this.#select('approvals', approvalRow, 'SELECT * FROM approvals WHERE train = $1 ORDER BY at, id', [train]);
+  }
+
+  durations(limit: number): Promise<number[]> {
+    return this.#select(
+      'results',
+      durationRow,
+      `SELECT (extract(epoch FROM ended_at - started_at) * 1000)::float8 AS milliseconds FROM results
+        WHERE outcome = 'succeeded' AND started_at IS NOT NULL AND ended_at IS NOT NULL
+        ORDER BY ended_at DESC LIMIT $1`,
+      [limit],
+    );
+  }
+
+  close(): Promise<void> {
+    return this.#pool.end();
+  }
+
+  /** All rows have the same columns. Table and column names come from this file only, values go as one parameter. */
+  async #upsert(table: string, key: string[], rows: Record<string, unknown>[]): Promise<void> {
+    const columns = Object.keys(rows[0] ?? {});
+    const replaced = columns
+      .filter((column) => !key.includes(column))
+      .map((column) => `${column} = excluded.${column}`);
+    const sql = `
+      INSERT INTO ${table} (${columns.join(', ')})
+      SELECT ${columns.join(', ')} FROM jsonb_populate_recordset(NULL::${table}, $1::jsonb)
+      ON CONFLICT (${key.join(', ')}) DO UPDATE SET ${replaced.join(', ')}`;
+    await inTransaction(this.#pool, `record ${table}`, (client) => client.query(sql, [JSON.stringify(rows, storable)]));
+  }
+
+  async #select<T>(table: string, row: z.ZodType<T>, sql: string, values: unknown[]): Promise<T[]> {
+    const { rows } = await inTransaction(this.#pool, `read ${table}`, (client) =>
+      client.query<Record<string, unknown>>(sql, values),
+    );
+    const parsed = row.array().safeParse(rows);
+    if (parsed.success) return parsed.data;
+    throw new LedgerError(`ledger: read ${table}: a row is not of the known form`, {
+      retryable: false,
+      cause: parsed.error,
+    });
+  }
+}
+
+/** Text from a store may hold what PostgreSQL cannot: NUL characters and halves of surrogate pairs. */
+const storable = (_key: string, value: unknown): unknown =>
+  typeof value === 'string' ? Buffer.from(value.replaceAll('\0', '')).toString() : value;

@@ -1,0 +1,17 @@
+/** The commit cannot become a release; `problems` has every reason, each a sentence with its place. Never retryable. */
+export class BuildRefused extends Error {
+  override readonly name = 'BuildRefused';
+  readonly problems: string[];
+  readonly retryable = false;
+
+  constructor(problems: string[]) {
+    super(`The release was not built: ${problems.length} problem(s), the first: ${problems[0] ?? 'unknown'}`);
+    this.problems = problems;
+  }
+}
+
+/** A signing or pinned key that cannot be used. The key itself is never part of the message. */
+export class KeyError extends Error {
+  override readonly name = 'KeyError';
+  readonly retryable = false;
+}

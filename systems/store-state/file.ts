@@ -1,0 +1,138 @@
+import { mkdir, open, readFile, rename, truncate, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { OperationRecord, StepEntry, StoreState, TrustRecord } from './types.js';
+
+/**
+ * Three files in the store worker's own folder: `operation.json` and `trust.json`, replaced atomically, and
+ * `steps.jsonl`, appended. A torn last line of the journal is what a crash leaves and is cut off; anything else that
+ * cannot be read stops the worker, because acting without its memory is not safe.
+ */
+export async function openStoreState(dir: string): Promise<StoreState> {
+  await mkdir(dir, { recursive: true, mode: 0o700 });
+  const journalPath = join(dir, 'steps.jsonl');
+  let operation = await readJson(join(dir, 'operation.json'), operationSchema);
+  let trust: TrustRecord = (await readJson(join(dir, 'trust.json'), trustSchema)) ?? {
+    highestSequence: 0,
+    baseline: [],
+  };
+  const steps = await readJournal(journalPath, operation?.operationId);
+  let journal: FileHandle | undefined = await open(journalPath, 'a', 0o600);
+
+  const append = async (key: string, entry: StepEntry) => {
+    if (!journal) throw new Error('The state of the store worker is closed.');
+    await journal.appendFile(`${JSON.stringify({ key, at: new Date().toISOString(), ...entry })}\n`);
+    await journal.datasync();
+    steps.set(key, { ...steps.get(key), ...entry });
+  };
+
+  return {
+    operation: () => operation,
+    async save(next) {
+      await replace(dir, 'operation.json', next);
+      if (operation?.operationId !== next.operationId) steps.clear();
+      operation = next;
+    },
+    trust: () => trust,
+    async saveTrust(next) {
+      await replace(dir, 'trust.json', next);
+      trust = next;
+    },
+    step: (key) => steps.get(key),
+    intent: (key, detail) => append(key, { intent: detail }),
+    result: (key, result) => append(key, { result }),
+    async close() {
+      const handle = journal;
+      journal = undefined;
+      await handle?.close();
+    },
+  };
+}
+
+const releaseRef = z.object({ version: z.string(), sequence: z.number(), manifest: z.string(), bundle: z.string() });
+const operationSchema: z.ZodType<OperationRecord> = z.object({
+  operationId: z.string(),
+  fence: z.number(),
+  open: z.boolean(),
+  release: releaseRef,
+  startedAt: z.string(),
+  endedAt: z.string().exactOptional(),
+  outcome: z.string().exactOptional(),
+  marks: z.array(z.object({ kind: z.enum(['maintenance', 'noout']), node: z.string(), setAt: z.string() })),
+  homes: z.record(z.string(), z.string()),
+});
+const trustSchema: z.ZodType<TrustRecord> = z.object({
+  highestSequence: z.number(),
+  current: releaseRef.exactOptional(),
+  baseline: z.array(
+    z.object({
+      vmid: z.number(),
+      name: z.string(),
+      running: z.boolean(),
+      healthy: z.boolean(),
+      latencyMs: z.number().optional(),
+      cacheHitPercent: z.number().optional(),
+    }),
+  ),
+});
+const entrySchema = z.object({
+  key: z.string(),
+  intent: z.record(z.string(), z.unknown()).optional(),
+  result: z.unknown().optional(),
+});
+
+async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<T | undefined> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (text === undefined) return undefined;
+  const parsed = schema.safeParse(JSON.parse(text));
+  if (!parsed.success)
+    throw new Error(
+      `${path} cannot be read: ${parsed.error.issues[0]?.message}. Restore it from backup before this worker acts again.`,
+    );
+  return parsed.data;
+}
+
+/** The steps of the operation that holds the store; those of earlier ones are history. */
+async function readJournal(path: string, operationId: string | undefined): Promise<Map<string, StepEntry>> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return '';
+    throw error;
+  });
+  const whole = text.slice(0, text.lastIndexOf('\n') + 1);
+  if (whole.length < text.length) await truncate(path, Buffer.byteLength(whole));
+  const steps = new Map<string, StepEntry>();
+  for (const [index, line] of whole.split('\n').entries()) {
+    if (line === '') continue;
+    const entry = parseLine(line);
+    if (!entry) {
+      throw new Error(`${path}:${index + 1} cannot be read. Restore it from backup before this worker acts again.`);
+    }
+    const { key, ...rest } = entry;
+    if (operationId === undefined || !key.startsWith(`${operationId}|`)) continue;
+    steps.set(key, { ...steps.get(key), ...(rest as StepEntry) });
+  }
+  return steps;
+}
+
+function parseLine(line: string): z.output<typeof entrySchema> | undefined {
+  try {
+    return entrySchema.safeParse(JSON.parse(line)).data;
+  } catch {
+    return undefined;
+  }
+}
+
+async function replace(dir: string, name: string, value: unknown): Promise<void> {
+  const temporary = join(dir, `.${name}.new`);
+  const file = await open(temporary, 'w', 0o600);
+  try {
+    await file.writeFile(JSON.stringify(value));
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, join(dir, name));
+}

@@ -1,0 +1,57 @@
+import type { GuestProbe } from '#domain/facts.js';
+import type { ReleaseRef } from '#domain/release.js';
+
+/**
+ * What a store worker must not forget: which operation holds the store, what it has set, which effects were begun and
+ * how they ended, and which releases the store has accepted.
+ *
+ * Everything here is on disk (fsync) before the call returns, since an effect follows it.
+ */
+export interface StoreState {
+  /** The operation that holds or last held the store. */
+  operation(): OperationRecord | undefined;
+  save(operation: OperationRecord): Promise<void>;
+  trust(): TrustRecord;
+  saveTrust(trust: TrustRecord): Promise<void>;
+  /** The newest entry of a step, by `<operation id>|<step>`. */
+  step(key: string): StepEntry | undefined;
+  /** Written before an effect. */
+  intent(key: string, detail: Record<string, unknown>): Promise<void>;
+  /** Written when the step is proven to be over; a repeated step returns it. */
+  result(key: string, result: unknown): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface OperationRecord {
+  operationId: string;
+  fence: number;
+  open: boolean;
+  release: ReleaseRef;
+  startedAt: string;
+  endedAt?: string;
+  outcome?: string;
+  /** What this operation has set, or was about to set, and has not proven to be taken back. */
+  marks: Mark[];
+  /** Where each guest ran before its node was drained. */
+  homes: Record<string, string>;
+}
+
+export interface Mark {
+  kind: 'maintenance' | 'noout';
+  node: string;
+  setAt: string;
+}
+
+export interface StepEntry {
+  intent?: Record<string, unknown>;
+  /** Present once the step is over. */
+  result?: unknown;
+}
+
+/** Kept outside of any release, so that no release can change it. */
+export interface TrustRecord {
+  highestSequence: number;
+  current?: ReleaseRef;
+  /** Measurements just before the newest patch. */
+  baseline: GuestProbe[];
+}

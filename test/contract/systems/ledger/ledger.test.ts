@@ -1,0 +1,304 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pg from 'pg';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type StoreResult, emptyTally } from '#domain/outcomes.js';
+import { openLedger } from '#systems/ledger/client.js';
+import { migrate } from '#systems/ledger/migrate.js';
+import type { ApprovalRow, Ledger, StageRow, TrainRow } from '#systems/ledger/types.js';
+import { type TestDatabase, databaseKinds, execute } from '../../../support/databases.js';
+
+const aTrain = (change: Partial<TrainRow> = {}): TrainRow => ({
+  id: '2026-w48',
+  fleet: 'edge',
+  release: '2026.48.0',
+  sequence: 48,
+  manifest: `sha256:${'a'.repeat(64)}`,
+  commit: 'c'.repeat(40),
+  planHash: '4f1c9a02',
+  state: 'running',
+  startedAt: '2026-11-23T01:00:00.000Z',
+  ...change,
+});
+
+const aStage = (change: Partial<StageRow> = {}): StageRow => ({
+  train: '2026-w48',
+  stage: 'canary',
+  position: 0,
+  stores: 5,
+  state: 'running',
+  tally: { ...emptyTally(), succeeded: 3, failed: 2 },
+  startedAt: '2026-11-24T09:00:00.000Z',
+  ...change,
+});
+
+const aResult = (change: Partial<StoreResult> = {}): StoreResult => ({
+  store: 'store-001',
+  outcome: 'succeeded',
+  operationId: '2026-w48/canary/store-001/r0',
+  startedAt: '2026-11-24T09:00:00.000Z',
+  endedAt: '2026-11-24T09:30:00.000Z',
+  nodesPatched: 3,
+  nodesRebooted: 3,
+  release: `sha256:${'a'.repeat(64)}`,
+  ...change,
+});
+
+const anApproval = (change: Partial<ApprovalRow> = {}): ApprovalRow => ({
+  train: '2026-w48',
+  stage: 'wave-1',
+  id: 'chat:17',
+  planHash: '4f1c9a02',
+  decision: 'approve',
+  by: 'kim',
+  via: 'chat',
+  accepted: true,
+  at: '2026-11-25T08:59:00.000Z',
+  ...change,
+});
+
+describe.each(databaseKinds)('ledger on $name', (kind) => {
+  let database: TestDatabase;
+  let ledger: Ledger;
+
+  beforeAll(async () => {
+    database = await kind.create();
+  });
+  afterAll(() => database.drop());
+  beforeEach(async () => {
+    ledger = await openLedger(database.url);
+    await execute(database.url, 'TRUNCATE trains, stages, results, approvals');
+  });
+  afterEach(() => ledger.close());
+
+  const count = async (table: string) => {
+    const [row] = await execute(database.url, `SELECT count(*)::int AS n FROM ${table}`);
+    return row?.n;
+  };
+
+  it('keeps a train as it was recorded', async () => {
+    const row = aTrain({
+      reason: 'HealthGateFailed',
+      summary: 'Cache hit rate fell.',
+      endedAt: '2026-11-27T15:00:00.123Z',
+    });
+    await ledger.recordTrain(row);
+    expect(await ledger.train('2026-w48')).toEqual(row);
+    expect(await ledger.train('2026-w49')).toBeUndefined();
+  });
+
+  it('changes nothing when a write is repeated', async () => {
+    for (let attempt = 0; attempt < 2; attempt += 1) {
+      await ledger.recordTrain(aTrain());
+      await ledger.recordStage(aStage());
+      await ledger.recordResults('2026-w48', 'canary', 0, [aResult(), aResult({ store: 'store-002' })]);
+      await ledger.recordApproval(anApproval());
+    }
+    expect(await Promise.all(['trains', 'stages', 'results', 'approvals'].map(count))).toEqual([1, 1, 2, 1]);
+  });
+
+  it('replaces a row whole, so that a reason does not outlive its cause', async () => {
+    await ledger.recordTrain(aTrain({ state: 'held', reason: 'ApprovalPending', summary: 'waits' }));
+    await ledger.recordTrain(aTrain({ state: 'running' }));
+    const row = await ledger.train('2026-w48');
+    expect(row).toEqual(aTrain({ state: 'running' }));
+    expect(row?.reason).toBeUndefined();
+  });
+
+  it('lists the newest trains first', async () => {
+    await ledger.recordTrain(aTrain({ id: '2026-w47', startedAt: '2026-11-16T01:00:00Z' }));
+    await ledger.recordTrain(aTrain({ id: '2026-w49', startedAt: '2026-11-30T01:00:00Z' }));
+    await ledger.recordTrain(aTrain());
+    expect((await ledger.trains(2)).map(({ id }) => id)).toEqual(['2026-w49', '2026-w48']);
+  });
+
+  it('lists the stages of a train in their order', async () => {
+    const second = aStage({
+      stage: 'wave-1',
+      position: 1,
+      stores: 50,
+      state: 'waiting',
+      tally: emptyTally(),
+      startedAt: undefined,
+    });
+    await ledger.recordStage(second);
+    await ledger.recordStage(aStage());
+    await ledger.recordStage(aStage({ train: '2026-w47' }));
+    expect(await ledger.stages('2026-w48')).toEqual([aStage(), second]);
+  });
+
+  it('keeps each round of a store, and the last word on a store within one', async () => {
+    const failed = aResult({
+      outcome: 'failed',
+      reason: 'RebootTimeout',
+      stop: {
+        reason: 'RebootTimeout',
+        step: 'reboot n2',
+        summary: 'n2 did not come back in 5 min.',
+        detail: ['no answer'],
+      },
+    });
+    await ledger.recordResults('2026-w48', 'canary', 0, [aResult({ outcome: 'offline' }), failed]);
+    await ledger.recordResults('2026-w48', 'canary', 1, [aResult()]);
+    expect(await ledger.results('2026-w48')).toEqual([
+      {
+        train: '2026-w48',
+        stage: 'canary',
+        store: 'store-001',
+        round: 0,
+        outcome: 'failed',
+        reason: 'RebootTimeout',
+        summary: 'n2 did not come back in 5 min.',
+        startedAt: '2026-11-24T09:00:00.000Z',
+        endedAt: '2026-11-24T09:30:00.000Z',
+      },
+      {
+        train: '2026-w48',
+        stage: 'canary',
+        store: 'store-001',
+        round: 1,
+        outcome: 'succeeded',
+        startedAt: '2026-11-24T09:00:00.000Z',
+        endedAt: '2026-11-24T09:30:00.000Z',
+      },
+    ]);
+  });
+
+  it('records a store that was never started', async () => {
+    await ledger.recordResults('2026-w48', 'wave-3', 0, [
+      { store: 'store-099', outcome: 'excluded', reason: 'Frozen' },
+    ]);
+    expect(await ledger.results('2026-w48')).toMatchObject([
+      { store: 'store-099', outcome: 'excluded', reason: 'Frozen' },
+    ]);
+  });
+
+  it('records nothing for no results', async () => {
+    await ledger.recordResults('2026-w48', 'canary', 0, []);
+    expect(await count('results')).toBe(0);
+  });
+
+  it('tells the history of a store, newest first, over all trains', async () => {
+    await ledger.recordResults('2026-w47', 'canary', 0, [aResult({ endedAt: '2026-11-17T09:30:00Z' })]);
+    await ledger.recordResults('2026-w49', 'canary', 0, [aResult({ endedAt: '2026-12-01T09:30:00Z' })]);
+    await ledger.recordResults('2026-w48', 'canary', 0, [aResult(), aResult({ store: 'store-002' })]);
+    expect((await ledger.storeHistory('store-001', 2)).map(({ train }) => train)).toEqual(['2026-w49', '2026-w48']);
+  });
+
+  it('gives the durations of successes only, newest first', async () => {
+    await ledger.recordResults('2026-w48', 'canary', 0, [
+      aResult({ store: 'store-001', endedAt: '2026-11-24T09:10:00.250Z' }),
+      aResult({ store: 'store-002', endedAt: '2026-11-24T09:20:00.000Z' }),
+      aResult({ store: 'store-003', outcome: 'failed' }),
+      aResult({ store: 'store-004', startedAt: undefined, endedAt: undefined }),
+    ]);
+    expect(await ledger.durations(10)).toEqual([1_200_000, 600_250]);
+    expect(await ledger.durations(1)).toEqual([1_200_000]);
+  });
+
+  it('keeps refused approvals with their refusal, in the order they came', async () => {
+    const refused = anApproval({
+      id: 'chat:18',
+      accepted: false,
+      refusal: 'the requester may not approve',
+      comment: 'please',
+      at: '2026-11-25T08:58:00.000Z',
+    });
+    await ledger.recordApproval(anApproval());
+    await ledger.recordApproval(refused);
+    expect(await ledger.approvals('2026-w48')).toEqual([refused, anApproval()]);
+  });
+
+  it.each([
+    ['quotes and statements', `'); DROP TABLE trains; -- "x"`, `'); DROP TABLE trains; -- "x"`],
+    ['NUL characters', 'a\0b', 'ab'],
+    ['half a surrogate pair', 'a\ud800b', 'a\ufffdb'],
+    ['a backslash before u0000', 'a\\u0000b', 'a\\u0000b'],
+    ['a long line', 'ü'.repeat(300_000), 'ü'.repeat(300_000)],
+  ])('keeps text with %s', async (_what, summary, kept) => {
+    await ledger.recordTrain(aTrain({ summary }));
+    expect((await ledger.train('2026-w48'))?.summary).toBe(kept);
+  });
+
+  it('keeps apart what several processes write and read at the same time, large rows too', async () => {
+    const others = await Promise.all(Array.from({ length: 6 }, () => openLedger(database.url)));
+    try {
+      await Promise.all(
+        others.map(async (other, index) => {
+          const train = `train-${index}`;
+          // Several network packets for each statement: the moment in which another one could come in between.
+          const summary = `${index}`.repeat(200_000);
+          const results = (round: number) =>
+            other.recordResults(train, 'canary', round, [
+              aResult({ store: `store-${index}`, outcome: 'failed', stop: { reason: 'StepFailed', summary } }),
+            ]);
+          const row = () => other.recordTrain(aTrain({ id: train, sequence: index, summary }));
+          for (let round = 0; round < 3; round += 1) {
+            // Different statements at the same time: mixed up, the same one twice would not be noticed.
+            const [first, second] = index % 2 === 0 ? [() => results(round), row] : [row, () => results(round)];
+            await first();
+            await second();
+            expect(await other.train(train)).toMatchObject({ id: train, sequence: index, summary });
+          }
+          const rows = await other.results(train);
+          expect(rows.map((row) => [row.store, row.round, row.summary === summary])).toEqual(
+            [0, 1, 2].map((round) => [`store-${index}`, round, true]),
+          );
+        }),
+      );
+    } finally {
+      await Promise.all(others.map((other) => other.close()));
+    }
+    expect(await count('results')).toBe(18);
+  });
+
+  describe('migrate', () => {
+    let folder: string;
+    let pool: pg.Pool;
+    beforeEach(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'edge-migrations-'));
+      pool = new pg.Pool({ connectionString: database.url });
+      await execute(database.url, `DROP TABLE IF EXISTS t; DELETE FROM ledger_migrations WHERE name LIKE '9%'`);
+    });
+    afterEach(async () => {
+      await pool.end();
+      await rm(folder, { recursive: true, force: true });
+    });
+
+    it('applies each file once, however many start together', async () => {
+      await writeFile(join(folder, '9001-t.sql'), 'CREATE TABLE t (n integer); INSERT INTO t VALUES (1);');
+      await Promise.all([migrate(pool, folder), migrate(pool, folder), migrate(pool, folder)]);
+      await migrate(pool, folder);
+      expect(await count('t')).toBe(1);
+    });
+
+    it('leaves nothing of a migration that fails', async () => {
+      await writeFile(join(folder, '9001-t.sql'), 'CREATE TABLE t (n integer);');
+      await writeFile(join(folder, '9002-broken.sql'), 'INSERT INTO nowhere VALUES (1);');
+      await expect(migrate(pool, folder)).rejects.toMatchObject({ name: 'LedgerError', retryable: false });
+      expect(await execute(database.url, `SELECT to_regclass('t') AS t`)).toEqual([{ t: null }]);
+    });
+
+    it('refuses a file that was changed after it was applied', async () => {
+      await writeFile(join(folder, '9001-t.sql'), 'CREATE TABLE t (n integer);');
+      await migrate(pool, folder);
+      await writeFile(join(folder, '9001-t.sql'), 'CREATE TABLE t (n bigint);');
+      await expect(migrate(pool, folder)).rejects.toThrow('9001-t.sql was changed after this database applied it');
+    });
+  });
+});
+
+describe('openLedger', () => {
+  const secret = 'canary-secret-7d1f';
+
+  it.each([
+    ['is of another kind', `mysql://edge:${secret}@127.0.0.1/edge`, false],
+    ['is no URL', `postgresql://edge:${secret}@[nowhere`, false],
+    ['names a server that is not there', `postgresql://edge:${secret}@127.0.0.1:1/edge`, true],
+  ])('fails without telling the password when the URL %s', async (_what, url, retryable) => {
+    const error = await openLedger(url).catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ name: 'LedgerError', retryable });
+    expect(JSON.stringify([String(error), (error as Error).stack, (error as Error).cause])).not.toContain(secret);
+  });
+});

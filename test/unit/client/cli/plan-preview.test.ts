@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest';
+import { previewPlan, type KnownRelease, type PreviewInput } from '#client/cli/plan-preview.js';
+import { renderPlan } from '#client/cli/render-plan.js';
+import { fleet, store } from '../builders.js';
+
+const now = new Date('2026-11-23T09:00:00Z');
+const earlier: KnownRelease = {
+  version: '2026.47.0',
+  packages: [
+    { name: 'pve-manager', version: '9.1.1' },
+    { name: 'openssl', version: '3.5.4-1' },
+  ],
+  kernel: '6.14.11-3-pve',
+};
+const input = (change: Partial<PreviewInput> = {}): PreviewInput => ({
+  fleet: fleet(),
+  stores: [store('store-001', { tags: ['pilot'] }), store('store-002'), store('store-003')],
+  now,
+  known: new Map([['store-001', earlier]]),
+  durations: [],
+  ...change,
+});
+
+describe('previewPlan', () => {
+  it('counts packages, reboots and guests against the release that a store took last', () => {
+    expect(previewPlan(input()).stages[0]?.stores).toEqual([
+      { store: 'store-001', from: '2026.47.0', packages: 1, reboots: 3, guestsMoved: 2 },
+    ]);
+  });
+
+  it('expects a reboot of each node for any package, with or without a new kernel', () => {
+    const known = new Map([['store-001', { ...earlier, kernel: '6.14.11-4-pve' }]]);
+    expect(previewPlan(input({ known })).stages[0]?.stores[0]).toMatchObject({ packages: 1, reboots: 3 });
+  });
+
+  it('expects nothing of a store that has the release', () => {
+    const { packages, kernel, version } = fleet().release;
+    const known = new Map([['store-001', { packages, kernel, version }]]);
+    expect(previewPlan(input({ known })).stages[0]?.stores[0]).toMatchObject({ packages: 0, reboots: 0, guestsMoved: 0 });
+  });
+
+  it('does not guess what it does not know', () => {
+    expect(previewPlan(input({ known: new Map() })).stages[0]?.stores).toEqual([{ store: 'store-001' }]);
+  });
+
+  it('marks windows, each stage after the one before it', () => {
+    const [canary, rest] = previewPlan(input()).stages;
+    expect([canary?.opens, canary?.closes]).toEqual(['2026-11-24T09:00:00.000Z', '2026-11-24T15:00:00.000Z']);
+    expect(rest?.opens).toBe('2026-11-25T09:00:00.000Z');
+  });
+
+  it('tells a store whose own window never meets that of its stage', () => {
+    const night = store('store-001', { tags: ['pilot'], window: { start: '22:00', end: '23:00' } });
+    expect(previewPlan(input({ stores: [night, store('store-002')] })).stages[0]?.stores[0]?.window).toEqual({
+      kind: 'never',
+    });
+  });
+
+  it('estimates from what operations took', () => {
+    const [, rest] = previewPlan(input({ durations: [60_000, 60_000, 120_000] })).stages;
+    expect(rest?.takes).toEqual({ p50Ms: 60_000, p90Ms: 120_000 });
+  });
+});
+
+describe('renderPlan', () => {
+  it('says it in sentences, with stores that are alike in one row', () => {
+    const stores = [
+      store('store-001', { tags: ['pilot'] }),
+      store('store-002'),
+      store('store-003'),
+      store('store-004', { hold: { until: '2026-12-01', reason: 'stock-taking' } }),
+    ];
+    const lines = renderPlan(previewPlan(input({ stores })), { now, everyStore: false });
+    expect(lines).toEqual([
+      'A train of fleet edge would take release 2026.48.0 (sequence 48, 2 pinned packages, kernel 6.14.11-4-pve) ' +
+        'to 3 stores. Nothing was started.',
+      'Times in Europe/Berlin. "unknown" is what only the store\'s own preflight can tell.',
+      'canary: 1 store, 5 at a time, window from Tue 10:00 to Tue 16:00, duration unknown: no earlier operation is ' +
+        'known, asks for an approval, soak 24 h',
+      '  store-001  from 2026.47.0, 1 package, 3 reboots, 2 guests moved',
+      'rest: 2 stores, 5 at a time, window from Wed 10:00 to Wed 16:00, duration unknown: no earlier operation is ' +
+        'known, asks for an approval, soak 24 h',
+      '  store-002 and store-003 (2)  release unknown, packages unknown, reboots unknown, guests moved unknown',
+      '  store-004  excluded, StoreOnHold: until 2026-12-01: stock-taking',
+      '1 store excluded in all.',
+    ]);
+  });
+
+  it('shows each store when asked to', () => {
+    const lines = renderPlan(previewPlan(input()), { now, everyStore: true });
+    expect(lines.filter((line) => line.startsWith('  store-00'))).toHaveLength(3);
+  });
+});

@@ -1,0 +1,129 @@
+import { describe, expect, it } from 'vitest';
+import { answerCommands, renderTrain, tallyWords } from '#client/cli/render-train.js';
+import { clock, failedResult, hold, stage, tally, trainView } from '../builders.js';
+
+const options = { clock, suffix: '', columns: 100 };
+
+describe('a train that is held', () => {
+  const view = trainView({
+    state: 'held',
+    hold: hold(),
+    answers: ['retry-gate', 'abort'],
+    stages: [
+      stage('canary', 5, { state: 'held', tally: tally({ succeeded: 5 }), started: 5 }),
+      stage('wave-1', 50),
+      stage('wave-2', 200),
+      stage('wave-3', 205),
+    ],
+  });
+
+  it('says since when, where and why, what is untouched, and every answer as a full command', () => {
+    expect(renderTrain(view, options)).toEqual([
+      'Train 2026-w48, release 2026.48.0: HELD since Tue 11:42 (Europe/Berlin) at canary, reason HealthGateFailed',
+      '  Cache hit rate fell on 3 of 5 pilots by more than 2 points against their own baseline.',
+      '    cache hit: store-001 -6.1',
+      '    cache hit: store-002 -4.4',
+      '  Nothing further starts. 455 of 460 stores have not been started.',
+      'Stages:',
+      '  canary  HELD     5/5    succeeded 5',
+      '  wave-1  waiting  0/50',
+      '  wave-2  waiting  0/200',
+      '  wave-3  waiting  0/205',
+      'You can:',
+      '  edge train retry-gate  measure the health again',
+      '  edge train abort       end the train; stores in work reach a safe end',
+    ]);
+  });
+
+  it('repeats the options it was called with in what it suggests', () => {
+    const commands = answerCommands(view, ' --fleet edge').map(({ command }) => command);
+    expect(commands).toEqual(['edge train retry-gate --fleet edge', 'edge train abort --fleet edge']);
+  });
+});
+
+describe('a train that asks for an approval', () => {
+  it('offers the approval of the stage and plan it asks for, and says until when', () => {
+    const view = trainView({
+      state: 'held',
+      hold: hold({
+        reason: 'ApprovalPending',
+        summary: 'Stage canary (5 stores) waits for an approval.',
+        detail: [],
+        until: '2026-11-25T10:42:00Z',
+        answers: ['approve', 'reject', 'abort'],
+      }),
+      stages: [stage('canary', 5, { state: 'awaiting approval' })],
+      answers: ['approve', 'reject', 'abort'],
+    });
+    const lines = renderTrain(view, options);
+    expect(lines[0]).toBe(
+      'Train 2026-w48, release 2026.48.0: WAITS FOR APPROVAL since Tue 11:42 (Europe/Berlin) at canary',
+    );
+    expect(lines).toContain('  Waits until Wed 11:42 (Europe/Berlin) (in 23 h 34 min).');
+    expect(lines).toContain('  edge train approve canary --plan 4f1c9a02aa31  let canary start: 5 stores');
+    expect(lines).toContain('  edge train reject canary --plan 4f1c9a02aa31   do not let it start');
+  });
+});
+
+describe('a train that runs', () => {
+  it('shows stages with counts and every store that did not succeed with step, reason and summary', () => {
+    const view = trainView({
+      stages: [
+        stage('canary', 5, {
+          state: 'done',
+          tally: tally({ succeeded: 5 }),
+          startedAt: '2026-11-24T09:00:00Z',
+          endedAt: '2026-11-24T09:30:00Z',
+          gate: 'pass (12 checks)',
+          approvedBy: 'mara',
+        }),
+        stage('wave-1', 50, {
+          state: 'running',
+          tally: tally({ succeeded: 6, failed: 1 }),
+          inFlight: 3,
+          deferred: 1,
+          startedAt: '2026-11-24T10:00:00Z',
+        }),
+      ],
+      notSucceeded: [failedResult()],
+    });
+    const lines = renderTrain(view, options);
+    expect(lines[0]).toBe('Train 2026-w48, release 2026.48.0: running, since Mon 02:00 (Europe/Berlin)');
+    expect(lines).toContain(
+      '  canary  done     5/5   succeeded 5; gate pass (12 checks); approved by mara; Tue 10:00, took 30 min',
+    );
+    expect(lines).toContain('  wave-1  running  7/50  succeeded 6, failed 1; in flight 3, deferred 1; since Tue 11:00');
+    expect(lines).toContain('Not succeeded (1):');
+    expect(lines).toContain('  store-033 failed at reboot n2, RebootTimeout: n2 did not come back in 5 min.');
+    expect(lines).toContain('  What to do: edge runbook RebootTimeout');
+  });
+
+  it('does not list more than it can be read, but counts all', () => {
+    const results = Array.from({ length: 30 }, (_, index) => failedResult({ store: `store-${index}` }));
+    const lines = renderTrain(trainView({ notSucceeded: results }), options);
+    expect(lines).toContain('Not succeeded (30):');
+    expect(lines).toContain('  and 10 more: edge train show --json');
+  });
+
+  it('lets nothing from outside steer the terminal', () => {
+    const view = trainView({
+      doing: 'ok\u001b[2Jcleared',
+      refusedDecisions: [{ at: '2026-11-24T10:42:00Z', by: 'm\u001b]0;x\u0007ara', why: 'no\u202e' }],
+    });
+    expect(renderTrain(view, options).join('\n')).not.toMatch(/[\u001b\u202e\u0007]/);
+  });
+});
+
+describe('a train that is over', () => {
+  it('offers no answers', () => {
+    const lines = renderTrain(trainView({ state: 'aborted', doing: 'Aborted by mara.' }), options);
+    expect(lines).not.toContain('You can:');
+    expect(lines).toContain('  Nothing further starts. 55 of 55 stores have not been started.');
+  });
+});
+
+describe('tallyWords', () => {
+  it('names only what happened', () => {
+    expect(tallyWords(tally({ succeeded: 1200, cutOff: 1 }))).toBe('succeeded 1,200, cut off 1');
+  });
+});

@@ -1,0 +1,152 @@
+import { describe, expect, it } from 'vitest';
+import { renderSchedules } from '#client/cli/render-schedules.js';
+import { desiredSchedules, planSchedules, type DesiredSchedule, type ExistingSchedule } from '#client/schedules.js';
+import { fleet } from './builders.js';
+
+const HOUR = 3_600_000;
+const window = (days: string[], start: string) => [
+  { name: 'canary', stores: 'rest', window: { days, start, end: '16:00' } },
+];
+const desired = (change: Record<string, unknown> = {}): DesiredSchedule => desiredSchedules(fleet(change))[0] as DesiredSchedule;
+
+/** What Temporal would say of a schedule that was just created from `wanted`. */
+const existing = (wanted: DesiredSchedule, change: Partial<ExistingSchedule> = {}): ExistingSchedule => ({
+  id: wanted.id,
+  owner: 'edge-governor',
+  paused: false,
+  note: wanted.note,
+  ...change,
+  fields: {
+    time: 'Monday 02:00',
+    'time zone': 'Europe/Berlin',
+    workflow: 'launchTrain launch/edge',
+    'task queue': 'edge-control',
+    input: '[{"fleet":"edge"}]',
+    overlap: 'SKIP',
+    'catch-up': '6 h',
+    note: wanted.note,
+    ...change.fields,
+  },
+});
+
+describe('desiredSchedules', () => {
+  it('fires the launcher of the fleet at the build time in the fleet’s zone, never two at once', () => {
+    expect(desired()).toEqual({
+      id: 'edge-governor/train/edge',
+      fleet: 'edge',
+      calendar: { dayOfWeek: 'MONDAY', hour: 2, minute: 0 },
+      timeZone: 'Europe/Berlin',
+      workflowType: 'launchTrain',
+      workflowId: 'launch/edge',
+      taskQueue: 'edge-control',
+      args: [{ fleet: 'edge' }],
+      overlap: 'SKIP',
+      catchupWindow: 6 * HOUR,
+      note: 'weekly',
+      memo: { owner: 'edge-governor' },
+      warnings: [],
+    });
+  });
+
+  const catchUps: Record<string, [build: object, stages: object[], catchUp: string, hours: number]> = {
+    'keeps a catch-up that ends before the canary’s window': [
+      { day: 'mon', at: '02:00' },
+      window(['tue'], '10:00'),
+      '6h',
+      6,
+    ],
+    'caps one that would reach into the window, with an hour for a change of the clocks': [
+      { day: 'mon', at: '02:00' },
+      window(['tue'], '10:00'),
+      '3d',
+      31,
+    ],
+    'takes the next opening when the window is open on several days': [
+      { day: 'mon', at: '02:00' },
+      window(['fri', 'mon'], '10:00'),
+      '3d',
+      7,
+    ],
+    'counts over the end of the week': [{ day: 'sun', at: '22:00' }, window(['mon'], '10:00'), '3d', 11],
+    'leaves next to nothing when the build is at the opening itself': [
+      { day: 'tue', at: '10:00' },
+      window(['tue'], '10:00'),
+      '6h',
+      1 / 60,
+    ],
+    'has no cap without a window': [{ day: 'mon', at: '02:00' }, [{ name: 'canary', stores: 'rest' }], '3d', 72],
+  };
+  for (const [sentence, [build, stages, catchUp, hours]] of Object.entries(catchUps)) {
+    it(sentence, () => {
+      expect(desired({ train: { build, catchUp }, stages }).catchupWindow).toBe(hours * HOUR);
+    });
+  }
+
+  it('says so when it uses less than was asked for', () => {
+    const { warnings } = desired({ train: { build: { day: 'mon', at: '02:00' }, catchUp: '3d' } });
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toContain('only 31 h is used');
+  });
+
+  it('warns of a build in the night in which clocks are changed', () => {
+    const { warnings } = desired({ train: { build: { day: 'sun', at: '02:30' } } });
+    expect(warnings.some((warning) => warning.includes('Clocks are changed'))).toBe(true);
+  });
+});
+
+describe('planSchedules', () => {
+  const wanted = desired();
+
+  it('creates what is missing', () => {
+    expect(planSchedules([], [wanted])).toEqual([{ kind: 'create', id: wanted.id, desired: wanted }]);
+  });
+
+  it('changes nothing when all is as wanted', () => {
+    expect(planSchedules([existing(wanted)], [wanted])).toEqual([
+      { kind: 'none', id: wanted.id, desired: wanted, paused: false },
+    ]);
+  });
+
+  it('names each field that differs', () => {
+    const other = existing(wanted, { note: 'old' });
+    other.fields.time = 'Sunday 02:00';
+    expect(planSchedules([other], [wanted])).toMatchObject([
+      {
+        kind: 'update',
+        changes: [
+          { field: 'time', from: 'Sunday 02:00', to: 'Monday 02:00' },
+          { field: 'note', from: 'old', to: 'weekly' },
+        ],
+      },
+    ]);
+  });
+
+  it('keeps the note of a schedule that somebody paused', () => {
+    expect(planSchedules([existing(wanted, { paused: true, note: 'stock-taking, mara' })], [wanted])).toMatchObject([
+      { kind: 'none', paused: true },
+    ]);
+  });
+
+  it('never touches a schedule of somebody else, even when it differs', () => {
+    const [foreign] = planSchedules([existing(wanted, { owner: undefined, note: 'mine' })], [wanted]);
+    expect(foreign).toEqual({ kind: 'foreign', id: wanted.id, desired: wanted });
+  });
+});
+
+describe('renderSchedules', () => {
+  const wanted = desired();
+  it('says what would be created and how to do it', () => {
+    expect(renderSchedules(planSchedules([], [wanted]), false)).toEqual([
+      'create   edge-governor/train/edge',
+      '  every Monday at 02:00 (Europe/Berlin): launchTrain for fleet edge',
+      '  a start missed by an outage is made up for within 6 h; never two at once',
+      '1 schedule to change. Nothing was changed yet: edge schedules apply',
+    ]);
+  });
+  it('says that a paused one stays paused, and nothing to change', () => {
+    expect(renderSchedules(planSchedules([existing(wanted, { paused: true })], [wanted]), true)).toEqual([
+      'same     edge-governor/train/edge (paused; stays paused)',
+      'Nothing to change.',
+    ]);
+  });
+});

@@ -1,0 +1,289 @@
+import { describe, expect, it } from 'vitest';
+import type { GuestProbe, ProbeFacts } from '#domain/facts.js';
+import { gateLimitsSchema, type GateLimits } from '#domain/fleet.js';
+import { decideGate } from '#domain/gate.js';
+
+const limits: GateLimits = gateLimitsSchema.parse({});
+
+const pos: GuestProbe = { vmid: 100, name: 'pos', running: true, healthy: true, latencyMs: 40 };
+const cache: GuestProbe = {
+  vmid: 101,
+  name: 'cache',
+  running: true,
+  healthy: true,
+  latencyMs: 10,
+  cacheHitPercent: 92,
+};
+
+function probe(store: string, change: Partial<ProbeFacts> = {}): ProbeFacts {
+  return {
+    store,
+    at: '2026-11-25T10:00:00Z',
+    reachable: true,
+    unreadable: [],
+    quorate: true,
+    nodesOnline: 3,
+    nodesTotal: 3,
+    cephBlocking: [],
+    leftSet: [],
+    inventoryMatches: true,
+    guests: [pos, cache],
+    baseline: [pos, cache],
+    ...change,
+  };
+}
+
+const stores = (count: number): string[] =>
+  Array.from({ length: count }, (_, index) => `store-${String(index + 1).padStart(3, '0')}`);
+const unreachable = (store: string): ProbeFacts => probe(store, { reachable: false, guests: [], nodesOnline: 0 });
+
+interface OneStore {
+  change: Partial<ProbeFacts>;
+  /** The check that fails and its line; undefined = the gate passes. */
+  fails?: [check: string, seen: string];
+  /** Checks that could not judge the store. */
+  unknown?: string[];
+}
+
+const LATENCY = 'latency against the own baseline';
+const CACHE_HIT = 'cache hit against the own baseline';
+
+const oneStore: Record<string, OneStore> = {
+  'passes a store that is as it was': { change: {} },
+  'fails a store that answers but cannot be read in full': {
+    change: { unreadable: ['n2: uname -r: connection refused'] },
+    fails: ['facts readable', 'n2: uname -r: connection refused'],
+  },
+  'fails a store with a node offline': {
+    change: { nodesOnline: 2 },
+    fails: ['nodes online', '2 of 3 nodes online'],
+  },
+  'fails a store that knows of no node': {
+    change: { nodesOnline: 0, nodesTotal: 0 },
+    fails: ['nodes online', '0 of 0 nodes online'],
+  },
+  'fails a store without quorum': {
+    change: { quorate: false },
+    fails: ['quorum', 'the cluster is not quorate'],
+  },
+  'fails a store with a blocking Ceph check': {
+    change: { cephBlocking: ['OSD_DOWN', 'PG_DEGRADED'] },
+    fails: ['Ceph without blocking checks', 'OSD_DOWN; PG_DEGRADED'],
+  },
+  'fails a store where noout is left': {
+    change: { leftSet: ['noout on n1'] },
+    fails: ['nothing left set', 'noout on n1 is still set'],
+  },
+  'fails a store with another inventory': {
+    change: { inventoryMatches: false },
+    fails: ['inventory matches', 'packages or kernel are not those of the release'],
+  },
+  'does not judge an inventory that was not asked for': {
+    change: { inventoryMatches: undefined },
+    unknown: ['inventory matches'],
+  },
+  'fails a store whose guest does not run, and does not call it slow as well': {
+    change: { guests: [{ ...pos, running: false, healthy: false, latencyMs: undefined }, cache] },
+    fails: ['guests running', 'guest 100 (pos) does not run'],
+  },
+  'fails a store that lost a guest': {
+    change: { guests: [cache] },
+    fails: ['guests running', 'guest 100 (pos) is gone'],
+  },
+  'fails a store whose guest runs without being healthy': {
+    change: { guests: [{ ...pos, healthy: false }, cache] },
+    fails: ['guests healthy', 'guest 100 (pos) runs but is not healthy'],
+  },
+  'fails a guest that is slower by more than percent and floor': {
+    change: { guests: [{ ...pos, latencyMs: 60.1 }, cache] },
+    fails: [LATENCY, 'guest 100 (pos) 40 ms → 60.1 ms'],
+  },
+  'passes a rise of exactly the floor, whatever its percentage': {
+    change: { guests: [{ ...pos, latencyMs: 60 }, cache] },
+  },
+  'passes a rise above the floor of exactly the percentage': {
+    change: { guests: [{ ...pos, latencyMs: 330 }, cache], baseline: [{ ...pos, latencyMs: 300 }, cache] },
+  },
+  'fails a rise above the floor just over the percentage': {
+    change: { guests: [{ ...pos, latencyMs: 331 }, cache], baseline: [{ ...pos, latencyMs: 300 }, cache] },
+    fails: [LATENCY, 'guest 100 (pos) 300 ms → 331 ms'],
+  },
+  'passes a store that became faster': {
+    change: { guests: [{ ...pos, latencyMs: 5 }, cache] },
+  },
+  'cannot judge latency and cache without a baseline, and does not fail': {
+    change: { baseline: [] },
+    unknown: [LATENCY, CACHE_HIT],
+  },
+  'does not judge a guest that is newer than the baseline by it': {
+    change: { guests: [pos, cache, { vmid: 102, name: 'new', running: true, healthy: true, latencyMs: 900 }] },
+  },
+  'fails a guest that was measured before and is silent now': {
+    change: { guests: [{ ...pos, latencyMs: undefined }, cache] },
+    fails: [LATENCY, 'guest 100 (pos) was 40 ms, now not measured'],
+  },
+  'takes a value that is no number for not measured': {
+    change: { guests: [{ ...pos, latencyMs: Number.NaN }, cache] },
+    fails: [LATENCY, 'guest 100 (pos) was 40 ms, now not measured'],
+  },
+  'passes a cache that dropped by exactly the limit': {
+    change: { guests: [pos, { ...cache, cacheHitPercent: 90 }] },
+  },
+  'fails a cache that dropped by more than the limit': {
+    change: { guests: [pos, { ...cache, cacheHitPercent: 89.5 }] },
+    fails: [CACHE_HIT, 'guest 101 (cache) hit 92 % → 89.5 %'],
+  },
+  'fails a cache whose hit rate is not reported any more': {
+    change: { guests: [pos, { ...cache, cacheHitPercent: undefined }] },
+    fails: [CACHE_HIT, 'guest 101 (cache) hit 92 %, now not measured'],
+  },
+};
+
+describe('decideGate on one store', () => {
+  it.each(Object.entries(oneStore))('%s', (_sentence, { change, fails, unknown }) => {
+    const verdict = decideGate({ probes: [probe('store-001', change)], expected: ['store-001'], limits });
+    expect(verdict.kind).toBe(fails ? 'fail' : 'pass');
+    expect(verdict.checks.filter((check) => check.verdict === 'fail')).toEqual(
+      fails ? [{ name: fails[0], verdict: 'fail', failing: [`store-001: ${fails[1]}`] }] : [],
+    );
+    expect(verdict.checks.filter((check) => check.verdict === 'unknown').map(({ name }) => name)).toEqual(
+      unknown ?? [],
+    );
+  });
+});
+
+interface ManyStores {
+  probes: ProbeFacts[];
+  expected: string[];
+  limits?: Partial<GateLimits>;
+  kind: 'pass' | 'hold' | 'fail';
+  summary: string;
+}
+
+const ten = stores(10);
+const well = (count: number): ProbeFacts[] => ten.slice(0, count).map((store) => probe(store));
+const broken = (store: string): ProbeFacts => probe(store, { quorate: false });
+
+const manyStores: Record<string, ManyStores> = {
+  'passes when nobody took the release, and says so': {
+    probes: [broken('store-001')],
+    expected: [],
+    kind: 'pass',
+    summary: 'No store took the release, so there was nothing to judge.',
+  },
+  'holds when nobody was asked': {
+    probes: [],
+    expected: ten,
+    kind: 'hold',
+    summary:
+      '0 of 10 stores measured; the gate needs 80 %. No answer from store-001, store-002, store-003, store-004, store-005 and 5 more.',
+  },
+  'passes at exactly the share of facts': {
+    probes: [...well(8), ...ten.slice(8).map(unreachable)],
+    expected: ten,
+    kind: 'pass',
+    summary: '8 of 10 stores measured; none failing.',
+  },
+  'holds below the share of facts, counting stores that do not answer as missing': {
+    probes: [...well(7), ...ten.slice(7).map(unreachable)],
+    expected: ten,
+    kind: 'hold',
+    summary: '7 of 10 stores measured; the gate needs 80 %. No answer from store-008, store-009, store-010.',
+  },
+  'holds without a single fact even when none is asked for': {
+    probes: ten.map(unreachable),
+    expected: ten,
+    limits: { minFacts: 0 },
+    kind: 'hold',
+    summary:
+      '0 of 10 stores measured; the gate needs 0 %. No answer from store-001, store-002, store-003, store-004, store-005 and 5 more.',
+  },
+  'fails at the first failing store by default': {
+    probes: [...well(9), broken('store-010')],
+    expected: ten,
+    kind: 'fail',
+    summary: '10 of 10 stores measured; 1 failing, 0 allowed: quorum.',
+  },
+  'passes with as many failing stores as may fail': {
+    probes: [...well(9), broken('store-010')],
+    expected: ten,
+    limits: { maxFailedStores: 1 },
+    kind: 'pass',
+    summary: '10 of 10 stores measured; 1 failing, 1 allowed.',
+  },
+  'counts a store once, however many checks it fails': {
+    probes: [...well(9), probe('store-010', { quorate: false, nodesOnline: 1, leftSet: ['noout'] })],
+    expected: ten,
+    limits: { maxFailedStores: 1 },
+    kind: 'pass',
+    summary: '10 of 10 stores measured; 1 failing, 1 allowed.',
+  },
+  'counts stores that fail different checks together': {
+    probes: [...well(8), broken('store-009'), probe('store-010', { leftSet: ['noout'] })],
+    expected: ten,
+    limits: { maxFailedStores: 1 },
+    kind: 'fail',
+    summary: '10 of 10 stores measured; 2 failing, 1 allowed: quorum, nothing left set.',
+  },
+  'lets known harm weigh more than missing facts': {
+    probes: [broken('store-001'), ...ten.slice(1).map(unreachable)],
+    expected: ten,
+    kind: 'fail',
+    summary: '1 of 10 stores measured; 1 failing, 0 allowed: quorum.',
+  },
+  'ignores stores that did not take the release': {
+    probes: [...well(10), broken('store-011')],
+    expected: ten,
+    kind: 'pass',
+    summary: '10 of 10 stores measured; none failing.',
+  },
+  'takes the newest probe of a store, in whatever order they come': {
+    probes: [...well(10), { ...broken('store-001'), at: '2026-11-25T09:59:00Z' }],
+    expected: ten,
+    kind: 'pass',
+    summary: '10 of 10 stores measured; none failing.',
+  },
+  'does not keep an old good probe of a store that is silent now': {
+    probes: [probe('store-001'), { ...unreachable('store-001'), at: '2026-11-25T10:05:00Z' }],
+    expected: ['store-001'],
+    kind: 'hold',
+    summary: '0 of 1 stores measured; the gate needs 80 %. No answer from store-001.',
+  },
+  'names what nobody could judge': {
+    probes: ten.map((store) => probe(store, { baseline: [] })),
+    expected: ten,
+    kind: 'pass',
+    summary: `10 of 10 stores measured; none failing. Could not be judged: ${LATENCY}, ${CACHE_HIT}.`,
+  },
+};
+
+describe('decideGate on a stage', () => {
+  it.each(Object.entries(manyStores))('%s', (_sentence, { probes, expected, limits: own, kind, summary }) => {
+    const verdict = decideGate({ probes, expected, limits: { ...limits, ...own } });
+    expect(verdict.summary).toBe(summary);
+    expect(verdict.kind).toBe(kind);
+    expect(verdict.reason).toBe({ pass: undefined, hold: 'NotEnoughFacts', fail: 'HealthGateFailed' }[kind]);
+  });
+
+  it('lists at most 20 lines of a check, the last of which counts the rest', () => {
+    const expected = stores(30);
+    const verdict = decideGate({ probes: expected.map(broken), expected, limits });
+    const quorum = verdict.checks.find(({ name }) => name === 'quorum');
+    expect(quorum?.failing).toHaveLength(20);
+    expect(quorum?.failing.at(-1)).toBe('and 11 more stores');
+  });
+
+  it('judges latency by the stores that have a baseline when others have none', () => {
+    const slow = probe('store-002', { guests: [{ ...pos, latencyMs: 400 }, cache] });
+    const verdict = decideGate({
+      probes: [probe('store-001', { baseline: [] }), slow],
+      expected: ['store-001', 'store-002'],
+      limits,
+    });
+    expect(verdict.checks.find(({ name }) => name === LATENCY)).toEqual({
+      name: LATENCY,
+      verdict: 'fail',
+      failing: ['store-002: guest 100 (pos) 40 ms → 400 ms'],
+    });
+  });
+});

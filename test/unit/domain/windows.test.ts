@@ -1,0 +1,371 @@
+import { describe, expect, it } from 'vitest';
+import type { Freeze, MaintenanceWindow } from '#domain/fleet.js';
+import {
+  activeFreeze,
+  isoWeekId,
+  localDate,
+  nextScheduled,
+  nextWindow,
+  storeWindow,
+  windowsMeet,
+} from '#domain/windows.js';
+
+const at = (iso: string): Date => new Date(iso);
+const day: MaintenanceWindow = { start: '10:00', end: '16:00' };
+
+interface WindowRow {
+  window: MaintenanceWindow;
+  timeZone: string;
+  after: string;
+  opens: string;
+  closes: string;
+}
+
+const nextWindows: Record<string, WindowRow> = {
+  'gives the window of the day before it opens': {
+    window: day,
+    timeZone: 'Europe/Berlin',
+    after: '2026-11-24T08:00:00Z',
+    opens: '2026-11-24T09:00:00.000Z',
+    closes: '2026-11-24T15:00:00.000Z',
+  },
+  'gives the open window with its start in the past': {
+    window: day,
+    timeZone: 'Europe/Berlin',
+    after: '2026-11-24T12:00:00Z',
+    opens: '2026-11-24T09:00:00.000Z',
+    closes: '2026-11-24T15:00:00.000Z',
+  },
+  'counts the first instant as inside': {
+    window: day,
+    timeZone: 'Europe/Berlin',
+    after: '2026-11-24T09:00:00Z',
+    opens: '2026-11-24T09:00:00.000Z',
+    closes: '2026-11-24T15:00:00.000Z',
+  },
+  'counts the last instant as outside': {
+    window: day,
+    timeZone: 'Europe/Berlin',
+    after: '2026-11-24T15:00:00Z',
+    opens: '2026-11-25T09:00:00.000Z',
+    closes: '2026-11-25T15:00:00.000Z',
+  },
+  'skips to the next named day': {
+    window: { ...day, days: ['mon', 'tue'] },
+    timeZone: 'Europe/Berlin',
+    after: '2026-11-24T15:00:00Z',
+    opens: '2026-11-30T09:00:00.000Z',
+    closes: '2026-11-30T15:00:00.000Z',
+  },
+  'ends a night window on the next day': {
+    window: { start: '22:00', end: '04:00', days: ['fri'] },
+    timeZone: 'Europe/Berlin',
+    after: '2026-11-27T12:00:00Z',
+    opens: '2026-11-27T21:00:00.000Z',
+    closes: '2026-11-28T03:00:00.000Z',
+  },
+  'is still inside a night window that opened yesterday': {
+    window: { start: '22:00', end: '04:00', days: ['fri'] },
+    timeZone: 'Europe/Berlin',
+    after: '2026-11-28T02:59:59Z',
+    opens: '2026-11-27T21:00:00.000Z',
+    closes: '2026-11-28T03:00:00.000Z',
+  },
+  'takes the day in the zone, not in UTC': {
+    window: { ...day, days: ['wed'] },
+    timeZone: 'Asia/Tokyo',
+    after: '2026-11-24T20:00:00Z',
+    opens: '2026-11-25T01:00:00.000Z',
+    closes: '2026-11-25T07:00:00.000Z',
+  },
+  'does not close at midnight between all-day windows': {
+    window: { start: '00:00', end: '00:00', days: ['sat', 'sun'] },
+    timeZone: 'Europe/Berlin',
+    after: '2026-11-28T22:30:00Z',
+    opens: '2026-11-27T23:00:00.000Z',
+    closes: '2026-11-29T23:00:00.000Z',
+  },
+  'opens later when spring skips the start (Berlin 02:30 becomes 03:30)': {
+    window: { start: '02:30', end: '05:00' },
+    timeZone: 'Europe/Berlin',
+    after: '2026-03-29T00:00:00Z',
+    opens: '2026-03-29T01:30:00.000Z',
+    closes: '2026-03-29T03:00:00.000Z',
+  },
+  'leaves out a window that spring skips as a whole (Berlin 02:15 to 03:00)': {
+    window: { start: '02:15', end: '03:00' },
+    timeZone: 'Europe/Berlin',
+    after: '2026-03-28T12:00:00Z',
+    opens: '2026-03-30T00:15:00.000Z',
+    closes: '2026-03-30T01:00:00.000Z',
+  },
+  'keeps the wall clock across spring (Berlin)': {
+    window: day,
+    timeZone: 'Europe/Berlin',
+    after: '2026-03-28T15:00:00Z',
+    opens: '2026-03-29T08:00:00.000Z',
+    closes: '2026-03-29T14:00:00.000Z',
+  },
+  'takes the earlier of two starts in autumn (Berlin 02:30 is 00:30 UTC)': {
+    window: { start: '02:30', end: '05:00' },
+    timeZone: 'Europe/Berlin',
+    after: '2026-10-24T22:00:00Z',
+    opens: '2026-10-25T00:30:00.000Z',
+    closes: '2026-10-25T04:00:00.000Z',
+  },
+  'takes the earlier of two ends in autumn (Berlin)': {
+    window: { start: '00:00', end: '02:30' },
+    timeZone: 'Europe/Berlin',
+    after: '2026-10-24T21:00:00Z',
+    opens: '2026-10-24T22:00:00.000Z',
+    closes: '2026-10-25T00:30:00.000Z',
+  },
+  'is an hour longer in UTC over the autumn night (Berlin)': {
+    window: { start: '22:00', end: '04:00' },
+    timeZone: 'Europe/Berlin',
+    after: '2026-10-24T21:00:00Z',
+    opens: '2026-10-24T20:00:00.000Z',
+    closes: '2026-10-25T03:00:00.000Z',
+  },
+  'opens later when spring skips the start (Lisbon 01:30 becomes 02:30)': {
+    window: { start: '01:30', end: '04:00' },
+    timeZone: 'Europe/Lisbon',
+    after: '2026-03-28T12:00:00Z',
+    opens: '2026-03-29T01:30:00.000Z',
+    closes: '2026-03-29T03:00:00.000Z',
+  },
+  'takes the earlier of two starts in autumn (Lisbon 01:30 is 00:30 UTC)': {
+    window: { start: '01:30', end: '04:00' },
+    timeZone: 'Europe/Lisbon',
+    after: '2026-10-24T12:00:00Z',
+    opens: '2026-10-25T00:30:00.000Z',
+    closes: '2026-10-25T04:00:00.000Z',
+  },
+  'opens later when spring skips the start (New York 02:30 becomes 03:30)': {
+    window: { start: '02:30', end: '05:00' },
+    timeZone: 'America/New_York',
+    after: '2026-03-07T20:00:00Z',
+    opens: '2026-03-08T07:30:00.000Z',
+    closes: '2026-03-08T09:00:00.000Z',
+  },
+  'takes the earlier of two starts in autumn (New York 01:30 is 05:30 UTC)': {
+    window: { start: '01:30', end: '04:00' },
+    timeZone: 'America/New_York',
+    after: '2026-10-31T12:00:00Z',
+    opens: '2026-11-01T05:30:00.000Z',
+    closes: '2026-11-01T09:00:00.000Z',
+  },
+  'never shifts where clocks do not change (Phoenix in March)': {
+    window: { start: '02:30', end: '05:00' },
+    timeZone: 'America/Phoenix',
+    after: '2026-03-07T20:00:00Z',
+    opens: '2026-03-08T09:30:00.000Z',
+    closes: '2026-03-08T12:00:00.000Z',
+  },
+  'never shifts where clocks do not change (Phoenix in November)': {
+    window: { start: '01:30', end: '04:00' },
+    timeZone: 'America/Phoenix',
+    after: '2026-10-31T12:00:00Z',
+    opens: '2026-11-01T08:30:00.000Z',
+    closes: '2026-11-01T11:00:00.000Z',
+  },
+};
+
+describe('nextWindow', () => {
+  it.each(Object.entries(nextWindows))('%s', (_sentence, { window, timeZone, after, opens, closes }) => {
+    const found = nextWindow({ window, timeZone, after: at(after) });
+    expect(found && { opens: found.opens.toISOString(), closes: found.closes.toISOString() }).toEqual({
+      opens,
+      closes,
+    });
+  });
+
+  it('has no window to wait for when there is none', () => {
+    expect(nextWindow({ timeZone: 'Europe/Berlin', after: at('2026-11-24T08:00:00Z') })).toBeUndefined();
+  });
+});
+
+describe('storeWindow', () => {
+  const berlin = { fleetZone: 'Europe/Berlin', storeZone: 'Europe/Berlin' };
+  const after = at('2026-11-24T08:00:00Z');
+
+  it('is always open without any window', () => {
+    expect(storeWindow({ ...berlin, after })).toEqual({ kind: 'always' });
+  });
+
+  it.each([
+    ['takes the stage alone', day, undefined],
+    ['takes the store alone', undefined, day],
+    ['takes what both allow', { start: '10:00', end: '20:00' }, { start: '06:00', end: '16:00' }],
+  ])('%s', (_sentence, stage, store) => {
+    expect(storeWindow({ ...berlin, stage, store, after })).toEqual({
+      kind: 'window',
+      opens: at('2026-11-24T09:00:00Z'),
+      closes: at('2026-11-24T15:00:00Z'),
+    });
+  });
+
+  it('reads each window in its own zone: Berlin 10-16 and Lisbon 14-18 meet for an hour', () => {
+    const found = storeWindow({
+      stage: day,
+      fleetZone: 'Europe/Berlin',
+      store: { start: '14:00', end: '18:00' },
+      storeZone: 'Europe/Lisbon',
+      after,
+    });
+    expect(found).toEqual({
+      kind: 'window',
+      opens: at('2026-11-24T14:00:00Z'),
+      closes: at('2026-11-24T15:00:00Z'),
+    });
+  });
+
+  it('gives the interval that is open now with its start in the past', () => {
+    const found = storeWindow({
+      ...berlin,
+      stage: day,
+      store: { start: '11:00', end: '13:00' },
+      after: at('2026-11-24T11:00:00Z'),
+    });
+    expect(found).toMatchObject({ opens: at('2026-11-24T10:00:00Z'), closes: at('2026-11-24T12:00:00Z') });
+  });
+
+  it('goes on to the next day when today is over for the store', () => {
+    const found = storeWindow({
+      ...berlin,
+      stage: day,
+      store: { start: '11:00', end: '13:00' },
+      after: at('2026-11-24T12:00:00Z'),
+    });
+    expect(found).toMatchObject({ opens: at('2026-11-25T10:00:00Z') });
+  });
+
+  it('meets a night window of the store that reaches into the morning of the stage', () => {
+    const found = storeWindow({
+      ...berlin,
+      stage: { start: '03:00', end: '09:00', days: ['sat'] },
+      store: { start: '22:00', end: '05:00', days: ['fri'] },
+      after,
+    });
+    expect(found).toEqual({
+      kind: 'window',
+      opens: at('2026-11-28T02:00:00Z'),
+      closes: at('2026-11-28T04:00:00Z'),
+    });
+  });
+
+  it.each([
+    ['whose hours do not meet', day, { start: '16:00', end: '10:00' }],
+    ['whose days do not meet', { ...day, days: ['mon'] }, { ...day, days: ['tue'] }],
+  ] satisfies [string, MaintenanceWindow, MaintenanceWindow][])('never opens for windows %s', (_what, stage, store) => {
+    expect(storeWindow({ ...berlin, stage, store, after })).toEqual({ kind: 'never' });
+  });
+});
+
+describe('windowsMeet', () => {
+  const stage = day;
+  const fleetZone = 'Europe/Berlin';
+
+  it.each([
+    ['meet when either is absent', { stage, fleetZone, storeZone: 'Asia/Tokyo' }, true],
+    [
+      'meet for an hour',
+      { stage, fleetZone, store: { start: '14:00', end: '18:00' }, storeZone: 'Europe/Lisbon' },
+      true,
+    ],
+    [
+      'do not meet when they only touch',
+      { stage, fleetZone, store: { start: '16:00', end: '20:00' }, storeZone: 'Europe/Berlin' },
+      false,
+    ],
+    [
+      'do not meet when summer time alone brings them together (Tokyo 16:30 is 09:30 in Berlin in summer, 08:30 in winter)',
+      {
+        stage: { start: '09:00', end: '10:00' },
+        fleetZone,
+        store: { start: '16:15', end: '16:45' },
+        storeZone: 'Asia/Tokyo',
+      },
+      false,
+    ],
+  ])('%s', (_sentence, pair, expected) => {
+    expect(windowsMeet(pair)).toBe(expected);
+  });
+});
+
+describe('activeFreeze', () => {
+  const christmas: Freeze = { from: '2026-12-14', to: '2027-01-03', reason: 'Christmas trade' };
+  const inventory: Freeze = { from: '2026-11-20', to: '2026-11-20', reason: 'Stocktaking', stores: ['store-007'] };
+  const freezes = [christmas, inventory];
+
+  it.each([
+    ['holds on its first day', 'store-001', '2026-12-14', christmas],
+    ['holds on its last day', 'store-001', '2027-01-03', christmas],
+    ['does not hold the day before', 'store-001', '2026-12-13', undefined],
+    ['does not hold the day after', 'store-001', '2027-01-04', undefined],
+    ['holds for a store that it names', 'store-007', '2026-11-20', inventory],
+    ['does not hold for a store that it does not name', 'store-001', '2026-11-20', undefined],
+  ])('%s', (_sentence, store, date, expected) => {
+    expect(activeFreeze(freezes, store, date)).toBe(expected);
+  });
+});
+
+describe('isoWeekId', () => {
+  it.each([
+    ['a week in November', '2026-11-24T12:00:00Z', 'UTC', '2026-w48'],
+    ['the Monday has begun in Berlin before it does in UTC', '2026-11-22T23:30:00Z', 'Europe/Berlin', '2026-w48'],
+    ['and it is still Sunday in UTC', '2026-11-22T23:30:00Z', 'UTC', '2026-w47'],
+    ['January 1st can belong to the old year', '2027-01-01T12:00:00Z', 'UTC', '2026-w53'],
+    ['weeks below ten have two digits', '2026-01-05T12:00:00Z', 'UTC', '2026-w02'],
+  ])('%s', (_sentence, iso, zone, expected) => {
+    expect(isoWeekId(at(iso), zone)).toBe(expected);
+  });
+});
+
+describe('localDate', () => {
+  it('is the date in the zone', () => {
+    expect(localDate(at('2026-11-24T23:30:00Z'), 'Europe/Berlin')).toBe('2026-11-25');
+    expect(localDate(at('2026-11-24T23:30:00Z'), 'America/New_York')).toBe('2026-11-24');
+  });
+});
+
+describe('nextScheduled', () => {
+  it.each([
+    ['later the same day', 'tue', '14:00', 'Europe/Berlin', '2026-11-24T08:00:00Z', '2026-11-24T13:00:00.000Z'],
+    [
+      'a week on when it is this very instant',
+      'tue',
+      '14:00',
+      'Europe/Berlin',
+      '2026-11-24T13:00:00Z',
+      '2026-12-01T13:00:00.000Z',
+    ],
+    ['over the end of the week', 'sun', '02:00', 'Europe/Berlin', '2026-11-24T08:00:00Z', '2026-11-29T01:00:00.000Z'],
+    [
+      'later when spring skips the hour',
+      'sun',
+      '02:30',
+      'Europe/Berlin',
+      '2026-03-28T08:00:00Z',
+      '2026-03-29T01:30:00.000Z',
+    ],
+    [
+      'the earlier one when autumn repeats the hour',
+      'sun',
+      '01:30',
+      'America/New_York',
+      '2026-10-31T08:00:00Z',
+      '2026-11-01T05:30:00.000Z',
+    ],
+    [
+      'where clocks do not change',
+      'sun',
+      '02:30',
+      'America/Phoenix',
+      '2026-03-07T08:00:00Z',
+      '2026-03-08T09:30:00.000Z',
+    ],
+  ] as const)('%s', (_sentence, weekday, time, timeZone, after, expected) => {
+    expect(nextScheduled({ day: weekday, at: time, timeZone, after: at(after) }).toISOString()).toBe(expected);
+  });
+});

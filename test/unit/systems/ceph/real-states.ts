@@ -1,0 +1,165 @@
+import type { CommandResult, CommandRunner } from '#systems/ssh/types.js';
+
+/**
+ * What the `ceph` program of a three-node cluster says in states that a rolling update goes through, cut down to what
+ * matters. Empty lines before the JSON, counters that are absent when zero and texts are as the program prints them.
+ */
+export type Answers = Record<string, Partial<CommandResult>>;
+
+const HOSTS = ['node1', 'node2', 'node3'];
+const VERSION = 'ceph version 16.2.15 (618f440892089921c3e944a991122ddc44e60516) pacific (stable)';
+const ALWAYS = 'sortbitwise,recovery_deletes,purged_snapdirs,pglog_hardlimit';
+
+export const json = (value: unknown): Partial<CommandResult> => ({ stdout: `\n${JSON.stringify(value)}\n` });
+
+interface State {
+  checks?: Record<string, { message: string; detail: string[] }>;
+  quorum?: string[];
+  osdsUp?: number[];
+  noout?: string[];
+  pgs?: [string, number][];
+  pgmap?: object;
+  flags?: string;
+  standbys?: number;
+}
+
+function answersOf(state: State): Answers {
+  const { checks = {}, quorum = HOSTS, osdsUp = [0, 1, 2], noout = [], pgs = [['active+clean', 33]] } = state;
+  const health = Object.keys(checks).length > 0 ? 'HEALTH_WARN' : 'HEALTH_OK';
+  const summary = (message: string) => ({ severity: 'HEALTH_WARN', summary: { message, count: 1 }, muted: false });
+  const short = Object.fromEntries(Object.entries(checks).map(([code, { message }]) => [code, summary(message)]));
+  const long = Object.fromEntries(
+    Object.entries(checks).map(([code, { message, detail }]) => [
+      code,
+      { ...summary(message), detail: detail.map((line) => ({ message: line })) },
+    ]),
+  );
+  const tree = HOSTS.flatMap((host, id) => [
+    { id: -3 - 2 * id, name: host, type: 'host', type_id: 1, children: [id] },
+    { id, name: `osd.${id}`, type: 'osd', type_id: 0, status: osdsUp.includes(id) ? 'up' : 'down', reweight: 1 },
+  ]);
+  return {
+    'ceph status': json({
+      fsid: '22c89aa3-0507-4bb4-b4af-35bda03dbf2d',
+      health: { status: health, checks: short, mutes: [] },
+      quorum: quorum.map((name) => HOSTS.indexOf(name)),
+      quorum_names: quorum,
+      monmap: { epoch: 1, min_mon_release_name: 'pacific', num_mons: 3 },
+      osdmap: { epoch: 15, num_osds: 3, num_up_osds: osdsUp.length, num_in_osds: 3, num_remapped_pgs: 0 },
+      pgmap: {
+        pgs_by_state: pgs.map(([state_name, count]) => ({ state_name, count })),
+        num_pgs: 33,
+        num_pools: 2,
+        num_objects: 3763,
+        ...state.pgmap,
+      },
+      mgrmap: { available: true, num_standbys: state.standbys ?? 1, modules: ['iostat'], services: {} },
+      progress_events: {},
+    }),
+    'ceph health detail': json({ status: health, checks: long, mutes: [] }),
+    'ceph osd dump': json({
+      epoch: 15,
+      flags: state.flags ?? ALWAYS,
+      flags_set: ALWAYS.split(','),
+      pools: [
+        { pool: 1, pool_name: 'vm', size: 3, min_size: 2, pg_num: 32 },
+        { pool: 2, pool_name: 'device_health_metrics', size: 3, min_size: 2, pg_num: 1 },
+      ],
+      osds: HOSTS.map((_host, osd) => ({ osd, up: osdsUp.includes(osd) ? 1 : 0, in: 1, weight: 1 })),
+      crush_node_flags: Object.fromEntries(noout.map((host) => [host, ['noout']])),
+      device_class_flags: {},
+    }),
+    'ceph osd tree': json({
+      nodes: [{ id: -1, name: 'default', type: 'root', type_id: 11, children: [-5, -7, -3] }, ...tree],
+      stray: [],
+    }),
+    'ceph osd df': json({
+      nodes: HOSTS.map((_host, id) => ({ id, name: `osd.${id}`, utilization: 19.85 + id, pgs: 33 })),
+      summary: { average_utilization: 23.98 },
+    }),
+    'ceph quorum_status': {
+      ...json({ quorum_names: quorum, monmap: { epoch: 1, mons: HOSTS.map((name, rank) => ({ rank, name })) } }),
+    },
+    'ceph versions': json({
+      mon: { [VERSION]: quorum.length },
+      osd: { [VERSION]: osdsUp.length },
+      mds: {},
+      overall: { [VERSION]: quorum.length + osdsUp.length + 2 },
+    }),
+  };
+}
+
+const nooutCheck = {
+  OSD_FLAGS: {
+    message: '1 OSDs or CRUSH {nodes, device-classes} have {NOUP,NODOWN,NOIN,NOOUT} flags set',
+    detail: ['host node1 has flags noout'],
+  },
+};
+
+export const STATES = {
+  healthy: answersOf({}),
+  nooutOnNode1: answersOf({ noout: ['node1'], checks: nooutCheck }),
+  osd0Down: answersOf({
+    noout: ['node1'],
+    osdsUp: [1, 2],
+    checks: {
+      OSD_DOWN: { message: '1 osds down', detail: ['osd.0 (root=default,host=node1) is down'] },
+      ...nooutCheck,
+      OSD_HOST_DOWN: {
+        message: '1 host (1 osds) down',
+        detail: ['host node1 (root=default) (1 osds) is down'],
+      },
+      PG_DEGRADED: {
+        message: 'Degraded data redundancy: 3763/11289 objects degraded (33.333%), 32 pgs degraded',
+        detail: ['pg 1.0 is active+undersized+degraded, acting [2,1]'],
+      },
+    },
+    pgs: [
+      ['active+undersized+degraded', 32],
+      ['active+undersized', 1],
+    ],
+    pgmap: { degraded_objects: 3763, degraded_total: 11289, degraded_ratio: 0.33333333333333326 },
+  }),
+  recovering: answersOf({
+    noout: ['node1'],
+    checks: {
+      ...nooutCheck,
+      PG_DEGRADED: {
+        message: 'Degraded data redundancy: 488/11289 objects degraded (4.323%), 8 pgs degraded',
+        detail: ['pg 1.3 is active+recovery_wait+degraded, acting [0,2,1]'],
+      },
+    },
+    pgs: [
+      ['peering', 25],
+      ['active+undersized+degraded', 8],
+    ],
+    pgmap: { inactive_pgs_ratio: 0.7575, degraded_objects: 929, degraded_total: 11289 },
+  }),
+  monNode1Down: answersOf({
+    quorum: ['node2', 'node3'],
+    checks: {
+      MON_DOWN: {
+        message: '1/3 mons down, quorum node2,node3',
+        detail: ['mon.node1 (rank 0) addr [v2:127.0.0.11:3300/0,v1:127.0.0.11:6789/0] is down (out of quorum)'],
+      },
+    },
+  }),
+  afterMonRestart: answersOf({}),
+  afterRestart: answersOf({ standbys: 1 }),
+} as const;
+
+/** A runner that answers from a table and keeps what it was asked. */
+export function answering(answers: Answers): CommandRunner & { asked: string[][] } {
+  const asked: string[][] = [];
+  return {
+    asked,
+    run(argv) {
+      asked.push(argv);
+      const line = argv.join(' ').replace(/ -f json$/, '');
+      const answer = answers[line];
+      if (!answer) return Promise.reject(new Error(`no answer for: ${line}`));
+      return Promise.resolve({ code: 0, stdout: '', stderr: '', ...answer });
+    },
+    close: () => Promise.resolve(),
+  };
+}

@@ -1,0 +1,485 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { createProxmoxClient } from '#systems/proxmox/client.js';
+import { ProxmoxError } from '#systems/proxmox/errors.js';
+import type { ProxmoxErrorKind } from '#systems/proxmox/errors.js';
+import type { ProxmoxClient, ProxmoxOptions } from '#systems/proxmox/types.js';
+import { hangUp, ok, refuse, silence, startFakeNodes } from './fake-nodes.js';
+import type { FakeNodes, Handler } from './fake-nodes.js';
+
+const SECRET = '6f1c7a52-0000-4000-8000-canary000000';
+const TOKEN = `edge-governor@pve!store=${SECRET}`;
+const UPID = 'UPID:n1:000620F4:09CFA056:6AA109B6:hamigrate:301:edge-governor@pve!store:';
+const VERSION = { version: '9.2.3', release: '9.2', repoid: 'abc' };
+
+let nodes: FakeNodes | undefined;
+let client: ProxmoxClient | undefined;
+afterEach(async () => {
+  await client?.close();
+  await nodes?.close();
+  client = nodes = undefined;
+});
+
+async function connect(names: string[], options: Partial<ProxmoxOptions> = {}) {
+  nodes = await startFakeNodes(names);
+  for (const name of names) nodes.answer(name, ok(VERSION));
+  client = createProxmoxClient({ nodes: nodes.endpoints, token: TOKEN, ca: nodes.ca, ...options });
+  return { nodes, client };
+}
+
+async function failureOf(promise: Promise<unknown>): Promise<ProxmoxError> {
+  try {
+    await promise;
+  } catch (error) {
+    expect(error).toBeInstanceOf(ProxmoxError);
+    expect(`${(error as Error).message}${(error as Error).stack ?? ''}`).not.toContain(SECRET);
+    return error as ProxmoxError;
+  }
+  throw new Error('expected a failure');
+}
+
+describe('a read', () => {
+  it('goes to the first node, with the token', async () => {
+    const { nodes, client } = await connect(['n1', 'n2']);
+    expect(await client.version()).toEqual({ version: '9.2.3', release: '9.2' });
+    expect(nodes.seen).toHaveLength(1);
+    expect(nodes.seen[0]).toMatchObject({ node: 'n1', method: 'GET', url: '/api2/json/version' });
+    expect(nodes.seen[0]?.headers.authorization).toBe(`PVEAPIToken=${TOKEN}`);
+  });
+
+  it('enters by the next node when one refuses connections, and stays with it', async () => {
+    const { nodes, client } = await connect(['n1', 'n2', 'n3']);
+    await nodes.stop('n1');
+    await client.version();
+    await client.version();
+    expect(nodes.seen.map((seen) => seen.node)).toEqual(['n2', 'n2']);
+  });
+
+  const elsewhere: [string, Handler][] = [
+    ['cannot connect to the node that it should ask', refuse(595, 'No route to host', '')],
+    ['times out as a proxy', refuse(596, 'Connection timed out', '')],
+    ['hangs up', hangUp],
+  ];
+  it.each(elsewhere)('is asked again elsewhere when the entry node %s', async (_words, handler) => {
+    const { nodes, client } = await connect(['n1', 'n2']);
+    nodes.answer('n1', handler);
+    expect((await client.version()).version).toBe('9.2.3');
+    expect(nodes.seen.map((seen) => seen.node)).toEqual(['n1', 'n2']);
+  });
+
+  it('is asked again elsewhere when a node takes the request and stays silent', async () => {
+    const { nodes, client } = await connect(['n1', 'n2'], { timeoutMs: 300 });
+    nodes.answer('n1', silence);
+    expect((await client.version()).version).toBe('9.2.3');
+  });
+
+  it('is NodeUnreachable when no node answers', async () => {
+    const { nodes, client } = await connect(['n1', 'n2']);
+    await nodes.stop('n1');
+    await nodes.stop('n2');
+    expect(await failureOf(client.version())).toMatchObject({ kind: 'NodeUnreachable', retryable: true });
+  });
+
+  it('is not repeated when the answer is a refusal', async () => {
+    const { nodes, client } = await connect(['n1', 'n2']);
+    nodes.answer('n1', refuse(403, 'Permission check failed (/, Sys.Audit)'));
+    const failure = await failureOf(client.version());
+    expect(failure).toMatchObject({ kind: 'Permission', retryable: false, status: 403 });
+    expect(failure.message).toContain('Permission check failed (/, Sys.Audit)');
+    expect(nodes.seen).toHaveLength(1);
+  });
+
+  it('is Malformed when something else answers', async () => {
+    const { nodes, client } = await connect(['n1']);
+    nodes.answer('n1', (_request, response) => response.end('<html>Welcome to the hotel</html>'));
+    expect((await failureOf(client.version())).kind).toBe('Malformed');
+  });
+
+  it('is Malformed when what it rests on is missing', async () => {
+    const { nodes, client } = await connect(['n1']);
+    nodes.answer('n1', ok({ release: '9.2' }));
+    expect((await failureOf(client.version())).message).toContain('version');
+  });
+
+  it('is Malformed when the answer is larger than any real one', async () => {
+    const { nodes, client } = await connect(['n1']);
+    nodes.answer('n1', (_request, response) => {
+      const megabyte = Buffer.alloc(1024 * 1024, ' ');
+      for (let i = 0; i < 9; i++) response.write(megabyte);
+      response.end();
+    });
+    const failure = await failureOf(client.version());
+    expect(failure.kind).toBe('Malformed');
+    expect(failure.message).toContain('larger than');
+  });
+});
+
+describe('a write', () => {
+  const migrate = (client: ProxmoxClient) => client.migrate('n1', 'qemu', 301, 'n2');
+
+  it('sends a form and returns the task', async () => {
+    const { nodes, client } = await connect(['n1']);
+    nodes.answer('n1', ok(UPID));
+    expect(await migrate(client)).toBe(UPID);
+    expect(nodes.seen[0]).toMatchObject({ method: 'POST', url: '/api2/json/nodes/n1/qemu/301/migrate' });
+    expect(Object.fromEntries(new URLSearchParams(nodes.seen[0]?.body))).toEqual({ target: 'n2', online: '1' });
+  });
+
+  it('restarts a container to move it', async () => {
+    const { nodes, client } = await connect(['n1']);
+    nodes.answer('n1', ok(UPID.replace('hamigrate', 'vzmigrate')));
+    await client.migrate('n1', 'lxc', 302, 'n2');
+    expect(Object.fromEntries(new URLSearchParams(nodes.seen[0]?.body))).toEqual({ target: 'n2', restart: '1' });
+  });
+
+  it('enters by another node when nothing was sent yet', async () => {
+    const { nodes, client } = await connect(['n1', 'n2']);
+    nodes.answer('n2', ok(UPID));
+    await nodes.stop('n1');
+    expect(await migrate(client)).toBe(UPID);
+  });
+
+  it('is NodeUnreachable when no node could be connected: nothing was sent', async () => {
+    const { nodes, client } = await connect(['n1']);
+    await nodes.stop('n1');
+    expect((await failureOf(migrate(client))).kind).toBe('NodeUnreachable');
+  });
+
+  it('is NodeUnreachable when the proxy could not connect the node', async () => {
+    const { nodes, client } = await connect(['n1', 'n2']);
+    nodes.answer('n1', refuse(595, 'Connection refused', ''));
+    expect((await failureOf(migrate(client))).kind).toBe('NodeUnreachable');
+    expect(nodes.seen).toHaveLength(1);
+  });
+
+  const lost: [string, Handler][] = [
+    ['the connection is cut after the request', hangUp],
+    ['no answer comes in time', silence],
+    ['the proxy times out', refuse(596, 'Connection timed out', '')],
+    ['the proxy loses the answer', refuse(599, 'Too many redirections', '')],
+    ['the answer is cut short', (_request, response) => response.end('{"data":"UPID:n1')],
+    ['the answer names no task', ok('OK')],
+  ];
+  it.each(lost)('is never sent twice: OutcomeUnknown when %s', async (_words, handler) => {
+    const { nodes, client } = await connect(['n1', 'n2'], { timeoutMs: 300 });
+    nodes.answer('n1', handler);
+    expect(await failureOf(migrate(client))).toMatchObject({ kind: 'OutcomeUnknown', retryable: true });
+    expect(nodes.seen.filter((seen) => seen.method === 'POST')).toHaveLength(1);
+  });
+
+  it('reboots without a task', async () => {
+    const { nodes, client } = await connect(['n1']);
+    nodes.answer('n1', ok(null));
+    await client.reboot('n2');
+    expect(nodes.seen[0]).toMatchObject({ method: 'POST', url: '/api2/json/nodes/n2/status', body: 'command=reboot' });
+  });
+});
+
+describe('a refusal', () => {
+  const cases: [string, Handler, ProxmoxErrorKind][] = [
+    ['401 without a body', refuse(401, 'Authentication failed!', ''), 'Auth'],
+    ['403', refuse(403, 'Permission check failed (user != root@pam)'), 'Permission'],
+    ['400 of a parameter', refuse(400, 'Parameter verification failed.'), 'Validation'],
+    ['400 for an unknown task', refuse(400, 'no such task'), 'NotFound'],
+    [
+      '500 for a missing guest',
+      refuse(500, "Configuration file 'nodes/n1/qemu-server/100.conf' does not exist"),
+      'NotFound',
+    ],
+    ['500 for a missing resource', refuse(500, "no such resource 'vm:100'"), 'NotFound'],
+    ['500 for a locked guest', refuse(500, 'VM is locked (backup)'), 'GuestLocked'],
+    [
+      '500 for a busy lock',
+      refuse(500, "can't lock file '/var/lock/qemu-server/lock-100.conf' - got timeout"),
+      'LockTimeout',
+    ],
+    [
+      '500 for a busy cluster lock',
+      refuse(500, "cfs-lock 'file-user_cfg' error: got lock request timeout"),
+      'LockTimeout',
+    ],
+    ['500 without quorum', refuse(500, 'cluster not ready - no quorum?'), 'NoQuorum'],
+    ['500 for a lock without quorum', refuse(500, "cfs-lock 'file-user_cfg' error: no quorum!"), 'NoQuorum'],
+    [
+      '500 for a changed file',
+      refuse(500, 'detected modified configuration - file changed by other user? Try again.'),
+      'Conflict',
+    ],
+    ['500 otherwise', refuse(500, 'something else'), 'Server'],
+    ['501', refuse(501, "Method 'POST /x' not implemented"), 'NotImplemented'],
+    [
+      'text only in the reason phrase, as before 8.4',
+      refuse(500, 'VM is locked (migrate)', '{"data":null}'),
+      'GuestLocked',
+    ],
+  ];
+  it.each(cases)('%s', async (_words, handler, kind) => {
+    const { nodes, client } = await connect(['n1', 'n2']);
+    nodes.answer('n1', handler);
+    expect((await failureOf(client.start('n1', 'qemu', 100))).kind).toBe(kind);
+    expect(nodes.seen).toHaveLength(1);
+  });
+
+  it('names the parameters that were refused', async () => {
+    const { nodes, client } = await connect(['n1']);
+    const body = {
+      data: null,
+      message: 'Parameter verification failed.\n',
+      errors: { target: 'target is local node.' },
+    };
+    nodes.answer('n1', refuse(400, 'Parameter verification failed.', JSON.stringify(body)));
+    expect((await failureOf(client.start('n1', 'qemu', 100))).message).toContain('target: target is local node.');
+  });
+});
+
+describe('the certificate', () => {
+  it('is trusted by its pinned fingerprint', async () => {
+    const { nodes } = await connect(['n1']);
+    client = createProxmoxClient({ nodes: nodes.endpoints, token: TOKEN, fingerprints: nodes.fingerprints });
+    expect((await client.version()).version).toBe('9.2.3');
+  });
+
+  it('is refused when the pin is of another one, before anything is sent', async () => {
+    const { nodes } = await connect(['n1', 'n2']);
+    const swapped = { n1: nodes.fingerprints.n2 as string, n2: nodes.fingerprints.n1 as string };
+    client = createProxmoxClient({ nodes: nodes.endpoints, token: TOKEN, fingerprints: swapped });
+    expect(await failureOf(client.version())).toMatchObject({ kind: 'Untrusted', retryable: false });
+    expect(nodes.seen).toEqual([]);
+  });
+
+  it('is refused when another authority signed it, before anything is sent', async () => {
+    const { nodes } = await connect(['n1']);
+    const other = await startFakeNodes(['n1']);
+    client = createProxmoxClient({ nodes: nodes.endpoints, token: TOKEN, ca: other.ca });
+    expect((await failureOf(client.reboot('n1'))).kind).toBe('Untrusted');
+    expect(nodes.seen).toEqual([]);
+    await other.close();
+  });
+
+  it('must be known in one of the two ways', () => {
+    const node = { name: 'n1', address: '127.0.0.1', port: 1 };
+    expect(() => createProxmoxClient({ nodes: [node], token: TOKEN })).toThrow(/No CA and no certificate fingerprint/);
+  });
+});
+
+it('refuses a token of another form without repeating it', () => {
+  const node = { name: 'n1', address: '127.0.0.1', port: 1 };
+  const make = () => createProxmoxClient({ nodes: [node], token: SECRET, ca: 'x' });
+  expect(make).toThrow(ProxmoxError);
+  expect(make).not.toThrow(SECRET);
+});
+
+it('uses one connection per node, however many calls are made at once', async () => {
+  const { nodes, client } = await connect(['n1']);
+  await Promise.all(Array.from({ length: 12 }, () => client.version()));
+  expect(nodes.connections).toEqual({ n1: 1 });
+});
+
+describe('answers in their real forms', () => {
+  const answering = async (data: unknown, extra: object = {}) => {
+    const { nodes, client } = await connect(['n1']);
+    nodes.answer('n1', (_request, response) => response.end(JSON.stringify({ data, ...extra })));
+    return client;
+  };
+
+  it.each([
+    ['numbers', 1, 0],
+    ['text', '1', '0'],
+    ['booleans', true, false],
+    ['text and nothing', '1', ''],
+  ])('reads flags given as %s', async (_words, yes, no) => {
+    const client = await answering([
+      { type: 'cluster', id: 'cluster', name: 'store-001', nodes: 2, version: 4, quorate: yes },
+      { type: 'node', id: 'node/n1', name: 'n1', online: yes, local: yes, ip: '127.0.0.1', nodeid: 1, level: '' },
+      { type: 'node', id: 'node/n2', name: 'n2', online: no, local: no, ip: '127.0.0.2', nodeid: 2, level: '' },
+    ]);
+    expect(await client.clusterStatus()).toEqual({
+      quorate: true,
+      nodes: [
+        { name: 'n1', online: true, local: true },
+        { name: 'n2', online: false, local: false },
+      ],
+    });
+  });
+
+  it('does not call a host without a cluster quorate', async () => {
+    const client = await answering([{ type: 'node', id: 'node/n1', name: 'n1', online: 1, local: 1 }]);
+    expect((await client.clusterStatus()).quorate).toBe(false);
+  });
+
+  it('reads guests, templates and locks', async () => {
+    const client = await answering([
+      {
+        id: 'qemu/100',
+        type: 'qemu',
+        vmid: 100,
+        name: 'pos',
+        node: 'n1',
+        status: 'running',
+        template: 0,
+        maxmem: 4294967296,
+        hastate: 'started',
+        pid: null,
+      },
+      {
+        id: 'lxc/101',
+        type: 'lxc',
+        vmid: '101',
+        name: 'cache',
+        node: 'n2',
+        status: 'stopped',
+        template: 1,
+        maxmem: '1073741824',
+        lock: 'backup',
+      },
+      { id: 'qemu/102', type: 'qemu', vmid: 102, node: 'n3' },
+    ]);
+    expect(await client.guests()).toEqual([
+      {
+        vmid: 100,
+        kind: 'qemu',
+        name: 'pos',
+        node: 'n1',
+        status: 'running',
+        template: false,
+        maxMemory: 4294967296,
+        haState: 'started',
+      },
+      {
+        vmid: 101,
+        kind: 'lxc',
+        name: 'cache',
+        node: 'n2',
+        status: 'stopped',
+        template: true,
+        maxMemory: 1073741824,
+        lock: 'backup',
+      },
+      { vmid: 102, kind: 'qemu', name: '', node: 'n3', status: 'unknown', template: false, maxMemory: 0 },
+    ]);
+  });
+
+  it('counts a privilege as held whether or not it is inherited', async () => {
+    const client = await answering({ '/': { 'Sys.Audit': 1, 'Sys.Modify': 0 } });
+    expect(await client.permissions()).toEqual({ '/': ['Sys.Audit', 'Sys.Modify'] });
+  });
+
+  it('reads the HA manager, and calls it not quorate when it does not say', async () => {
+    const client = await answering({
+      manager_status: {
+        master_node: 'n1',
+        node_status: { n1: 'online', n2: 'maintenance' },
+        service_status: { 'vm:100': { node: 'n1', state: 'started', uid: 'x' } },
+        timestamp: 1795418722,
+      },
+      lrm_status: {},
+      quorum: { node: 'n1' },
+    });
+    expect(await client.haManagerStatus()).toEqual({
+      quorate: false,
+      nodeStatus: { n1: 'online', n2: 'maintenance' },
+      serviceStatus: { 'vm:100': { node: 'n1', state: 'started' } },
+    });
+  });
+
+  it('reads a node with numbers as text', async () => {
+    const client = await answering({
+      uptime: '4711',
+      loadavg: ['0.12', '0.10', '0.09'],
+      'current-kernel': { sysname: 'Linux', release: '6.14.11-4-pve' },
+      memory: { total: 64e9, used: '16000000000', free: 48e9 },
+      rootfs: { total: 1, avail: 9e9, used: 1, free: 1 },
+    });
+    expect(await client.nodeStatus('n1')).toEqual({
+      uptime: 4711,
+      kernel: '6.14.11-4-pve',
+      memoryTotal: 64e9,
+      memoryUsed: 16e9,
+      rootFree: 9e9,
+    });
+  });
+
+  it('takes only tasks without an end for running ones', async () => {
+    const row = {
+      upid: UPID,
+      node: 'n1',
+      type: 'vzdump',
+      id: '',
+      user: 'root@pam',
+      starttime: 1795418722,
+      pid: 1,
+      pstart: 2,
+    };
+    const client = await answering([row, { ...row, status: 'RUNNING' }, { ...row, status: 'OK', endtime: 1 }]);
+    expect(await client.runningTasks()).toEqual([
+      { upid: UPID, node: 'n1', type: 'vzdump', id: '', user: 'root@pam', startTime: 1795418722 },
+      { upid: UPID, node: 'n1', type: 'vzdump', id: '', user: 'root@pam', startTime: 1795418722 },
+    ]);
+  });
+
+  const ends: [string, object, object][] = [
+    ['running', { status: 'running' }, { state: 'running' }],
+    ['OK', { status: 'stopped', exitstatus: 'OK' }, { state: 'stopped', exit: 'OK', ok: true, warnings: false }],
+    [
+      'warnings',
+      { status: 'stopped', exitstatus: 'WARNINGS: 2' },
+      { state: 'stopped', exit: 'WARNINGS: 2', ok: true, warnings: true },
+    ],
+    [
+      'an error',
+      { status: 'stopped', exitstatus: 'job errors' },
+      { state: 'stopped', exit: 'job errors', ok: false, warnings: false },
+    ],
+    [
+      'text that only looks like warnings',
+      { status: 'stopped', exitstatus: 'WARNINGS: many' },
+      { state: 'stopped', exit: 'WARNINGS: many', ok: false, warnings: false },
+    ],
+    [
+      'no word about it',
+      { status: 'stopped' },
+      { state: 'stopped', exit: 'unexpected status', ok: false, warnings: false },
+    ],
+  ];
+  it.each(ends)('reads a task that ended with %s', async (_words, answer, expected) => {
+    const client = await answering({ upid: UPID, node: 'n1', ...answer });
+    expect(await client.taskStatus(UPID)).toEqual(expected);
+  });
+
+  it('asks the node in the task id, encoded', async () => {
+    const { nodes, client } = await connect(['n9']);
+    nodes.answer('n9', ok({ status: 'running' }));
+    await client.taskStatus(UPID);
+    expect(nodes.seen[0]?.url).toBe(`/api2/json/nodes/n1/tasks/${encodeURIComponent(UPID)}/status`);
+  });
+
+  it('reads once more a task that seems to have died, for it may just be ending', async () => {
+    const { nodes, client } = await connect(['n1']);
+    const ends = ['unexpected status', 'OK'];
+    nodes.answer('n1', (request, response) => ok({ status: 'stopped', exitstatus: ends.shift() })(request, response));
+    expect(await client.taskStatus(UPID)).toMatchObject({ ok: true });
+  });
+
+  it('returns the last lines of a log', async () => {
+    const { nodes, client } = await connect(['n1']);
+    const log = Array.from({ length: 7 }, (_, index) => ({ n: index + 1, t: `line ${index + 1}` }));
+    nodes.answer('n1', (request, response) => {
+      const query = new URL(request.url, 'https://x').searchParams;
+      const start = Number(query.get('start'));
+      const data = log.slice(start, start + Number(query.get('limit')));
+      response.end(JSON.stringify({ data, total: log.length }));
+    });
+    expect(await client.taskLog(UPID, 3)).toEqual(['line 5', 'line 6', 'line 7']);
+    expect(await client.taskLog(UPID, 50)).toHaveLength(7);
+  });
+
+  it('knows an empty log by its one line', async () => {
+    const client = await answering([{ n: 1, t: 'no content' }], { total: 1 });
+    expect(await client.taskLog(UPID, 10)).toEqual([]);
+  });
+
+  it('does not ask about what is no task id', async () => {
+    const { nodes, client } = await connect(['n1']);
+    expect((await failureOf(client.taskStatus('UPID:n1/../../x'))).kind).toBe('Validation');
+    expect(nodes.seen).toEqual([]);
+  });
+});

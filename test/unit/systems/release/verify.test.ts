@@ -1,0 +1,330 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { beforeEach, describe, expect, it } from 'vitest';
+import {
+  desiredPointer,
+  type DesiredRecord,
+  type ReleaseManifest,
+  type ReleaseRef,
+  type StoreArtifact,
+} from '#domain/release.js';
+import { ObjectsError } from '#systems/objects/errors.js';
+import { createBundle, loadSigningKey, type SigningKey } from '#systems/release/sign.js';
+import type { PinnedKey } from '#systems/release/types.js';
+import { createReleaseVerifier } from '#systems/release/verify.js';
+import { memoryObjects, type MemoryObjects } from '../../../support/memory-objects.js';
+
+const NOW = new Date('2026-11-23T10:00:00Z');
+const ZERO = `sha256:${'0'.repeat(64)}`;
+
+const newKey = (curve = 'prime256v1'): string =>
+  generateKeyPairSync('ec', { namedCurve: curve }).privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+const key = loadSigningKey(newKey());
+const otherKey = loadSigningKey(newKey());
+const pin = ({ hint, publicKeyPem }: SigningKey): PinnedKey => ({ hint, publicKeyPem });
+
+const artifact = (): StoreArtifact => ({
+  schema: 'edge.store-config/v1',
+  store: {
+    id: 'store-001',
+    tags: [],
+    nodes: ['n1', 'n2', 'n3'].map((name, index) => ({
+      name,
+      address: `10.1.1.${index + 1}`,
+      apiPort: 8006,
+      sshPort: 22,
+    })),
+    guests: [
+      {
+        vmid: 103,
+        name: 'cache',
+        kind: 'lxc',
+        role: 'cache',
+        config: [{ file: 'varnish-vcl.vcl', target: '/etc/varnish/default.vcl', check: [], reload: ['true'] }],
+      },
+    ],
+  },
+  files: { 'varnish-vcl.vcl': 'vcl 4.1;\n' },
+});
+
+const manifestWith = (artifactDigest: string, size: number): ReleaseManifest => ({
+  schema: 'edge.release/v1',
+  fleet: 'north',
+  version: '2026.48.0',
+  sequence: 48,
+  created: '2026-11-23T02:00:00Z',
+  expires: '2027-02-21T02:00:00Z',
+  source: { commit: 'a'.repeat(40), builder: 'test' },
+  compat: { pve: '>=8.2 <10', minSequence: 0 },
+  packages: {
+    snapshot: '20261116T000000Z',
+    sources: ['deb http://mirror.example.net/{snapshot} trixie main'],
+    pinned: [{ name: 'openssl', version: '3.5.4-1' }],
+    kernel: '6.14.11-4-pve',
+  },
+  artifacts: [{ store: 'store-001', digest: artifactDigest, size }],
+  images: [],
+  sbom: ZERO,
+  scan: {
+    tool: 'test',
+    at: '2026-11-23T02:00:00Z',
+    sbom: ZERO,
+    report: ZERO,
+    verdict: 'pass',
+    counts: { critical: 0, high: 0, other: 0 },
+  },
+});
+
+interface Changes {
+  artifact?: (artifact: StoreArtifact) => unknown;
+  manifest?: (manifest: ReleaseManifest) => unknown;
+  bundle?: (bundle: Record<string, unknown>) => unknown;
+  ref?: (ref: ReleaseRef) => ReleaseRef;
+  desired?: (record: DesiredRecord) => unknown;
+  signedBy?: SigningKey;
+  keys?: PinnedKey[];
+  request?: Partial<{ now: Date; highestSequence: number; pveVersion: string; store: string; fleet: string }>;
+  /** After everything is in the registry. */
+  registry?: (registry: MemoryObjects, ref: ReleaseRef) => void;
+}
+
+const json = (value: unknown): Buffer => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value));
+const edit = <T extends object>(change: (value: T) => void) => {
+  return (value: T): T => {
+    change(value);
+    return value;
+  };
+};
+
+let registry: MemoryObjects;
+beforeEach(() => {
+  registry = memoryObjects();
+});
+
+/** Publishes a good release with the changes of one case and lets the store judge it. */
+async function judge(changes: Changes = {}) {
+  const artifactBytes = json((changes.artifact ?? ((same) => same))(artifact()));
+  const manifest = manifestWith(await registry.put(artifactBytes), artifactBytes.byteLength);
+  const bytes = json((changes.manifest ?? ((same) => same))(manifest));
+  const bundle: unknown = JSON.parse(createBundle(changes.signedBy ?? key, bytes));
+  const published: ReleaseRef = {
+    version: '2026.48.0',
+    sequence: manifest.sequence,
+    manifest: await registry.put(bytes),
+    bundle: await registry.put(json((changes.bundle ?? ((same) => same))(bundle as Record<string, unknown>))),
+  };
+  const ref = (changes.ref ?? ((same) => same))(published);
+  const desired: DesiredRecord = {
+    schema: 'edge.desired/v1',
+    store: 'store-001',
+    release: { ...ref },
+    train: '2026-w48',
+    stage: 'canary',
+    commit: 'b'.repeat(40),
+    expires: '2026-11-30T00:00:00Z',
+  };
+  await registry.setPointer(desiredPointer('store-001'), json((changes.desired ?? ((same) => same))(desired)));
+  changes.registry?.(registry, ref);
+  return createReleaseVerifier({ registry, keys: changes.keys ?? [pin(otherKey), pin(key)] }).verify({
+    ref,
+    store: 'store-001',
+    fleet: 'north',
+    now: NOW,
+    highestSequence: 47,
+    pveVersion: '9.1.4',
+    ...changes.request,
+  });
+}
+
+describe('a store judges a release', () => {
+  it('accepts one that is signed, current, fitting, scanned and promoted, with its own configuration', async () => {
+    const verdict = await judge();
+    expect(verdict).toMatchObject({
+      kind: 'accepted',
+      manifest: { version: '2026.48.0', sequence: 48 },
+      artifact: { store: { id: 'store-001' }, files: { 'varnish-vcl.vcl': 'vcl 4.1;\n' } },
+    });
+  });
+
+  const accepted: Record<string, Changes> = {
+    'the same release again (equal sequence)': { request: { highestSequence: 48 } },
+    'any first release on a new store': {
+      manifest: edit((m) => (m.sequence = 5_000)),
+      ref: (ref) => ({ ...ref, sequence: 5_000 }),
+      request: { highestSequence: 0 },
+    },
+    'a jump of exactly a thousand': {
+      manifest: edit((m) => (m.sequence = 1_047)),
+      ref: (ref) => ({ ...ref, sequence: 1_047 }),
+    },
+    'one millisecond before it expires': {
+      manifest: edit((m) => (m.expires = '2026-11-23T10:00:00.001Z')),
+    },
+    'a key inside its time': {
+      keys: [{ ...pin(key), from: '2026-11-23T10:00:00Z', to: '2026-11-23T10:00:01Z' }],
+    },
+  };
+  it.each(Object.entries(accepted))('accepts %s', async (_, changes) => {
+    expect(await judge(changes)).toMatchObject({ kind: 'accepted' });
+  });
+
+  const refused: Record<string, [string, Changes]> = {
+    'a manifest altered after signing': [
+      'SignatureInvalid',
+      {
+        bundle: (bundle) => {
+          const other = json({ ...manifestWith(ZERO, 1), version: 'x' });
+          return { ...JSON.parse(createBundle(key, other)), verificationMaterial: bundle['verificationMaterial'] };
+        },
+      },
+    ],
+    'a signature by another key under a pinned name': [
+      'SignatureInvalid',
+      {
+        signedBy: otherKey,
+        bundle: edit((b) => (b['verificationMaterial'] = { publicKey: { hint: key.hint } })),
+        keys: [pin(key)],
+      },
+    ],
+    'a signature by a key that is not pinned': ['KeyUnknown', { signedBy: otherKey, keys: [pin(key)] }],
+    'a revoked key': ['KeyUnknown', { keys: [{ ...pin(key), revoked: true }] }],
+    'a key whose time is over': ['KeyUnknown', { keys: [{ ...pin(key), to: '2026-11-23T10:00:00Z' }] }],
+    'a key whose time has not come': ['KeyUnknown', { keys: [{ ...pin(key), from: '2026-11-23T10:00:01Z' }] }],
+    'a key whose time cannot be read': ['KeyUnknown', { keys: [{ ...pin(key), to: 'next year' }] }],
+    'a bundle with a certificate': [
+      'KeyUnknown',
+      {
+        bundle: edit((b) => (b['verificationMaterial'] = { certificate: { rawBytes: 'AAAA' }, tlogEntries: [] })),
+      },
+    ],
+    'a bundle over a statement': [
+      'ReleaseMalformed',
+      {
+        bundle: ({ mediaType, verificationMaterial }) => ({
+          mediaType,
+          verificationMaterial,
+          dsseEnvelope: { payload: 'e30=', payloadType: 'application/json', signatures: [{ sig: 'AAAA' }] },
+        }),
+      },
+    ],
+    'a bundle that is not JSON': ['ReleaseMalformed', { bundle: () => '{' }],
+    'a bundle of no known form': ['ReleaseMalformed', { bundle: () => ({}) }],
+    'a bundle that is too large': ['ReleaseMalformed', { bundle: edit((b) => (b['x'] = 'x'.repeat(64_000))) }],
+    'a manifest that is too large': ['ReleaseMalformed', { manifest: () => 'x'.repeat(4_000_001) }],
+    'a manifest that is missing': [
+      'ReleaseMalformed',
+      { registry: (where, ref) => void where.objects.delete(ref.manifest) },
+    ],
+    'a manifest that is not what its digest says': [
+      'DigestMismatch',
+      { registry: (where, ref) => void where.objects.set(ref.manifest, Buffer.from('{}')) },
+    ],
+    'a signed manifest with an unknown field': ['ReleaseMalformed', { manifest: (m) => ({ ...m, extra: 1 }) }],
+    'a signed manifest that is not JSON': ['ReleaseMalformed', { manifest: () => 'hello' }],
+    'another fleet': ['ReleaseIncompatible', { request: { fleet: 'south' } }],
+    'a task that calls the release by another version': [
+      'DigestMismatch',
+      { ref: (ref) => ({ ...ref, version: '2026.49.0' }) },
+    ],
+    'a task that claims a higher sequence': ['DigestMismatch', { ref: (ref) => ({ ...ref, sequence: 49 }) }],
+    'an expired release': ['ReleaseExpired', { manifest: edit((m) => (m.expires = '2026-11-23T10:00:00Z')) }],
+    'a release from after the time of the clock': [
+      'ReleaseExpired',
+      { manifest: edit((m) => (m.created = '2026-11-23T11:00:01Z')) },
+    ],
+    'a lower sequence than accepted before': ['SequenceRollback', { request: { highestSequence: 49 } }],
+    'a jump of more than a thousand': [
+      'SequenceRollback',
+      { manifest: edit((m) => (m.sequence = 1_048)), ref: (ref) => ({ ...ref, sequence: 1_048 }) },
+    ],
+    'an unknown highest sequence': ['SequenceRollback', { request: { highestSequence: Number.NaN } }],
+    'a Proxmox that is too new': ['ReleaseIncompatible', { request: { pveVersion: '10.0.1' } }],
+    'a Proxmox whose version cannot be read': ['ReleaseIncompatible', { request: { pveVersion: '' } }],
+    'a starting point that is too old': ['ReleaseIncompatible', { manifest: edit((m) => (m.compat.minSequence = 48)) }],
+    'a scan that denies': ['ScanDenied', { manifest: edit((m) => (m.scan.verdict = 'deny')) }],
+    'a scan of another parts list': [
+      'ScanDenied',
+      { manifest: edit((m) => (m.scan.sbom = `sha256:${'1'.repeat(64)}`)) },
+    ],
+    'no desired record': [
+      'NotPromoted',
+      { registry: (where) => void where.pointers.delete(desiredPointer('store-001')) },
+    ],
+    'a desired record of no known form': ['NotPromoted', { desired: () => '{}' }],
+    'the desired record of another store': ['NotPromoted', { desired: edit((d) => (d.store = 'store-002')) }],
+    'a desired record for another manifest': ['NotPromoted', { desired: edit((d) => (d.release.manifest = ZERO)) }],
+    'a desired record for another bundle': ['NotPromoted', { desired: edit((d) => (d.release.bundle = ZERO)) }],
+    'a promotion that expired': ['NotPromoted', { desired: edit((d) => (d.expires = '2026-11-23T10:00:00Z')) }],
+    'a release without this store': ['ReleaseIncompatible', { manifest: edit((m) => (m.artifacts = [])) }],
+    'a release that names the store twice': [
+      'ReleaseMalformed',
+      { manifest: edit((m) => m.artifacts.push(m.artifacts[0] as (typeof m.artifacts)[0])) },
+    ],
+    'the configuration of another store': ['ReleaseMalformed', { artifact: edit((a) => (a.store.id = 'store-002')) }],
+    'a configuration without a file that it names': ['ReleaseMalformed', { artifact: edit((a) => (a.files = {})) }],
+    'a configuration of another size than signed': [
+      'DigestMismatch',
+      { manifest: edit((m) => ((m.artifacts[0] as { size: number }).size += 1)) },
+    ],
+    'a configuration that was replaced': [
+      'DigestMismatch',
+      {
+        registry: (where) => {
+          for (const [digest, bytes] of where.objects) {
+            if (bytes.includes('edge.store-config/v1') && !bytes.includes('edge.release/v1')) {
+              where.objects.set(digest, Buffer.from(bytes.toString().replace('4.1', '4.0')));
+            }
+          }
+        },
+      },
+    ],
+  };
+  it.each(Object.entries(refused))('refuses %s', async (_, [reason, changes]) => {
+    const verdict = await judge(changes);
+    expect(verdict).toMatchObject({ kind: 'refused', reason, summary: expect.stringMatching(/\.$/) });
+  });
+
+  it('trusts nothing before the signature holds: an unsigned release is refused for its signature alone', async () => {
+    const verdict = await judge({
+      signedBy: otherKey,
+      keys: [pin(key)],
+      manifest: edit((m) => {
+        m.expires = '2020-01-01T00:00:00Z';
+        m.scan.verdict = 'deny';
+      }),
+    });
+    expect(verdict).toMatchObject({ kind: 'refused', reason: 'KeyUnknown' });
+  });
+
+  it('does not take a broken link for a bad release', async () => {
+    const down = memoryObjects();
+    down.get = () => Promise.reject(new ObjectsError('Unavailable', 'no route', { retryable: true }));
+    const verifier = createReleaseVerifier({ registry: down, keys: [pin(key)] });
+    const ref = { version: '1', sequence: 1, manifest: ZERO, bundle: ZERO };
+    await expect(
+      verifier.verify({ ref, store: 's', fleet: 'f', now: NOW, highestSequence: 0, pveVersion: '9' }),
+    ).rejects.toMatchObject({ kind: 'Unavailable' });
+  });
+});
+
+describe('keys', () => {
+  it('refuses to start a store without a usable key', () => {
+    const start = (keys: PinnedKey[]) => () => createReleaseVerifier({ registry, keys });
+    expect(start([])).toThrow(/No release key is pinned/);
+    expect(start([{ hint: 'x', publicKeyPem: 'nonsense' }])).toThrow(/not a PEM public key/);
+    expect(start([{ ...pin(key), hint: otherKey.hint }])).toThrow(/is another key/);
+    const p384 = generateKeyPairSync('ec', { namedCurve: 'secp384r1' }).publicKey;
+    expect(start([{ hint: 'x', publicKeyPem: p384.export({ type: 'spki', format: 'pem' }).toString() }])).toThrow(
+      /not ECDSA P-256/,
+    );
+  });
+
+  it('refuses a private key where a public one belongs', () => {
+    const pem = newKey();
+    expect(() => createReleaseVerifier({ registry, keys: [{ hint: 'x', publicKeyPem: pem }] })).toThrow(/private key/);
+  });
+
+  it('refuses other signing keys without repeating them', () => {
+    expect(() => loadSigningKey('canary-secret-key')).toThrow(expect.not.stringContaining('canary'));
+    expect(() => loadSigningKey(newKey('secp384r1'))).toThrow(/not ECDSA P-256/);
+  });
+});

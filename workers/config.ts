@@ -1,0 +1,135 @@
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { STORE_ID } from '#domain/naming.js';
+
+/**
+ * The settings of every process of the service. This file is the only reader of the environment. A process that is set
+ * up wrongly says everything that is wrong at once and does not start.
+ */
+
+const common = {
+  EDGE_TEMPORAL_ADDRESS: z.string().default('127.0.0.1:7233').describe('Temporal frontend, host:port'),
+  EDGE_TEMPORAL_NAMESPACE: z.string().default('default').describe('Temporal namespace'),
+  EDGE_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info').describe('Log level'),
+};
+
+const controlSchema = z.object({
+  ...common,
+  EDGE_REPO: z.string().min(1).describe('Folder of the GitOps repo'),
+  EDGE_BRANCH: z.string().default('main').describe('Protected branch that trains are built from'),
+  EDGE_OBJECTS: z.string().min(1).describe('Where releases are kept: file:///… or s3://bucket/prefix'),
+  EDGE_DATABASE_URL: z.string().min(1).describe('PostgreSQL URL of the ledger'),
+});
+
+const releaseSchema = z.object({
+  ...common,
+  EDGE_REPO: controlSchema.shape.EDGE_REPO,
+  EDGE_BRANCH: controlSchema.shape.EDGE_BRANCH,
+  EDGE_OBJECTS: controlSchema.shape.EDGE_OBJECTS,
+  EDGE_RELEASE_KEY_FILE: z
+    .string()
+    .min(1)
+    .describe('PEM of the ECDSA P-256 key that signs releases; readable by this process alone'),
+});
+
+export type ControlConfig = z.output<typeof controlSchema>;
+export type ReleaseConfig = z.output<typeof releaseSchema>;
+
+export const controlConfig = (): ControlConfig => fromEnvironment(controlSchema, 'control worker');
+export const releaseConfig = (): ReleaseConfig => fromEnvironment(releaseSchema, 'release worker');
+export const logLevel = (): string =>
+  fromEnvironment(z.object({ EDGE_LOG_LEVEL: common.EDGE_LOG_LEVEL }), 'worker').EDGE_LOG_LEVEL;
+
+const milliseconds = z.number().int().min(1).max(86_400_000);
+
+/** What an installer puts beside a store worker. Credentials are files of their own, named here. */
+export const storeWorkerSchema = z
+  .object({
+    store: z.string().regex(STORE_ID),
+    fleet: z.string().regex(STORE_ID),
+    temporal: z.object({ address: z.string().min(3), namespace: z.string().min(1) }).strict(),
+    registry: z.string().min(1).describe('Where releases are pulled from: https://…, s3://… or file:///…'),
+    proxmox: z
+      .object({
+        nodes: z.array(z.object({ name: z.string(), address: z.string(), port: z.number().int() }).strict()).min(1),
+        tokenFile: z.string(),
+        caFile: z.string(),
+      })
+      .strict(),
+    ssh: z
+      .object({
+        user: z.string(),
+        keyFile: z.string(),
+        nodes: z.record(
+          z.string(),
+          z.object({ address: z.string(), port: z.number().int(), hostKey: z.string() }).strict(),
+        ),
+      })
+      .strict(),
+    releaseKeys: z.string().describe('JSON file of the pinned release keys'),
+    stateDir: z.string(),
+    timing: z
+      .object({
+        poll: milliseconds.default(5_000),
+        drain: milliseconds.default(3_600_000),
+        upgrade: milliseconds.default(3_600_000),
+        reboot: milliseconds.default(1_200_000),
+        rejoin: milliseconds.default(600_000),
+        recovery: milliseconds.default(3_600_000),
+        stable: milliseconds.default(60_000),
+        homecoming: milliseconds.default(900_000),
+        rebootGrace: milliseconds.default(120_000),
+      })
+      .strict()
+      .prefault({}),
+  })
+  .strict();
+export type StoreWorkerConfig = z.output<typeof storeWorkerSchema>;
+
+export const pinnedKeysSchema = z
+  .array(
+    z
+      .object({
+        hint: z.string(),
+        publicKeyPem: z.string(),
+        from: z.iso.datetime().exactOptional(),
+        to: z.iso.datetime().exactOptional(),
+        revoked: z.boolean().exactOptional(),
+      })
+      .strict(),
+  )
+  .min(1);
+
+export async function readConfigFile<T>(path: string, schema: z.ZodType<T>): Promise<T> {
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw new ConfigError(`${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+  });
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new ConfigError(`${path} is not JSON.`);
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new ConfigError(
+    `${path}: ${parsed.error.issues.map(({ path: at, message }) => `${at.join('.')}: ${message}`).join('; ')}`,
+  );
+}
+
+export class ConfigError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'ConfigError';
+  }
+}
+
+function fromEnvironment<T extends z.ZodObject>(schema: T, process_: string): z.output<T> {
+  const parsed = schema.safeParse(process.env);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map(({ path, message }) => {
+    const name = String(path[0]);
+    return `${name} (${(schema.shape[name] as z.ZodType | undefined)?.description ?? 'setting'}): ${message}`;
+  });
+  throw new ConfigError(`The ${process_} cannot start: ${problems.join('; ')}`);
+}

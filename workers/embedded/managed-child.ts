@@ -1,0 +1,250 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { endGroup, parseRecord, recordOf, signalGroup } from './processes.js';
+
+/**
+ * Runs "$@" and ends it when stdin closes, that is, when the process that started it is gone, however it went.
+ * Any program can be run so; none has to know of it. The trap lets the shell outlive a signal to the group
+ * until the program has ended in its own time.
+ */
+const GUARD = `
+trap : TERM INT HUP
+exec 3<&0
+"$@" 3<&- </dev/null &
+child=$!
+{ cat >/dev/null; kill -TERM $child; sleep 10; kill -KILL $child; } <&3 2>/dev/null &
+watcher=$!
+while :; do
+  wait $child
+  code=$?
+  kill -0 $child 2>/dev/null || break
+done
+kill -KILL $watcher 2>/dev/null
+exit $code
+`;
+
+const POLL_MS = 50;
+const FIRST_BACKOFF_MS = 500;
+const MAX_BACKOFF_MS = 30_000;
+/** Whoever ran for so long starts again with the first backoff. */
+const SETTLED_MS = 60_000;
+const MAX_LOG_BYTES = 20_000_000;
+
+export type ChildEvent =
+  | { kind: 'started'; name: string; pid: number }
+  | { kind: 'ready'; name: string; afterMs: number }
+  | { kind: 'ended'; name: string; how: string }
+  | { kind: 'restarting'; name: string; inMs: number };
+
+export interface ChildSpec {
+  name: string;
+  command: string;
+  args: readonly string[];
+  env: NodeJS.ProcessEnv;
+  /** Working folder of the process. */
+  cwd: string;
+  /** Holds `logs/<name>.log` and `pids/<name>.json`. */
+  dir: string;
+  /** Undefined: ready when it writes a JSON line with `"ready":true` to its stdout. */
+  isReady?: (() => Promise<boolean>) | undefined;
+  readyTimeoutMs?: number;
+  /** Start it again, with backoff, when it ends unasked. */
+  keep: boolean;
+  onEvent: (event: ChildEvent) => void;
+}
+
+/** A process that lives no longer than this one, writes its own log file and can be killed and started again. */
+export class ManagedChild {
+  readonly name: string;
+  readonly logFile: string;
+  readonly #spec: ChildSpec;
+  readonly #pidFile: string;
+  #process: ChildProcess | undefined;
+  #ended: Promise<void> = Promise.resolve();
+  #wanted = false;
+  #backoffMs = FIRST_BACKOFF_MS;
+  #logOffset = 0;
+  #restart: AbortController | undefined;
+
+  constructor(spec: ChildSpec) {
+    this.#spec = spec;
+    this.name = spec.name;
+    this.logFile = join(spec.dir, 'logs', `${spec.name}.log`);
+    this.#pidFile = join(spec.dir, 'pids', `${spec.name}.json`);
+  }
+
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
+  /** Resolves when it is ready. Throws with the end of its log when it ends before, or is not ready in time. */
+  async start(): Promise<void> {
+    if (this.#wanted) throw new Error(`${this.name} is started already.`);
+    this.#wanted = true;
+    this.endLeftover();
+    try {
+      await this.#launch();
+    } catch (error) {
+      await this.stop(0);
+      throw error;
+    }
+  }
+
+  /** Ends what an earlier supervisor may have left when it and its children's guards were killed. */
+  endLeftover(): void {
+    try {
+      const record = parseRecord(readFileSync(this.#pidFile, 'utf8'));
+      if (record) endGroup(record);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+    rmSync(this.#pidFile, { force: true });
+  }
+
+  /** Sends a signal to the process and all that it started. False when it is not running. */
+  kill(signal: NodeJS.Signals): boolean {
+    const pid = this.#process?.pid;
+    return pid !== undefined && signalGroup(pid, signal);
+  }
+
+  /** Resolves once the process of this moment has ended. */
+  ended(): Promise<void> {
+    return this.#ended;
+  }
+
+  async stop(graceMs = 15_000): Promise<void> {
+    this.#wanted = false;
+    this.#restart?.abort();
+    if (!this.kill('SIGTERM')) return this.#ended;
+    // A stopped process would not hear the request to end.
+    this.kill('SIGCONT');
+    const impatience = setTimeout(() => this.kill('SIGKILL'), graceMs);
+    await this.#ended;
+    clearTimeout(impatience);
+  }
+
+  async #launch(): Promise<void> {
+    const start = performance.now();
+    const child = this.#spawn();
+    const pid = child.pid;
+    if (pid === undefined) throw new Error(`${this.name}: the shell /bin/sh could not be started.`);
+    this.#spec.onEvent({ kind: 'started', name: this.name, pid });
+    let how: string | undefined;
+    this.#ended = new Promise((resolve) => {
+      child.once('exit', (code, signal) => {
+        how = signal ? `by ${signal}` : `with code ${code}`;
+        child.stdin?.destroy();
+        signalGroup(pid, 'SIGKILL');
+        rmSync(this.#pidFile, { force: true });
+        this.#process = undefined;
+        this.#spec.onEvent({ kind: 'ended', name: this.name, how });
+        resolve();
+        this.#onEnd(performance.now() - start);
+      });
+    });
+    writeFileSync(this.#pidFile, JSON.stringify(recordOf(pid)));
+    await this.#untilReady(start, () => how);
+    this.#spec.onEvent({ kind: 'ready', name: this.name, afterMs: Math.round(performance.now() - start) });
+  }
+
+  #spawn(): ChildProcess {
+    const { dir, name, command, args, cwd, env } = this.#spec;
+    mkdirSync(join(dir, 'logs'), { recursive: true });
+    mkdirSync(join(dir, 'pids'), { recursive: true });
+    this.#logOffset = sizeOf(this.logFile);
+    if (this.#logOffset > MAX_LOG_BYTES) {
+      renameSync(this.logFile, `${this.logFile}.1`);
+      this.#logOffset = 0;
+    }
+    const log = openSync(this.logFile, 'a');
+    try {
+      // A group of its own, so that Ctrl-C on the terminal reaches only the supervisor, which ends all in order.
+      this.#process = spawn('/bin/sh', ['-c', GUARD, `edge-${name}`, command, ...args], {
+        cwd,
+        env,
+        detached: true,
+        stdio: ['pipe', log, log],
+      });
+    } finally {
+      closeSync(log);
+    }
+    // Its end breaks the pipe; that is what the pipe is for.
+    this.#process.stdin?.on('error', () => undefined);
+    return this.#process;
+  }
+
+  async #untilReady(start: number, how: () => string | undefined): Promise<void> {
+    const { isReady = () => Promise.resolve(this.#saidReady()), readyTimeoutMs = 60_000 } = this.#spec;
+    for (;;) {
+      const end = how();
+      if (end) throw new Error(`${this.name} ended ${end} before it was ready.${this.#logTail()}`);
+      if (await isReady()) return;
+      if (performance.now() - start > readyTimeoutMs) {
+        throw new Error(`${this.name} was not ready after ${readyTimeoutMs / 1_000} s.${this.#logTail()}`);
+      }
+      await delay(POLL_MS);
+    }
+  }
+
+  #saidReady(): boolean {
+    return this.#logSinceStart().some((line) => {
+      if (!line.includes('"ready"')) return false;
+      try {
+        return (JSON.parse(line) as { ready?: unknown }).ready === true;
+      } catch {
+        return false;
+      }
+    });
+  }
+
+  #logSinceStart(): string[] {
+    const file = openSync(this.logFile, 'r');
+    try {
+      const buffer = Buffer.alloc(Math.min(sizeOf(this.logFile) - this.#logOffset, 1_000_000));
+      readSync(file, buffer, 0, buffer.length, this.#logOffset);
+      return buffer.toString().split('\n');
+    } finally {
+      closeSync(file);
+    }
+  }
+
+  #logTail(): string {
+    const tail = this.#logSinceStart().filter(Boolean).slice(-8).join('\n  ');
+    return ` See ${this.logFile}${tail ? `, which ends:\n  ${tail}` : ''}`;
+  }
+
+  #onEnd(ranMs: number): void {
+    if (!this.#wanted || !this.#spec.keep) return;
+    this.#backoffMs = ranMs > SETTLED_MS ? FIRST_BACKOFF_MS : Math.min(this.#backoffMs * 2, MAX_BACKOFF_MS);
+    void this.#startAgain(this.#backoffMs / 2);
+  }
+
+  async #startAgain(inMs: number): Promise<void> {
+    this.#spec.onEvent({ kind: 'restarting', name: this.name, inMs });
+    this.#restart = new AbortController();
+    try {
+      await delay(inMs, undefined, { signal: this.#restart.signal });
+    } catch {
+      return;
+    }
+    if (!this.#wanted) return;
+    // Not ready in time: end it, so that it is tried again. When it ended by itself, that is under way already.
+    await this.#launch().catch(() => this.kill('SIGKILL'));
+  }
+}
+
+function sizeOf(file: string): number {
+  return statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+}

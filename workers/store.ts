@@ -1,0 +1,141 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { NativeConnection, Worker } from '@temporalio/worker';
+import type { Logger } from 'pino';
+import { createStoreActivities } from '#activities/store/index.js';
+import { storeQueue } from '#domain/naming.js';
+import { createCephClient } from '#systems/ceph/client.js';
+import { openObjects } from '#systems/objects/open.js';
+import { createProxmoxClient } from '#systems/proxmox/client.js';
+import { createReleaseVerifier } from '#systems/release/verify.js';
+import { createSshRunner } from '#systems/ssh/client.js';
+import { createFailoverRunner } from '#systems/ssh/failover.js';
+import { openStoreState } from '#systems/store-state/file.js';
+import { ConfigError, pinnedKeysSchema, readConfigFile, storeWorkerSchema, type StoreWorkerConfig } from './config.js';
+import { probeGuest } from './guest-prober.js';
+import { openLog, runUntilStopped, start } from './runtime.js';
+
+/**
+ * The store worker: dials out, pulls the tasks of its store and is the only process that holds the store's credentials.
+ *
+ *   node store.js --config FILE         one store, as on a store's backup host
+ *   node store.js --enrolment DIR       every store below DIR, in one process: for a practice fleet
+ *                 [--only a,b] [--except a,b]
+ */
+start(async () => {
+  const log = openLog('store-worker');
+  const configs = await configsFrom(process.argv.slice(2));
+  const stopped = new AbortController();
+  const opened = await Promise.all(configs.map((config) => open(config, log, stopped.signal)));
+  log.info({ stores: configs.length }, 'polling');
+  process.stdout.write(`${JSON.stringify({ ready: true, stores: configs.length })}\n`);
+  await runUntilStopped(
+    log,
+    opened.map(({ worker }) => worker),
+    async () => {
+      stopped.abort();
+      await Promise.all(opened.map(({ close }) => close()));
+    },
+  );
+});
+
+/** Hello and probes must find a slot while a long step holds another. */
+const ACTIVITY_SLOTS = 4;
+
+async function open(
+  config: StoreWorkerConfig,
+  log: Logger,
+  stopped: AbortSignal,
+): Promise<{ worker: Worker; close(): Promise<void> }> {
+  const { store } = config;
+  const secret = async (path: string) => (await readFile(path, 'utf8')).trim();
+  const [token, ca, privateKey, keys] = await Promise.all([
+    secret(config.proxmox.tokenFile),
+    secret(config.proxmox.caFile),
+    readFile(config.ssh.keyFile, 'utf8'),
+    readConfigFile(config.releaseKeys, pinnedKeysSchema),
+  ]);
+  const proxmox = createProxmoxClient({ nodes: config.proxmox.nodes, token, ca });
+  const nodes = new Map(
+    Object.entries(config.ssh.nodes).map(([name, { address, port, hostKey }]) => [
+      name,
+      createSshRunner({ host: address, port, user: config.ssh.user, privateKey, hostKey }),
+    ]),
+  );
+  const registry = openObjects(config.registry);
+  const state = await openStoreState(config.stateDir);
+  const activities = createStoreActivities({
+    store,
+    proxmox,
+    nodes,
+    ceph: createCephClient(createFailoverRunner([...nodes.values()]), { prefix: ['sudo', '-n'] }),
+    verifier: createReleaseVerifier({ registry, keys }),
+    state,
+    probe: probeGuest,
+    timing: config.timing,
+    now: () => new Date(),
+  });
+  const connection = await connect(config, log, stopped);
+  const worker = await Worker.create({
+    connection,
+    namespace: config.temporal.namespace,
+    taskQueue: storeQueue(store),
+    identity: `store-worker/${store}/${process.pid}`,
+    activities,
+    // One long poll a store: hundreds of stores share one server.
+    maxConcurrentActivityTaskPolls: 1,
+    maxConcurrentActivityTaskExecutions: ACTIVITY_SLOTS,
+    shutdownGraceTime: '5 seconds',
+    // Steps go on through a lost link; the server is told at once when the link is back.
+    maxHeartbeatThrottleInterval: '10 seconds',
+  });
+  return {
+    worker,
+    async close() {
+      await connection.close();
+      await Promise.all([proxmox.close(), ...[...nodes.values()].map((runner) => runner.close()), state.close()]);
+    },
+  };
+}
+
+/** A store may start without its link; it goes on trying. */
+async function connect(
+  { store, temporal }: StoreWorkerConfig,
+  log: Logger,
+  stopped: AbortSignal,
+): Promise<NativeConnection> {
+  for (let wait = 500; ; wait = Math.min(wait * 2, 15_000)) {
+    try {
+      return await NativeConnection.connect({ address: temporal.address });
+    } catch (error) {
+      log.warn(
+        { store, address: temporal.address, error: error instanceof Error ? error.message : String(error) },
+        'no link to Temporal yet',
+      );
+      await delay(wait, undefined, { signal: stopped });
+    }
+  }
+}
+
+async function configsFrom(argv: string[]): Promise<StoreWorkerConfig[]> {
+  const value = (flag: string) => {
+    const at = argv.indexOf(flag);
+    return at < 0 ? undefined : argv[at + 1];
+  };
+  const file = value('--config');
+  if (file) return [await readConfigFile(file, storeWorkerSchema)];
+  const dir = value('--enrolment');
+  if (!dir)
+    throw new ConfigError(
+      'Say which store this is: --config FILE (one store) or --enrolment DIR (all stores below it).',
+    );
+  const list = (flag: string) =>
+    value(flag)
+      ?.split(',')
+      .filter((name) => name !== '');
+  const only = list('--only');
+  const except = list('--except') ?? [];
+  const stores = (await readdir(dir)).filter((store) => (only ? only.includes(store) : !except.includes(store))).sort();
+  return Promise.all(stores.map((store) => readConfigFile(join(dir, store, 'store-worker.json'), storeWorkerSchema)));
+}

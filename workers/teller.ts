@@ -1,0 +1,30 @@
+import { execa } from 'execa';
+import type { Logger } from 'pino';
+import { parse as parseYaml } from 'yaml';
+import { fleetSchema } from '#domain/fleet.js';
+import type { Notification } from '#domain/messages/train.js';
+import type { GitRepo } from '#systems/git/types.js';
+
+const TIMEOUT_MS = 20_000;
+const MAX_FLEET_BYTES = 1_000_000;
+
+/**
+ * Tells people through the command that `notify.command` of fleet.yaml names: it gets the notification as JSON on its
+ * standard input and nothing of the service's environment but PATH and HOME. Without a command the log is all.
+ */
+export function createTeller({ repo, branch, log }: { repo: GitRepo; branch: string; log: Logger }) {
+  return async (notification: Notification): Promise<void> => {
+    log.info({ notification }, notification.summary);
+    const text = await repo.read(await repo.head(branch), 'fleet.yaml', MAX_FLEET_BYTES);
+    const fleet = fleetSchema.safeParse(parseYaml(text.toString('utf8'), { schema: 'core', maxAliasCount: 20 }));
+    const [program, ...args] = fleet.data?.notify.command ?? [];
+    if (program === undefined) return;
+    await execa(program, args, {
+      input: JSON.stringify(notification),
+      timeout: TIMEOUT_MS,
+      extendEnv: false,
+      env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '' },
+      maxBuffer: 100_000,
+    });
+  };
+}

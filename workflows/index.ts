@@ -1,0 +1,4 @@
+export { launchTrain } from './launch-train.js';
+export { patchStore } from './patch-store.js';
+export { patchTrain } from './patch-train.js';
+export { wave } from './wave.js';

@@ -1,0 +1,382 @@
+import {
+  ActivityFailure,
+  CancellationScope,
+  getExternalWorkflowHandle,
+  isCancellation,
+  setCurrentDetails,
+  setHandler,
+  sleep,
+  TimeoutFailure,
+  upsertSearchAttributes,
+  workflowInfo,
+} from '@temporalio/workflow';
+import { decideManifest, decideReady, planNodes } from '#domain/decide-store.js';
+import {
+  PROTOCOL,
+  patchStoreInputSchema,
+  type NodeView,
+  type NodeWork,
+  type PatchStoreInput,
+  type StepAnswer,
+  type StoreTask,
+  type StoreView,
+} from '#domain/messages/store.js';
+import { operationId } from '#domain/naming.js';
+import type { Outcome, StoreResult } from '#domain/outcomes.js';
+import { renderStoreDetails } from '#domain/progress.js';
+import type { Reason, Stop } from '#domain/reasons.js';
+import { cutOffSignal, storeQuery } from './messages.js';
+import { parseInput } from './parse-input.js';
+import { helloProxy, returnProxy, storeProxies } from './proxies.js';
+import { searchKeys } from './search-keys.js';
+
+/**
+ * Patches one store: hello → take the store and verify the release → pre-checks → stage packages → node by node
+ * drain, upgrade, reboot, rejoin → guest configuration → verify → give the store back.
+ *
+ * Started by `wave` under the id `store/<id>`, so that no other operation can run on the store at the same time.
+ * - Nothing is cancelled half-way. Abort and the store's timeout take effect between steps, at a point where the store
+ *   is safe: before a node's packages change everything is undone, after that the node is finished first.
+ * - Whatever the end, `closeOperation` takes back what is still set.
+ * - How it ended is a value, never an exception.
+ */
+export async function patchStore(raw: PatchStoreInput): Promise<StoreResult> {
+  const input = parseInput(patchStoreInputSchema, raw);
+  const task = taskOf(input);
+  const view = openView(input, task);
+  setHandler(storeQuery, () => view.current);
+  const stopping = listenForStop(input);
+
+  const absent = await greet(input, view);
+  if (absent) return finish(view, absent);
+
+  return CancellationScope.nonCancellable(async () => {
+    const watch = watchForSilence(input, view);
+    const ended = await operate(task, view, stopping);
+    const closed = await close(task, view, ended);
+    watch.cancel();
+    stopping.cancel();
+    return finish(view, closed);
+  });
+}
+
+/** How the operation ended, before it is written down. */
+interface Ended {
+  outcome: Outcome;
+  reason?: Reason;
+  stop?: Stop;
+}
+type Stopping = ReturnType<typeof listenForStop>;
+type View = ReturnType<typeof openView>;
+
+async function greet(input: PatchStoreInput, view: View): Promise<Ended | undefined> {
+  view.step('hello');
+  try {
+    const { protocol } = await helloProxy(input.store, input.offlineAfter).hello({
+      protocol: PROTOCOL,
+      store: input.store,
+    });
+    if (PROTOCOL >= protocol.min && PROTOCOL <= protocol.max) return undefined;
+    return ended('skipped', {
+      reason: 'WorkerTooOld',
+      step: 'hello',
+      summary: `The store worker speaks protocol ${protocol.min} to ${protocol.max}, this operation needs ${PROTOCOL}.`,
+    });
+  } catch (error) {
+    if (isCancellation(error))
+      return ended('aborted', { reason: 'Aborted', step: 'hello', summary: 'Aborted before anything was done.' });
+    if (isUnanswered(error))
+      return ended('offline', {
+        reason: 'StoreOffline',
+        step: 'hello',
+        summary: 'The store worker did not answer. Nothing was touched.',
+      });
+    return ended('failed', stopOf(error, 'hello'));
+  }
+}
+
+async function operate(task: StoreTask, view: View, stopping: Stopping): Promise<Ended> {
+  const { read, mutate, longTask } = storeProxies(task.store);
+  try {
+    view.step('open');
+    const opened = await mutate.openOperation.executeWithOptions(
+      { summary: `take the store, verify release ${task.release.version}` },
+      [task],
+    );
+    if (opened.kind !== 'done') return notDone(opened);
+    view.note(...opened.adopted);
+
+    view.step('preflight');
+    const seen = await read.readFacts.executeWithOptions({ summary: 'read facts and baseline' }, [task]);
+    const work = planNodes(seen.facts, seen).filter(({ packages, reboot }) => packages || reboot);
+    view.plan(seen.nodes, work);
+    const ready = decideReady(seen.facts, {
+      expectedNodes: seen.nodes,
+      packages: seen.packages,
+      kernel: seen.kernel,
+      ours: seen.ours,
+      work: work.map(({ node }) => node),
+    });
+    if (ready.kind === 'stop') return ended('failed', ready.stop);
+    if (stopping.stop) return stopping.ended();
+
+    if (work.length > 0) {
+      view.step('stage packages');
+      const staged = await longTask.stagePackages.executeWithOptions(
+        { summary: 'download and simulate on all nodes' },
+        [{ ...task, nodes: work.map(({ node }) => node) }],
+      );
+      if (staged.kind !== 'done') return notDone(staged);
+      for (const node of staged.nodes) {
+        const manifest = decideManifest(node, seen.packages);
+        if (manifest.kind === 'stop') return ended('failed', manifest.stop);
+      }
+    }
+
+    for (const node of work) {
+      if (stopping.stop) return stopping.ended();
+      const stopped = await patchNode(task, node, view, stopping);
+      if (stopped) return stopped;
+    }
+    if (stopping.stop) return stopping.ended();
+
+    view.step('apply config');
+    const configured = await mutate.applyConfig.executeWithOptions({ summary: 'guest configuration' }, [task]);
+    if (configured.kind !== 'done') return notDone(configured);
+
+    view.step('verify');
+    const verified = await read.verifyStore.executeWithOptions({ summary: 'verify the store' }, [task]);
+    return verified.kind === 'done' ? { outcome: 'succeeded' } : notDone(verified);
+  } catch (error) {
+    return ended('failed', stopOf(error, view.current.step));
+  }
+}
+
+/** One node, in order. Once packages have changed the node is brought home whatever was asked for meanwhile. */
+async function patchNode(task: StoreTask, work: NodeWork, view: View, stopping: Stopping): Promise<Ended | undefined> {
+  const { longTask } = storeProxies(task.store);
+  const { node } = work;
+  const nodeTask = { ...task, node };
+
+  view.node(node, 'draining');
+  const drained = await longTask.drainNode.executeWithOptions({ summary: `drain ${node}` }, [nodeTask]);
+  if (drained.kind !== 'done') return view.stopped(node, notDone(drained));
+  if (stopping.stop) return view.stopped(node, stopping.ended());
+
+  if (work.packages) {
+    view.node(node, 'upgrading');
+    const upgraded = await longTask.upgradeNode.executeWithOptions(
+      { summary: `upgrade ${node} to ${task.release.version}` },
+      [nodeTask],
+    );
+    if (upgraded.kind !== 'done') return view.stopped(node, notDone(upgraded));
+  }
+
+  view.node(node, 'rebooting');
+  const rebooted = await longTask.rebootNode.executeWithOptions({ summary: `reboot ${node}` }, [nodeTask]);
+  if (rebooted.kind !== 'done') return view.stopped(node, notDone(rebooted));
+
+  view.node(node, 'rejoining');
+  const rejoined = await longTask.rejoinNode.executeWithOptions({ summary: `rejoin ${node}` }, [nodeTask]);
+  if (rejoined.kind !== 'done') return view.stopped(node, notDone(rejoined));
+
+  view.node(node, 'done');
+  return undefined;
+}
+
+/** Undo and unlock. A store that could not be given back clean has not succeeded. */
+async function close(task: StoreTask, view: View, end: Ended): Promise<Ended> {
+  const { mutate } = storeProxies(task.store);
+  const outcome =
+    end.outcome === 'succeeded' || end.outcome === 'aborted' || end.outcome === 'timedOut' ? end.outcome : 'failed';
+  view.step('close');
+  try {
+    const { undone, leftSet } = await mutate.closeOperation.executeWithOptions(
+      { summary: `give the store back (${outcome})` },
+      [{ ...task, outcome }],
+    );
+    view.note(...undone.map((what) => `undone: ${what}`), ...leftSet.map((what) => `left: ${what}`));
+    if (leftSet.length === 0) return end;
+    if (!end.stop)
+      return ended('failed', { reason: 'UndoIncomplete', step: 'close', summary: `Still set: ${leftSet.join(', ')}.` });
+    return {
+      ...end,
+      stop: { ...end.stop, detail: [...(end.stop.detail ?? []), ...leftSet.map((what) => `left in place: ${what}`)] },
+    };
+  } catch (error) {
+    const stop = stopOf(error, 'close');
+    return ended('failed', {
+      ...stop,
+      reason: 'UndoIncomplete',
+      detail: [...(end.stop ? [end.stop.summary] : []), ...(stop.detail ?? [])],
+    });
+  }
+}
+
+function finish(view: View, end: Ended): StoreResult {
+  const result = view.finish(end);
+  upsertSearchAttributes([
+    { key: searchKeys.outcome, value: result.outcome },
+    ...(result.reason ? [{ key: searchKeys.reason, value: result.reason }] : []),
+  ]);
+  return result;
+}
+
+/** Abort (as cancellation) and the store's timeout: remembered here, acted upon between steps. */
+function listenForStop(input: PatchStoreInput) {
+  const timer = new CancellationScope();
+  const state = {
+    stop: undefined as Ended | undefined,
+    ended: (): Ended => state.stop ?? ended('aborted', { reason: 'Aborted', summary: 'Aborted.' }),
+    cancel: () => timer.cancel(),
+  };
+  CancellationScope.current().cancelRequested.catch(() => {
+    state.stop ??= ended('aborted', {
+      reason: 'Aborted',
+      summary: 'Aborted by an operator; stopped at the nearest safe point.',
+    });
+  });
+  timer
+    .run(async () => {
+      await sleep(input.storeTimeout, { summary: 'time for one store' });
+      state.stop ??= ended('timedOut', {
+        reason: 'OperationTimeout',
+        summary: 'The store took longer than its stage allows; stopped at the nearest safe point.',
+      });
+    })
+    .catch(() => undefined);
+  return state;
+}
+
+/** Tells the wave when the store falls silent, and when it is back; the operation itself just waits. */
+function watchForSilence(input: PatchStoreInput, view: View) {
+  const scope = new CancellationScope();
+  const report = async (cutOff: boolean) => {
+    view.cutOff(cutOff);
+    const parent = workflowInfo().parent;
+    if (!parent) return;
+    await getExternalWorkflowHandle(parent.workflowId)
+      .signal(cutOffSignal, { store: input.store, cutOff })
+      .catch(() => undefined);
+  };
+  const answers = async (proxy: ReturnType<typeof returnProxy>) => {
+    try {
+      await proxy.hello({ protocol: PROTOCOL, store: input.store });
+      return true;
+    } catch (error) {
+      if (isCancellation(error)) throw error;
+      return false;
+    }
+  };
+  scope
+    .run(async () => {
+      for (;;) {
+        const before = view.current.since;
+        await sleep(input.cutOffAfter, { summary: 'watch for silence' });
+        if (view.current.since !== before) continue;
+        if (await answers(helloProxy(input.store, input.offlineAfter))) continue;
+        await report(true);
+        while (!(await answers(returnProxy(input.store))));
+        await report(false);
+      }
+    })
+    .catch(() => undefined);
+  return scope;
+}
+
+function taskOf(input: PatchStoreInput): StoreTask {
+  const { fleet, train, stage, store, round, release, notAfter } = input;
+  return {
+    protocol: PROTOCOL,
+    store,
+    fleet,
+    train,
+    stage,
+    operationId: operationId(train, stage, store, round),
+    fence: workflowInfo().startTime.getTime(),
+    release,
+    ...(notAfter ? { notAfter } : {}),
+  };
+}
+
+function openView(input: PatchStoreInput, task: StoreTask) {
+  const now = () => new Date().toISOString();
+  const startedAt = now();
+  const current: StoreView = {
+    store: input.store,
+    train: input.train,
+    stage: input.stage,
+    operationId: task.operationId,
+    release: input.release.version,
+    step: 'start',
+    since: startedAt,
+    cutOff: false,
+    nodes: [],
+    notes: [],
+  };
+  const show = () => setCurrentDetails(renderStoreDetails(current));
+  const set = (change: Partial<StoreView>) => {
+    Object.assign(current, change);
+    show();
+  };
+  const node = (name: string, state: NodeView['state']) => {
+    set({
+      step: `${state} ${name}`,
+      since: now(),
+      nodes: current.nodes.map((entry) => (entry.node === name ? { ...entry, state, since: now() } : entry)),
+    });
+  };
+  return {
+    current,
+    step: (step: string) => set({ step, since: now() }),
+    cutOff: (cutOff: boolean) => set({ cutOff }),
+    note: (...notes: string[]) => set({ notes: [...current.notes, ...notes].slice(-20) }),
+    plan: (nodes: string[], work: NodeWork[]) =>
+      set({
+        nodes: nodes.map((name) => ({
+          node: name,
+          state: work.some((entry) => entry.node === name) ? 'waiting' : 'nothing to do',
+          since: now(),
+        })),
+      }),
+    node,
+    stopped: (name: string, end: Ended): Ended => {
+      node(name, 'stopped');
+      return end;
+    },
+    finish: (end: Ended): StoreResult => {
+      const done = current.nodes.filter(({ state }) => state === 'done').length;
+      const result: StoreResult = {
+        store: input.store,
+        outcome: end.outcome,
+        reason: end.reason,
+        stop: end.stop,
+        operationId: task.operationId,
+        startedAt,
+        endedAt: now(),
+        nodesPatched: done,
+        release: input.release.version,
+      };
+      set({ step: 'ended', since: now(), result });
+      return result;
+    },
+  };
+}
+
+const ended = (outcome: Outcome, stop: Stop): Ended => ({ outcome, reason: stop.reason, stop });
+
+function notDone(answer: Exclude<StepAnswer, { kind: 'done' }>): Ended {
+  const untouched = answer.kind === 'refused' && answer.stop.reason === 'OutsideWindow';
+  return ended(untouched ? 'skipped' : 'failed', answer.stop);
+}
+
+const isUnanswered = (error: unknown): boolean =>
+  error instanceof ActivityFailure &&
+  error.cause instanceof TimeoutFailure &&
+  error.cause.timeoutType === 'SCHEDULE_TO_START';
+
+function stopOf(error: unknown, step: string): Stop {
+  const cause = error instanceof ActivityFailure ? error.cause : error;
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return { reason: 'StepFailed', step, summary: `The step ${step} failed: ${message.slice(0, 300)}` };
+}

@@ -1,0 +1,85 @@
+import { ActivityCancellationType, proxyActivities, type ActivityOptions } from '@temporalio/workflow';
+import type { StoreActivities } from '#domain/messages/store.js';
+import type { ControlActivities, BuildOutcome } from '#domain/messages/train.js';
+import { CONTROL_QUEUE, RELEASE_QUEUE, storeQueue } from '#domain/naming.js';
+
+/**
+ * How long things may take and how often they are tried, by class and in one place.
+ *
+ * A heartbeat bounds what a cut link or a killed worker costs: after a lost answer the next attempt starts when the
+ * heartbeat is overdue, and the store's step journal makes that attempt safe. Attempts are limited so that a step that
+ * cannot work ends with a name instead of going round for ever; a task that waits for an absent worker is not an attempt.
+ */
+const HEARTBEAT = '20 seconds';
+
+const classes = {
+  /** Looks, changes nothing. */
+  read: {
+    startToCloseTimeout: '3 minutes',
+    heartbeatTimeout: HEARTBEAT,
+    retry: { initialInterval: '1 second', maximumInterval: '30 seconds', maximumAttempts: 6 },
+  },
+  /** Changes something that is quick to change. */
+  mutate: {
+    startToCloseTimeout: '20 minutes',
+    heartbeatTimeout: HEARTBEAT,
+    retry: { initialInterval: '1 second', maximumInterval: '1 minute', maximumAttempts: 8 },
+  },
+  /** Drains, upgrades, reboots, waits for recovery. */
+  longTask: {
+    startToCloseTimeout: '3 hours',
+    heartbeatTimeout: HEARTBEAT,
+    retry: { initialInterval: '1 second', maximumInterval: '1 minute', maximumAttempts: 8 },
+  },
+  /** Central work: Git, registry, ledger. Tried until it works or an operator aborts. */
+  central: { startToCloseTimeout: '2 minutes', retry: { initialInterval: '1 second', maximumInterval: '30 seconds' } },
+  /** Tells people; a train never waits long for it. */
+  notify: {
+    startToCloseTimeout: '30 seconds',
+    retry: { initialInterval: '1 second', maximumInterval: '5 seconds', maximumAttempts: 3 },
+  },
+} satisfies Record<string, ActivityOptions>;
+
+/** The operation on a store ends what it began, so its steps are never cancelled half-way; see `patchStore`. */
+const cancellationType = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED;
+
+export type StoreProxies = ReturnType<typeof storeProxies>;
+
+export function storeProxies(store: string) {
+  const taskQueue = storeQueue(store);
+  const proxy = (options: ActivityOptions) =>
+    proxyActivities<StoreActivities>({ taskQueue, cancellationType, ...options });
+  return { read: proxy(classes.read), mutate: proxy(classes.mutate), longTask: proxy(classes.longTask) };
+}
+
+/** Is anybody there? Unanswered means offline; the timeout to start is what finds that out. */
+export const helloProxy = (store: string, offlineAfter: number) =>
+  proxyActivities<Pick<StoreActivities, 'hello' | 'probeStore'>>({
+    ...classes.read,
+    taskQueue: storeQueue(store),
+    scheduleToStartTimeout: offlineAfter,
+    cancellationType: ActivityCancellationType.TRY_CANCEL,
+  });
+
+/** Waits for a silent store for as long as it takes. */
+export const returnProxy = (store: string) =>
+  proxyActivities<Pick<StoreActivities, 'hello'>>({
+    ...classes.read,
+    taskQueue: storeQueue(store),
+    cancellationType: ActivityCancellationType.TRY_CANCEL,
+  });
+
+const central: ActivityOptions = {
+  ...classes.central,
+  taskQueue: CONTROL_QUEUE,
+  cancellationType: ActivityCancellationType.TRY_CANCEL,
+};
+
+export const control = proxyActivities<Omit<ControlActivities, 'notify'>>(central);
+export const { notify } = proxyActivities<Pick<ControlActivities, 'notify'>>({ ...central, ...classes.notify });
+export const { buildRelease } = proxyActivities<{ buildRelease(input: { commit: string }): Promise<BuildOutcome> }>({
+  ...central,
+  taskQueue: RELEASE_QUEUE,
+  startToCloseTimeout: '1 hour',
+  retry: { initialInterval: '2 seconds', maximumInterval: '1 minute', maximumAttempts: 10 },
+});

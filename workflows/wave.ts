@@ -1,0 +1,342 @@
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import {
+  CancellationScope,
+  ChildWorkflowCancellationType,
+  ChildWorkflowFailure,
+  condition,
+  getExternalWorkflowHandle,
+  isCancellation,
+  ParentClosePolicy,
+  setHandler,
+  sleep,
+  startChild,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { ProbeFacts } from '#domain/facts.js';
+import { concurrencyOf, judgeWave } from '#domain/limits.js';
+import { PROTOCOL } from '#domain/messages/store.js';
+import { waveInputSchema, type WaveInput, type WaveProgress, type WaveReport } from '#domain/messages/train.js';
+import { storeWorkflowId } from '#domain/naming.js';
+import { addTallies, emptyTally, tallyOf, type StoreResult } from '#domain/outcomes.js';
+import type { Reason } from '#domain/reasons.js';
+import { cutOffSignal, pauseWaveSignal, waveProgressSignal, waveQuery } from './messages.js';
+import { parseInput } from './parse-input.js';
+import type { patchStore } from './patch-store.js';
+import { helloProxy } from './proxies.js';
+import { searchKeys } from './search-keys.js';
+
+/**
+ * Runs one operation over at most 250 stores: so many at a time as the limits allow, and no further one after a breach,
+ * a pause, an abort or the stage's timeout. What is in flight always ends by itself.
+ *
+ * Started by `patchTrain`. `patch` is a child workflow per store; `probe` only looks and is an activity per store.
+ * - A busy store is deferred and tried again; a silent one gives its slot free and stays the wave's to count.
+ * - Every store of the input is either in `results` or in `notStarted`.
+ */
+export async function wave(raw: WaveInput): Promise<WaveReport> {
+  const input = parseInput(waveInputSchema, raw);
+  const floor = openFloor(input);
+  setHandler(waveQuery, floor.progress);
+  setHandler(pauseWaveSignal, floor.pause);
+  setHandler(cutOffSignal, floor.cutOff);
+
+  CancellationScope.current().cancelRequested.catch(floor.abort);
+  return CancellationScope.nonCancellable(async () => {
+    floor.startClock();
+    for (;;) {
+      floor.judge();
+      floor.startWhatFits();
+      if (floor.isOver()) break;
+      await floor.somethingChanged();
+    }
+    return floor.close();
+  });
+}
+
+type Waiting = WaveInput['stores'][number] & { deferrals: number };
+
+function openFloor(input: WaveInput) {
+  const { limits } = input;
+  const slots = concurrencyOf(limits.maxConcurrency, input.stageSize);
+  const before = {
+    tally: addTallies(emptyTally(), input.before.tally as WaveProgress['tally']),
+    started: input.before.started,
+  };
+  const reportEvery = Math.max(1, Math.ceil(input.stores.length / 10));
+
+  let waiting: Waiting[] = input.stores.map((store) => ({ ...store, deferrals: 0 }));
+  let deferred: Waiting[] = [];
+  let paused = input.paused;
+  let aborted = false;
+  let breach: WaveReport['breach'];
+  let changes = 0;
+  let timer: 'running' | undefined;
+  let unreported: StoreResult[] = [];
+  let endedSinceReport = 0;
+  const results: StoreResult[] = [];
+  const probes: ProbeFacts[] = [];
+  const inFlight = new Set<string>();
+  const silent = new Set<string>();
+  const children = new CancellationScope();
+  const clocks = new CancellationScope();
+
+  const now = () => new Date();
+  const mayStart = () => !paused && !aborted && !breach;
+  const busySlots = () => inFlight.size - silent.size;
+  const started = () => results.filter(({ outcome }) => outcome !== 'skipped').length + inFlight.size;
+
+  const progress = (): WaveProgress => ({
+    wave: workflowInfo().workflowId,
+    started: started(),
+    inFlight: inFlight.size,
+    deferred: deferred.length,
+    cutOff: [...silent],
+    tally: tallyOf(results),
+    notSucceeded: unreported,
+    breach,
+  });
+
+  const report = () => {
+    const parent = workflowInfo().parent;
+    if (!parent || input.operation === 'probe') return;
+    const message = progress();
+    unreported = [];
+    endedSinceReport = 0;
+    getExternalWorkflowHandle(parent.workflowId)
+      .signal(waveProgressSignal, message)
+      .catch(() => undefined);
+  };
+
+  const ended = (result: StoreResult) => {
+    results.push(result);
+    if (result.outcome !== 'succeeded') unreported.push(result);
+    endedSinceReport += 1;
+    changes += 1;
+    if (endedSinceReport >= reportEvery && !isOver()) report();
+  };
+
+  const defer = (store: Waiting) => {
+    changes += 1;
+    if (store.deferrals >= limits.deferLimit) {
+      ended(
+        notRun(
+          store.id,
+          'skipped',
+          'StoreBusy',
+          `Another operation held the store through ${limits.deferLimit} tries.`,
+        ),
+      );
+      return;
+    }
+    deferred.push({ ...store, deferrals: store.deferrals + 1 });
+    wakeDeferred();
+  };
+
+  /** One timer for all deferred stores, longer with every try. */
+  const wakeDeferred = () => {
+    if (timer) return;
+    timer = 'running';
+    const tries = Math.max(...deferred.map(({ deferrals }) => deferrals));
+    after(limits.deferFor * Math.min(tries, 6), 'try busy stores again', () => {
+      timer = undefined;
+      waiting.push(...deferred);
+      deferred = [];
+    });
+  };
+
+  const after = (milliseconds: number, summary: string, then: () => void) => {
+    clocks
+      .run(async () => {
+        await sleep(Math.max(1, milliseconds), { summary });
+        then();
+        changes += 1;
+      })
+      .catch(() => undefined);
+  };
+
+  const start = (store: Waiting) => {
+    inFlight.add(store.id);
+    const run = input.operation === 'patch' ? patchOne(store) : probeOne(store);
+    children
+      .run(() => run)
+      .catch((error: unknown) => ended(failedResult(store.id, error)))
+      .finally(() => {
+        inFlight.delete(store.id);
+        silent.delete(store.id);
+        changes += 1;
+      });
+  };
+
+  const patchOne = async (store: Waiting) => {
+    const { fleet, train, stage, round, release } = input;
+    const notAfter = store.closes ?? input.notAfter;
+    const child = await children
+      .run(() =>
+        startChild<typeof patchStore>('patchStore', {
+          workflowId: storeWorkflowId(store.id),
+          staticSummary: `patch ${store.id} to ${release.version}`,
+          parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
+          cancellationType: ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+          typedSearchAttributes: [
+            { key: searchKeys.store, value: store.id },
+            { key: searchKeys.train, value: train },
+            { key: searchKeys.stage, value: stage },
+            { key: searchKeys.operation, value: 'patch' },
+            { key: searchKeys.release, value: release.version },
+          ],
+          args: [
+            {
+              fleet,
+              train,
+              stage,
+              store: store.id,
+              round,
+              release,
+              ...(notAfter ? { notAfter } : {}),
+              offlineAfter: limits.offlineAfter,
+              cutOffAfter: limits.cutOffAfter,
+              storeTimeout: limits.storeTimeout,
+            },
+          ],
+        }),
+      )
+      .catch((error: unknown) => {
+        if (error instanceof WorkflowExecutionAlreadyStartedError) return undefined;
+        throw error;
+      });
+    if (!child) {
+      defer(store);
+      return;
+    }
+    ended(await children.run(() => child.result()));
+  };
+
+  const probeOne = async (store: Waiting) => {
+    const probe = helloProxy(store.id, limits.offlineAfter).probeStore;
+    const facts = await children
+      .run(() => probe({ protocol: PROTOCOL, store: store.id, fleet: input.fleet, manifest: input.release.manifest }))
+      .catch(() => undefined);
+    probes.push(facts ?? unreachable(store.id, now()));
+    ended({ store: store.id, outcome: facts ? 'succeeded' : 'offline' });
+  };
+
+  const startWhatFits = () => {
+    while (mayStart() && waiting.length > 0 && busySlots() < slots) {
+      const next = waiting.findIndex(({ opens }) => !opens || new Date(opens) <= now());
+      if (next < 0) break;
+      const [store] = waiting.splice(next, 1) as [Waiting];
+      const closes = store.closes ?? input.notAfter;
+      if (closes && new Date(closes) <= now())
+        ended(notRun(store.id, 'skipped', 'OutsideWindow', 'The maintenance window closed before its turn.'));
+      else start(store);
+    }
+  };
+
+  const isOver = () => {
+    const nothingMoves = inFlight.size === 0 || ((aborted || breach !== undefined) && busySlots() === 0);
+    return nothingMoves && (!(waiting.length > 0 || deferred.length > 0) || aborted || breach !== undefined);
+  };
+
+  return {
+    progress,
+    pause: (value: boolean) => {
+      paused = value;
+      changes += 1;
+    },
+    cutOff: ({ store, cutOff }: { store: string; cutOff: boolean }) => {
+      if (!inFlight.has(store)) return;
+      if (cutOff) silent.add(store);
+      else silent.delete(store);
+      changes += 1;
+      report();
+    },
+    abort: () => {
+      aborted = true;
+      changes += 1;
+      children.cancel();
+    },
+    startClock: () => {
+      after(limits.stageTimeout, 'time for the stage', () => {
+        breach ??= { reason: 'StageTimeout', summary: 'The stage did not end in time. No further store is started.' };
+      });
+      for (const { opens } of waiting) {
+        if (opens && new Date(opens) > now())
+          after(new Date(opens).getTime() - now().getTime(), 'window of a store', () => undefined);
+      }
+    },
+    judge: () => {
+      if (breach || input.operation === 'probe') return;
+      const verdict = judgeWave(
+        {
+          size: input.stageSize,
+          tally: addTallies(before.tally, tallyOf(results)),
+          started: before.started + started(),
+          cutOff: silent.size,
+        },
+        limits,
+      );
+      if (verdict.kind === 'breach') {
+        breach = { reason: verdict.reason, summary: verdict.summary };
+        report();
+      }
+    },
+    startWhatFits,
+    isOver,
+    somethingChanged: async () => {
+      const seen = changes;
+      await condition(() => changes !== seen);
+    },
+    close: (): WaveReport => {
+      clocks.cancel();
+      for (const store of silent) {
+        results.push(
+          notRun(
+            store,
+            'cutOff',
+            'StoreCutOff',
+            'The store fell silent in the middle of its operation, which goes on or is undone when it is back.',
+          ),
+        );
+      }
+      return { results, probes, notStarted: [...waiting, ...deferred].map(({ id }) => id), breach };
+    },
+  };
+}
+
+const notRun = (store: string, outcome: StoreResult['outcome'], reason: Reason, summary: string): StoreResult => ({
+  store,
+  outcome,
+  reason,
+  stop: { reason, summary },
+});
+
+function failedResult(store: string, error: unknown): StoreResult {
+  if (isCancellation(error)) return notRun(store, 'aborted', 'Aborted', 'Aborted before the operation began.');
+  const cause = error instanceof ChildWorkflowFailure ? error.cause : error;
+  const terminated = cause instanceof Error && cause.name === 'TerminatedFailure';
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return terminated
+    ? notRun(
+        store,
+        'failed',
+        'Terminated',
+        'The operation was terminated from outside. The next operation on the store takes over what it left.',
+      )
+    : notRun(store, 'failed', 'StepFailed', message.slice(0, 300));
+}
+
+function unreachable(store: string, at: Date): ProbeFacts {
+  return {
+    store,
+    at: at.toISOString(),
+    reachable: false,
+    unreadable: [],
+    quorate: false,
+    nodesOnline: 0,
+    nodesTotal: 0,
+    cephBlocking: [],
+    leftSet: [],
+    guests: [],
+    baseline: [],
+  };
+}
