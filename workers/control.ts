@@ -2,7 +2,7 @@ import { NativeConnection, Worker } from '@temporalio/worker';
 import { createControlActivities } from '#activities/control.js';
 import { CONTROL_QUEUE } from '#domain/naming.js';
 import { openGitRepo } from '#systems/git/repo.js';
-import { openLedger } from '#systems/ledger/open.js';
+import { openLedger } from '#systems/ledger/client.js';
 import { openObjects } from '#systems/objects/open.js';
 import { readWorkflowBundle } from './bundle.js';
 import { controlConfig } from './config.js';

@@ -3,7 +3,6 @@ import {
   CancellationScope,
   getExternalWorkflowHandle,
   isCancellation,
-  setCurrentDetails,
   setHandler,
   sleep,
   TimeoutFailure,
@@ -14,21 +13,19 @@ import { decideManifest, decideReady, planNodes } from '#domain/decide-store.js'
 import {
   PROTOCOL,
   patchStoreInputSchema,
-  type NodeView,
   type NodeWork,
   type PatchStoreInput,
   type StepAnswer,
   type StoreTask,
-  type StoreView,
 } from '#domain/messages/store.js';
 import { operationId } from '#domain/naming.js';
 import type { Outcome, StoreResult } from '#domain/outcomes.js';
-import { renderStoreDetails } from '#domain/progress.js';
-import type { Reason, Stop } from '#domain/reasons.js';
+import type { Stop } from '#domain/reasons.js';
 import { cutOffSignal, storeQuery } from './messages.js';
 import { parseInput } from './parse-input.js';
 import { helloProxy, returnProxy, storeProxies } from './proxies.js';
 import { searchKeys } from './search-keys.js';
+import { openView, type Ended, type View } from './store-view.js';
 
 /**
  * Patches one store: hello → take the store and verify the release → pre-checks → stage packages → node by node
@@ -60,14 +57,7 @@ export async function patchStore(raw: PatchStoreInput): Promise<StoreResult> {
   });
 }
 
-/** How the operation ended, before it is written down. */
-interface Ended {
-  outcome: Outcome;
-  reason?: Reason;
-  stop?: Stop;
-}
 type Stopping = ReturnType<typeof listenForStop>;
-type View = ReturnType<typeof openView>;
 
 async function greet(input: PatchStoreInput, view: View): Promise<Ended | undefined> {
   view.step('hello');
@@ -296,70 +286,6 @@ function taskOf(input: PatchStoreInput): StoreTask {
     fence: workflowInfo().startTime.getTime(),
     release,
     ...(notAfter ? { notAfter } : {}),
-  };
-}
-
-function openView(input: PatchStoreInput, task: StoreTask) {
-  const now = () => new Date().toISOString();
-  const startedAt = now();
-  const current: StoreView = {
-    store: input.store,
-    train: input.train,
-    stage: input.stage,
-    operationId: task.operationId,
-    release: input.release.version,
-    step: 'start',
-    since: startedAt,
-    cutOff: false,
-    nodes: [],
-    notes: [],
-  };
-  const show = () => setCurrentDetails(renderStoreDetails(current));
-  const set = (change: Partial<StoreView>) => {
-    Object.assign(current, change);
-    show();
-  };
-  const node = (name: string, state: NodeView['state']) => {
-    set({
-      step: `${state} ${name}`,
-      since: now(),
-      nodes: current.nodes.map((entry) => (entry.node === name ? { ...entry, state, since: now() } : entry)),
-    });
-  };
-  return {
-    current,
-    step: (step: string) => set({ step, since: now() }),
-    cutOff: (cutOff: boolean) => set({ cutOff }),
-    note: (...notes: string[]) => set({ notes: [...current.notes, ...notes].slice(-20) }),
-    plan: (nodes: string[], work: NodeWork[]) =>
-      set({
-        nodes: nodes.map((name) => ({
-          node: name,
-          state: work.some((entry) => entry.node === name) ? 'waiting' : 'nothing to do',
-          since: now(),
-        })),
-      }),
-    node,
-    stopped: (name: string, end: Ended): Ended => {
-      node(name, 'stopped');
-      return end;
-    },
-    finish: (end: Ended): StoreResult => {
-      const done = current.nodes.filter(({ state }) => state === 'done').length;
-      const result: StoreResult = {
-        store: input.store,
-        outcome: end.outcome,
-        reason: end.reason,
-        stop: end.stop,
-        operationId: task.operationId,
-        startedAt,
-        endedAt: now(),
-        nodesPatched: done,
-        release: input.release.version,
-      };
-      set({ step: 'ended', since: now(), result });
-      return result;
-    },
   };
 }
 

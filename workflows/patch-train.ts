@@ -1,13 +1,4 @@
-import {
-  allHandlersFinished,
-  CancellationScope,
-  condition,
-  executeChild,
-  ParentClosePolicy,
-  getExternalWorkflowHandle,
-  isCancellation,
-  workflowInfo,
-} from '@temporalio/workflow';
+import { allHandlersFinished, CancellationScope, condition } from '@temporalio/workflow';
 import { decideGate } from '#domain/gate.js';
 import { formatDuration } from '#domain/durations.js';
 import {
@@ -21,15 +12,22 @@ import {
   type WaveReport,
 } from '#domain/messages/train.js';
 import { waveWorkflowId } from '#domain/naming.js';
-import { addTallies, emptyTally, tallyOf, totalOf, type StoreResult } from '#domain/outcomes.js';
-import type { Reason } from '#domain/reasons.js';
+import { tallyOf, totalOf, type StoreResult } from '#domain/outcomes.js';
 import type { ReleaseRef } from '#domain/release.js';
-import { pauseWaveSignal } from './messages.js';
 import { parseInput } from './parse-input.js';
 import { buildRelease, control, notify } from './proxies.js';
-import { searchKeys } from './search-keys.js';
 import { openDesk, type TrainDesk } from './train-desk.js';
-import type { wave } from './wave.js';
+import { recordStage, recordTrain } from './train-records.js';
+import {
+  PART_SIZE,
+  partsOf,
+  probeStores,
+  runWave,
+  startable,
+  type Over,
+  type Run,
+  type StartableStore,
+} from './train-waves.js';
 
 /**
  * One train: build and sign a release, freeze the plan, then take it through the stages, each after its approval, in
@@ -50,18 +48,6 @@ export async function patchTrain(raw: TrainInput): Promise<TrainReport> {
   const report = await CancellationScope.nonCancellable(() => run(input, desk));
   await condition(allHandlersFinished);
   return report;
-}
-
-/** Why the train is over before its last stage. */
-interface Over {
-  state: 'aborted' | 'failed';
-  reason: Reason;
-  summary: string;
-}
-interface Run {
-  desk: TrainDesk;
-  plan: TrainPlan;
-  planHash: string;
 }
 
 async function run(input: TrainInput, desk: TrainDesk): Promise<TrainReport> {
@@ -281,81 +267,6 @@ async function runRound(
   return undefined;
 }
 
-async function runWave(
-  { desk, plan }: Run,
-  stage: StagePlan,
-  workflowId: string,
-  members: {
-    round: number;
-    stores: StartableStore[];
-    before: { tally: Record<string, number>; started: number };
-    notAfter?: string | undefined;
-  },
-): Promise<WaveReport> {
-  const scope = new CancellationScope();
-  const settled = { done: false };
-  const running = scope.run(() =>
-    executeChild<typeof wave>('wave', {
-      workflowId,
-      parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
-      staticSummary: `${stage.name}: patch ${members.stores.length} stores`,
-      typedSearchAttributes: [
-        { key: searchKeys.train, value: plan.train },
-        { key: searchKeys.stage, value: stage.name },
-        { key: searchKeys.operation, value: 'patch' },
-        { key: searchKeys.release, value: plan.release.version },
-      ],
-      args: [
-        {
-          fleet: plan.fleet,
-          train: plan.train,
-          stage: stage.name,
-          operation: 'patch',
-          release: plan.release,
-          limits: stage.settings.limits,
-          stageSize: stage.stores.length,
-          paused: desk.paused,
-          ...members,
-          ...(members.notAfter ? {} : { notAfter: undefined }),
-        },
-      ],
-    }),
-  );
-  const follow = followPauses(desk, workflowId, settled, scope);
-  try {
-    return await running;
-  } catch (error) {
-    if (!isCancellation(error) && !desk.aborted) throw error;
-    return { results: [], probes: [], notStarted: members.stores.map(({ id }) => id) };
-  } finally {
-    settled.done = true;
-    await follow;
-  }
-}
-
-/** Passes on pause, resume, abort and the deadline to the wave that runs. */
-async function followPauses(
-  desk: TrainDesk,
-  workflowId: string,
-  settled: { done: boolean },
-  scope: CancellationScope,
-): Promise<void> {
-  let told = desk.paused;
-  const left = desk.view.deadline ? Math.max(1, Date.parse(desk.view.deadline) - Date.now()) : 1;
-  for (;;) {
-    const inTime = await condition(() => settled.done || desk.aborted !== undefined || desk.paused !== told, left);
-    if (settled.done) return;
-    if (desk.aborted || !inTime) {
-      scope.cancel();
-      return;
-    }
-    told = desk.paused;
-    await getExternalWorkflowHandle(workflowId)
-      .signal(pauseWaveSignal, told)
-      .catch(() => undefined);
-  }
-}
-
 async function soak({ desk }: Run, stage: StagePlan): Promise<Over | undefined> {
   desk.stage(stage.name, { state: 'soaking' });
   desk.doing(`Stage ${stage.name} soaks for ${formatDuration(stage.settings.soak)}.`);
@@ -364,40 +275,12 @@ async function soak({ desk }: Run, stage: StagePlan): Promise<Over | undefined> 
 }
 
 async function passGate(train: Run, stage: StagePlan): Promise<Over | undefined> {
-  const { desk, plan } = train;
+  const { desk } = train;
   const expected = stage.stores.filter((store) => desk.results.get(store)?.outcome === 'succeeded');
   for (let attempt = 0; ; attempt += 1) {
     desk.stage(stage.name, { state: 'gate' });
     desk.doing(`Measuring ${expected.length} stores of stage ${stage.name}.`);
-    const probes: WaveReport['probes'] = [];
-    for (const [part, members] of partsOf(expected.map((id) => ({ id }))).entries()) {
-      const report = await executeChild<typeof wave>('wave', {
-        workflowId: `${waveWorkflowId(plan.train, stage.name, attempt, part)}/gate`,
-        parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
-        staticSummary: `${stage.name}: measure ${members.length} stores`,
-        typedSearchAttributes: [
-          { key: searchKeys.train, value: plan.train },
-          { key: searchKeys.stage, value: stage.name },
-          { key: searchKeys.operation, value: 'probe' },
-        ],
-        args: [
-          {
-            fleet: plan.fleet,
-            train: plan.train,
-            stage: stage.name,
-            round: attempt,
-            operation: 'probe',
-            stores: members,
-            release: plan.release,
-            limits: stage.settings.limits,
-            stageSize: stage.stores.length,
-            before: { tally: {}, started: 0 },
-            paused: false,
-          },
-        ],
-      });
-      probes.push(...report.probes);
-    }
+    const probes = await probeStores(train, stage, expected, attempt);
     const verdict = decideGate({ probes, expected, limits: stage.settings.gate });
     desk.stage(stage.name, { gate: verdict.summary });
     if (desk.aborted || desk.deadlineReached()) return overBy(desk);
@@ -415,7 +298,7 @@ async function passGate(train: Run, stage: StagePlan): Promise<Over | undefined>
   }
 }
 
-async function finishStage({ desk, plan }: Run, stage: StagePlan): Promise<undefined> {
+async function finishStage({ desk }: Run, stage: StagePlan): Promise<undefined> {
   desk.stage(stage.name, { state: 'done', endedAt: new Date().toISOString() });
   await recordStage(desk, plan.train, stage.name);
 }
@@ -480,62 +363,4 @@ function overBy(desk: TrainDesk): Over {
     reason: 'DeadlineReached',
     summary: 'The train reached its deadline; open stores are missed.',
   };
-}
-
-async function recordTrain({ view }: TrainDesk, over?: Over): Promise<void> {
-  const isOver = view.state === 'done' || view.state === 'aborted' || view.state === 'failed';
-  await control.record({
-    kind: 'train',
-    row: {
-      id: view.train,
-      fleet: view.fleet,
-      release: view.release?.version,
-      sequence: view.release?.sequence,
-      manifest: view.release?.manifest,
-      commit: view.commit,
-      planHash: view.planHash,
-      state: view.state,
-      reason: over?.reason,
-      summary: isOver ? view.doing : undefined,
-      startedAt: workflowInfo().startTime.toISOString(),
-      endedAt: isOver ? new Date().toISOString() : undefined,
-    },
-  });
-}
-
-async function recordStage({ view }: TrainDesk, train: string, name: string): Promise<void> {
-  const position = view.stages.findIndex((stage) => stage.name === name);
-  const stage = view.stages[position];
-  if (!stage) return;
-  await control.record({
-    kind: 'stage',
-    row: {
-      train,
-      stage: name,
-      position,
-      stores: stage.stores,
-      state: stage.state,
-      tally: addTallies(stage.tally, emptyTally()),
-      startedAt: stage.startedAt,
-      endedAt: stage.endedAt,
-    },
-  });
-}
-
-const PART_SIZE = 250;
-interface StartableStore {
-  id: string;
-  opens?: string;
-  closes?: string;
-}
-
-const partsOf = (stores: StartableStore[]): StartableStore[][] =>
-  Array.from({ length: Math.ceil(stores.length / PART_SIZE) }, (_, part) =>
-    stores.slice(part * PART_SIZE, (part + 1) * PART_SIZE),
-  );
-
-/** Stores of a stage that may start in these windows. */
-function startable(stage: StagePlan, windows: StageWindows): StartableStore[] {
-  const out = new Set([...windows.excluded.map(({ store }) => store), ...windows.never]);
-  return stage.stores.filter((store) => !out.has(store)).map((id) => ({ id, ...windows.stores[id] }));
 }

@@ -64,7 +64,7 @@ function openFloor(input: WaveInput) {
   };
   const reportEvery = Math.max(1, Math.ceil(input.stores.length / 10));
 
-  let waiting: Waiting[] = input.stores.map((store) => ({ ...store, deferrals: 0 }));
+  const waiting: Waiting[] = input.stores.map((store) => ({ ...store, deferrals: 0 }));
   let deferred: Waiting[] = [];
   let paused = input.paused;
   let aborted = false;

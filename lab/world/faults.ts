@@ -54,7 +54,7 @@ export interface FaultSpec {
   times?: number | undefined;
   /** Milliseconds of a real store (divided by the speed); default until it is removed. */
   durationMs?: number | undefined;
-  /** `factor` (slow-recovery), `vmid` (guest-unhealthy, bad-cache), `osd` (osd-down), `seconds` (clock-skew), `host` (foreign-noout). */
+  /** `factor` (slow-recovery), `vmid` (guest-unhealthy, bad-cache), `osd` (osd-down), `seconds` (clock-skew), `host` (foreign-noout), `silent` (wan-cut). */
   params?: Record<string, string | number | boolean> | undefined;
 }
 

@@ -71,12 +71,14 @@ export class GuestSim {
     this.startedAt = 0;
   }
 
-  /** The guest's files that matter here, made at first use: each config target as an image would bring it. */
+  /** The guest's files that matter here, made at first use: each config target is a link to the file that the image brought. */
   get files(): Map<string, FileEntry> {
     if (this.#files) return this.#files;
     const files = new Map<string, FileEntry>();
     for (const config of this.spec.config) {
-      files.set(config.target, { kind: 'file', content: FACTORY[this.spec.role] ?? '# as installed\n' });
+      const file = `/etc/edge-governor/releases/factory/${config.file}`;
+      files.set(file, { kind: 'file', content: FACTORY[this.spec.role] ?? '# as installed\n' });
+      files.set(config.target, { kind: 'link', target: file });
     }
     this.#files = files;
     for (const config of this.spec.config) this.#load(config.target);

@@ -38,6 +38,7 @@ export class StoreSim {
   readonly ha: HaSim;
   readonly token: StoreToken;
   wanUp = true;
+  wanSilent = false;
 
   constructor(world: World, spec: StoreSpec, token: StoreToken) {
     this.id = spec.id;
@@ -235,7 +236,7 @@ export class StoreSim {
     const node = this.nodes.get(fault.node ?? nodeName ?? this.spec.nodes[0]?.name ?? '');
     switch (fault.kind) {
       case 'wan-cut':
-        return this.setWan(false, 'lab');
+        return this.setWan(false, 'lab', fault.params?.['silent'] === true);
       case 'disk-full':
         if (node) node.diskFull = true;
         return;
@@ -300,10 +301,14 @@ export class StoreSim {
     }
   }
 
-  /** The store's link to the outside. What runs at the store goes on without it. */
-  setWan(up: boolean, by: string): void {
+  /**
+   * The store's link to the outside. What runs at the store goes on without it. A silent cut swallows what is sent,
+   * as a dead line does; the other resets what is open, as a router without a route does.
+   */
+  setWan(up: boolean, by: string, silent = false): void {
     if (this.wanUp === up) return;
     this.wanUp = up;
+    this.wanSilent = !up && silent;
     this.world.journal.record({ store: this.id, effect: up ? 'wan.restore' : 'wan.cut', by });
     this.world.emitWan(this);
   }

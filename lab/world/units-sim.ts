@@ -63,12 +63,13 @@ export class UnitsSim {
     return true;
   }
 
-  /** `systemctl stop`: a unit that has ended well is forgotten, a running one is killed and fails. */
+  /** `systemctl stop`: a unit that has ended well is forgotten, a failed one stays failed. False when it runs: not practised. */
   stop(name: string, by: string): boolean {
     const unit = this.all.get(name);
     if (!unit) return false;
     if (unit.state === 'running') return false;
-    if (unit.state === 'exited') this.all.delete(name);
+    if (unit.state !== 'exited') return true;
+    this.all.delete(name);
     this.#node.record('unit.stop', by, { detail: { unit: name } });
     return true;
   }

@@ -6,11 +6,11 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { execa } from 'execa';
 import type { TestProject } from 'vitest/node';
 import { SEARCH_ATTRIBUTES } from '#domain/naming.js';
 import { findTemporalCli } from '#workers/embedded/temporal-cli.js';
 import { startTemporal } from '#workers/embedded/temporal.js';
+import { ROOT, buildOnce } from './build.js';
 
 declare module 'vitest' {
   export interface ProvidedContext {
@@ -21,15 +21,13 @@ declare module 'vitest' {
   }
 }
 
-const ROOT = join(import.meta.dirname, '..', '..');
-
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const dir = await mkdtemp(join(tmpdir(), 'edge-workflows-'));
   const said: string[] = [];
   try {
     const [cli] = await Promise.all([
       findTemporalCli({ env: process.env, say: (line) => said.push(line) }),
-      execa(process.execPath, [join(ROOT, 'bin', 'ready.mjs')], { cwd: ROOT, stdin: 'ignore' }),
+      buildOnce(),
     ]);
     const workflowBundlePath = join(ROOT, 'dist', 'workflow-bundle.js');
     if (!existsSync(workflowBundlePath)) throw new Error(`${workflowBundlePath} is missing. Run npm run build.`);

@@ -74,7 +74,7 @@ export class ManagedChild {
   #process: ChildProcess | undefined;
   #ended: Promise<void> = Promise.resolve();
   #wanted = false;
-  #backoffMs = FIRST_BACKOFF_MS;
+  #nextBackoffMs = FIRST_BACKOFF_MS;
   #logOffset = 0;
   #restart: AbortController | undefined;
 
@@ -227,8 +227,9 @@ export class ManagedChild {
 
   #onEnd(ranMs: number): void {
     if (!this.#wanted || !this.#spec.keep) return;
-    this.#backoffMs = ranMs > SETTLED_MS ? FIRST_BACKOFF_MS : Math.min(this.#backoffMs * 2, MAX_BACKOFF_MS);
-    void this.#startAgain(this.#backoffMs / 2);
+    const inMs = ranMs > SETTLED_MS ? FIRST_BACKOFF_MS : this.#nextBackoffMs;
+    this.#nextBackoffMs = Math.min(inMs * 2, MAX_BACKOFF_MS);
+    void this.#startAgain(inMs);
   }
 
   async #startAgain(inMs: number): Promise<void> {

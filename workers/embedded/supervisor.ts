@@ -234,16 +234,11 @@ class Supervisor {
 
   async #startStores({ ownProcess = [] }: LabOptions): Promise<void> {
     const env = { ...baseEnvironment(this.#options.env), ...logLevel(this.#options.env) };
-    const enrolment = join(this.#labDir, 'enrolment');
+    const enrolment = ['--enrolment', join(this.#labDir, 'enrolment')];
+    const others = ownProcess.length > 0 ? ['--except', ownProcess.join(',')] : [];
     await allOrFirstFailure([
-      this.#startWorker(
-        'stores',
-        ['store.js', '--enrolment', enrolment, ...ownProcess.flatMap((id) => ['--except', id])],
-        env,
-      ),
-      ...ownProcess.map((id) =>
-        this.#startWorker(`store:${id}`, ['store.js', '--enrolment', join(enrolment, id)], env),
-      ),
+      this.#startWorker('stores', ['store.js', ...enrolment, ...others], env),
+      ...ownProcess.map((id) => this.#startWorker(`store:${id}`, ['store.js', ...enrolment, '--only', id], env)),
     ]);
   }
 

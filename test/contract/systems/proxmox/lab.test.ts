@@ -55,8 +55,6 @@ describe('the client at a practice store', () => {
 
   it('moves a guest, and finds the task of it', async () => {
     const upid = await client.migrate('n1', 'qemu', 101, 'n3');
-    expect(await client.guestStatus('n1', 'qemu', 101)).toMatchObject({ lock: 'migrate', ha: false });
-    expect((await client.runningTasks()).map((task) => task.upid)).toEqual([upid]);
     expect(await ended(upid)).toMatchObject({ ok: true });
     expect(await client.taskLog(upid, 10)).toContain('TASK OK');
     expect((await client.tasks('n1', { type: 'qmigrate', vmid: 101, since: 0 })).map((task) => task.upid)).toEqual([
@@ -86,9 +84,21 @@ describe('the client at a practice store', () => {
     expect((await client.guestStatus('n1', 'qemu', 101)).status).toBe('running');
   });
 
-  it('is told that a guest is locked', async () => {
-    await client.migrate('n1', 'qemu', 101, 'n3');
-    expect((await failureOf(client.migrate('n1', 'qemu', 101, 'n2'))).kind).toBe('GuestLocked');
+  it('is told that a guest is locked, and by what', async () => {
+    const guest = lab.store.guests.get(101);
+    if (guest) guest.lock = 'backup';
+    expect(await client.guestStatus('n1', 'qemu', 101)).toEqual({ status: 'running', lock: 'backup', ha: false });
+    expect((await client.guests()).find(({ vmid }) => vmid === 101)?.lock).toBe('backup');
+    const failure = await failureOf(client.migrate('n1', 'qemu', 101, 'n2'));
+    expect(failure.kind).toBe('GuestLocked');
+    expect(failure.message).toContain('backup');
+  });
+
+  it('sees what runs on every node', async () => {
+    const backup = { type: 'vzdump', id: '', user: 'root@pam', durationMs: 3_600_000, run: () => undefined };
+    const upids = ['n2', 'n3'].map((node) => lab.store.node(node).tasks.start(backup).upid);
+    expect((await client.runningTasks()).map((task) => task.upid)).toEqual(upids);
+    expect(await client.taskStatus(upids[0] ?? '')).toEqual({ state: 'running' });
   });
 
   it('goes through a reboot of the node it enters by', async () => {

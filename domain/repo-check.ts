@@ -1,0 +1,304 @@
+import { fleetSchema, storeSchema, type Fleet, type MaintenanceWindow, type Store } from './fleet.js';
+import { pathOf } from './messages/parse.js';
+import { STORE_ID } from './naming.js';
+import { planStages } from './plan.js';
+import { isPveRange } from './pve-range.js';
+import type { RepoFiles } from './repo-files.js';
+import { MAX_CONFIG_FILE, MAX_FLEET_FILE, MAX_STORE_CONFIG, MAX_STORE_FILE, MAX_STORES } from './repo-limits.js';
+import { windowsMeet } from './windows.js';
+import { printable, readYaml, type Problem, type YamlFile } from './yaml-file.js';
+
+/**
+ * The one reader of the GitOps repo: `edge check`, the release worker and the planner all judge it here, so that
+ * nothing is planned that was not checked. It finds every problem in one go.
+ */
+export interface CheckedRepo {
+  problems: Problem[];
+  /** Present when `fleet.yaml` itself has no problem of form. */
+  fleet?: Fleet;
+  /** Those whose file has no problem of form, by id. */
+  stores: Store[];
+}
+
+export const FLEET_FILE = 'fleet.yaml';
+export const storeFolder = (store: string): string => `clusters/${store}`;
+export const storeFile = (store: string): string => `${storeFolder(store)}/store.yaml`;
+
+export const parseFleet = (text: string, file: string = FLEET_FILE): YamlFile<Fleet> =>
+  readYaml({ schema: fleetSchema, text, file, maxBytes: MAX_FLEET_FILE });
+
+export const parseStore = (text: string, file: string): YamlFile<Store> =>
+  readYaml({ schema: storeSchema, text, file, maxBytes: MAX_STORE_FILE });
+
+interface ReadStore {
+  store: Store;
+  file: string;
+  lineOf: YamlFile<Store>['lineOf'];
+}
+
+export function checkRepo(files: RepoFiles): CheckedRepo {
+  const problems: Problem[] = [];
+  const fleet = readFleet(files, problems);
+  const stores = readStores(files, problems);
+  for (const store of stores) problems.push(...problemsOfStore(store, files));
+  if (fleet?.value) {
+    problems.push(...problemsOfFleet(fleet.value, fleet.lineOf, files));
+    // A store whose file cannot be read would be missing from every count: the plan is judged when all can be.
+    if (stores.length > 0 && problems.every(({ file }) => file === FLEET_FILE)) {
+      problems.push(...problemsOfPlan(fleet.value, fleet.lineOf, stores));
+    }
+  }
+  const checked = { problems, stores: stores.map(({ store }) => store) };
+  return fleet?.value ? { ...checked, fleet: fleet.value } : checked;
+}
+
+function readFleet(files: RepoFiles, problems: Problem[]): YamlFile<Fleet> | undefined {
+  const found = textOf(files, FLEET_FILE, MAX_FLEET_FILE);
+  if (typeof found === 'object') {
+    problems.push({ file: FLEET_FILE, line: 1, path: '', message: found.problem });
+    return undefined;
+  }
+  const parsed = parseFleet(found);
+  problems.push(...parsed.problems);
+  return parsed;
+}
+
+function readStores(files: RepoFiles, problems: Problem[]): ReadStore[] {
+  const folders = new Set<string>();
+  for (const path of files.keys()) {
+    const [top, folder, rest] = path.split('/', 3);
+    if (top === 'clusters' && folder !== undefined && rest !== undefined) folders.add(folder);
+  }
+  const place = (file: string, message: string): void => void problems.push({ file, line: 1, path: '', message });
+  if (folders.size === 0) place('clusters', 'has no stores. Each store is a folder with a store.yaml.');
+  if (folders.size > MAX_STORES) {
+    place('clusters', `has ${folders.size} stores; at most ${MAX_STORES} are read.`);
+    return [];
+  }
+
+  const stores: ReadStore[] = [];
+  for (const folder of [...folders].toSorted()) {
+    if (!STORE_ID.test(folder)) {
+      const named = `clusters/${printable(folder)}`;
+      place(
+        named,
+        'is not a store id. Use lower case letters, digits and dashes, at most 63, not starting with a dash.',
+      );
+      continue;
+    }
+    const file = storeFile(folder);
+    const found = textOf(files, file, MAX_STORE_FILE);
+    if (typeof found === 'object') {
+      place(file, found.problem);
+      continue;
+    }
+    const { value, problems: own, lineOf } = parseStore(found, file);
+    problems.push(...own);
+    if (!value) continue;
+    if (value.id !== folder) {
+      const message = `is ${value.id}, but the folder is ${folder}. A store's folder bears its id.`;
+      problems.push({ file, line: lineOf(['id']), path: 'id', message });
+      continue;
+    }
+    stores.push({ store: value, file, lineOf });
+  }
+  return stores;
+}
+
+function textOf(files: RepoFiles, path: string, maxBytes: number): string | { problem: string } {
+  const file = files.get(path);
+  if (!file) return { problem: 'is missing.' };
+  if (file.size > maxBytes) return { problem: `has ${file.size} bytes; at most ${maxBytes} are read.` };
+  return file.text ?? { problem: 'is not UTF-8 text.' };
+}
+
+/** A path inside a file, and what is wrong there. */
+type Finding = [path: PropertyKey[], message: string];
+
+function problemsOfStore({ store, file, lineOf }: ReadStore, files: RepoFiles): Problem[] {
+  return [...duplicatesInStore(store), ...configFindings(store, files)].map(([path, message]) =>
+    problemAt(file, lineOf, path, message),
+  );
+}
+
+function* duplicatesInStore({ nodes, guests }: Store): Generator<Finding> {
+  yield* duplicates(
+    nodes,
+    ({ name }) => name,
+    (index) => ['nodes', index, 'name'],
+  );
+  yield* duplicates(
+    nodes,
+    (node) => `${node.address} port ${node.apiPort}`,
+    (index) => ['nodes', index, 'address'],
+  );
+  yield* duplicates(
+    nodes,
+    (node) => `${node.address} port ${node.sshPort}`,
+    (index) => ['nodes', index, 'address'],
+  );
+  yield* duplicates(
+    guests,
+    ({ vmid }) => String(vmid),
+    (index) => ['guests', index, 'vmid'],
+  );
+  yield* duplicates(
+    guests,
+    ({ name }) => name,
+    (index) => ['guests', index, 'name'],
+  );
+  for (const [index, { config }] of guests.entries()) {
+    yield* duplicates(
+      config,
+      ({ target }) => target,
+      (entry) => ['guests', index, 'config', entry, 'target'],
+    );
+  }
+}
+
+function* duplicates<T>(
+  items: readonly T[],
+  keyOf: (item: T) => string,
+  pathTo: (index: number) => PropertyKey[],
+): Generator<Finding> {
+  const seen = new Set<string>();
+  for (const [index, item] of items.entries()) {
+    const key = keyOf(item);
+    if (seen.has(key)) yield [pathTo(index), `is used twice: ${key}.`];
+    seen.add(key);
+  }
+}
+
+function* configFindings(store: Store, files: RepoFiles): Generator<Finding> {
+  let total = 0;
+  for (const [guest, { config }] of store.guests.entries()) {
+    for (const [entry, { file }] of config.entries()) {
+      const path = ['guests', guest, 'config', entry, 'file'];
+      const full = `${storeFolder(store.id)}/${file}`;
+      const found = textOf(files, full, MAX_CONFIG_FILE);
+      if (typeof found === 'object') yield [path, `names ${full}, which ${found.problem}`];
+      total += files.get(full)?.size ?? 0;
+    }
+  }
+  if (total > MAX_STORE_CONFIG) {
+    yield [['guests'], `name files of ${total} bytes together; a store may have ${MAX_STORE_CONFIG}.`];
+  }
+}
+
+function problemsOfFleet(fleet: Fleet, lineOf: YamlFile<Fleet>['lineOf'], files: RepoFiles): Problem[] {
+  return [
+    ...releaseFindings(fleet),
+    ...limitFindings(fleet),
+    ...freezeFindings(fleet),
+    ...scanFindings(fleet, files),
+  ].map(([path, message]) => problemAt(FLEET_FILE, lineOf, path, message));
+}
+
+function* releaseFindings({ release }: Fleet): Generator<Finding> {
+  yield* duplicates(
+    release.packages,
+    ({ name }) => name,
+    (index) => ['release', 'packages', index, 'name'],
+  );
+  yield* duplicates(
+    release.images,
+    ({ name }) => name,
+    (index) => ['release', 'images', index, 'name'],
+  );
+  if (!isPveRange(release.compat.pve)) {
+    yield [['release', 'compat', 'pve'], 'is not a range. Write comparators joined by blanks, e.g. >=8.2 <10.'];
+  }
+  const ofKernel = ['proxmox-kernel-', 'pve-kernel-'].flatMap((prefix) => [
+    `${prefix}${release.kernel}`,
+    `${prefix}${release.kernel}-signed`,
+  ]);
+  if (!release.packages.some(({ name }) => ofKernel.includes(name))) {
+    yield [['release', 'kernel'], `is not among the packages. Pin ${ofKernel[1]}, or name the kernel that is pinned.`];
+  }
+}
+
+function* limitFindings({ stages }: Fleet): Generator<Finding> {
+  for (const [index, { name, limits }] of stages.entries()) {
+    for (const key of ['errorThreshold', 'offlineThreshold'] as const) {
+      const { count, percent } = limits[key];
+      if (count !== undefined || percent !== undefined) continue;
+      const path = ['stages', index, 'limits', key];
+      yield [path, `of ${name} has neither count nor percent: no number of stores would ever stop the stage.`];
+    }
+  }
+}
+
+function* freezeFindings({ freezes }: Fleet): Generator<Finding> {
+  for (const [index, { from, to }] of freezes.entries()) {
+    if (from > to) yield [['freezes', index, 'to'], `is ${to}, before it begins (${from}).`];
+  }
+}
+
+function* scanFindings({ scan }: Fleet, files: RepoFiles): Generator<Finding> {
+  const path = ['scan', 'advisories'];
+  if (!/^policies\/[A-Za-z0-9][A-Za-z0-9._-]*$/.test(scan.advisories)) {
+    yield [path, 'must be a file in policies/.'];
+    return;
+  }
+  if (!files.has(scan.advisories)) yield [path, `names ${scan.advisories}, which is missing.`];
+}
+
+function problemsOfPlan(fleet: Fleet, lineOf: YamlFile<Fleet>['lineOf'], stores: ReadStore[]): Problem[] {
+  const ids = new Set(stores.map(({ store }) => store.id));
+  const problems: Problem[] = [];
+  for (const [index, freeze] of fleet.freezes.entries()) {
+    for (const [entry, id] of (freeze.stores ?? []).entries()) {
+      if (ids.has(id)) continue;
+      const path = ['freezes', index, 'stores', entry];
+      problems.push(problemAt(FLEET_FILE, lineOf, path, `names ${id}, which is not a store of this fleet.`));
+    }
+  }
+  // Holds and freezes do not move a store to another stage, so any day gives the same stages.
+  const plan = planStages({ fleet, stores: stores.map(({ store }) => store), today: '2026-01-01' });
+  for (const sentence of plan.problems) {
+    problems.push(problemAt(FLEET_FILE, lineOf, ['stages'], sentence.replace(/^stages: /, '')));
+  }
+  return [...problems, ...problemsOfWindows(fleet, stores, plan.stages)];
+}
+
+function problemsOfWindows(
+  fleet: Fleet,
+  stores: ReadStore[],
+  plan: { name: string; stores: string[]; excluded: { store: string }[] }[],
+): Problem[] {
+  const stageOf = new Map(
+    plan.flatMap((planned) => {
+      const stage = fleet.stages.find(({ name }) => name === planned.name);
+      const members = [...planned.stores, ...planned.excluded.map(({ store }) => store)];
+      return stage ? members.map((id) => [id, stage] as const) : [];
+    }),
+  );
+  // Hundreds of stores share a handful of windows.
+  const known = new Map<string, boolean>();
+  const problems: Problem[] = [];
+  for (const { store, file, lineOf } of stores) {
+    const stage = stageOf.get(store.id);
+    if (!stage?.window || !store.window) continue;
+    const storeZone = store.timeZone ?? fleet.timeZone;
+    const key = JSON.stringify([stage.window, store.window, storeZone]);
+    const pair = { stage: stage.window, fleetZone: fleet.timeZone, store: store.window, storeZone };
+    const meet = known.get(key) ?? windowsMeet(pair);
+    known.set(key, meet);
+    if (meet) continue;
+    const message = `(${windowText(store.window, storeZone)}) does not meet that of stage ${stage.name} (${windowText(stage.window, fleet.timeZone)}) in summer and winter alike: the store could not be patched.`;
+    problems.push(problemAt(file, lineOf, ['window'], message));
+  }
+  return problems;
+}
+
+const windowText = ({ days, start, end }: MaintenanceWindow, zone: string): string =>
+  `${days ? `${days.join(' ')} ` : ''}${start}–${end} ${zone}`;
+
+function problemAt(
+  file: string,
+  lineOf: (path: PropertyKey[]) => number,
+  path: PropertyKey[],
+  message: string,
+): Problem {
+  return { file, line: lineOf(path), path: pathOf(path), message };
+}

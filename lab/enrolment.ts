@@ -1,0 +1,85 @@
+import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { relayAddress, RELAY_PORTS } from './relay/relay.js';
+import { clientKey, hostKey, SSH_USER } from './ssh/server.js';
+import type { StoreSim } from './world/store-sim.js';
+
+export interface EnrolmentOptions {
+  fleet: string;
+  namespace: string;
+  /** `host:port`, for stores outside 127/8, which have no relay. */
+  temporal: string;
+  registry: string;
+  /** Path of the pinned release keys. */
+  releaseKeys: string;
+  caPem: string;
+}
+
+/**
+ * How long a store worker waits in the practice fleet: milliseconds of a real store, and the least real ones, since a
+ * busy machine does not get faster with the speed.
+ */
+const PATIENCE: Record<string, { base: number; least: number }> = {
+  poll: { base: 5_000, least: 250 },
+  drain: { base: 3_600_000, least: 60_000 },
+  upgrade: { base: 3_600_000, least: 60_000 },
+  reboot: { base: 1_200_000, least: 30_000 },
+  rejoin: { base: 600_000, least: 30_000 },
+  recovery: { base: 3_600_000, least: 30_000 },
+  stable: { base: 60_000, least: 250 },
+  homecoming: { base: 900_000, least: 30_000 },
+  rebootGrace: { base: 120_000, least: 3_000 },
+};
+
+/** What an installer puts on the store's own backup host for its worker. Returns the folder. Writing it again changes nothing. */
+export async function writeEnrolment(store: StoreSim, options: EnrolmentOptions): Promise<string> {
+  const { stateDir, timing } = store.world;
+  const folder = resolve(stateDir, 'enrolment', store.id);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const address = relayAddress(store);
+  const nodes = [...store.nodes.values()];
+  const file = (name: string): string => join(folder, name);
+  const worker = {
+    store: store.id,
+    fleet: options.fleet,
+    temporal: {
+      address: address === undefined ? options.temporal : `${address}:${RELAY_PORTS.temporal}`,
+      namespace: options.namespace,
+    },
+    registry: `http://${address === undefined ? options.registry : `${address}:${RELAY_PORTS.registry}`}`,
+    proxmox: {
+      nodes: nodes.map(({ name, address: host, apiPort }) => ({ name, address: host, port: apiPort })),
+      tokenFile: file('pve-token'),
+      caFile: file('ca.pem'),
+    },
+    ssh: {
+      user: SSH_USER,
+      keyFile: file('ssh-key'),
+      nodes: Object.fromEntries(
+        nodes.map((node) => [
+          node.name,
+          { address: node.address, port: node.sshPort, hostKey: hostKey(node).publicBlob },
+        ]),
+      ),
+    },
+    releaseKeys: resolve(options.releaseKeys),
+    stateDir: resolve(stateDir, 'workers', store.id),
+    timing: Object.fromEntries(
+      Object.entries(PATIENCE).map(([name, { base, least }]) => [name, Math.round(Math.max(timing.scale(base), least))]),
+    ),
+  };
+  await mkdir(worker.stateDir, { recursive: true, mode: 0o700 });
+  await Promise.all([
+    put(file('pve-token'), `${store.token.id}=${store.token.secret}\n`),
+    put(file('ca.pem'), options.caPem),
+    put(file('ssh-key'), clientKey(store).privateKey),
+  ]);
+  // Last, and at once: whoever sees this file finds all that it names.
+  await put(file('store-worker.json'), `${JSON.stringify(worker, undefined, 2)}\n`);
+  return folder;
+}
+
+async function put(path: string, text: string): Promise<void> {
+  await writeFile(`${path}.new`, text, { mode: 0o600 });
+  await rename(`${path}.new`, path);
+}

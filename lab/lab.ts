@@ -1,0 +1,120 @@
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parse } from 'yaml';
+import { openRegistry } from './check/registry.js';
+import { startControl, type Control } from './control/server.js';
+import { parseFaults } from './control/schemas.js';
+import { writeEnrolment } from './enrolment.js';
+import { startGuestServers } from './guests/server.js';
+import { startPveServers } from './pve/server.js';
+import { startRelays } from './relay/relay.js';
+import { startSshServers } from './ssh/server.js';
+import { createAuthorities } from './tls/authority.js';
+import type { FaultSpec } from './world/faults.js';
+import type { Mirror } from './world/mirror.js';
+import { readStoresOfRepo, type StoreSpecInput } from './world/specs.js';
+import { createWorld, type World } from './world/world.js';
+
+export interface LabOptions {
+  /** The GitOps repo; its working tree names the stores, its tags tell the check what was promoted. */
+  repo?: string | undefined;
+  /** The stores, instead of those of a repo. */
+  stores?: StoreSpecInput[] | undefined;
+  stateDir: string;
+  speed?: number | undefined;
+  mirror?: Mirror | undefined;
+  /** `host:port` behind every store's relay. */
+  temporal?: string | undefined;
+  namespace?: string | undefined;
+  registry?: string | undefined;
+  /** JSON file of the pinned release keys. */
+  releaseKeys?: string | undefined;
+  /** 0 = any free port. */
+  controlPort?: number | undefined;
+  fleet?: string | undefined;
+  faults?: FaultSpec[] | undefined;
+}
+
+export interface Lab {
+  world: World;
+  /** `http://127.0.0.1:<port>` of the control API. */
+  control: string;
+  /** Health or metrics URLs outside this machine's loopback: nothing answers there. */
+  skipped: string[];
+  /** Writes what a store worker needs and returns its folder. */
+  enrol(store: string): Promise<string>;
+  enrolAll(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * The whole practice fleet in this process: all listens when this resolves. What stores are made of (packages, boot
+ * ids, flags) starts anew each time; keys, certificates and enrolment are kept in `stateDir`.
+ */
+export async function startLab(options: LabOptions): Promise<Lab> {
+  const stateDir = resolve(options.stateDir);
+  const stores = options.stores ?? (options.repo === undefined ? [] : readStoresOfRepo(options.repo));
+  if (stores.length === 0) {
+    throw new Error('The lab was told of no store. Give a repo with clusters/<store>/store.yaml, or a list of stores.');
+  }
+  mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  const world = createWorld({ stores, stateDir, speed: options.speed, mirror: options.mirror });
+  const opened: (() => Promise<void>)[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(opened.map((end) => end()));
+    world.close();
+  };
+  try {
+    const authorities = createAuthorities(stateDir);
+    const temporal = options.temporal ?? '127.0.0.1:7233';
+    const registry = options.registry ?? '127.0.0.1:7280';
+    const releaseKeys = options.releaseKeys ?? join(stateDir, 'release-keys.json');
+    for (const fault of options.faults ?? []) world.faults.add(parseFaults([fault])[0] as FaultSpec);
+
+    opened.push((await startSshServers(world)).close);
+    opened.push((await startPveServers(world, authorities)).close);
+    const guests = await startGuestServers(world);
+    opened.push(guests.close);
+    opened.push((await startRelays(world, { temporal, registry })).close);
+    const control: Control = await startControl(world, {
+      port: options.controlPort ?? 0,
+      evidence: { registry: openRegistry(`http://${registry}`), releaseKeys, repo: options.repo },
+    });
+    opened.push(control.close);
+
+    const fleet = options.fleet ?? fleetOf(options.repo);
+    const enrol = async (id: string): Promise<string> => {
+      const store = world.store(id);
+      const { caPem } = await authorities.storeAuthority(id);
+      return writeEnrolment(store, {
+        fleet,
+        namespace: options.namespace ?? 'default',
+        temporal,
+        registry,
+        releaseKeys,
+        caPem,
+      });
+    };
+    return {
+      world,
+      control: control.url,
+      skipped: guests.skipped,
+      enrol,
+      enrolAll: async () => {
+        for (const id of world.stores.keys()) await enrol(id);
+      },
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function fleetOf(repo: string | undefined): string {
+  if (repo === undefined) return 'edge';
+  const value: unknown = parse(readFileSync(join(repo, 'fleet.yaml'), 'utf8'));
+  const fleet = (value as { fleet?: unknown } | null)?.fleet;
+  if (typeof fleet !== 'string') throw new Error(`${join(repo, 'fleet.yaml')} names no fleet. Add the line "fleet: <name>".`);
+  return fleet;
+}

@@ -1,0 +1,254 @@
+import { randomUUID } from 'node:crypto';
+import { Client, Connection } from '@temporalio/client';
+import { msToTs } from '@temporalio/common/lib/time.js';
+import { NativeConnection, Worker } from '@temporalio/worker';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { OperationError } from '#client/operation-errors.js';
+import { createOperations, type Operations } from '#client/operations.js';
+import { applySchedules, desiredSchedules, planSchedules, readSchedules } from '#client/schedules.js';
+import { stageSchema } from '#domain/fleet.js';
+import type { ControlActivities, TrainPlan, TrainView } from '#domain/messages/train.js';
+import { CONTROL_QUEUE, SEARCH_ATTRIBUTES } from '#domain/naming.js';
+import { fleet } from '../../unit/client/builders.js';
+
+/** The facade against the real server, the real workflows and a control worker whose activities are fakes. */
+
+const KEYWORD = 2;
+const planHash = `sha256:${'4f1c9a02'.repeat(8)}`;
+const release = {
+  version: '2026.48.0',
+  sequence: 48,
+  manifest: `sha256:${'a'.repeat(64)}`,
+  bundle: `sha256:${'b'.repeat(64)}`,
+};
+const commit = 'c'.repeat(40);
+
+const plan = (fleetName: string): TrainPlan => ({
+  train: '2026-w48',
+  fleet: fleetName,
+  timeZone: 'Europe/Berlin',
+  commit,
+  release,
+  deadline: new Date(Date.now() + 3_600_000).toISOString(),
+  stages: [
+    {
+      name: 'canary',
+      stores: ['store-001'],
+      excluded: [],
+      settings: stageSchema.parse({ name: 'canary', stores: 'rest', limits: { offlineAfter: '1s' }, soak: '1ms' }),
+    },
+  ],
+});
+
+const activities: ControlActivities = {
+  openTrain: async ({ train }) => ({ train: train ?? '2026-w48', commit, deadlineAfter: 3_600_000 }),
+  planTrain: async ({ fleet: name }) => ({ kind: 'planned', plan: plan(name), planHash }),
+  stageWindows: async () => ({ stores: {}, never: [], excluded: [] }),
+  promoteStage: async () => ({ commit, tag: 'edge/2026-w48/canary' }),
+  record: async () => undefined,
+  notify: async () => undefined,
+};
+
+/** Other test files use the same task queues, so this one has a namespace of its own. */
+async function newNamespace(connection: Connection): Promise<string> {
+  const namespace = `operations-${randomUUID()}`;
+  await connection.workflowService.registerNamespace({
+    namespace,
+    workflowExecutionRetentionPeriod: msToTs('1 day'),
+  });
+  const searchAttributes = Object.fromEntries(Object.values(SEARCH_ATTRIBUTES).map((name) => [name, KEYWORD]));
+  await eventually(() => connection.operatorService.addSearchAttributes({ namespace, searchAttributes }));
+  return namespace;
+}
+
+/** Tries until it does not throw: a new namespace is known to all parts of the server only after a while. */
+async function eventually<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if (attempt >= 100) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  }
+}
+
+describe('operations', () => {
+  let connection: Connection;
+  let native: NativeConnection;
+  let client: Client;
+  let operations: Operations;
+  let worker: Worker;
+  let running: Promise<void>;
+
+  beforeAll(async () => {
+    const address = inject('temporalAddress');
+    connection = await Connection.connect({ address });
+    const namespace = await newNamespace(connection);
+    client = new Client({ connection, namespace });
+    operations = createOperations({ client, address, timeout: 10_000 });
+    native = await NativeConnection.connect({ address });
+    worker = await eventually(() =>
+      Worker.create({
+        connection: native,
+        namespace,
+        taskQueue: CONTROL_QUEUE,
+        workflowBundle: { codePath: inject('workflowBundlePath') },
+        activities,
+      }),
+    );
+    running = worker.run();
+    // The first start shows that the namespace is really there.
+    await eventually(async () => {
+      const handle = await client.workflow.start('launchTrain', {
+        workflowId: 'warm-up',
+        taskQueue: 'nobody',
+        args: [{ fleet: 'edge' }],
+      });
+      await handle.terminate();
+    });
+  });
+
+  afterAll(async () => {
+    worker.shutdown();
+    await running;
+    await native.close();
+    await connection.close();
+  });
+
+  const viewWhen = (fleetName: string, ready: (view: TrainView) => boolean) =>
+    eventually(async () => {
+      const view = await operations.trainView(fleetName);
+      if (!ready(view)) throw new Error(`not yet: ${view.doing}`);
+      return view;
+    });
+  const kindOf = async (work: Promise<unknown>) => {
+    const error = await work.then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toBeInstanceOf(OperationError);
+    return (error as OperationError).kind;
+  };
+
+  it('says that a fleet has no train', async () => {
+    expect(await kindOf(operations.trainView('nobody'))).toBe('no-train');
+    expect(await kindOf(operations.pause('nobody', { by: 'mara' }))).toBe('no-train');
+  });
+
+  it('judges input before anything is sent, and names every problem', async () => {
+    const bad = operations.startTrain({ fleet: 'Edge', stages: ['../x'], commit: 'abc' });
+    expect(await kindOf(bad)).toBe('invalid-input');
+    const error = (await bad.catch((thrown: unknown) => thrown)) as OperationError;
+    expect(error.problems).toHaveLength(3);
+    expect(await kindOf(operations.storeView('store;rm'))).toBe('invalid-input');
+  });
+
+  it('starts a train, takes one approval, refuses the rest, and ends it', async () => {
+    const name = 'calm';
+    const started = await operations.startTrain({ fleet: name, release, requestedBy: 'mara' });
+    expect(started.workflowId).toBe('train/calm');
+    expect(await kindOf(operations.startTrain({ fleet: name }))).toBe('train-running');
+
+    const asking = await viewWhen(name, (view) => view.hold?.reason === 'ApprovalPending');
+    expect(asking).toMatchObject({ train: '2026-w48', planHash, answers: ['approve', 'reject', 'abort'] });
+
+    const decision = { stage: 'canary', planHash, decision: 'approve', by: 'mara' } as const;
+    const wrongPlan = await operations.decide(name, { ...decision, planHash: `sha256:${'0'.repeat(64)}` });
+    expect(wrongPlan.kind).toBe('refused');
+    expect(wrongPlan.sentence).toContain('plan hash');
+    expect(await operations.decide(name, decision)).toEqual({
+      kind: 'accepted',
+      sentence: 'Stage canary is approved.',
+    });
+    expect((await operations.decide(name, decision)).kind).toBe('refused');
+
+    // No store worker polls, so the only store of the stage turns out to be offline.
+    const held = await viewWhen(name, (view) => view.hold?.reason === 'OfflineThresholdExceeded');
+    expect(held.stages[0]?.tally.offline).toBe(1);
+    expect(await operations.retryGate(name, { by: 'mara' })).toMatchObject({ kind: 'refused' });
+
+    expect((await operations.abort(name, { by: 'mara', reason: 'practice' })).kind).toBe('accepted');
+    const over = await viewWhen(name, (view) => view.state === 'aborted');
+    expect(over.stages[0]?.tally.offline).toBe(1);
+    expect(await kindOf(operations.abort(name, { by: 'mara' }))).toBe('train-over');
+
+    const store = await eventually(async () => {
+      const found = await operations.storeView('store-001');
+      if (found.recent[0]?.outcome === undefined) throw new Error('not yet visible');
+      return found;
+    });
+    expect(store.current).toBeUndefined();
+    expect(store.recent[0]).toMatchObject({
+      status: 'ended',
+      train: '2026-w48',
+      stage: 'canary',
+      outcome: 'offline',
+      reason: 'StoreOffline',
+    });
+    expect(await operations.history(name)).toMatchObject([{ status: 'completed' }]);
+  });
+
+  it('shows a wave that is in the middle of its work', async () => {
+    const name = 'midway';
+    await operations.startTrain({ fleet: name, release });
+    await viewWhen(name, (view) => view.hold?.reason === 'ApprovalPending');
+    await operations.decide(name, { stage: 'canary', planHash, decision: 'approve', by: 'mara' });
+    const view = await viewWhen(name, (found) => found.stages[0]?.inFlight === 1);
+    expect(view.stages[0]?.state).toBe('running');
+    const store = await operations.storeView('store-001');
+    if (store.current !== undefined) expect(store.current).toMatchObject({ store: 'store-001', step: 'hello' });
+    await viewWhen(name, (found) => found.hold !== undefined);
+    await operations.abort(name, { by: 'mara' });
+    await viewWhen(name, (found) => found.state === 'aborted');
+  });
+
+  it('applies schedules once, updates what differs, and leaves those of others alone', async () => {
+    const wanted = desiredSchedules(fleet());
+    const ids = wanted.map(({ id }) => id);
+    const planNow = async (desired = wanted) => planSchedules(await readSchedules(client, ids), desired);
+    expect((await planNow()).map(({ kind }) => kind)).toEqual(['create']);
+    await applySchedules(client, await planNow());
+    expect((await planNow()).map(({ kind }) => kind)).toEqual(['none']);
+
+    const handle = client.schedule.getHandle(ids[0] as string);
+    await handle.pause('stock-taking');
+    const later = desiredSchedules(fleet({ train: { build: { day: 'sun', at: '23:15' }, catchUp: '2h', note: 'new' } }));
+    expect(await planNow(later)).toMatchObject([
+      {
+        kind: 'update',
+        paused: true,
+        changes: [
+          { field: 'time', from: 'Monday 02:00', to: 'Sunday 23:15' },
+          { field: 'catch-up', from: '6 h', to: '2 h' },
+        ],
+      },
+    ]);
+    await applySchedules(client, await planNow(later));
+    expect((await planNow(later)).map(({ kind }) => kind)).toEqual(['none']);
+    const { state } = await handle.describe();
+    expect(state).toMatchObject({ paused: true, note: 'stock-taking' });
+
+    await handle.delete();
+    await client.schedule.create({
+      scheduleId: ids[0] as string,
+      spec: {},
+      action: { type: 'startWorkflow', workflowType: 'other', taskQueue: 'other' },
+    });
+    expect((await planNow()).map(({ kind }) => kind)).toEqual(['foreign']);
+    await applySchedules(client, await planNow());
+    expect((await client.schedule.getHandle(ids[0] as string).describe()).action.workflowType).toBe('other');
+  });
+
+  it('says so when no control worker answers', async () => {
+    const impatient = createOperations({ client, address: inject('temporalAddress'), timeout: 2_000 });
+    await client.workflow.start('patchTrain', {
+      workflowId: 'train/lonely',
+      taskQueue: 'nobody-polls-here',
+      args: [{ fleet: 'lonely' }],
+    });
+    expect(await kindOf(impatient.trainView('lonely'))).toBe('no-worker');
+    expect(await kindOf(impatient.pause('lonely', { by: 'mara' }))).toBe('no-worker');
+    await client.workflow.getHandle('train/lonely').terminate();
+  });
+});

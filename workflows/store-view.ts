@@ -1,0 +1,78 @@
+import { setCurrentDetails } from '@temporalio/workflow';
+import type { NodeView, NodeWork, PatchStoreInput, StoreTask, StoreView } from '#domain/messages/store.js';
+import type { Outcome, StoreResult } from '#domain/outcomes.js';
+import { renderStoreDetails } from '#domain/progress.js';
+import type { Reason, Stop } from '#domain/reasons.js';
+
+/** How the operation ended, before it is written down. */
+export interface Ended {
+  outcome: Outcome;
+  reason?: Reason;
+  stop?: Stop;
+}
+export type View = ReturnType<typeof openView>;
+
+/** What people see of a store's operation, in the query `store` and in the Temporal UI; and its result at the end. */
+export function openView(input: PatchStoreInput, task: StoreTask) {
+  const now = () => new Date().toISOString();
+  const startedAt = now();
+  const current: StoreView = {
+    store: input.store,
+    train: input.train,
+    stage: input.stage,
+    operationId: task.operationId,
+    release: input.release.version,
+    step: 'start',
+    since: startedAt,
+    cutOff: false,
+    nodes: [],
+    notes: [],
+  };
+  const show = () => setCurrentDetails(renderStoreDetails(current));
+  const set = (change: Partial<StoreView>) => {
+    Object.assign(current, change);
+    show();
+  };
+  const node = (name: string, state: NodeView['state']) => {
+    set({
+      step: `${state} ${name}`,
+      since: now(),
+      nodes: current.nodes.map((entry) => (entry.node === name ? { ...entry, state, since: now() } : entry)),
+    });
+  };
+  return {
+    current,
+    step: (step: string) => set({ step, since: now() }),
+    cutOff: (cutOff: boolean) => set({ cutOff }),
+    note: (...notes: string[]) => set({ notes: [...current.notes, ...notes].slice(-20) }),
+    plan: (nodes: string[], work: NodeWork[]) =>
+      set({
+        nodes: nodes.map((name) => ({
+          node: name,
+          state: work.some((entry) => entry.node === name) ? 'waiting' : 'nothing to do',
+          since: now(),
+        })),
+      }),
+    node,
+    stopped: (name: string, end: Ended): Ended => {
+      node(name, 'stopped');
+      return end;
+    },
+    finish: (end: Ended): StoreResult => {
+      const done = current.nodes.filter(({ state }) => state === 'done').length;
+      const result: StoreResult = {
+        store: input.store,
+        outcome: end.outcome,
+        reason: end.reason,
+        stop: end.stop,
+        operationId: task.operationId,
+        startedAt,
+        endedAt: now(),
+        nodesPatched: done,
+        release: input.release.version,
+      };
+      set({ step: 'ended', since: now(), result });
+      return result;
+    },
+  };
+}

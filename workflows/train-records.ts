@@ -1,0 +1,46 @@
+import { workflowInfo } from '@temporalio/workflow';
+import { control } from './proxies.js';
+import type { TrainDesk } from './train-desk.js';
+import type { Over } from './train-waves.js';
+
+/** What a train writes into the ledger as it goes. Natural keys, so a repeated write changes nothing. */
+
+export async function recordTrain({ view }: TrainDesk, over?: Over): Promise<void> {
+  const isOver = view.state === 'done' || view.state === 'aborted' || view.state === 'failed';
+  await control.record({
+    kind: 'train',
+    row: {
+      id: view.train,
+      fleet: view.fleet,
+      release: view.release?.version,
+      sequence: view.release?.sequence,
+      manifest: view.release?.manifest,
+      commit: view.commit,
+      planHash: view.planHash,
+      state: view.state,
+      reason: over?.reason,
+      summary: isOver ? view.doing : undefined,
+      startedAt: workflowInfo().startTime.toISOString(),
+      endedAt: isOver ? new Date().toISOString() : undefined,
+    },
+  });
+}
+
+export async function recordStage({ view }: TrainDesk, train: string, name: string): Promise<void> {
+  const position = view.stages.findIndex((stage) => stage.name === name);
+  const stage = view.stages[position];
+  if (!stage) return;
+  await control.record({
+    kind: 'stage',
+    row: {
+      train,
+      stage: name,
+      position,
+      stores: stage.stores,
+      state: stage.state,
+      tally: stage.tally,
+      startedAt: stage.startedAt,
+      endedAt: stage.endedAt,
+    },
+  });
+}
