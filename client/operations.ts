@@ -1,5 +1,6 @@
 import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
 import { WorkflowExecutionAlreadyStartedError, WorkflowUpdateFailedError } from '@temporalio/client';
+import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import type { z } from 'zod';
 import {
   commandSchema,
@@ -109,6 +110,8 @@ export interface OperationsOptions {
 const DEFAULT_TIMEOUT = 15_000;
 const RECENT = 20;
 
+const operationKey = defineSearchAttributeKey(SEARCH_ATTRIBUTES.operation, SearchAttributeType.KEYWORD);
+
 type CommandUpdate = typeof pauseUpdate;
 
 export function createOperations(options: OperationsOptions): Operations {
@@ -179,6 +182,7 @@ export function createOperations(options: OperationsOptions): Operations {
             workflowIdReusePolicy: 'ALLOW_DUPLICATE',
             workflowIdConflictPolicy: 'FAIL',
             staticSummary: `Patch train of fleet ${input.fleet}`,
+            typedSearchAttributes: [{ key: operationKey, value: 'train' }],
           });
           return { workflowId: handle.workflowId, runId: handle.firstExecutionRunId, train: input.train };
         } catch (error) {

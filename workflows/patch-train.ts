@@ -300,7 +300,7 @@ async function passGate(train: Run, stage: StagePlan): Promise<Over | undefined>
 
 async function finishStage({ desk }: Run, stage: StagePlan): Promise<undefined> {
   desk.stage(stage.name, { state: 'done', endedAt: new Date().toISOString() });
-  await recordStage(desk, plan.train, stage.name);
+  await recordStage(desk, stage.name);
 }
 
 async function end(desk: TrainDesk, plan?: TrainPlan, over?: Over): Promise<TrainReport> {
@@ -323,7 +323,7 @@ async function end(desk: TrainDesk, plan?: TrainPlan, over?: Over): Promise<Trai
     const view = desk.view.stages.find(({ name }) => name === stage.name);
     if (view && view.state !== 'done')
       desk.stage(stage.name, { state: missed ? 'missed' : 'aborted', endedAt: new Date().toISOString() });
-    if (over) await recordStage(desk, plan?.train ?? '', stage.name);
+    if (over) await recordStage(desk, stage.name);
   }
   const tally = tallyOf(desk.results.values());
   const planned = totalOf(tally);

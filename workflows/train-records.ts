@@ -26,14 +26,14 @@ export async function recordTrain({ view }: TrainDesk, over?: Over): Promise<voi
   });
 }
 
-export async function recordStage({ view }: TrainDesk, train: string, name: string): Promise<void> {
+export async function recordStage({ view }: TrainDesk, name: string): Promise<void> {
   const position = view.stages.findIndex((stage) => stage.name === name);
   const stage = view.stages[position];
   if (!stage) return;
   await control.record({
     kind: 'stage',
     row: {
-      train,
+      train: view.train,
       stage: name,
       position,
       stores: stage.stores,

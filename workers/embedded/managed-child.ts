@@ -40,6 +40,8 @@ const FIRST_BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 30_000;
 /** Whoever ran for so long starts again with the first backoff. */
 const SETTLED_MS = 60_000;
+const GROUP_END_MS = 1_000;
+const GROUP_POLL_MS = 5;
 const MAX_LOG_BYTES = 20_000_000;
 
 export type ChildEvent =
@@ -142,17 +144,16 @@ export class ManagedChild {
     if (pid === undefined) throw new Error(`${this.name}: the shell /bin/sh could not be started.`);
     this.#spec.onEvent({ kind: 'started', name: this.name, pid });
     let how: string | undefined;
-    this.#ended = new Promise((resolve) => {
-      child.once('exit', (code, signal) => {
-        how = signal ? `by ${signal}` : `with code ${code}`;
-        child.stdin?.destroy();
-        signalGroup(pid, 'SIGKILL');
-        rmSync(this.#pidFile, { force: true });
-        this.#process = undefined;
-        this.#spec.onEvent({ kind: 'ended', name: this.name, how });
-        resolve();
-        this.#onEnd(performance.now() - start);
-      });
+    this.#ended = new Promise<string>((resolve) => {
+      child.once('exit', (code, signal) => resolve(signal ? `by ${signal}` : `with code ${code}`));
+    }).then(async (ending) => {
+      child.stdin?.destroy();
+      await groupGone(pid);
+      rmSync(this.#pidFile, { force: true });
+      this.#process = undefined;
+      how = ending;
+      this.#spec.onEvent({ kind: 'ended', name: this.name, how });
+      this.#onEnd(performance.now() - start);
     });
     writeFileSync(this.#pidFile, JSON.stringify(recordOf(pid)));
     await this.#untilReady(start, () => how);
@@ -244,6 +245,15 @@ export class ManagedChild {
     // Not ready in time: end it, so that it is tried again. When it ended by itself, that is under way already.
     await this.#launch().catch(() => this.kill('SIGKILL'));
   }
+}
+
+/**
+ * Ends the rest of a group whose leader has ended, and waits until it is gone: only then are its ports free.
+ * Not for ever, because where the first process of a container does not collect the dead, they stay in the group.
+ */
+async function groupGone(pid: number): Promise<void> {
+  const deadline = performance.now() + GROUP_END_MS;
+  while (signalGroup(pid, 'SIGKILL') && performance.now() < deadline) await delay(GROUP_POLL_MS);
 }
 
 function sizeOf(file: string): number {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { Client, Connection } from '@temporalio/client';
+import { Client, type Connection } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
-import { NativeConnection, Worker } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { OperationError } from '#client/operation-errors.js';
 import { createOperations, type Operations } from '#client/operations.js';
@@ -9,6 +9,7 @@ import { applySchedules, desiredSchedules, planSchedules, readSchedules } from '
 import { stageSchema } from '#domain/fleet.js';
 import type { ControlActivities, TrainPlan, TrainView } from '#domain/messages/train.js';
 import { CONTROL_QUEUE, SEARCH_ATTRIBUTES } from '#domain/naming.js';
+import { connectTemporal, type TestTemporal } from '../../support/temporal.js';
 import { fleet } from '../../unit/client/builders.js';
 
 /** The facade against the real server, the real workflows and a control worker whose activities are fakes. */
@@ -23,6 +24,10 @@ const release = {
 };
 const commit = 'c'.repeat(40);
 
+/** The fleet that waits long for its store's worker, so that its wave can be looked at. */
+const PATIENT = 'patient';
+const storeOf = (fleetName: string): string => `store-of-${fleetName}`;
+
 const plan = (fleetName: string): TrainPlan => ({
   train: '2026-w48',
   fleet: fleetName,
@@ -33,9 +38,14 @@ const plan = (fleetName: string): TrainPlan => ({
   stages: [
     {
       name: 'canary',
-      stores: ['store-001'],
+      stores: [storeOf(fleetName)],
       excluded: [],
-      settings: stageSchema.parse({ name: 'canary', stores: 'rest', limits: { offlineAfter: '1s' }, soak: '1ms' }),
+      settings: stageSchema.parse({
+        name: 'canary',
+        stores: 'rest',
+        limits: { offlineAfter: fleetName === PATIENT ? '10m' : '1s' },
+        soak: '1ms',
+      }),
     },
   ],
 });
@@ -74,23 +84,21 @@ async function eventually<T>(work: () => Promise<T>): Promise<T> {
 }
 
 describe('operations', () => {
-  let connection: Connection;
-  let native: NativeConnection;
+  let temporal: TestTemporal;
   let client: Client;
   let operations: Operations;
   let worker: Worker;
   let running: Promise<void>;
 
   beforeAll(async () => {
-    const address = inject('temporalAddress');
-    connection = await Connection.connect({ address });
+    temporal = await connectTemporal();
+    const connection = temporal.client.connection as Connection;
     const namespace = await newNamespace(connection);
     client = new Client({ connection, namespace });
-    operations = createOperations({ client, address, timeout: 10_000 });
-    native = await NativeConnection.connect({ address });
+    operations = createOperations({ client, address: inject('temporalAddress'), timeout: 10_000 });
     worker = await eventually(() =>
       Worker.create({
-        connection: native,
+        connection: temporal.native,
         namespace,
         taskQueue: CONTROL_QUEUE,
         workflowBundle: { codePath: inject('workflowBundlePath') },
@@ -112,8 +120,7 @@ describe('operations', () => {
   afterAll(async () => {
     worker.shutdown();
     await running;
-    await native.close();
-    await connection.close();
+    await temporal.close();
   });
 
   const viewWhen = (fleetName: string, ready: (view: TrainView) => boolean) =>
@@ -174,7 +181,7 @@ describe('operations', () => {
     expect(await kindOf(operations.abort(name, { by: 'mara' }))).toBe('train-over');
 
     const store = await eventually(async () => {
-      const found = await operations.storeView('store-001');
+      const found = await operations.storeView(storeOf(name));
       if (found.recent[0]?.outcome === undefined) throw new Error('not yet visible');
       return found;
     });
@@ -189,18 +196,22 @@ describe('operations', () => {
     expect(await operations.history(name)).toMatchObject([{ status: 'completed' }]);
   });
 
-  it('shows a wave that is in the middle of its work', async () => {
-    const name = 'midway';
-    await operations.startTrain({ fleet: name, release });
-    await viewWhen(name, (view) => view.hold?.reason === 'ApprovalPending');
-    await operations.decide(name, { stage: 'canary', planHash, decision: 'approve', by: 'mara' });
-    const view = await viewWhen(name, (found) => found.stages[0]?.inFlight === 1);
-    expect(view.stages[0]?.state).toBe('running');
-    const store = await operations.storeView('store-001');
-    if (store.current !== undefined) expect(store.current).toMatchObject({ store: 'store-001', step: 'hello' });
-    await viewWhen(name, (found) => found.hold !== undefined);
-    await operations.abort(name, { by: 'mara' });
-    await viewWhen(name, (found) => found.state === 'aborted');
+  it('shows a wave and a store in the middle of their work', async () => {
+    await operations.startTrain({ fleet: PATIENT, release });
+    await viewWhen(PATIENT, (view) => view.hold?.reason === 'ApprovalPending');
+    await operations.decide(PATIENT, { stage: 'canary', planHash, decision: 'approve', by: 'mara' });
+    const view = await viewWhen(PATIENT, (found) => found.stages[0]?.inFlight === 1);
+    expect(view.stages[0]).toMatchObject({ state: 'running', started: 1, approvedBy: 'mara' });
+    const store = await eventually(async () => {
+      const found = await operations.storeView(storeOf(PATIENT));
+      if (found.current === undefined) throw new Error('not yet visible');
+      return found;
+    });
+    expect(store.current).toMatchObject({ store: storeOf(PATIENT), stage: 'canary', step: 'hello' });
+    expect(store.recent[0]?.status).toBe('running');
+    await operations.abort(PATIENT, { by: 'mara' });
+    const over = await viewWhen(PATIENT, (found) => found.state === 'aborted');
+    expect(over.stages[0]?.tally.aborted).toBe(1);
   });
 
   it('applies schedules once, updates what differs, and leaves those of others alone', async () => {
@@ -213,7 +224,9 @@ describe('operations', () => {
 
     const handle = client.schedule.getHandle(ids[0] as string);
     await handle.pause('stock-taking');
-    const later = desiredSchedules(fleet({ train: { build: { day: 'sun', at: '23:15' }, catchUp: '2h', note: 'new' } }));
+    const later = desiredSchedules(
+      fleet({ train: { build: { day: 'sun', at: '23:15' }, catchUp: '2h', note: 'new' } }),
+    );
     expect(await planNow(later)).toMatchObject([
       {
         kind: 'update',
