@@ -91,9 +91,10 @@ export async function startPracticeStore(
             agent,
             headers: {
               ...(anonymous ? {} : { authorization: `PVEAPIToken=${token}` }),
-              ...(text === undefined
+              ...(text === undefined ? {} : { 'content-type': 'application/x-www-form-urlencoded' }),
+              ...(text === undefined || headers['transfer-encoding']
                 ? {}
-                : { 'content-type': 'application/x-www-form-urlencoded', 'content-length': Buffer.byteLength(text) }),
+                : { 'content-length': Buffer.byteLength(text) }),
               ...headers,
             },
           },

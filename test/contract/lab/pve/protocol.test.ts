@@ -40,16 +40,15 @@ describe('an answer', () => {
 });
 
 describe('a refusal', () => {
-  it('for want of credentials has no body, and comes late', async () => {
-    const started = performance.now();
+  // These wait three seconds each, as at the real server, so they wait together.
+  it.concurrent('for want of credentials has no body', async () => {
     const reply = await get('/version', { anonymous: true });
     expect(reply).toMatchObject({ status: 401, reason: 'No ticket', text: '' });
     expect(reply.headers['content-type']).toBeUndefined();
-    expect(performance.now() - started).toBeGreaterThan(2_900);
   });
 
   const wrongTokens = ['edge-governor@pve!worker=00000000-0000-4000-8000-000000000000', 'root@pam!x=1', 'garbage'];
-  it.each(wrongTokens)('meets the token %s', async (token) => {
+  it.concurrent.each(wrongTokens)('meets the token %s', async (token) => {
     const reply = await get('/version', { headers: { authorization: `PVEAPIToken=${token}` }, anonymous: true });
     expect(reply).toMatchObject({ status: 401, reason: 'Authentication failed!', text: '' });
   });
@@ -187,7 +186,7 @@ describe('a ticket', () => {
     expect(seen.status).toBe(200);
   });
 
-  it('changes things only together with its CSRF token', async () => {
+  it.concurrent('changes things only together with its CSRF token', async () => {
     const { ticket, CSRFPreventionToken } = (await login(PRACTICE_ADMIN.user, PRACTICE_ADMIN.password)).body
       .data as Record<string, string>;
     const cookie = `PVEAuthCookie=${encodeURIComponent(ticket ?? '')}`;
@@ -203,14 +202,14 @@ describe('a ticket', () => {
     expect((await login(PRACTICE_ADMIN.user, ticket)).status).toBe(200);
   });
 
-  it.each([
+  it.concurrent.each([
     ['root@pam', 'practice'],
     [PRACTICE_ADMIN.user, 'guess'],
   ])('is refused to %s with %s', async (username, password) => {
     expect(await login(username, password)).toMatchObject({ status: 401, text: '' });
   });
 
-  it('that was changed is not accepted', async () => {
+  it.concurrent('that was changed is not accepted', async () => {
     const { ticket } = (await login(PRACTICE_ADMIN.user, PRACTICE_ADMIN.password)).body.data as { ticket: string };
     const forged = `PVEAuthCookie=${encodeURIComponent(ticket.replace('auditor@pve', 'root@pam'))}`;
     const reply = await get('/version', { anonymous: true, headers: { cookie: forged } });
