@@ -5,7 +5,10 @@ import type { ControlActivities, Notification, OpenedTrain, StagePlan, TrainPlan
 import { promotionTag } from '#domain/naming.js';
 import { exclusionOf, planStages } from '#domain/plan.js';
 import { desiredPointer, type DesiredRecord } from '#domain/release.js';
-import { checkRepo, REPO_FILE_LIMIT } from '#domain/repo-check.js';
+import { checkRepo } from '#domain/repo-check.js';
+import { collectRepoFiles } from '#domain/repo-files.js';
+import { MAX_CONFIG_FILE } from '#domain/repo-limits.js';
+import { problemText } from '#domain/yaml-file.js';
 import { isoWeekId, localDate, nextWindow, storeWindow } from '#domain/windows.js';
 import type { GitRepo } from '#systems/git/types.js';
 import type { Ledger } from '#systems/ledger/types.js';
@@ -175,19 +178,12 @@ interface Repo {
 function cachedRepo(repo: GitRepo): (commit: string) => Promise<Repo> {
   const kept = new Map<string, Promise<Repo>>();
   const read = async (commit: string): Promise<Repo> => {
-    const listed = await repo.list(commit, '');
-    const files = await repo.readMany(
-      commit,
-      listed.map(({ path }) => path).filter((path) => path === 'fleet.yaml' || path.startsWith('clusters/')),
-      REPO_FILE_LIMIT,
-    );
-    const { problems, fleet, stores } = checkRepo(
-      new Map([...files].map(([path, bytes]) => [path, bytes.toString('utf8')])),
-    );
-    if (problems.length > 0 || !fleet) {
-      const first = problems.slice(0, 20).map(({ file, line, path, message }) => `${file}:${line} ${path} ${message}`);
-      throw new InvalidRepo(commit, first);
-    }
+    const files = await collectRepoFiles({
+      list: () => repo.list(commit, ''),
+      readMany: (paths) => repo.readMany(commit, paths, MAX_CONFIG_FILE),
+    });
+    const { problems, fleet, stores } = checkRepo(files);
+    if (problems.length > 0 || !fleet) throw new InvalidRepo(commit, problems.slice(0, 20).map(problemText));
     return { fleet, stores };
   };
   return (commit) => {

@@ -144,7 +144,8 @@ export function createOperations(options: OperationsOptions): Operations {
     return send(checked, () => handle.executeUpdate(update, { args }));
   };
 
-  async function waveProgress(wave: string): Promise<WaveProgress | undefined> {
+  async function waveProgress({ state, wave }: StageView): Promise<WaveProgress | undefined> {
+    if (state !== 'running' || wave === undefined) return undefined;
     try {
       return await client.withDeadline(Date.now() + timeout, () => client.workflow.getHandle(wave).query(waveQuery));
     } catch {
@@ -196,11 +197,7 @@ export function createOperations(options: OperationsOptions): Operations {
       const fleet = checkFleet(rawFleet);
       const handle = client.workflow.getHandle(trainWorkflowId(fleet));
       const view = await call(placeOfTrain(fleet), () => handle.query(trainQuery));
-      const progress = await Promise.all(
-        view.stages.map((stage) =>
-          stage.state === 'running' && stage.wave !== undefined ? waveProgress(stage.wave) : undefined,
-        ),
-      );
+      const progress = await Promise.all(view.stages.map(waveProgress));
       return { ...view, stages: view.stages.map((stage, index) => withProgress(stage, progress[index])) };
     },
 

@@ -60,8 +60,8 @@ const readyChecks: Check[] = [
   cephLetsEachHostStop,
 ];
 
-/** Immediately before guests are moved off `node`: all of the above, for the nodes still to be worked on. */
-const drainChecks: Check[] = readyChecks;
+/** Immediately before guests are moved off a node: all of the above for this node, and no other one is out of service. */
+const drainChecks: Check[] = [...readyChecks, noOtherNodeOut];
 
 /** Immediately before packages change on `node`: it is ours, empty, and everything else is whole. */
 const packageChecks: NodeCheck[] = [
@@ -113,13 +113,19 @@ export const decideRejoined = (facts: StoreFacts, context: StoreContext, node: s
 export const decideVerified = (facts: StoreFacts, context: StoreContext): StoreDecision =>
   judge(verifiedChecks, facts, context, 'verify');
 
-/** What each node needs, in the order in which to do it: the node that leads the HA managers last. */
-export function planNodes(facts: StoreFacts, context: Pick<StoreContext, 'packages' | 'kernel'>): NodeWork[] {
+/**
+ * What each node needs, in the order in which to do it: the node that leads the HA managers last. A node that was taken
+ * over out of service goes first and through all of its steps, since no other node may leave before it is back.
+ */
+export function planNodes(facts: StoreFacts, context: Pick<StoreContext, 'packages' | 'kernel' | 'ours'>): NodeWork[] {
+  const isOut = (name: string) =>
+    facts.ha.nodeStatus[name] === 'maintenance' && context.ours.maintenance.includes(name);
   const work = facts.nodes.map((node) => {
     const packages = differing(node, context.packages).length > 0;
-    return { node: node.name, packages, reboot: packages || node.runningKernel !== context.kernel };
+    const reboot = packages || node.runningKernel !== context.kernel || isOut(node.name);
+    return { node: node.name, packages, reboot };
   });
-  const rank = ({ node }: NodeWork) => (node === facts.ha.master ? 1 : 0);
+  const rank = ({ node }: NodeWork) => (isOut(node) ? -1 : node === facts.ha.master ? 1 : 0);
   return work.sort((a, b) => rank(a) - rank(b) || a.node.localeCompare(b.node));
 }
 
@@ -171,6 +177,12 @@ function noForeignMaintenance({ ha }: StoreFacts, { ours }: StoreContext): Findi
   return Object.entries(ha.nodeStatus)
     .filter(([name, status]) => status === 'maintenance' && !ours.maintenance.includes(name))
     .map(([name]) => finding('NodeInMaintenance', `${name} is in maintenance that this operation did not set`));
+}
+
+function noOtherNodeOut({ ha }: StoreFacts, { ours, work }: StoreContext): Finding[] {
+  return ours.maintenance
+    .filter((name) => !work.includes(name) && ha.nodeStatus[name] === 'maintenance')
+    .map((name) => finding('NodeInMaintenance', `${name} is still in maintenance; one node at a time`));
 }
 
 function haSettled({ ha }: StoreFacts): Finding[] {
@@ -324,8 +336,9 @@ function nothingLeftSet({ ceph, ha, nodes }: StoreFacts): Finding[] {
   ];
 }
 
-function everyNodeHasTheRelease({ nodes }: StoreFacts, { packages, kernel }: StoreContext): Finding[] {
-  return nodes.flatMap((node) => [
+function everyNodeHasTheRelease({ nodes }: StoreFacts, { expectedNodes, packages, kernel }: StoreContext): Finding[] {
+  const unknown = expectedNodes.filter((name) => !nodes.some((node) => node.name === name));
+  const wrong = nodes.flatMap((node) => [
     ...differing(node, packages).map((name) =>
       finding('InventoryMismatch', `${node.name}: ${name} is ${node.installed[name] ?? 'not installed'}`),
     ),
@@ -333,6 +346,7 @@ function everyNodeHasTheRelease({ nodes }: StoreFacts, { packages, kernel }: Sto
       ? []
       : [finding('WrongKernel', `${node.name} runs ${node.runningKernel}, the release names ${kernel}`)]),
   ]);
+  return [...unknown.map((name) => finding('FactsUnreadable', `nothing is known of ${name}`)), ...wrong];
 }
 
 // Their tools.

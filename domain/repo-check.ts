@@ -127,16 +127,13 @@ function* duplicatesInStore({ nodes, guests }: Store): Generator<Finding> {
     ({ name }) => name,
     (index) => ['nodes', index, 'name'],
   );
-  yield* duplicates(
-    nodes,
-    (node) => `${node.address} port ${node.apiPort}`,
-    (index) => ['nodes', index, 'address'],
-  );
-  yield* duplicates(
-    nodes,
-    (node) => `${node.address} port ${node.sshPort}`,
-    (index) => ['nodes', index, 'address'],
-  );
+  const endpoints = new Set<string>();
+  for (const [index, { address, apiPort, sshPort }] of nodes.entries()) {
+    const own = [`${address} port ${apiPort}`, `${address} port ${sshPort}`];
+    const taken = own.find((endpoint) => endpoints.has(endpoint));
+    if (taken !== undefined) yield [['nodes', index, 'address'], `is used twice: ${taken}.`];
+    for (const endpoint of own) endpoints.add(endpoint);
+  }
   yield* duplicates(
     guests,
     ({ vmid }) => String(vmid),
@@ -177,7 +174,7 @@ function* configFindings(store: Store, files: RepoFiles): Generator<Finding> {
       const full = `${storeFolder(store.id)}/${file}`;
       const found = textOf(files, full, MAX_CONFIG_FILE);
       if (typeof found === 'object') yield [path, `names ${full}, which ${found.problem}`];
-      total += files.get(full)?.size ?? 0;
+      else total += files.get(full)?.size ?? 0;
     }
   }
   if (total > MAX_STORE_CONFIG) {

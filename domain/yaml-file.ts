@@ -62,13 +62,14 @@ export function readYaml<T>(options: {
       uniqueKeys: false,
       lineCounter: lines,
       prettyErrors: false,
-      logLevel: 'silent',
+      logLevel: 'error',
     });
   } catch {
     return whole('is nested too deeply to be read.');
   }
 
-  const syntax = [...document.errors, ...document.warnings];
+  // Errors after the first are mostly its echoes; warnings (unknown tags) are refusals here and stand for themselves.
+  const syntax = document.errors.length > 0 ? document.errors.slice(0, 1) : document.warnings;
   if (syntax.length > 0) {
     const problems = syntax.slice(0, MAX_PROBLEMS).map((error) => ({
       file,
@@ -90,7 +91,9 @@ export function readYaml<T>(options: {
   }
   const result = schema.safeParse(data);
   if (result.success) return { value: result.data, problems: [], lineOf };
-  const problems = result.error.issues.slice(0, MAX_PROBLEMS).flatMap((issue) => problemsOf(issue, file, lineOf));
+  const problems = result.error.issues
+    .slice(0, MAX_PROBLEMS)
+    .flatMap((issue) => problemsOf(issue, { file, data, lineOf }));
   return { problems, lineOf };
 }
 
@@ -137,7 +140,10 @@ function lineAt(root: Node | null, path: readonly PropertyKey[], lines: LineCoun
   return lines.linePos(offset).line;
 }
 
-function problemsOf(issue: z.core.$ZodIssue, file: string, lineOf: YamlFile<unknown>['lineOf']): Problem[] {
+function problemsOf(
+  issue: z.core.$ZodIssue,
+  { file, data, lineOf }: { file: string; data: unknown; lineOf: YamlFile<unknown>['lineOf'] },
+): Problem[] {
   const at = (path: readonly PropertyKey[], message: string): Problem => ({
     file,
     line: lineOf(path),
@@ -147,7 +153,16 @@ function problemsOf(issue: z.core.$ZodIssue, file: string, lineOf: YamlFile<unkn
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.slice(0, 10).map((key) => at([...issue.path, key], 'is not a known key here.'));
   }
-  return [at(issue.path, wordsOf(issue))];
+  const found = valueAt(data, issue.path);
+  const quoted = typeof found === 'string' || typeof found === 'number' ? `"${printable(String(found), 40)}" ` : '';
+  return [at(issue.path, `${quoted}${wordsOf(issue)}`)];
+}
+
+function valueAt(data: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>(
+    (value, part) => (typeof value === 'object' && value !== null ? Reflect.get(value, part) : undefined),
+    data,
+  );
 }
 
 /** zod's own sentences start with a capital and speak of inputs; those of our schemas continue the path. */
@@ -159,11 +174,22 @@ function wordsOf(issue: z.core.$ZodIssue): string {
       return issue.message.endsWith('received undefined') ? 'is missing.' : `must be of the type ${issue.expected}.`;
     case 'invalid_value':
       return `must be one of: ${issue.values.map(String).join(', ')}.`;
+    case 'too_small':
+      return `must ${verbOf(issue.origin)} at least ${issue.minimum}${unitOf(issue.origin)}.`;
+    case 'too_big':
+      return `must ${verbOf(issue.origin)} at most ${issue.maximum}${unitOf(issue.origin)}.`;
     case 'invalid_union':
       return unionWords(issue);
     default:
       return `is not valid: ${printable(issue.message, 300).replace(/^Invalid input: /, '')}.`;
   }
+}
+
+const verbOf = (origin: string): string => (['number', 'int', 'bigint'].includes(origin) ? 'be' : 'have');
+
+function unitOf(origin: string): string {
+  if (origin === 'string') return ' characters';
+  return origin === 'array' ? ' entries' : '';
 }
 
 function unionWords(issue: z.core.$ZodIssueInvalidUnion): string {

@@ -65,7 +65,10 @@ export async function writeEnrolment(store: StoreSim, options: EnrolmentOptions)
     releaseKeys: resolve(options.releaseKeys),
     stateDir: resolve(stateDir, 'workers', store.id),
     timing: Object.fromEntries(
-      Object.entries(PATIENCE).map(([name, { base, least }]) => [name, Math.round(Math.max(timing.scale(base), least))]),
+      Object.entries(PATIENCE).map(([name, { base, least }]) => [
+        name,
+        Math.round(Math.max(timing.scale(base), least)),
+      ]),
     ),
   };
   await mkdir(worker.stateDir, { recursive: true, mode: 0o700 });

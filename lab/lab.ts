@@ -115,6 +115,7 @@ function fleetOf(repo: string | undefined): string {
   if (repo === undefined) return 'edge';
   const value: unknown = parse(readFileSync(join(repo, 'fleet.yaml'), 'utf8'));
   const fleet = (value as { fleet?: unknown } | null)?.fleet;
-  if (typeof fleet !== 'string') throw new Error(`${join(repo, 'fleet.yaml')} names no fleet. Add the line "fleet: <name>".`);
+  if (typeof fleet !== 'string')
+    throw new Error(`${join(repo, 'fleet.yaml')} names no fleet. Add the line "fleet: <name>".`);
   return fleet;
 }

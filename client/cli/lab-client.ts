@@ -33,24 +33,23 @@ export const labFaultSchema = z.looseObject({
 });
 export type LabFault = z.infer<typeof labFaultSchema>;
 
-const violation = z.union([
-  z.string(),
-  z.looseObject({ summary: z.string().optional(), store: z.string().optional() }),
-]);
 export const labReportSchema = z.looseObject({
+  /** Effects that the journal holds, faults apart. */
   effects: z.number().int().min(0),
-  rules: z.array(z.looseObject({ id: word, title: z.string().max(1_000), violations: z.array(violation) })).min(1),
+  rules: z
+    .array(
+      z.looseObject({
+        id: word,
+        title: z.string().max(1_000),
+        violations: z.array(z.looseObject({ store: word, summary: z.string().max(10_000) })),
+      }),
+    )
+    .min(1),
 });
 export type LabReport = z.infer<typeof labReportSchema>;
 
-const entriesSchema = z.union([
-  z.array(labEntrySchema),
-  z.looseObject({ entries: z.array(labEntrySchema) }).transform(({ entries }) => entries),
-]);
-const faultsSchema = z.union([
-  z.array(labFaultSchema),
-  z.looseObject({ faults: z.array(labFaultSchema) }).transform(({ faults }) => faults),
-]);
+const entriesSchema = z.array(labEntrySchema);
+const faultsSchema = z.array(labFaultSchema);
 
 export interface LabClient {
   state(store?: string): Promise<unknown>;

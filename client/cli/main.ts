@@ -1,7 +1,10 @@
 import { Command, CommanderError } from 'commander';
 import { OperationError } from '../operation-errors.js';
+import { addDemoCommand } from './demo.js';
 import { addDoctorCommand } from './doctor.js';
 import { CliFailure } from './failure.js';
+import { addFleetCommands } from './fleet.js';
+import { addInitCommand } from './init.js';
 import { processIo, type Io } from './io.js';
 import { addLabCommands } from './lab.js';
 import { addRunbookCommand } from './runbook.js';
@@ -9,6 +12,7 @@ import { addSchedulesCommands } from './schedules.js';
 import { addStoreCommands } from './store.js';
 import { printable, printableJson } from './text.js';
 import { addTrainCommands } from './train.js';
+import { addUpCommand } from './up.js';
 
 /** Exit codes of every command: 0 done, 1 failed, 2 wrong usage. */
 export type ExitCode = 0 | 1 | 2;
@@ -65,12 +69,16 @@ Exit codes: 0 done, 1 failed, 2 wrong usage. Every command takes --json and --he
 }
 
 const COMMANDS: readonly AddCommands[] = [
+  addDemoCommand,
+  addUpCommand,
+  addInitCommand,
+  addFleetCommands,
   addTrainCommands,
   addStoreCommands,
   addSchedulesCommands,
-  addLabCommands,
-  addDoctorCommand,
   addRunbookCommand,
+  addDoctorCommand,
+  addLabCommands,
 ];
 
 function explain(error: unknown, io: Io, json: boolean): ExitCode {

@@ -17,19 +17,15 @@ export function renderReport(report: LabReport): string[] {
   return [
     ...report.rules.flatMap((rule) => [
       `${rule.violations.length === 0 ? 'holds ' : 'BROKEN'}  ${printable(rule.title)} (${printable(rule.id)})`,
-      ...rule.violations.slice(0, MAX_VIOLATIONS).map((violation) => `          ${violationText(violation)}`),
+      ...rule.violations
+        .slice(0, MAX_VIOLATIONS)
+        .map((violation) => `          ${printable(`${violation.store}: ${violation.summary}`)}`),
       ...(rule.violations.length > MAX_VIOLATIONS
         ? [`          and ${number(rule.violations.length - MAX_VIOLATIONS)} more: edge lab check --json`]
         : []),
     ]),
     `Practice fleet's own journal: ${verdictLine(report)}.`,
   ];
-}
-
-function violationText(violation: LabReport['rules'][number]['violations'][number]): string {
-  if (typeof violation === 'string') return printable(violation);
-  const words = [violation.store, violation.summary].filter((word) => word !== undefined);
-  return printable(words.length === 0 ? JSON.stringify(violation) : words.join(': '));
 }
 
 export function renderJournal(entries: readonly LabEntry[], clock: Clock): string[] {

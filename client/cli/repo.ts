@@ -1,32 +1,44 @@
-import { parse as parseYaml } from 'yaml';
-import { fleetSchema, storeSchema, type Fleet, type Store } from '#domain/fleet.js';
+import type { Fleet, Store } from '#domain/fleet.js';
+import { checkRepo, FLEET_FILE, parseFleet } from '#domain/repo-check.js';
+import { collectRepoFiles } from '#domain/repo-files.js';
+import { MAX_CONFIG_FILE, MAX_FLEET_FILE } from '#domain/repo-limits.js';
+import { problemText } from '#domain/yaml-file.js';
 import { openGitRepo } from '#systems/git/repo.js';
+import { CliFailure } from './failure.js';
+import { plural } from './text.js';
 
+/** The GitOps repo as the service sees it: committed, and without a single problem. */
 export interface LoadedRepo {
   dir: string;
   commit: string;
   fleet: Fleet;
   stores: Store[];
 }
-const MAX = 1_000_000;
+
 const BRANCH = 'main';
 
-export async function loadRepo(dir: string): Promise<LoadedRepo> {
+/** Reads the tip of the branch. Throws a sentence when it has problems; `edge fleet check` lists them all. */
+export async function loadRepo(dir: string, branch: string = BRANCH): Promise<LoadedRepo> {
   const git = openGitRepo({ dir });
-  const commit = await git.head(BRANCH);
-  const files = await git.list(commit, '');
-  const paths = files.map(({ path }) => path).filter((path) => /^clusters\/[^/]+\/store\.yaml$/.test(path));
-  const texts = await git.readMany(commit, ['fleet.yaml', ...paths], MAX);
-  const read = (path: string): unknown => parseYaml(String(texts.get(path)));
-  return {
-    dir,
-    commit,
-    fleet: fleetSchema.parse(read('fleet.yaml')),
-    stores: paths.map((path) => storeSchema.parse(read(path))),
-  };
+  const commit = await git.head(branch);
+  const files = await collectRepoFiles({
+    list: () => git.list(commit, ''),
+    readMany: (paths) => git.readMany(commit, paths, MAX_CONFIG_FILE),
+  });
+  const { fleet, stores, problems } = checkRepo(files);
+  if (fleet !== undefined && problems.length === 0) return { dir, commit, fleet, stores };
+  throw new CliFailure(
+    `${dir} at ${commit.slice(0, 12)} has ${plural(problems.length, 'problem')}; all of them: edge fleet check --repo ${dir}`,
+    { problems: problems.map(problemText) },
+  );
 }
 
+/** `fleet.yaml` of an earlier commit; undefined when the commit or the file is gone, or is not valid today. */
 export async function loadFleetAt(dir: string, commit: string): Promise<Fleet | undefined> {
-  const text = await openGitRepo({ dir }).read(commit, 'fleet.yaml', MAX);
-  return fleetSchema.safeParse(parseYaml(String(text))).data;
+  try {
+    const bytes = await openGitRepo({ dir }).read(commit, FLEET_FILE, MAX_FLEET_FILE);
+    return parseFleet(bytes.toString('utf8')).value;
+  } catch {
+    return undefined;
+  }
 }

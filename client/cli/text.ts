@@ -1,9 +1,7 @@
 /** Words for people: pure, without escape sequences, fit for a log file and a screen reader. */
 
-// eslint-disable-next-line no-control-regex -- finding them is the purpose
 const ESCAPE_SEQUENCES =
   /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[@-Z\\-_])|\u009b[0-?]*[ -/]*[@-~]/g;
-// eslint-disable-next-line no-control-regex -- finding them is the purpose
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 const LONE_SURROGATES = /\p{Surrogate}/gu;
 
@@ -20,8 +18,8 @@ export function printable(text: string): string {
 }
 
 /** JSON that cannot steer a terminal either: what `JSON.stringify` leaves as it is, is escaped. */
-export function printableJson(value: unknown): string {
-  return JSON.stringify(value, undefined, 2).replace(
+export function printableJson(value: unknown, indent = 2): string {
+  return JSON.stringify(value, undefined, indent).replace(
     /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );

@@ -143,9 +143,8 @@ async function watch(io: Io, options: ShowOptions, session: Session, fleet: stri
   for (;;) {
     const view = await session.operations.trainView(fleet);
     if (options.json) {
-      const line = JSON.stringify(view);
-      if (before === undefined || line !== JSON.stringify(before))
-        io.out(JSON.stringify(JSON.parse(printableJson(view))));
+      const line = printableJson(view, 0);
+      if (before === undefined || line !== printableJson(before, 0)) io.out(line);
     } else {
       const { zone } = clockOf(io, options);
       const time = timeOf(io.now(), { zone, now: io.now() });

@@ -13,7 +13,12 @@ export const faultSchema = z
     step: word.optional().describe('The effect it belongs to, by its name in the journal.'),
     moment: z.enum(['before', 'during', 'after']).optional(),
     times: z.number().int().min(1).max(1_000_000).optional(),
-    durationMs: z.number().min(1).max(31 * 86_400_000).optional().describe('Milliseconds of a real store.'),
+    durationMs: z
+      .number()
+      .min(1)
+      .max(31 * 86_400_000)
+      .optional()
+      .describe('Milliseconds of a real store.'),
     params: z.record(word, z.union([z.string().max(200), z.number(), z.boolean()])).optional(),
   })
   .strict();
@@ -34,7 +39,10 @@ export class BadInput extends Error {
 export function checked<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw new BadInput(what, parsed.error.issues.map(({ path, message }) => `${path.join('.') || 'value'}: ${message}`));
+  throw new BadInput(
+    what,
+    parsed.error.issues.map(({ path, message }) => `${path.join('.') || 'value'}: ${message}`),
+  );
 }
 
 /** A list of faults from a plan. Throws with every problem. */

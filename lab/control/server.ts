@@ -34,14 +34,20 @@ export async function startControl(world: World, options: ControlOptions): Promi
     const [first = '', second, third, fourth, fifth] = url.pathname.split('/').filter(Boolean).map(decodeURIComponent);
     switch (`${method} ${first}`) {
       case 'GET health':
-        return ok({ ok: true, stores: world.stores.size, speed: world.timing.speed, entries: world.journal.entries.length });
+        return ok({
+          ok: true,
+          stores: world.stores.size,
+          speed: world.timing.speed,
+          entries: world.journal.entries.length,
+        });
       case 'GET timing':
         return ok({ speed: world.timing.speed, durations: world.timing.table() });
       case 'GET state':
         return state(world, url.searchParams.get('store'));
       case 'GET journal': {
         const after = Number(url.searchParams.get('after') ?? 0);
-        if (!Number.isInteger(after) || after < 0) throw new BadInput('The journal cannot be read', ['after: not a number']);
+        if (!Number.isInteger(after) || after < 0)
+          throw new BadInput('The journal cannot be read', ['after: not a number']);
         return ok(world.journal.after(after));
       }
       case 'GET faults':
@@ -49,15 +55,19 @@ export async function startControl(world: World, options: ControlOptions): Promi
       case 'POST faults':
         return { status: 201, body: addFault(world, await body()) };
       case 'DELETE faults':
-        return world.faults.remove(second ?? '') ? ok({ removed: second }) : missing(`There is no fault ${second ?? ''}.`);
+        return world.faults.remove(second ?? '')
+          ? ok({ removed: second })
+          : missing(`There is no fault ${second ?? ''}.`);
       case 'POST stores':
         return act(world, { id: second ?? '', what: third ?? '', node: fourth, verb: fifth }, await body());
       case 'POST check':
-        return ok(checkJournal(world.journal.entries, {
-          atStart,
-          now: [...world.stores.values()].map(snapshotOf),
-          evidence: await gatherEvidence(world, options.evidence),
-        }));
+        return ok(
+          checkJournal(world.journal.entries, {
+            atStart,
+            now: [...world.stores.values()].map(snapshotOf),
+            evidence: await gatherEvidence(world, options.evidence),
+          }),
+        );
       default:
         return missing(`There is no ${method} ${url.pathname} here.`);
     }

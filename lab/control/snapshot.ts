@@ -19,7 +19,16 @@ export interface StoreSnapshot {
     snapshots: string[];
   }[];
   ceph: { flags: string[]; pgs: { state: string; count: number }[]; health: string[]; activeMgr?: string };
-  guests: { vmid: number; name: string; kind: string; node: string; home: string; status: string; ha: boolean; lock?: string }[];
+  guests: {
+    vmid: number;
+    name: string;
+    kind: string;
+    node: string;
+    home: string;
+    status: string;
+    ha: boolean;
+    lock?: string;
+  }[];
 }
 
 export function snapshotOf(store: StoreSim): StoreSnapshot {

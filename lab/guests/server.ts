@@ -23,7 +23,9 @@ interface Endpoint {
  * `cache_hit_percent`. A guest's port is open while it runs.
  */
 export async function startGuestServers(world: World): Promise<GuestServers> {
-  const all = [...world.stores.values()].flatMap((store) => [...store.guests.values()].flatMap((guest) => endpointsOf(store, guest)));
+  const all = [...world.stores.values()].flatMap((store) =>
+    [...store.guests.values()].flatMap((guest) => endpointsOf(store, guest)),
+  );
   const local = all.filter(({ host }) => /^127(\.\d{1,3}){3}$/.test(host));
   const doors = new Map<GuestSim, Door[]>();
   for (const endpoint of local) {

@@ -169,7 +169,11 @@ export class NodeSim {
     this.kernel = this.bite('wrong-kernel', 'node.up')
       ? (this.packages.bootKernels[0] ?? before)
       : this.#newestKernel();
-    this.record('node.up', 'node', { before: { kernel: before }, after: { bootId: this.bootId, kernel: this.kernel } });
+    this.record('node.up', 'node', {
+      before: { kernel: before },
+      after: { bootId: this.bootId, kernel: this.kernel },
+      detail: { expected: !this.rebootNeeded },
+    });
     this.store.nodeCameUp(this);
   }
 
@@ -190,6 +194,7 @@ export class NodeSim {
       pgs: ceph.pgStates(),
       othersUp: [...this.store.nodes.values()].filter((node) => node !== this && node.up).length,
       dpkgRunning: this.packages.lockedBy !== undefined,
+      rebootNeeded: this.rebootNeeded,
     };
   }
 }

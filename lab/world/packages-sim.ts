@@ -244,7 +244,10 @@ export class PackagesSim {
       this.#record(effect, by, {
         before,
         after: this.#versions(upgrades),
-        detail: { ...detail, ...(why === undefined ? {} : { why, halfConfigured: this.halfConfigured }) },
+        detail:
+          why === undefined
+            ? { ...detail, inventory: Object.fromEntries(this.installed) }
+            : { ...detail, why, halfConfigured: this.halfConfigured },
       });
       done(outcome);
     };

@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { TLSSocket } from 'node:tls';
+import { createSecureContext } from 'node:tls';
+import type { SecureContext, TLSSocket } from 'node:tls';
 import { Pool, buildConnector } from 'undici';
 import type { Dispatcher } from 'undici';
 import { ProxmoxError, kindOfAnswer } from './errors.js';
@@ -65,10 +66,12 @@ export function createProxmoxHttp(options: ProxmoxOptions): ProxmoxHttp {
   }
   if (options.nodes.length === 0) throw new ProxmoxError('Validation', 'A Proxmox client needs at least one node.');
 
+  // Made once: to read the CA anew at each connection costs more than the handshake.
+  const trust = options.ca ? createSecureContext({ ca: options.ca }) : undefined;
   const entries: Entry[] = options.nodes.map((node) => ({
     node,
     pool: new Pool(`https://${hostOf(node.address)}:${node.port}`, {
-      connect: connectorFor(node, options, Math.min(timeoutMs, CONNECT_TIMEOUT_MS)),
+      connect: connectorFor(node, options, trust, Math.min(timeoutMs, CONNECT_TIMEOUT_MS)),
       connections: CONNECTIONS_PER_NODE,
       pipelining: 1,
       keepAliveTimeout: KEEP_ALIVE_MS,
@@ -192,15 +195,20 @@ function rootOf(error: unknown): unknown {
 }
 
 /** Connects with the store's CA, or with no chain check but the pinned leaf compared before a byte is sent. */
-function connectorFor(node: ProxmoxEndpoint, options: ProxmoxOptions, timeout: number): buildConnector.connector {
+function connectorFor(
+  node: ProxmoxEndpoint,
+  options: ProxmoxOptions,
+  trust: SecureContext | undefined,
+  timeout: number,
+): buildConnector.connector {
   const pin = options.fingerprints?.[node.name];
-  if (!pin && !options.ca) {
+  if (!pin && !trust) {
     const message = `No CA and no certificate fingerprint is known for node ${node.name}. Enrol the store to get them.`;
     throw new ProxmoxError('Untrusted', message);
   }
   const base = buildConnector(
     // A resumed session may come without a peer certificate, which would make the comparison moot.
-    pin ? { rejectUnauthorized: false, maxCachedSessions: 0, timeout } : { ca: options.ca as string, timeout },
+    pin || !trust ? { rejectUnauthorized: false, maxCachedSessions: 0, timeout } : { secureContext: trust, timeout },
   );
   return (target, callback) => {
     base(target, (error, socket) => {

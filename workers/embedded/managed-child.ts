@@ -10,28 +10,28 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import { endGroup, parseRecord, recordOf, signalGroup } from './processes.js';
+import { endGroup, parseRecord, recordOf, signalGroup, signalProcess } from './processes.js';
 
 /**
- * Runs "$@" and ends it when stdin closes, that is, when the process that started it is gone, however it went.
- * Any program can be run so; none has to know of it. The trap lets the shell outlive a signal to the group
- * until the program has ended in its own time.
+ * Runs "$@", tells its process id on descriptor 3, and ends it when stdin closes, that is, when the process that
+ * started it is gone, however it went. Any program can be run so; none has to know of it.
  */
 const GUARD = `
-trap : TERM INT HUP
-exec 3<&0
-"$@" 3<&- </dev/null &
+exec 4<&0
+"$@" 3>&- 4<&- </dev/null &
 child=$!
-{ cat >/dev/null; kill -TERM $child; sleep 10; kill -KILL $child; } <&3 2>/dev/null &
+{ while read -r _; do :; done; kill -TERM $child; sleep 10; kill -KILL $child; } 3>&- <&4 2>/dev/null &
 watcher=$!
-while :; do
-  wait $child
-  code=$?
-  kill -0 $child 2>/dev/null || break
-done
+echo $child >&3
+exec 3>&- 4<&-
+wait $child
+code=$?
 kill -KILL $watcher 2>/dev/null
+wait $watcher 2>/dev/null
 exit $code
 `;
 
@@ -40,8 +40,6 @@ const FIRST_BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 30_000;
 /** Whoever ran for so long starts again with the first backoff. */
 const SETTLED_MS = 60_000;
-const GROUP_END_MS = 1_000;
-const GROUP_POLL_MS = 5;
 const MAX_LOG_BYTES = 20_000_000;
 
 export type ChildEvent =
@@ -73,7 +71,8 @@ export class ManagedChild {
   readonly logFile: string;
   readonly #spec: ChildSpec;
   readonly #pidFile: string;
-  #process: ChildProcess | undefined;
+  /** Process id of the program, not of its guard. */
+  #program: number | undefined;
   #ended: Promise<void> = Promise.resolve();
   #wanted = false;
   #nextBackoffMs = FIRST_BACKOFF_MS;
@@ -88,7 +87,7 @@ export class ManagedChild {
   }
 
   get pid(): number | undefined {
-    return this.#process?.pid;
+    return this.#program;
   }
 
   /** Resolves when it is ready. Throws with the end of its log when it ends before, or is not ready in time. */
@@ -115,10 +114,9 @@ export class ManagedChild {
     rmSync(this.#pidFile, { force: true });
   }
 
-  /** Sends a signal to the process and all that it started. False when it is not running. */
+  /** Signals the program. False when it is not running. What a killed one had started is ended with it. */
   kill(signal: NodeJS.Signals): boolean {
-    const pid = this.#process?.pid;
-    return pid !== undefined && signalGroup(pid, signal);
+    return this.#program !== undefined && signalProcess(this.#program, signal);
   }
 
   /** Resolves once the process of this moment has ended. */
@@ -129,7 +127,7 @@ export class ManagedChild {
   async stop(graceMs = 15_000): Promise<void> {
     this.#wanted = false;
     this.#restart?.abort();
-    if (!this.kill('SIGTERM')) return this.#ended;
+    this.kill('SIGTERM');
     // A stopped process would not hear the request to end.
     this.kill('SIGCONT');
     const impatience = setTimeout(() => this.kill('SIGKILL'), graceMs);
@@ -139,24 +137,32 @@ export class ManagedChild {
 
   async #launch(): Promise<void> {
     const start = performance.now();
-    const child = this.#spawn();
-    const pid = child.pid;
+    const guard = this.#spawn();
+    const pid = guard.pid;
     if (pid === undefined) throw new Error(`${this.name}: the shell /bin/sh could not be started.`);
-    this.#spec.onEvent({ kind: 'started', name: this.name, pid });
-    let how: string | undefined;
-    this.#ended = new Promise<string>((resolve) => {
-      child.once('exit', (code, signal) => resolve(signal ? `by ${signal}` : `with code ${code}`));
-    }).then(async (ending) => {
-      child.stdin?.destroy();
-      await groupGone(pid);
+    writeFileSync(this.#pidFile, JSON.stringify(recordOf(pid)));
+    let ending: string | undefined;
+    const exited = new Promise<string>((resolve) => {
+      guard.once('exit', (code, signal) => resolve(signal ? `by ${signal}` : endingOf(code ?? 0)));
+    });
+    this.#ended = exited.then((how) => {
+      ending = how;
+      this.#program = undefined;
+      guard.stdin?.destroy();
+      signalGroup(pid, 'SIGKILL');
       rmSync(this.#pidFile, { force: true });
-      this.#process = undefined;
-      how = ending;
       this.#spec.onEvent({ kind: 'ended', name: this.name, how });
       this.#onEnd(performance.now() - start);
     });
-    writeFileSync(this.#pidFile, JSON.stringify(recordOf(pid)));
-    await this.#untilReady(start, () => how);
+
+    const program = await Promise.race([firstNumber(guard.stdio[3] as Readable), exited.then(() => undefined)]);
+    if (program !== undefined) {
+      this.#program = program;
+      this.#spec.onEvent({ kind: 'started', name: this.name, pid: program });
+      // Stopped in the moment before its process id was known.
+      if (!this.#wanted) this.kill('SIGTERM');
+    }
+    await this.#untilReady(start, () => ending);
     this.#spec.onEvent({ kind: 'ready', name: this.name, afterMs: Math.round(performance.now() - start) });
   }
 
@@ -172,18 +178,18 @@ export class ManagedChild {
     const log = openSync(this.logFile, 'a');
     try {
       // A group of its own, so that Ctrl-C on the terminal reaches only the supervisor, which ends all in order.
-      this.#process = spawn('/bin/sh', ['-c', GUARD, `edge-${name}`, command, ...args], {
+      const guard = spawn('/bin/sh', ['-c', GUARD, `edge-${name}`, command, ...args], {
         cwd,
         env,
         detached: true,
-        stdio: ['pipe', log, log],
+        stdio: ['pipe', log, log, 'pipe'],
       });
+      // Its end breaks the pipe; that is what the pipe is for.
+      guard.stdin?.on('error', () => undefined);
+      return guard;
     } finally {
       closeSync(log);
     }
-    // Its end breaks the pipe; that is what the pipe is for.
-    this.#process.stdin?.on('error', () => undefined);
-    return this.#process;
   }
 
   async #untilReady(start: number, how: () => string | undefined): Promise<void> {
@@ -247,13 +253,20 @@ export class ManagedChild {
   }
 }
 
-/**
- * Ends the rest of a group whose leader has ended, and waits until it is gone: only then are its ports free.
- * Not for ever, because where the first process of a container does not collect the dead, they stay in the group.
- */
-async function groupGone(pid: number): Promise<void> {
-  const deadline = performance.now() + GROUP_END_MS;
-  while (signalGroup(pid, 'SIGKILL') && performance.now() < deadline) await delay(GROUP_POLL_MS);
+/** A shell tells by 128 + n that signal n ended the program. */
+function endingOf(code: number): string {
+  const signal = Object.entries(constants.signals).find(([, number]) => number === code - 128)?.[0];
+  return signal ? `by ${signal}` : `with code ${code}`;
+}
+
+function firstNumber(stream: Readable): Promise<number> {
+  return new Promise((resolve) => {
+    let text = '';
+    stream.on('data', (chunk: Buffer) => {
+      text += chunk.toString();
+      if (text.includes('\n')) resolve(Number(text.trim()));
+    });
+  });
 }
 
 function sizeOf(file: string): number {

@@ -35,9 +35,12 @@ export function endGroup(record: ProcessRecord): boolean {
 }
 
 /** Signals the whole process group that `pid` leads. False when there is none any more. */
-export function signalGroup(pid: number, signal: NodeJS.Signals): boolean {
+export const signalGroup = (pid: number, signal: NodeJS.Signals): boolean => signalProcess(-pid, signal);
+
+/** False when there is no such process any more. */
+export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
   try {
-    process.kill(-pid, signal);
+    process.kill(pid, signal);
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;

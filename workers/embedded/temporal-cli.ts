@@ -55,6 +55,7 @@ export async function findTemporalCli(options: FindOptions): Promise<TemporalCli
       const answer = await inspect(path);
       if (answer.kind === 'usable') return { path, server: answer.server, origin };
       refused.push(`${path} ${answer.problem}`);
+      say(`Not used: ${path} ${answer.problem}.`);
       return undefined;
     };
 
@@ -82,6 +83,7 @@ export async function findTemporalCli(options: FindOptions): Promise<TemporalCli
         if (cli) return cli;
       } catch (error) {
         refused.push((error as Error).message);
+        say(`Not possible: ${(error as Error).message}.`);
       }
     }
     throw new Error(

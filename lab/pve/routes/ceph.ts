@@ -1,5 +1,6 @@
-import { SETTABLE_FLAGS } from '../../world/ceph-sim.js';
-import type { CephSim, Osd } from '../../world/ceph-sim.js';
+import { SETTABLE_FLAGS } from '#lab/world/ceph-sim.js';
+import type { CephSim, Osd } from '#lab/world/ceph-sim.js';
+import { healthDetail, status } from '#lab/ssh/ceph-json.js';
 import { Hangs } from '../errors.js';
 import { param } from '../params.js';
 import type { ParamSpecs } from '../params.js';
@@ -120,79 +121,33 @@ function cmdSafety({ store, params }: Call) {
   const answer = ceph.monOkToStop([id]);
   if (!answer) throw new Hangs();
   const left = answer.left.join(',');
-  const status = answer.ok
+  const why = answer.ok
     ? `quorum should be preserved (${left}) after stopping [${id}]`
     : `not enough monitors would be available (${left}) after stopping mons [${id}]`;
-  return { safe: flag(answer.ok), status };
+  return { safe: flag(answer.ok), status: why };
 }
 
 const unsafe = (pgs: number): string => `unsafe to stop osd(s) at this time (${pgs} PGs are or would become offline)`;
 
-/** `ceph status` with the details of its health, and the full maps of monitors and managers. */
+/** What the program prints, with the details of its health and the full maps of monitors and managers added. */
 function statusOf(ceph: CephSim) {
-  const now = Date.now();
-  const checks = ceph.health(now);
-  const worst = [...checks.values()].some((check) => check.severity === 'HEALTH_ERR') ? 'HEALTH_ERR' : 'HEALTH_WARN';
-  const states = ceph.pgStates(now);
-  const { lost, total } = ceph.degradedObjects();
-  const count = states.reduce((sum, state) => sum + state.count, 0);
   return {
-    fsid: ceph.fsid,
-    health: {
-      status: checks.size === 0 ? 'HEALTH_OK' : worst,
-      checks: Object.fromEntries(
-        [...checks].map(([code, check]) => [
-          code,
-          {
-            severity: check.severity,
-            summary: { message: check.message, count: check.count },
-            detail: check.detail.map((message) => ({ message })),
-            muted: false,
-          },
-        ]),
-      ),
-      mutes: [],
-    },
-    election_epoch: ceph.electionEpoch,
-    quorum: ceph.quorum.map((name) => ceph.hosts.indexOf(name)),
-    quorum_names: ceph.quorum,
-    quorum_age: Math.floor((now - ceph.quorumSince) / 1_000),
+    ...(status(ceph) as object),
+    health: healthDetail(ceph),
     monmap: {
       epoch: 3,
       fsid: ceph.fsid,
       min_mon_release_name: 'squid',
       mons: ceph.hosts.map((name, rank) => ({ rank, name, addr: `${ceph.addresses.get(name) ?? ''}:6789/0` })),
     },
-    osdmap: {
-      epoch: ceph.epoch,
-      num_osds: ceph.osds.length,
-      num_up_osds: ceph.osds.filter((osd) => osd.up).length,
-      num_in_osds: ceph.osds.filter((osd) => osd.in).length,
-      num_remapped_pgs: 0,
-    },
-    pgmap: {
-      pgs_by_state: states.map(({ state, count: pgs }) => ({ state_name: state, count: pgs })),
-      num_pgs: count,
-      num_pools: ceph.pools.length,
-      num_objects: ceph.objects,
-      data_bytes: ceph.objects * 4 * 1024 ** 2,
-      bytes_used: ceph.objects * 12 * 1024 ** 2,
-      bytes_total: ceph.osds.length * OSD_BYTES,
-      bytes_avail: ceph.osds.length * OSD_BYTES - ceph.objects * 12 * 1024 ** 2,
-      // Counters that are zero are left out.
-      ...(lost === 0 ? {} : { degraded_objects: lost, degraded_total: total, degraded_ratio: lost / total }),
-    },
     mgrmap: {
       available: ceph.mgrAvailable,
       active_name: ceph.activeMgr ?? '',
       num_standbys: ceph.standbyMgrs.length,
       standbys: ceph.standbyMgrs.map((name) => ({ name })),
-      modules: ['iostat', 'restful'],
+      modules: ['iostat', 'nfs', 'restful'],
       services: {},
     },
-    fsmap: { epoch: 1, by_rank: [], 'up:standby': 0 },
-    servicemap: { epoch: 2, services: {} },
-    progress_events: {},
   };
 }
 

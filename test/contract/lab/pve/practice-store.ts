@@ -25,7 +25,7 @@ export interface PracticeStore {
   close(): Promise<void>;
 }
 
-export interface RequestOptions {
+interface RequestOptions {
   headers?: Record<string, string>;
   /** Sent as a form, unless it is text. */
   body?: Record<string, string> | string;
@@ -48,7 +48,7 @@ export async function startPracticeStore(
 ): Promise<PracticeStore> {
   const folder = await mkdtemp(join(tmpdir(), 'edge-lab-pve-'));
   const net = `127.${100 + (process.pid % 100)}.${(stores += 1)}`;
-  const nodes = [1, 2, 3].map((n) => ({ name: `n${n}`, address: `${net}.${n}`, apiPort: 8006 }));
+  const nodes = [1, 2, 3].map((n) => ({ name: `n${n}`, address: `${net}.${n}`, apiPort: 8006, sshPort: 2222 }));
   const world = createWorld({
     stateDir: folder,
     speed: options.speed ?? 2_000,

@@ -9,7 +9,7 @@ import type { ProxmoxEndpoint } from '#systems/proxmox/types.js';
 
 export type Handler = (request: Seen, response: ServerResponse) => void;
 
-export interface Seen {
+interface Seen {
   node: string;
   method: string;
   url: string;

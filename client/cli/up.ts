@@ -1,0 +1,146 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Service } from '#workers/embedded/supervisor.js';
+import { repoOf, stateDir } from './context.js';
+import { CliFailure, wrongUsage } from './failure.js';
+import { makeRepo, storeCount } from './init.js';
+import type { Io } from './io.js';
+import type { AddCommands } from './main.js';
+import { loadRepo, type LoadedRepo } from './repo.js';
+import { eventLine, startEmbedded } from './service.js';
+import { columns, plural, printableJson } from './text.js';
+
+interface UpOptions {
+  lab?: string | true;
+  dir?: string;
+  repo?: string;
+  speed: string;
+  json?: boolean;
+}
+
+export const DEFAULT_SPEED = '240';
+const DEFAULT_LAB = '60';
+
+export const addUpCommand: AddCommands = (program, io) => {
+  program
+    .command('up')
+    .description('Run the service on this machine until Ctrl-C; the next start goes on where this one was.')
+    .option('--lab [stores]', 'with a practice fleet, of so many stores when its repo is made (default: 60)')
+    .option(
+      '--repo <dir>',
+      'the GitOps repo (default: EDGE_REPO, else this folder; with --lab, one in the state directory)',
+    )
+    .option('--dir <dir>', 'state directory (default: .edge)')
+    .option('--speed <factor>', 'how many times faster than real the practice fleet lives', DEFAULT_SPEED)
+    .option('--json', 'print the addresses as JSON')
+    .addHelpText('after', '\nExamples:\n  edge up --lab 60\n  edge up --repo ./edge-infra')
+    .action((options: UpOptions) => up(io, options));
+};
+
+async function up(io: Io, options: UpOptions): Promise<void> {
+  const dir = stateDir(io, options);
+  const repo = await repoFor(io, options, dir);
+  const interrupted = io.interrupted();
+  let isUp = false;
+  const service = await startEmbedded({
+    dir,
+    repo: repo.dir,
+    fleet: repo.fleet.fleet,
+    env: { ...io.env },
+    log: (line) => io.err(line),
+    onEvent: (event) => {
+      // While it starts and stops, endings are part of the work and only failures would be news.
+      const line = eventLine(event);
+      if (line !== undefined && (event.kind === 'ready' || isUp)) io.err(line);
+    },
+    ...(options.lab === undefined ? {} : { lab: { speed: speedOf(options.speed) } }),
+  });
+  isUp = true;
+  try {
+    const facts = addressesOf(service, repo, dir);
+    if (options.json) io.out(printableJson(facts));
+    else for (const line of renderUp(service, repo, options)) io.out(line);
+    await untilAborted(interrupted);
+  } finally {
+    isUp = false;
+    io.err('Stopping.');
+    await service.stop();
+  }
+}
+
+async function repoFor(io: Io, options: UpOptions, dir: string): Promise<LoadedRepo> {
+  if (options.lab === undefined || options.repo !== undefined) return loadRepo(repoOf(io, options));
+  const stores = storeCount(options.lab === true ? DEFAULT_LAB : options.lab);
+  const practice = join(dir, 'edge-infra');
+  if (!existsSync(practice)) await makeRepo(practice, { stores, lab: true, compressed: true });
+  const repo = await loadRepo(practice);
+  if (typeof options.lab === 'string' && repo.stores.length !== stores) {
+    throw new CliFailure(
+      `The practice fleet in ${practice} has ${plural(repo.stores.length, 'store')}. ` +
+        'Start it without a number, or name another state directory with --dir.',
+    );
+  }
+  return repo;
+}
+
+export function speedOf(text: string): number {
+  const speed = Number(text);
+  if (/^\d{1,5}(\.\d+)?$/.test(text) && speed > 0) return speed;
+  throw wrongUsage('--speed takes a factor such as 240.');
+}
+
+function addressesOf(service: Service, repo: LoadedRepo, dir: string) {
+  const { temporal, databaseUrl, registry, lab } = service;
+  return {
+    dir,
+    repo: repo.dir,
+    fleet: repo.fleet.fleet,
+    stores: repo.stores.length,
+    temporal,
+    databaseUrl,
+    registry,
+    lab,
+  };
+}
+
+function renderUp(service: Service, repo: LoadedRepo, options: UpOptions): string[] {
+  const suffix = options.dir === undefined ? '' : ` --dir ${options.dir}`;
+  return [
+    `The service is up: fleet ${repo.fleet.fleet}, ${plural(repo.stores.length, 'store')}. Ctrl-C ends it.`,
+    ...columns([
+      ['Temporal UI', service.temporal.ui],
+      ['Temporal', `${service.temporal.address} (server ${service.temporal.server}, ${service.temporal.origin})`],
+      ['ledger', service.databaseUrl],
+      ['registry', service.registry],
+      ...(service.lab === undefined ? [] : [['practice fleet', service.lab.control]]),
+      ['repo', repo.dir],
+      ['logs', service.logs],
+    ]),
+    'Next:',
+    ...columns([
+      [`edge train start${suffix}`, 'start a train now'],
+      [`edge train show --watch${suffix}`, 'follow it'],
+      [
+        `edge schedules apply${suffix}`,
+        `let it start every ${repo.fleet.train.build.day} at ${repo.fleet.train.build.at}`,
+      ],
+      [`edge doctor${suffix}`, 'see whether all is well'],
+    ]),
+  ];
+}
+
+export function untilAborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((done) => {
+    // A pending promise alone keeps no process alive.
+    const alive = setInterval(() => undefined, 60_000);
+    signal.addEventListener(
+      'abort',
+      () => {
+        clearInterval(alive);
+        done();
+      },
+      { once: true },
+    );
+  });
+}

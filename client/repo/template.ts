@@ -1,0 +1,140 @@
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { execa } from 'execa';
+import { renderFleet } from './fleet-template.js';
+import { renderStore } from './store-template.js';
+
+export interface RepoOptions {
+  /** The fleet's name. */
+  fleet?: string;
+  /** How many stores, 1 to 10,000. */
+  stores: number;
+  /** Addresses of the practice fleet instead of placeholders for real ones. */
+  lab?: boolean;
+  /** A week in minutes: no windows, short soaks and timeouts. For practice only. */
+  compressed?: boolean;
+  timeZone?: string;
+}
+
+export type FullRepoOptions = Required<RepoOptions>;
+
+/** A whole GitOps repo that passes `checkRepo`: path → content. The same options always give the same files. */
+export function renderRepo(options: RepoOptions): Map<string, string> {
+  const { stores } = options;
+  if (!Number.isInteger(stores) || stores < 1 || stores > 10_000) {
+    throw new RangeError('A fleet has 1 to 10,000 stores.');
+  }
+  const full: FullRepoOptions = { fleet: 'edge', lab: false, compressed: false, timeZone: 'Europe/Berlin', ...options };
+  const files = new Map<string, string>([
+    ['README.md', README],
+    ['fleet.yaml', renderFleet(full)],
+    ['policies/advisories.yaml', ADVISORIES],
+    ['policies/opa/README.md', OPA_README],
+    ['modules/README.md', MODULES_README],
+    ['ci/check.sh', CI_CHECK],
+    ['docs/README.md', DOCS_README],
+  ]);
+  for (let number = 1; number <= stores; number += 1) {
+    for (const [path, content] of renderStore(number, full)) files.set(path, content);
+  }
+  return files;
+}
+
+/**
+ * Writes a rendered repo into an empty or new folder and commits it on `main`. Returns the commit.
+ * Throws when the folder holds anything: nothing of a person's is ever overwritten.
+ */
+export async function initRepo(dir: string, options: RepoOptions): Promise<string> {
+  const files = renderRepo(options);
+  await mkdir(dir, { recursive: true });
+  if ((await readdir(dir)).length > 0) {
+    throw new Error(`${dir} is not empty. Name a new folder, or empty this one.`);
+  }
+  await mkdirs(dir, [...files.keys()]);
+  for (const [path, content] of files) await writeFile(join(dir, path), content);
+
+  const git = async (...args: string[]): Promise<string> => {
+    const { stdout } = await execa('git', ['-C', dir, '-c', 'core.hooksPath=/dev/null', ...args], {
+      env: {
+        GIT_CONFIG_GLOBAL: '/dev/null',
+        GIT_CONFIG_NOSYSTEM: '1',
+        GIT_TERMINAL_PROMPT: '0',
+        GIT_AUTHOR_NAME: 'edge-governor',
+        GIT_AUTHOR_EMAIL: 'edge-governor@localhost',
+        GIT_COMMITTER_NAME: 'edge-governor',
+        GIT_COMMITTER_EMAIL: 'edge-governor@localhost',
+        GIT_DIR: undefined,
+        GIT_WORK_TREE: undefined,
+        GIT_INDEX_FILE: undefined,
+      },
+    });
+    return stdout.trim();
+  };
+  await git('init', '--quiet', '--initial-branch=main');
+  await git('add', '--all');
+  await git('commit', '--quiet', '--message', `Lay out the fleet: ${options.stores} stores`);
+  return git('rev-parse', 'HEAD');
+}
+
+async function mkdirs(dir: string, paths: string[]): Promise<void> {
+  for (const folder of new Set(paths.map((path) => dirname(path)))) await mkdir(join(dir, folder), { recursive: true });
+}
+
+const README = `# edge-infra
+
+What the stores shall run. This repo is the law: nothing reaches a store that is not on its \`main\` branch, built,
+scanned, signed, approved and promoted from here.
+
+| path | what it says |
+|---|---|
+| \`fleet.yaml\` | the weekly train (stages, windows, limits, gates), freezes, and the release: pinned packages and images |
+| \`clusters/<store>/store.yaml\` | one store: nodes, guests, tags, its own window, a hold |
+| \`clusters/<store>/*\` | the files its guests get, e.g. \`inventory-api.yaml\`, \`varnish-vcl.vcl\` |
+| \`policies/advisories.yaml\` | known vulnerabilities and dated exceptions; a critical one without exception stops the build |
+| \`promotions/\` | written by the service: one file, commit and tag per promoted stage |
+| \`modules/\`, \`ci/\`, \`docs/\` | provisioning code, pipeline, run books of your own |
+
+Check before you push: \`edge fleet check --repo .\` names every problem by file and line.
+
+To release: change \`release\` in \`fleet.yaml\` (raise \`version\` and \`sequence\`), or a store's files (raise them too),
+have it reviewed, merge. The next train takes it. To roll back: \`git revert\`, with a higher sequence.
+`;
+
+const ADVISORIES = `# Known vulnerabilities of packages in the release, matched against its parts list (SBOM) at each build.
+# An advisory holds for versions before fixedIn, or for those in affected. Severity: critical, high, medium, low.
+schema: edge.advisories/v1
+updated: 2026-11-16
+advisories:
+  - id: EXAMPLE-2026-0001
+    package: openssl
+    fixedIn: 3.5.4-1~deb13u2
+    severity: critical
+    summary: An example of the form; the release pins the version that fixes it.
+
+# An exception admits one finding for at most 30 days. Owner and approver are two people.
+#  - {id: EXAMPLE-2026-0002, package: systemd, owner: ann, approvedBy: bob, reason: not reachable here, expires: 2026-12-01}
+exceptions: []
+`;
+
+const OPA_README = `# Rules of your own
+
+Room for Rego rules that your pipeline runs over this repo. The service has its own checks built in and does not read
+this folder.
+`;
+
+const MODULES_README = `# Modules
+
+Room for the code that provisions a store from bare metal: Proxmox nodes, Ceph pools, WireGuard peers.
+The service does not read this folder.
+`;
+
+const CI_CHECK = `#!/bin/sh
+# For the pipeline of each pull request: names every problem by file and line, exit code 1 when there is one.
+set -eu
+exec edge fleet check --repo .
+`;
+
+const DOCS_README = `# Documents
+
+Room for what belongs to this fleet: its disaster recovery run book, the card data flow, the service levels.
+`;

@@ -1,0 +1,204 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { startLab, type Lab } from '#lab/lab.js';
+import { aStoreSpec, until } from '../../unit/lab/lab-support.js';
+
+const NET = '127.61.2';
+
+function aLabStore() {
+  const spec = aStoreSpec();
+  return {
+    ...spec,
+    nodes: spec.nodes.map((node, i) => ({ ...node, address: `${NET}.${i + 1}` })),
+    guests: (spec.guests ?? []).map((guest, i) => ({
+      ...guest,
+      health: `http://${NET}.${i + 101}:8080/health`,
+      metrics: `http://${NET}.${i + 101}:8080/metrics`,
+    })),
+  };
+}
+
+interface StoreWorkerFile {
+  temporal: { address: string };
+  registry: string;
+  proxmox: { tokenFile: string; caFile: string };
+  ssh: { keyFile: string; nodes: Record<string, { hostKey: string }> };
+}
+
+/** A server that sends back what it gets, in the place of Temporal. */
+async function echoServer(): Promise<{ address: string; server: Server }> {
+  const server = createServer((socket) => socket.pipe(socket).on('error', () => socket.destroy()));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  return { address: `127.0.0.1:${port}`, server };
+}
+
+/** Resolves with what the other end says next, or with why nothing comes. */
+function said(socket: Socket, word: string): Promise<string> {
+  return new Promise((resolve) => {
+    socket.once('data', (data: Buffer) => resolve(data.toString()));
+    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+    socket.once('close', () => resolve('closed'));
+    socket.write(word);
+  });
+}
+
+describe('a whole lab in one process', () => {
+  let stateDir: string;
+  let echo: Awaited<ReturnType<typeof echoServer>>;
+  let lab: Lab;
+
+  beforeEach(async () => {
+    stateDir = mkdtempSync(join(tmpdir(), 'edge-lab-'));
+    echo = await echoServer();
+    lab = await startLab({ stores: [aLabStore()], stateDir, speed: 10_000, temporal: echo.address, fleet: 'practice' });
+  });
+  afterEach(async () => {
+    await lab.close();
+    echo.server.close();
+    rmSync(stateDir, { recursive: true, force: true });
+  });
+
+  const call = async (method: string, path: string, body?: unknown) => {
+    const response = await fetch(`${lab.control}${path}`, {
+      method,
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+  };
+
+  it('enrols a store with files that only their owner reads, the same ones each time', async () => {
+    const folder = await lab.enrol('store-001');
+    const read = () => JSON.parse(readFileSync(join(folder, 'store-worker.json'), 'utf8')) as StoreWorkerFile;
+    const worker = read();
+    expect(worker).toMatchObject({
+      store: 'store-001',
+      fleet: 'practice',
+      temporal: { address: `${NET}.9:7233`, namespace: 'default' },
+      registry: `http://${NET}.9:7280`,
+      ssh: { user: 'edge-governor', nodes: { n1: { address: `${NET}.1`, port: 2222 } } },
+    });
+    for (const file of ['store-worker.json', 'pve-token', 'ca.pem', 'ssh-key']) {
+      expect(statSync(join(folder, file)).mode & 0o777).toBe(0o600);
+    }
+    expect(readFileSync(worker.proxmox.tokenFile, 'utf8')).toMatch(/^edge-governor@pve!worker=[0-9a-f-]{36}\n$/);
+    expect(readFileSync(worker.proxmox.caFile, 'utf8')).toContain('BEGIN CERTIFICATE');
+    expect(readFileSync(worker.ssh.keyFile, 'utf8')).toContain('OPENSSH PRIVATE KEY');
+    await lab.enrol('store-001');
+    expect(read()).toEqual(worker);
+  });
+
+  it('answers for guests as they are, and refuses connections to a stopped one', async () => {
+    const health = (i: number) => fetch(`http://${NET}.${i}:8080/health`).then(({ status }) => status);
+    const metrics = async () => (await fetch(`http://${NET}.103:8080/metrics`)).json();
+    expect(await health(101)).toBe(200);
+    expect(await metrics()).toEqual({ latency_ms: expect.any(Number) as number, cache_hit_percent: 96.5 });
+    lab.world.faults.add({ id: 'ill', store: 'store-001', kind: 'guest-unhealthy', params: { vmid: 101 } });
+    lab.world.faults.add({ id: 'cold', store: 'store-001', kind: 'bad-cache' });
+    expect(await health(101)).toBe(503);
+    expect(await metrics()).toMatchObject({ cache_hit_percent: 41 });
+    lab.world.faults.remove('ill');
+    expect(await health(101)).toBe(200);
+    lab.world.store('store-001').shutdown(103, { user: 'x@pve', by: 'test' });
+    await until('the guest stopped', () => lab.world.store('store-001').guests.get(103)?.status === 'stopped');
+    await expect(health(103)).rejects.toThrow();
+  });
+
+  it('relays the store to the centre until its link is cut, and again when it is back', async () => {
+    const dial = () => connect({ host: `${NET}.9`, port: 7233 });
+    const socket = dial();
+    expect(await said(socket, 'hello')).toBe('hello');
+    await call('POST', '/stores/store-001/wan', { up: false });
+    expect(['ECONNRESET', 'closed']).toContain(await said(socket, 'still there?'));
+    expect(await said(dial(), 'hello')).toBe('ECONNREFUSED');
+    expect((await call('POST', '/stores/store-001/wan', { up: true })).body).toEqual({ store: 'store-001', up: true });
+    await until('the relay listens', async () => {
+      const again = dial();
+      const answer = await said(again, 'back');
+      again.destroy();
+      return answer === 'back';
+    });
+    expect(lab.world.journal.entries.map(({ effect }) => effect)).toEqual(['wan.cut', 'wan.restore']);
+  });
+
+  it('swallows what is sent while the link is silently dead, and drops it afterwards', async () => {
+    const socket = connect({ host: `${NET}.9`, port: 7233 });
+    expect(await said(socket, 'hello')).toBe('hello');
+    lab.world.store('store-001').setWan(false, 'test', true);
+    const answer = said(socket, 'anybody?');
+    lab.world.store('store-001').setWan(true, 'test');
+    expect(['ECONNRESET', 'closed']).toContain(await answer);
+  });
+
+  it('is steered over HTTP, and says what it does not accept', async () => {
+    expect((await call('GET', '/health')).body).toMatchObject({ ok: true, stores: 1 });
+    expect((await call('GET', '/timing')).body).toMatchObject({ speed: 10_000 });
+    const bad = await call('POST', '/faults', { store: 'nowhere', kind: 'wan-cut' });
+    expect(bad).toMatchObject({ status: 400, body: { problems: ['store: there is no store nowhere'] } });
+    expect((await call('POST', '/faults', { store: 'store-001', kind: 'nonsense', extra: 1 })).status).toBe(400);
+    expect((await call('POST', '/faults', { id: 'f1', store: 'store-001', kind: 'wan-cut' })).status).toBe(201);
+    expect((await call('GET', '/faults')).body).toMatchObject([{ id: 'f1', state: 'active', bites: 1 }]);
+    expect((await call('GET', '/state?store=store-001')).body).toMatchObject({
+      id: 'store-001',
+      wanUp: false,
+      quorate: true,
+    });
+    expect((await call('DELETE', '/faults/f1')).body).toEqual({ removed: 'f1' });
+    const journal = (await call('GET', '/journal?after=1')).body;
+    expect(journal).toMatchObject([
+      { seq: 2, effect: 'wan.cut' },
+      { seq: 3, effect: 'wan.restore' },
+    ]);
+    expect((await call('GET', '/nothing')).status).toBe(404);
+  });
+
+  it('reports every rule as held when nothing happened', async () => {
+    const { body } = await call('POST', '/check');
+    expect(body['effects']).toBe(0);
+    expect((body['rules'] as { violations: unknown[] }[]).flatMap(({ violations }) => violations)).toEqual([]);
+  });
+
+  it('keeps its keys over a restart', async () => {
+    const folder = await lab.enrol('store-001');
+    const before = readFileSync(join(folder, 'store-worker.json'), 'utf8');
+    await lab.close();
+    lab = await startLab({ stores: [aLabStore()], stateDir, speed: 10_000, temporal: echo.address, fleet: 'practice' });
+    await lab.enrol('store-001');
+    expect(readFileSync(join(folder, 'store-worker.json'), 'utf8')).toBe(before);
+  });
+
+  it('refuses a second store with the same id, and an empty fleet', async () => {
+    await expect(startLab({ stores: [], stateDir })).rejects.toThrow('told of no store');
+    const twice = startLab({ stores: [aLabStore(), aLabStore()], stateDir: join(stateDir, 'other') });
+    await expect(twice).rejects.toThrow('is there twice');
+  });
+});
+
+describe('the lab as a process', () => {
+  it('says that it is ready in one line, and ends on SIGTERM', async () => {
+    const stateDir = mkdtempSync(join(tmpdir(), 'edge-lab-'));
+    const stores = join(stateDir, 'stores.json');
+    const spec = aStoreSpec({
+      id: 'store-002',
+      nodes: [1, 2, 3].map((n) => ({ name: `n${n}`, address: `127.61.3.${n}`, sshPort: 2222 })),
+    });
+    writeFileSync(stores, JSON.stringify([spec]));
+    // As it is built: `npm test` builds before it runs.
+    const main = join(import.meta.dirname, '../../../dist/lab/main.js');
+    const child = spawn(process.execPath, [main, '--stores-file', stores, '--state', stateDir, '--control-port', '0']);
+    let out = '';
+    let errors = '';
+    child.stdout.on('data', (part: Buffer) => (out += part.toString()));
+    child.stderr.on('data', (part: Buffer) => (errors += part.toString()));
+    const ended = new Promise<number | null>((resolve) => child.on('exit', (code) => resolve(code)));
+    await until(`it is ready (${errors})`, () => out.includes('\n'));
+    expect(JSON.parse(out)).toMatchObject({ ready: true, stores: 1, speed: 240 });
+    child.kill('SIGTERM');
+    expect(await ended).toBe(0);
+    rmSync(stateDir, { recursive: true, force: true });
+  });
+});

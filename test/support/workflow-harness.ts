@@ -1,0 +1,361 @@
+import { randomUUID } from 'node:crypto';
+import { Context } from '@temporalio/activity';
+import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
+import { msToTs } from '@temporalio/common/lib/time.js';
+import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
+import type { PatchStoreInput, StoreActivities, StoreTask } from '#domain/messages/store.js';
+import type {
+  BuildOutcome,
+  ControlActivities,
+  LedgerEntry,
+  LaunchInput,
+  Notification,
+  TrainInput,
+  TrainPlan,
+  TrainView,
+  WaveInput,
+  WaveProgress,
+} from '#domain/messages/train.js';
+import { CONTROL_QUEUE, RELEASE_QUEUE, SEARCH_ATTRIBUTES, storeQueue, storeWorkflowId } from '#domain/naming.js';
+import { trainQuery, waveQuery } from '#workflows/messages.js';
+import type { launchTrain, patchStore, patchTrain, wave } from '#workflows/index.js';
+import { aHealthyProbe, aPreflight, aRelease, PLAN_HASH, simulated } from './builders.js';
+
+/**
+ * The real workflows on a real server, with fakes for everything that they ask to be done.
+ * Each world has a namespace of its own: task queues and workflow ids are fixed names, and no test sees another's.
+ */
+
+let quiet = false;
+
+/** Only errors of the SDK reach the output; what a test wants to see of a worker it sees in the history. */
+function beQuiet(): void {
+  if (quiet) return;
+  quiet = true;
+  Runtime.install({
+    logger: new DefaultLogger('ERROR'),
+    telemetryOptions: { logging: { forward: {}, filter: 'ERROR' } },
+  });
+}
+
+export interface Place {
+  /** `host:port` of the Temporal server. */
+  address: string;
+  /** The bundle that the control worker loads. */
+  codePath: string;
+}
+
+export type World = Awaited<ReturnType<typeof openWorld>>;
+type StoreScript = Partial<StoreActivities>;
+
+export async function openWorld({ address, codePath }: Place) {
+  beQuiet();
+  const namespace = `test-${randomUUID()}`;
+  const connection = await Connection.connect({ address });
+  const native = await NativeConnection.connect({ address });
+  await prepareNamespace(connection, namespace);
+  const client = new Client({ connection, namespace });
+  const running: { worker: Worker; end: Promise<void> }[] = [];
+  const run = async (options: Omit<WorkerOptions, 'connection' | 'namespace'>): Promise<void> => {
+    const worker = await Worker.create({ connection: native, namespace, shutdownGraceTime: '1s', ...options });
+    running.push({ worker, end: worker.run() });
+  };
+
+  const central = createCentral();
+  await run({ taskQueue: CONTROL_QUEUE, workflowBundle: { codePath }, activities: central.activities });
+  await run({ taskQueue: RELEASE_QUEUE, activities: { buildRelease: central.buildRelease } });
+  const taskQueue = CONTROL_QUEUE;
+  const started: WorkflowHandle[] = [];
+  const kept = <T extends WorkflowHandle>(handle: T): T => {
+    started.push(handle);
+    return handle;
+  };
+
+  return {
+    client,
+    central,
+    /** A store with a worker that answers. With one slot it is deaf as long as a step is held. */
+    async store(id: string, script: StoreScript = {}, { slots = 4 } = {}): Promise<FakeStore> {
+      const store = createStore(id, script);
+      await run({
+        taskQueue: storeQueue(id),
+        activities: store.activities,
+        maxConcurrentActivityTaskPolls: 1,
+        maxConcurrentActivityTaskExecutions: slots,
+      });
+      return store;
+    },
+    async stores(ids: readonly string[], script: StoreScript = {}): Promise<Map<string, FakeStore>> {
+      const stores = await Promise.all(ids.map((id) => this.store(id, script)));
+      return new Map(stores.map((store) => [store.id, store]));
+    },
+    /** `input` may be anything: people start workflows by hand. */
+    startStore: async (input: PatchStoreInput) =>
+      kept(
+        await client.workflow.start<typeof patchStore>('patchStore', {
+          workflowId: storeWorkflowId(String(input.store)),
+          taskQueue,
+          args: [input],
+        }),
+      ),
+    startWave: async (input: WaveInput) =>
+      kept(
+        await client.workflow.start<typeof wave>('wave', {
+          workflowId: `${input.train}/${input.stage}/r0`,
+          taskQueue,
+          args: [input],
+        }),
+      ),
+    startTrain: async (input: Partial<TrainInput> = {}) =>
+      kept(
+        await client.workflow.start<typeof patchTrain>('patchTrain', {
+          workflowId: 'train/acme',
+          taskQueue,
+          args: [{ fleet: 'acme', requestedBy: 'anna', ...input }],
+        }),
+      ),
+    launch: (input: LaunchInput) =>
+      client.workflow.execute<typeof launchTrain>('launchTrain', {
+        workflowId: `launch/${randomUUID()}`,
+        taskQueue,
+        args: [input],
+      }),
+    storeHandle: (id: string): WorkflowHandle<typeof patchStore> => client.workflow.getHandle(storeWorkflowId(id)),
+    /** Ends what still runs and takes the workers away. */
+    async close(): Promise<void> {
+      await Promise.all(started.map((handle) => handle.terminate('end of the test').catch(() => undefined)));
+      for (const { worker } of running) worker.shutdown();
+      await Promise.all(running.map(({ end }) => end));
+      await native.close();
+      await connection.close();
+    },
+  };
+}
+
+/** Fakes of the central activities. What they were told is kept; each can be replaced while a test runs. */
+export type Central = ReturnType<typeof createCentral>;
+
+function createCentral() {
+  let plan: TrainPlan | undefined;
+  let build: (commit: string) => BuildOutcome | Promise<BuildOutcome> = () => ({ kind: 'built', release: aRelease() });
+  const calls: string[] = [];
+  const ledger: LedgerEntry[] = [];
+  const notifications: Notification[] = [];
+  const promotions: Parameters<ControlActivities['promoteStage']>[0][] = [];
+
+  const planned = (): TrainPlan => {
+    if (!plan) throw new Error('The test gave no plan: central.plans(aPlan()…)');
+    return plan;
+  };
+  const activities: ControlActivities = {
+    openTrain: async ({ train, commit }) => ({
+      train: train ?? planned().train,
+      commit: commit ?? planned().commit,
+      deadlineAfter: 3_600_000,
+    }),
+    planTrain: async ({ release }) => ({ kind: 'planned', plan: { ...planned(), release }, planHash: PLAN_HASH }),
+    stageWindows: async () => ({ stores: {}, never: [], excluded: [] }),
+    promoteStage: async (promotion) => {
+      promotions.push(promotion);
+      return { commit: promotion.plan.commit, tag: `edge/${promotion.plan.train}/${promotion.stage}` };
+    },
+    record: async (entry) => void ledger.push(entry),
+    notify: async (notification) => void notifications.push(notification),
+  };
+  const current = { ...activities };
+  const called =
+    <K extends keyof ControlActivities>(name: K) =>
+    (input: never) => {
+      calls.push(name);
+      return (current[name] as (value: never) => unknown)(input);
+    };
+
+  return {
+    calls,
+    ledger,
+    notifications,
+    promotions,
+    plans: (given: TrainPlan) => void (plan = given),
+    builds: (given: typeof build) => void (build = given),
+    on: <K extends keyof ControlActivities>(name: K, activity: ControlActivities[K]) => {
+      current[name] = activity;
+    },
+    activities: Object.fromEntries(
+      (Object.keys(activities) as (keyof ControlActivities)[]).map((name) => [name, called(name)]),
+    ),
+    buildRelease: async ({ commit }: { commit: string }) => {
+      calls.push('buildRelease');
+      return build(commit);
+    },
+    ledgerOf: <Kind extends LedgerEntry['kind']>(kind: Kind) =>
+      ledger.filter((entry): entry is Extract<LedgerEntry, { kind: Kind }> => entry.kind === kind),
+  };
+}
+
+/** A step of a store that stands still until it is let go. */
+export interface Held {
+  reached: Promise<void>;
+  release(): void;
+}
+
+export type FakeStore = ReturnType<typeof createStore>;
+
+function createStore(id: string, script: StoreScript) {
+  /** What was asked, in order: `drainNode n1`, `closeOperation failed`. */
+  const calls: string[] = [];
+  const tasks: StoreTask[] = [];
+  const held = new Map<string, { reach(): void; released: Promise<void> }>();
+  const sound: StoreActivities = {
+    hello: async () => ({ store: id, protocol: { min: 1, max: 1 }, clock: new Date().toISOString() }),
+    openOperation: async () => ({ kind: 'done', adopted: [] }),
+    readFacts: async () => aPreflight(),
+    stagePackages: async ({ nodes }) => ({
+      kind: 'done',
+      nodes: aPreflight()
+        .facts.nodes.filter(({ name }) => nodes.includes(name))
+        .map(simulated),
+    }),
+    drainNode: async () => ({ kind: 'done', moved: 1 }),
+    upgradeNode: async () => ({ kind: 'done', changed: 2 }),
+    rebootNode: async () => ({ kind: 'done', kernel: '6.14.11-4-pve' }),
+    rejoinNode: async () => ({ kind: 'done', returned: 1 }),
+    applyConfig: async () => ({ kind: 'done', changed: [] }),
+    verifyStore: async () => ({ kind: 'done' }),
+    closeOperation: async () => ({ undone: [], leftSet: [] }),
+    probeStore: async () => aHealthyProbe(id),
+  };
+  const current: StoreActivities = { ...sound, ...script };
+
+  const called =
+    <K extends keyof StoreActivities>(name: K) =>
+    async (task: { node?: string; outcome?: string }) => {
+      const call = [name, task.node ?? task.outcome].filter(Boolean).join(' ');
+      calls.push(call);
+      if (name === 'openOperation') tasks.push(task as StoreTask);
+      const stop = held.get(call);
+      if (stop) {
+        held.delete(call);
+        stop.reach();
+        await beatingUntil(stop.released);
+      }
+      return (current[name] as (value: never) => unknown)(task as never);
+    };
+
+  return {
+    id,
+    calls,
+    /** Tasks that opened an operation. */
+    tasks,
+    /** The calls that do something to the store, i.e. all but greetings and probes. */
+    work: () => calls.filter((call) => call !== 'hello' && call !== 'probeStore'),
+    on: <K extends keyof StoreActivities>(name: K, activity: StoreActivities[K]) => {
+      current[name] = activity;
+    },
+    /** The next call of this step (`drainNode n1`) waits until it is released. */
+    hold(call: string): Held {
+      const reached = deferred();
+      const released = deferred();
+      held.set(call, { reach: reached.resolve, released: released.promise });
+      return { reached: reached.promise, release: released.resolve };
+    },
+    activities: Object.fromEntries(
+      (Object.keys(sound) as (keyof StoreActivities)[]).map((name) => [name, called(name)]),
+    ),
+  };
+}
+
+/** A held step lives: without heartbeats the server would give it to a second attempt. */
+async function beatingUntil(released: Promise<void>): Promise<void> {
+  const context = Context.current();
+  const beat = setInterval(() => context.heartbeat(), 1_000);
+  await released;
+  clearInterval(beat);
+}
+
+function deferred(): { promise: Promise<void>; resolve: () => void } {
+  let resolve: () => void = () => undefined;
+  const promise = new Promise<void>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}
+
+const POLL_MS = 20;
+const PATIENCE_MS = 30_000;
+
+/** Waits until `ready` gives something other than undefined or false, and returns it. */
+export async function eventually<T>(what: string, ready: () => T | Promise<T>): Promise<NonNullable<T>> {
+  const end = Date.now() + PATIENCE_MS;
+  let last: unknown;
+  while (Date.now() < end) {
+    try {
+      last = await ready();
+      if (last !== undefined && last !== false && last !== null) return last as NonNullable<T>;
+    } catch (error) {
+      last = error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+  throw new Error(`Waited ${PATIENCE_MS / 1_000} s for: ${what}. Last seen: ${String(last)}`);
+}
+
+type TrainHandle = Pick<WorkflowHandle<typeof patchTrain>, 'query'>;
+type WaveHandle = Pick<WorkflowHandle<typeof wave>, 'query'>;
+
+export const trainUntil = (handle: TrainHandle, what: string, ready: (view: TrainView) => boolean) =>
+  eventually<TrainView | undefined>(what, async () => {
+    const view = await handle.query(trainQuery);
+    return ready(view) ? view : undefined;
+  });
+
+export const waveUntil = (handle: WaveHandle, what: string, ready: (progress: WaveProgress) => boolean) =>
+  eventually<WaveProgress | undefined>(what, async () => {
+    const progress = await handle.query(waveQuery);
+    return ready(progress) ? progress : undefined;
+  });
+
+export type HistoryEvent = NonNullable<Awaited<ReturnType<WorkflowHandle['fetchHistory']>>['events']>[number];
+
+export async function eventsOf(handle: Pick<WorkflowHandle, 'fetchHistory'>): Promise<HistoryEvent[]> {
+  return (await handle.fetchHistory()).events ?? [];
+}
+
+/**
+ * Billable actions of one run, heartbeats apart, by kind: a child start counts as two, an activity once per attempt, a
+ * timer, a signal sent or received, an update and an upsert of search attributes once each.
+ */
+export function actionsOf(events: readonly HistoryEvent[]): Record<string, number> {
+  const count = (pick: (event: HistoryEvent) => unknown): number => events.filter(pick).length;
+  return {
+    start: events.some((event) => event.workflowExecutionStartedEventAttributes?.parentWorkflowExecution) ? 2 : 1,
+    activities: events.reduce((sum, event) => sum + (event.activityTaskStartedEventAttributes?.attempt ?? 0), 0),
+    timers: count((event) => event.timerStartedEventAttributes),
+    signals: count(
+      (event) =>
+        event.workflowExecutionSignaledEventAttributes ?? event.signalExternalWorkflowExecutionInitiatedEventAttributes,
+    ),
+    updates: count((event) => event.workflowExecutionUpdateAcceptedEventAttributes),
+    upserts: count((event) => event.upsertWorkflowSearchAttributesEventAttributes),
+  };
+}
+
+export const sumOf = (counts: Record<string, number>): number =>
+  Object.values(counts).reduce((sum, count) => sum + count, 0);
+
+/** IndexedValueType of the Temporal API. */
+const KEYWORD = 2;
+
+async function prepareNamespace(connection: Connection, namespace: string): Promise<void> {
+  await connection.workflowService.registerNamespace({
+    namespace,
+    workflowExecutionRetentionPeriod: msToTs('72 hours'),
+  });
+  const searchAttributes = Object.fromEntries(Object.values(SEARCH_ATTRIBUTES).map((name) => [name, KEYWORD]));
+  await eventually('the search attributes of the namespace', async () => {
+    await connection.operatorService.addSearchAttributes({ namespace, searchAttributes }).catch((error: unknown) => {
+      // The answer to a first attempt that was slow to be seen.
+      if (!/already exist/i.test(String(error))) throw error;
+    });
+    return true;
+  });
+}

@@ -1,0 +1,362 @@
+import fc from 'fast-check';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { checkRepo } from '#domain/repo-check.js';
+import { collectRepoFiles, type RepoFile } from '#domain/repo-files.js';
+import { problemText } from '#domain/yaml-file.js';
+import { renderRepo } from '#client/repo/template.js';
+import { repoFiles } from '../../support/repo-files.js';
+
+const STORE = 'clusters/store-002/store.yaml';
+let texts: Map<string, string>;
+beforeEach(() => {
+  texts = renderRepo({ stores: 8 });
+});
+
+const replace = (file: string, from: string | RegExp, to: string): void => {
+  const before = texts.get(file) ?? '';
+  const after = before.replace(from, to);
+  if (after === before) throw new Error(`${String(from)} is not in ${file}`);
+  texts.set(file, after);
+};
+const problems = (): string[] => checkRepo(repoFiles(texts)).problems.map(problemText);
+const lineIn = (file: string, text: string): number =>
+  (texts.get(file) ?? '').split('\n').findIndex((line) => line.includes(text)) + 1;
+
+describe('the check of a GitOps repo', () => {
+  it('finds nothing in a good one, and gives fleet and stores', () => {
+    const checked = checkRepo(repoFiles(texts));
+    expect(checked.problems).toEqual([]);
+    expect(checked.fleet?.fleet).toBe('edge');
+    expect(checked.stores.map(({ id }) => id)).toContain('store-008');
+  });
+
+  it('finds all problems of all files at once, each with its line', () => {
+    replace('fleet.yaml', 'soak: 18h', 'soak: tomorrow');
+    replace(STORE, 'address: 10.20.1.12', 'address: 10.20.1');
+    replace(STORE, 'vmid: 102', 'vmid: 99');
+    replace('clusters/store-005/store.yaml', 'kind: lxc', 'kind: docker');
+    expect(new Set(problems())).toEqual(
+      new Set([
+        `clusters/store-002/store.yaml:${lineIn(STORE, '{name: n2')}: nodes[1].address: "10.20.1" is not an address. Expected IPv4, IPv6 or a host name.`,
+        `clusters/store-002/store.yaml:${lineIn(STORE, 'vmid: 99')}: guests[1].vmid: "99" must be at least 100.`,
+        `clusters/store-005/store.yaml:${lineIn('clusters/store-005/store.yaml', 'docker')}: guests[2].kind: "docker" must be one of: qemu, lxc.`,
+        `fleet.yaml:${lineIn('fleet.yaml', 'tomorrow')}: stages[0].soak: "tomorrow" is not a duration. Write a number and ms, s, m, h or d, e.g. 15m.`,
+      ]),
+    );
+  });
+
+  const cases: Record<string, [change: () => void, problem: RegExp]> = {
+    'a missing fleet.yaml': [() => texts.delete('fleet.yaml'), /^fleet\.yaml:1: is missing\.$/],
+    'a fleet without stores': [
+      () => [...texts.keys()].filter((path) => path.startsWith('clusters/')).forEach((path) => texts.delete(path)),
+      /^clusters:1: has no stores\./,
+    ],
+    'a store folder without store.yaml': [
+      () => texts.delete(STORE),
+      /^clusters\/store-002\/store\.yaml:1: is missing\.$/,
+    ],
+    'a folder that bears another name than the store': [
+      () => replace(STORE, 'id: store-002', 'id: store-099'),
+      /store\.yaml:1: id: is store-099, but the folder is store-002/,
+    ],
+    'a missing field': [() => replace('fleet.yaml', /timeZone: .*/, ''), /fleet\.yaml:\d+: timeZone: is missing\.$/],
+    'an unknown key': [
+      () => replace(STORE, 'guests:', 'gests: []\nguests:'),
+      /store-002\/store\.yaml:6: gests: is not a known key here\.$/,
+    ],
+    'a time zone that does not exist': [
+      () => replace('fleet.yaml', 'Europe/Berlin', 'Europe/Berlinn'),
+      /fleet\.yaml:3: timeZone: "Europe\/Berlinn" is not a time zone\./,
+    ],
+    'broken YAML': [() => replace(STORE, 'nodes:', 'nodes: ['), /store-002\/store\.yaml:\d+: is not valid YAML: /],
+    'a key that stands twice': [
+      () => replace(STORE, 'guests:', 'id: store-003\nguests:'),
+      /store-002\/store\.yaml:6: has the key id twice/,
+    ],
+    'a tag that is not plain data': [
+      () => replace(STORE, 'id: store-002', 'id: !!js/function store-002'),
+      /store-002\/store\.yaml:1: is not valid YAML: .*tag/i,
+    ],
+    'two nodes of one name': [() => replace(STORE, 'name: n2', 'name: n1'), /nodes\[1\]\.name: is used twice: n1\./],
+    'two nodes at one address': [
+      () => replace(STORE, '10.20.1.12', '10.20.1.11'),
+      /nodes\[1\]\.address: is used twice: 10\.20\.1\.11 port 8006\./,
+    ],
+    'two guests of one number': [
+      () => replace(STORE, 'vmid: 103', 'vmid: 101'),
+      /guests\[2\]\.vmid: is used twice: 101/,
+    ],
+    'two guests of one name': [
+      () => replace(STORE, 'name: cache', 'name: pos'),
+      /guests\[2\]\.name: is used twice: pos/,
+    ],
+    'two files for one target': [
+      () =>
+        replace(
+          STORE,
+          /( +)- file: varnish-vcl\.vcl/,
+          '$1- {file: varnish-vcl.vcl, target: /etc/varnish/default.vcl, reload: [x]}\n$1- file: varnish-vcl.vcl',
+        ),
+      /guests\[2\]\.config\[1\]\.target: is used twice/,
+    ],
+    'a config file that is missing': [
+      () => texts.delete('clusters/store-002/varnish-vcl.vcl'),
+      /guests\[2\]\.config\[0\]\.file: names clusters\/store-002\/varnish-vcl\.vcl, which is missing\./,
+    ],
+    'fewer than three nodes': [
+      () => replace(STORE, /\n.*name: n3.*/, ''),
+      /store-002\/store\.yaml:2: nodes: needs three nodes\.$/,
+    ],
+    'stores in no stage': [
+      () => replace('fleet.yaml', 'stores: rest', 'stores: 1'),
+      /fleet\.yaml:\d+: stages: 2 stores are in no stage/,
+    ],
+    'a stage whose tag no store has': [
+      () => replace('fleet.yaml', '{tag: pilot}', '{tag: polit}'),
+      /fleet\.yaml:\d+: stages: canary has no stores\. .*polit/,
+    ],
+    'two stages that take the rest': [
+      () => replace('fleet.yaml', 'stores: 3', 'stores: rest'),
+      /stages: more than one takes the rest/,
+    ],
+    'a threshold that never stops': [
+      () => replace('fleet.yaml', 'errorThreshold: {count: 0}', 'errorThreshold: {minSample: 3}'),
+      /stages\[0\]\.limits\.errorThreshold: of canary has neither count nor percent/,
+    ],
+    'a freeze that ends before it begins': [
+      () => replace('fleet.yaml', 'freezes: []', 'freezes:\n  - {from: 2026-12-20, to: 2026-12-19, reason: x}'),
+      /fleet\.yaml:\d+: freezes\[0\]\.to: is 2026-12-19, before it begins/,
+    ],
+    'a date that does not exist': [
+      () => replace('fleet.yaml', 'freezes: []', 'freezes:\n  - {from: 2026-02-30, to: 2026-03-01, reason: x}'),
+      /freezes\[0\]\.from: "2026-02-30" is not a date/,
+    ],
+    'a freeze of a store that does not exist': [
+      () =>
+        replace(
+          'fleet.yaml',
+          'freezes: []',
+          'freezes: [{from: 2026-12-01, to: 2026-12-02, reason: x, stores: [store-999]}]',
+        ),
+      /freezes\[0\]\.stores\[0\]: names store-999, which is not a store/,
+    ],
+    'a package that is pinned twice': [
+      () => replace('fleet.yaml', 'name: systemd', 'name: openssl'),
+      /release\.packages\[14\]\.name: is used twice: openssl/,
+    ],
+    'a kernel that is not pinned': [
+      () => replace('fleet.yaml', 'kernel: 6.14.11-4-pve', 'kernel: 6.14.11-9-pve'),
+      /release\.kernel: is not among the packages\. Pin proxmox-kernel-6\.14\.11-9-pve-signed/,
+    ],
+    'a Proxmox range that cannot be read': [
+      () => replace('fleet.yaml', "'>=8.2 <10'", "'8 to 10'"),
+      /release\.compat\.pve: is not a range/,
+    ],
+    'an advisory file outside policies': [
+      () => replace('fleet.yaml', 'advisories: policies/advisories.yaml', 'advisories: policies/../../etc/passwd'),
+      /scan\.advisories: must be a file in policies\//,
+    ],
+    'an advisory file that is missing': [
+      () => texts.delete('policies/advisories.yaml'),
+      /scan\.advisories: names policies\/advisories\.yaml, which is missing/,
+    ],
+    'a hold without a reason': [
+      () => replace(STORE, 'guests:', 'hold: {until: 2026-12-01}\nguests:'),
+      /hold\.reason: is missing\./,
+    ],
+  };
+  it.each(Object.entries(cases))('names %s', (_, [change, problem]) => {
+    change();
+    const found = problems();
+    expect(found).toContainEqual(expect.stringMatching(problem));
+    expect(found).toHaveLength(1);
+  });
+});
+
+describe('windows of stores', () => {
+  const withWindow = (window: string, zone?: string): string[] => {
+    for (const id of ['store-001', 'store-002', 'store-003']) {
+      const file = `clusters/${id}/store.yaml`;
+      replace(file, 'nodes:', `${zone ? `timeZone: ${zone}\n` : ''}window: ${window}\nnodes:`);
+    }
+    return problems();
+  };
+
+  it('accepts one inside the window of the stage', () => {
+    expect(withWindow("{start: '11:00', end: '13:00'}")).toEqual([]);
+  });
+
+  it('refuses one at night, in each store that has it', () => {
+    const found = withWindow("{start: '22:00', end: '04:00'}");
+    expect(found).toHaveLength(3);
+    expect(found[0]).toMatch(
+      /^clusters\/store-001\/store\.yaml:2: window: \(22:00–04:00 Europe\/Berlin\) does not meet that of stage \S+ \(tue wed thu fri 10:00–16:00 Europe\/Berlin\)/,
+    );
+  });
+
+  it('reads each window in its own zone', () => {
+    expect(withWindow("{start: '22:00', end: '23:00'}", 'Pacific/Auckland')).toEqual([]);
+    texts = renderRepo({ stores: 8 });
+    expect(withWindow("{start: '10:00', end: '11:00'}", 'Pacific/Auckland')).toHaveLength(3);
+  });
+
+  it('refuses one that meets the stage in one half of the year only', () => {
+    // 04:30–05:30 in New York is 10:30–11:30 in Berlin; Phoenix keeps its clocks, so in winter it is one hour later there.
+    expect(withWindow("{start: '08:00', end: '08:30'}", 'America/Phoenix')).toHaveLength(3);
+    texts = renderRepo({ stores: 8 });
+    expect(withWindow("{start: '07:00', end: '07:30'}", 'America/Phoenix')).toHaveLength(3);
+    texts = renderRepo({ stores: 8 });
+    expect(withWindow("{start: '06:00', end: '06:30'}", 'America/Phoenix')).toEqual([]);
+  });
+
+  it('refuses a weekend', () => {
+    expect(withWindow("{days: [sat, sun], start: '10:00', end: '16:00'}")).toHaveLength(3);
+  });
+});
+
+describe('hostile files', () => {
+  it.each([
+    'x; reboot',
+    '$(reboot)',
+    '`reboot`',
+    '../store-001',
+    '-rf',
+    'a b',
+    'Store-1',
+    'a\nb',
+    'ünïcode',
+    'x'.repeat(64),
+  ])('refuses a store folder named %j', (name) => {
+    texts.set(`clusters/${name}/store.yaml`, 'id: x\n');
+    const found = problems();
+    expect(found).toHaveLength(1);
+    expect(found[0]).toMatch(/is not a store id|is missing/);
+    expect(found[0]).not.toMatch(/\n/);
+  });
+
+  const names: [field: string, from: string, to: string][] = [
+    ['nodes[0].name', 'name: n1', "name: 'n1; reboot'"],
+    ['nodes[0].name', 'name: n1', "name: '-n1'"],
+    ['nodes[0].address', '10.20.1.11', "'10.0.0.1 -oProxyCommand=x'"],
+    ['nodes[0].address', '10.20.1.11', "'-oProxyCommand=x'"],
+    ['guests[0].name', 'name: pos', "name: '$(reboot)'"],
+    ['guests[1].config[0].file', 'inventory-api.yaml', '../store-001/store.yaml'],
+    ['guests[1].config[0].file', 'inventory-api.yaml', '/etc/passwd'],
+    ['guests[1].config[0].target', '/etc/inventory/api.yaml', '/etc/../root/x'],
+    ['guests[1].config[0].target', '/etc/inventory/api.yaml', "'/etc/x; reboot'"],
+    ['guests[0].health', 'http://10.20.1.101:8080/health', 'file:///etc/passwd'],
+  ];
+  it.each(names)('refuses for %s instead of %s: %s', (field, from, to) => {
+    replace(STORE, from, to);
+    expect(problems()).toEqual([expect.stringContaining(`${field}: `)]);
+  });
+
+  it('refuses an executable-looking package, version and source', () => {
+    replace('fleet.yaml', 'name: openssl', "name: 'openssl -o x'");
+    replace('fleet.yaml', '3.5.4-1~deb13u2', '$(reboot)');
+    replace('fleet.yaml', 'deb https://mirror.example.net/debian/{snapshot} trixie main', 'deb file:///tmp x; reboot');
+    expect(problems()).toHaveLength(3);
+  });
+
+  it('does not repeat what is long or would draw on a terminal', () => {
+    replace(STORE, 'name: pos', `name: "\\e[2Jpos\\u202e${'x'.repeat(5_000)}"`);
+    const [found = ''] = problems();
+    expect(found).toContain('guests[0].name');
+    expect(found.length).toBeLessThan(300);
+    // eslint-disable-next-line no-control-regex
+    expect(found).not.toMatch(/[\u0000-\u001f\u202e]/);
+  });
+
+  it('does not let a file reach the prototype of anything', () => {
+    replace(STORE, 'id: store-002', 'id: store-002\n__proto__: {polluted: true}\nconstructor: 1');
+    expect(problems()).toEqual([
+      expect.stringContaining('is not a known key here.'),
+      expect.stringContaining('is not a known key here.'),
+    ]);
+    expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
+  });
+
+  const bombs: Record<string, [string, RegExp]> = {
+    'deep nesting': ['['.repeat(30_000), /is not valid YAML|nested/],
+    'deep nesting that is well formed': [`${'['.repeat(30)}${']'.repeat(30)}`, /nested deeper than 20/],
+    'keys within keys': [`${'? '.repeat(500)}a`, /not a plain word|nested/],
+    'very many keys': [Array.from({ length: 6_000 }, (_, index) => `k${index}: 1`).join('\n'), /not a known key/],
+    'aliases that multiply': [
+      `a: &a [x,x,x,x,x,x,x,x,x]\n${[...'bcdefgh'].map((name, i) => `${name}: &${name} [${Array(9).fill(`*${'abcdefg'[i]}`).join(',')}]`).join('\n')}`,
+      /uses more than 20 aliases/,
+    ],
+    'an alias that leads to itself': ['&a [*a]', /aliases|type object/],
+    'nothing at all': ['', /type object/],
+    'a single word': ['store', /type object/],
+    'two documents': ['id: a\n---\nid: b\n', /is not valid YAML/],
+  };
+  it.each(Object.entries(bombs))('ends with a sentence at %s', (_, [text, problem]) => {
+    texts.set(STORE, text);
+    const found = problems();
+    expect(found).toContainEqual(expect.stringMatching(problem));
+    expect(found.length).toBeLessThanOrEqual(50);
+  });
+
+  it('does not open files of 10 MB, and says so', async () => {
+    const opened: string[] = [];
+    const huge = ['fleet.yaml', STORE, 'clusters/store-003/varnish-vcl.vcl'];
+    const files = await collectRepoFiles({
+      list: () =>
+        Promise.resolve(
+          [...texts].map(([path, text]) => ({ path, size: huge.includes(path) ? 10_000_000 : text.length })),
+        ),
+      readMany: (paths) => {
+        opened.push(...paths);
+        return Promise.resolve(new Map(paths.map((path) => [path, Buffer.from(texts.get(path) ?? '')])));
+      },
+    });
+    expect(opened.filter((path) => huge.includes(path))).toEqual([]);
+    const found = checkRepo(files).problems.map(problemText);
+    expect(found).toEqual([
+      'fleet.yaml:1: has 10000000 bytes; at most 256000 are read.',
+      'clusters/store-002/store.yaml:1: has 10000000 bytes; at most 64000 are read.',
+      expect.stringContaining('varnish-vcl.vcl, which has 10000000 bytes; at most 1000000 are read.'),
+    ]);
+  });
+
+  it('opens only the files that it knows, whatever the others are called', async () => {
+    const listed = [
+      'fleet.yaml',
+      'x\ny',
+      '-x',
+      'clusters/a/b/c',
+      'clusters/a/.hidden',
+      '.git/config',
+      'policies/a/b',
+      'clusters/A/x',
+    ];
+    const opened: string[] = [];
+    const files = await collectRepoFiles({
+      list: () => Promise.resolve(listed.map((path) => ({ path, size: 1 }))),
+      readMany: (paths) => {
+        opened.push(...paths);
+        return Promise.resolve(new Map());
+      },
+    });
+    expect(opened).toEqual(['fleet.yaml']);
+    expect([...files.keys()]).toEqual(listed);
+  });
+
+  it('refuses bytes that are not text', () => {
+    const files = new Map<string, RepoFile>(repoFiles(texts));
+    files.set('clusters/store-004/varnish-vcl.vcl', { size: 4 });
+    expect(checkRepo(files).problems.map(problemText)).toEqual([expect.stringMatching(/which is not UTF-8 text\./)]);
+  });
+
+  it('never throws and never passes what is not a store, whatever is in the file', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.json(), fc.string({ unit: 'binary' })), (text) => {
+        texts.set(STORE, text);
+        const { problems: found, stores } = checkRepo(repoFiles(texts));
+        expect(found.length).toBeGreaterThan(0);
+        expect(stores.map(({ id }) => id)).not.toContain('store-002');
+      }),
+      { numRuns: 60 },
+    );
+  });
+});

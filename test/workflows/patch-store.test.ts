@@ -1,0 +1,488 @@
+import { describe, expect, it } from 'vitest';
+import type { PatchStoreInput, StepAnswer, StoreActivities } from '#domain/messages/store.js';
+import type { Reason } from '#domain/reasons.js';
+import { storeQuery } from '#workflows/messages.js';
+import {
+  anOldNode,
+  aPatchedNode,
+  aPreflight,
+  aStoreInput,
+  aWave,
+  currentPreflight,
+  healthyFacts,
+  simulated,
+} from '../support/builders.js';
+import { useWorld } from '../support/use-world.js';
+import { actionsOf, eventsOf, eventually, sumOf, waveUntil } from '../support/workflow-harness.js';
+
+const refused = (reason: Reason): Exclude<StepAnswer, { kind: 'done' }> => ({
+  kind: 'refused',
+  stop: { reason, summary: `refused: ${reason}` },
+});
+const failed = (reason: Reason): Exclude<StepAnswer, { kind: 'done' }> => ({
+  kind: 'failed',
+  stop: { reason, summary: `failed: ${reason}` },
+});
+const nodeSteps = (node: string): string[] =>
+  ['drainNode', 'upgradeNode', 'rebootNode', 'rejoinNode'].map((step) => `${step} ${node}`);
+const before = ['openOperation', 'readFacts', 'stagePackages'];
+const after = ['applyConfig', 'verifyStore', 'closeOperation succeeded'];
+
+describe('a calm store of three nodes', () => {
+  it('is patched node by node, the one that leads the HA managers last, and given back', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001');
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({
+      store: 's001',
+      outcome: 'succeeded',
+      nodesPatched: 3,
+      operationId: '2026-w48/canary/s001/r0',
+      release: '2026.48.0',
+    });
+    expect(store.calls).toEqual([
+      'hello',
+      ...before,
+      ...nodeSteps('n1'),
+      ...nodeSteps('n3'),
+      ...nodeSteps('n2'),
+      ...after,
+    ]);
+  });
+
+  it('costs at most 24 Temporal actions as the child of a wave, heartbeats apart', async () => {
+    const world = await useWorld();
+    await world.store('s001');
+    await (await world.startWave(aWave(['s001']))).result();
+    const actions = actionsOf(await eventsOf(world.storeHandle('s001')));
+    expect(actions).toMatchObject({ start: 2, activities: 19, signals: 0, updates: 0, upserts: 1 });
+    expect(sumOf(actions), JSON.stringify(actions)).toBeLessThanOrEqual(24);
+  });
+
+  it('says where it is, step by step, and which node it has in hand', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001');
+    const reboot = store.hold('rebootNode n1');
+    const handle = await world.startStore(aStoreInput('s001'));
+    await reboot.reached;
+    await expect(handle.query(storeQuery)).resolves.toMatchObject({
+      step: 'rebooting n1',
+      nodes: [
+        { node: 'n1', state: 'rebooting' },
+        { node: 'n2', state: 'waiting' },
+        { node: 'n3', state: 'waiting' },
+      ],
+    });
+    reboot.release();
+    await handle.result();
+    await expect(handle.query(storeQuery)).resolves.toMatchObject({
+      step: 'ended',
+      result: { outcome: 'succeeded' },
+      nodes: [{ state: 'done' }, { state: 'done' }, { state: 'done' }],
+    });
+  });
+
+  it('gives every task the operation id, the release and a fence that rises with each operation', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001');
+    await (await world.startStore(aStoreInput('s001'))).result();
+    await (await world.startStore(aStoreInput('s001', { round: 1 }))).result();
+    const [first, second] = store.tasks;
+    expect(first).toMatchObject({ operationId: '2026-w48/canary/s001/r0', release: { version: '2026.48.0' } });
+    expect(second).toMatchObject({ operationId: '2026-w48/canary/s001/r1' });
+    expect(second?.fence).toBeGreaterThan(first?.fence ?? Infinity);
+  });
+
+  it('leaves its outcome as a search attribute, so that stores that failed are one list', async () => {
+    const world = await useWorld();
+    await world.store('s001', { openOperation: async () => refused('SignatureInvalid') });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await handle.result();
+    const { typedSearchAttributes } = await handle.describe();
+    expect(Object.fromEntries(typedSearchAttributes.getAll().map(({ key, value }) => [key.name, value]))).toMatchObject(
+      { EdgeOutcome: 'failed', EdgeReason: 'SignatureInvalid' },
+    );
+  });
+});
+
+describe('a store with less to do', () => {
+  it('drains no node that already runs the release', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001', { readFacts: async () => currentPreflight() });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'succeeded', nodesPatched: 0 });
+    expect(store.work()).toEqual(['openOperation', 'readFacts', ...after]);
+  });
+
+  it('only reboots a node that has the packages but another kernel', async () => {
+    const world = await useWorld();
+    const stale = { ...aPatchedNode('n1'), runningKernel: '6.8.12-15-pve' };
+    const facts = healthyFacts({ nodes: [stale, aPatchedNode('n2'), aPatchedNode('n3')] });
+    const store = await world.store('s001', {
+      readFacts: async () => aPreflight(facts),
+      stagePackages: async () => ({
+        kind: 'done',
+        nodes: [{ ...stale, simulation: { install: [], remove: [] } }],
+      }),
+    });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'succeeded', nodesPatched: 1 });
+    expect(store.work()).toEqual([...before, 'drainNode n1', 'rebootNode n1', 'rejoinNode n1', ...after]);
+  });
+});
+
+describe('a store that is not there or not fit', () => {
+  it('is offline when nobody answers, and nothing is asked of it afterwards', async () => {
+    const world = await useWorld();
+    const handle = await world.startStore(aStoreInput('s001', { offlineAfter: 200 }));
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'offline', reason: 'StoreOffline' });
+    const asked = (await eventsOf(handle)).flatMap(
+      (event) => event.activityTaskScheduledEventAttributes?.activityType?.name ?? [],
+    );
+    expect(asked).toEqual(['hello']);
+  });
+
+  it.each([
+    ['older', { min: 0, max: 0 }],
+    ['newer', { min: 2, max: 3 }],
+  ])('is skipped when its worker speaks only an %s protocol', async (_, protocol) => {
+    const world = await useWorld();
+    const store = await world.store('s001', { hello: async () => ({ store: 's001', protocol, clock: '' }) });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'skipped', reason: 'WorkerTooOld' });
+    expect(store.calls).toEqual(['hello']);
+  });
+
+  it.each<Reason>([
+    'SignatureInvalid',
+    'KeyUnknown',
+    'DigestMismatch',
+    'SequenceRollback',
+    'ReleaseExpired',
+    'ReleaseIncompatible',
+    'ScanDenied',
+    'ReleaseMalformed',
+    'NotPromoted',
+    'StaleOperation',
+  ])('fails with %s when its worker refuses the operation, and no step follows', async (reason) => {
+    const world = await useWorld();
+    const store = await world.store('s001', { openOperation: async () => refused(reason) });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'failed', reason, stop: { reason } });
+    expect(store.work()).toEqual(['openOperation', 'closeOperation failed']);
+  });
+
+  it.each<[string, Reason, StoreActivities['readFacts']]>([
+    ['a fact could not be read', 'FactsUnreadable', async () => aPreflight(healthyFacts({ unreadable: ['n2: df'] }))],
+    [
+      'the cluster is not quorate',
+      'NoQuorum',
+      async () => aPreflight(healthyFacts({ cluster: { ...healthyFacts().cluster, quorate: false } })),
+    ],
+    [
+      'a placement group is degraded',
+      'CephUnclean',
+      async () => aPreflight(healthyFacts({ ceph: { ...healthyFacts().ceph, degradedObjects: 7 } })),
+    ],
+  ])('fails before anything is changed when %s', async (_, reason, readFacts) => {
+    const world = await useWorld();
+    const store = await world.store('s001', { readFacts });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({
+      outcome: 'failed',
+      reason,
+      nodesPatched: 0,
+      stop: { step: 'preflight' },
+    });
+    expect(store.work()).toEqual(['openOperation', 'readFacts', 'closeOperation failed']);
+  });
+
+  it('fails before the first drain when apt would install what the release does not pin', async () => {
+    const world = await useWorld();
+    const surprise = { install: [{ name: 'nginx', version: '1.27' }], remove: [] };
+    const store = await world.store('s001', {
+      stagePackages: async () => ({
+        kind: 'done',
+        nodes: [{ ...anOldNode('n1'), simulation: surprise }, simulated(anOldNode('n2')), simulated(anOldNode('n3'))],
+      }),
+    });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'failed', reason: 'ManifestMismatch' });
+    expect(store.work()).toEqual([...before, 'closeOperation failed']);
+  });
+});
+
+describe('a step that does not succeed', () => {
+  it('skips the store when its window closed before the first drain', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001', { drainNode: async () => refused('OutsideWindow') });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({
+      outcome: 'skipped',
+      reason: 'OutsideWindow',
+      nodesPatched: 0,
+    });
+    expect(store.work()).toEqual([...before, 'drainNode n1', 'closeOperation failed']);
+  });
+
+  it('never calls a store skipped of which a node is already patched', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001', {
+      drainNode: async ({ node }) => (node === 'n1' ? { kind: 'done', moved: 1 } : refused('OutsideWindow')),
+    });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({
+      outcome: 'failed',
+      reason: 'OutsideWindow',
+      nodesPatched: 1,
+    });
+    expect(store.work().at(-1)).toBe('closeOperation failed');
+  });
+
+  it.each<[keyof StoreActivities, Reason]>([
+    ['drainNode', 'DrainTimeout'],
+    ['upgradeNode', 'UpgradeFailed'],
+    ['rebootNode', 'RebootTimeout'],
+    ['rejoinNode', 'RejoinTimeout'],
+  ])(
+    'ends the store when %s fails: it is closed as failed and the next node is never drained',
+    async (step, reason) => {
+      const world = await useWorld();
+      const store = await world.store('s001', { [step]: async () => failed(reason) });
+      const handle = await world.startStore(aStoreInput('s001'));
+      await expect(handle.result()).resolves.toMatchObject({ outcome: 'failed', reason, nodesPatched: 0 });
+      const steps = nodeSteps('n1');
+      const done = steps.slice(0, steps.indexOf(`${step} n1`) + 1);
+      expect(store.work()).toEqual([...before, ...done, 'closeOperation failed']);
+      await expect(handle.query(storeQuery)).resolves.toMatchObject({
+        nodes: [{ state: 'stopped' }, { state: 'waiting' }, { state: 'waiting' }],
+      });
+    },
+  );
+
+  it('is tried again when its worker failed on the way, and goes on as if nothing had been', async () => {
+    const world = await useWorld();
+    let attempts = 0;
+    const store = await world.store('s001', {
+      readFacts: async () =>
+        aPreflight(healthyFacts({ nodes: [anOldNode('n1'), aPatchedNode('n2'), aPatchedNode('n3')] })),
+      upgradeNode: async () => {
+        attempts += 1;
+        if (attempts === 1) throw new Error('connection reset');
+        return { kind: 'done', changed: 2 };
+      },
+    });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'succeeded', nodesPatched: 1 });
+    expect(store.work().filter((call) => call === 'upgradeNode n1')).toHaveLength(2);
+  });
+
+  it('is not tried again when that cannot help, and the store is still given back', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001', {
+      applyConfig: async () => {
+        throw Object.assign(new Error('the task is for another store'), { name: 'NotForMe', nonRetryable: true });
+      },
+    });
+    const { ApplicationFailure } = await import('@temporalio/common');
+    store.on('applyConfig', async () => {
+      throw ApplicationFailure.nonRetryable('the task is for another store', 'InvalidInput');
+    });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({
+      outcome: 'failed',
+      reason: 'StepFailed',
+      stop: { step: 'apply config', summary: expect.stringContaining('the task is for another store') as string },
+    });
+    expect(store.work().slice(-2)).toEqual(['applyConfig', 'closeOperation failed']);
+  });
+});
+
+describe('closing', () => {
+  it('fails a store that was patched but could not be given back clean', async () => {
+    const world = await useWorld();
+    await world.store('s001', { closeOperation: async () => ({ undone: [], leftSet: ['noout on n2'] }) });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({
+      outcome: 'failed',
+      reason: 'UndoIncomplete',
+      nodesPatched: 3,
+      stop: { summary: 'Still set: noout on n2.' },
+    });
+  });
+
+  it('keeps the reason of a failed store and adds what is left in place', async () => {
+    const world = await useWorld();
+    await world.store('s001', {
+      upgradeNode: async () => failed('UpgradeFailed'),
+      closeOperation: async () => ({ undone: ['noout on n1'], leftSet: ['maintenance of n1'] }),
+    });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({
+      outcome: 'failed',
+      reason: 'UpgradeFailed',
+      stop: { detail: ['left in place: maintenance of n1'] },
+    });
+    await expect(handle.query(storeQuery)).resolves.toMatchObject({
+      notes: ['undone: noout on n1', 'left: maintenance of n1'],
+    });
+  });
+
+  it('fails the store when closing itself does not work', async () => {
+    const world = await useWorld();
+    const { ApplicationFailure } = await import('@temporalio/common');
+    await world.store('s001', {
+      closeOperation: async () => {
+        throw ApplicationFailure.nonRetryable('the state file is read-only');
+      },
+    });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({
+      outcome: 'failed',
+      reason: 'UndoIncomplete',
+      stop: { step: 'close', summary: expect.stringContaining('read-only') as string },
+    });
+  });
+});
+
+describe('an abort', () => {
+  it('before the store answered touches nothing', async () => {
+    const world = await useWorld();
+    const handle = await world.startStore(aStoreInput('s001'));
+    await eventually('hello is scheduled', async () =>
+      (await eventsOf(handle)).some((event) => event.activityTaskScheduledEventAttributes),
+    );
+    await handle.cancel();
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'aborted', reason: 'Aborted', nodesPatched: 0 });
+  });
+
+  it.each([
+    ['while the store is taken', 'openOperation', ['openOperation', 'readFacts', 'closeOperation aborted'], 0],
+    ['while packages are staged', 'stagePackages', [...before, 'closeOperation aborted'], 0],
+    [
+      'while a node is drained undoes the drain',
+      'drainNode n1',
+      [...before, 'drainNode n1', 'closeOperation aborted'],
+      0,
+    ],
+    [
+      'while packages change finishes the node first',
+      'upgradeNode n1',
+      [...before, ...nodeSteps('n1'), 'closeOperation aborted'],
+      1,
+    ],
+    [
+      'while a node reboots finishes the node first',
+      'rebootNode n3',
+      [...before, ...nodeSteps('n1'), ...nodeSteps('n3'), 'closeOperation aborted'],
+      2,
+    ],
+  ])('%s and stops there', async (_, step, work, nodesPatched) => {
+    const world = await useWorld();
+    const store = await world.store('s001');
+    const held = store.hold(step);
+    const handle = await world.startStore(aStoreInput('s001'));
+    await held.reached;
+    await handle.cancel();
+    await eventually('the cancel request is in the history', async () =>
+      (await eventsOf(handle)).some((event) => event.workflowExecutionCancelRequestedEventAttributes),
+    );
+    held.release();
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'aborted', reason: 'Aborted', nodesPatched });
+    expect(store.work()).toEqual(work);
+  });
+
+  it('that comes when all nodes are done does not configure the guests any more', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001');
+    const held = store.hold('rejoinNode n2');
+    const handle = await world.startStore(aStoreInput('s001'));
+    await held.reached;
+    await handle.cancel();
+    await eventually('the cancel request is in the history', async () =>
+      (await eventsOf(handle)).some((event) => event.workflowExecutionCancelRequestedEventAttributes),
+    );
+    held.release();
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'aborted', nodesPatched: 3 });
+    expect(store.work().slice(-2)).toEqual(['rejoinNode n2', 'closeOperation aborted']);
+  });
+});
+
+describe('a store that takes too long', () => {
+  it('is timed out at the nearest safe point and given back', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001');
+    const held = store.hold('upgradeNode n1');
+    const handle = await world.startStore(aStoreInput('s001', { storeTimeout: 50 }));
+    // The timer runs from the start; the store is only as quick as this machine, so the step is held until it fired.
+    await Promise.race([held.reached, handle.result()]);
+    await eventually('the timer fired', async () =>
+      (await eventsOf(handle)).some((event) => event.timerFiredEventAttributes),
+    );
+    held.release();
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'timedOut', reason: 'OperationTimeout' });
+    expect(store.work().at(-1)).toBe('closeOperation timedOut');
+    expect(store.work()).not.toContain('drainNode n3');
+  });
+});
+
+describe('a store that falls silent', () => {
+  it('is reported to its wave as cut off, and again when it is back; its operation just goes on', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001', {}, { slots: 1 });
+    const held = store.hold('drainNode n1');
+    const wave = await world.startWave(
+      aWave(['s001'], {
+        limits: { offlineAfter: 3_000, cutOffAfter: 200, offlineThreshold: { count: 5, minSample: 1 } },
+      }),
+    );
+    await held.reached;
+    await waveUntil(wave, 'the store is cut off', ({ cutOff }) => cutOff.includes('s001'));
+    await expect(world.storeHandle('s001').query(storeQuery)).resolves.toMatchObject({
+      step: 'draining n1',
+      cutOff: true,
+    });
+    const next = store.hold('upgradeNode n1');
+    held.release();
+    await next.reached;
+    next.release();
+    await waveUntil(wave, 'the store is back', ({ cutOff, inFlight }) => cutOff.length === 0 || inFlight === 0);
+    await expect(wave.result()).resolves.toMatchObject({ results: [{ store: 's001', outcome: 'succeeded' }] });
+    expect(store.work()).toEqual([...before, ...nodeSteps('n1'), ...nodeSteps('n3'), ...nodeSteps('n2'), ...after]);
+    const reports = (await eventsOf(wave)).filter(
+      (event) => event.workflowExecutionSignaledEventAttributes?.signalName === 'cutOff',
+    );
+    expect(reports.length).toBeGreaterThanOrEqual(2);
+  });
+
+  it('is not called silent while its steps go on', async () => {
+    const world = await useWorld();
+    await world.store('s001');
+    const wave = await world.startWave(aWave(['s001'], { limits: { cutOffAfter: 100 } }));
+    await wave.result();
+    const reports = (await eventsOf(wave)).filter((event) => event.workflowExecutionSignaledEventAttributes);
+    expect(reports).toEqual([]);
+  });
+});
+
+describe('an input typed by hand', () => {
+  it('fails at once, for good, and names every problem by its path', async () => {
+    const world = await useWorld();
+    const input = {
+      ...aStoreInput('../etc'),
+      round: -1,
+      release: { version: '2026.48.0', sequence: 0, manifest: 'latest', bundle: 'latest' },
+      speed: 'fast',
+    } as PatchStoreInput;
+    const handle = await world.startStore(input);
+    await expect(handle.result()).rejects.toMatchObject({
+      cause: {
+        type: 'InvalidInput',
+        nonRetryable: true,
+        message: expect.stringMatching(/store: .*round: .*release\.sequence: .*release\.manifest: .*speed/s) as string,
+      },
+    });
+    const events = await eventsOf(handle);
+    expect(events.some((event) => event.activityTaskScheduledEventAttributes)).toBe(false);
+  });
+});
