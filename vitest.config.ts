@@ -10,13 +10,14 @@ export default defineConfig({
       {
         resolve,
         ssr,
-        test: { name: 'unit', include: ['test/unit/**/*.test.ts'] },
+        test: { name: 'unit', include: ['test/unit/**/*.test.ts'], sequence: { groupOrder: 0 } },
       },
       {
         resolve,
         ssr,
         test: {
           name: 'contract',
+          sequence: { groupOrder: 1 },
           include: ['test/contract/**/*.test.ts'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
@@ -28,6 +29,7 @@ export default defineConfig({
         ssr,
         test: {
           name: 'workflows',
+          sequence: { groupOrder: 2 },
           include: ['test/workflows/**/*.test.ts', 'test/replay/**/*.test.ts'],
           globalSetup: ['test/support/temporal-setup.ts'],
           testTimeout: 60_000,
@@ -40,6 +42,7 @@ export default defineConfig({
         ssr,
         test: {
           name: 'acceptance',
+          sequence: { groupOrder: 3 },
           include: ['test/acceptance/**/*.test.ts'],
           testTimeout: 300_000,
           hookTimeout: 180_000,

@@ -53,7 +53,7 @@ export interface ExistingSchedule {
 const FIELDS = ['time', 'time zone', 'workflow', 'task queue', 'input', 'overlap', 'catch-up'] as const;
 type FieldName = (typeof FIELDS)[number] | 'note';
 
-export interface FieldChange {
+interface FieldChange {
   field: FieldName;
   from: string;
   to: string;
@@ -192,7 +192,7 @@ export async function readSchedules(client: Client, ids: readonly string[]): Pro
   return found.filter((schedule) => schedule !== undefined);
 }
 
-export function existingOf(description: ScheduleDescription): ExistingSchedule {
+function existingOf(description: ScheduleDescription): ExistingSchedule {
   const { spec, action, policies, state, memo } = description;
   return {
     id: description.scheduleId,

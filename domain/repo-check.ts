@@ -5,6 +5,7 @@ import { planStages } from './plan.js';
 import { isPveRange } from './pve-range.js';
 import type { RepoFiles } from './repo-files.js';
 import { MAX_CONFIG_FILE, MAX_FLEET_FILE, MAX_STORE_CONFIG, MAX_STORE_FILE, MAX_STORES } from './repo-limits.js';
+import { parseAdvisories } from './scan.js';
 import { windowsMeet } from './windows.js';
 import { printable, readYaml, type Problem, type YamlFile } from './yaml-file.js';
 
@@ -43,8 +44,9 @@ export function checkRepo(files: RepoFiles): CheckedRepo {
   for (const store of stores) problems.push(...problemsOfStore(store, files));
   if (fleet?.value) {
     problems.push(...problemsOfFleet(fleet.value, fleet.lineOf, files));
+    problems.push(...problemsOfAdvisories(fleet.value, files));
     // A store whose file cannot be read would be missing from every count: the plan is judged when all can be.
-    if (stores.length > 0 && problems.every(({ file }) => file === FLEET_FILE)) {
+    if (stores.length > 0 && problems.every(({ file }) => !file.startsWith('clusters'))) {
       problems.push(...problemsOfPlan(fleet.value, fleet.lineOf, stores));
     }
   }
@@ -231,13 +233,21 @@ function* freezeFindings({ freezes }: Fleet): Generator<Finding> {
   }
 }
 
+/** The advisory file is judged with the rest: a build would stop at it. */
+function problemsOfAdvisories(fleet: Fleet, files: RepoFiles): Problem[] {
+  const file = fleet.scan.advisories;
+  const text = files.get(file)?.text;
+  return text === undefined ? [] : parseAdvisories(text, file).problems;
+}
+
 function* scanFindings({ scan }: Fleet, files: RepoFiles): Generator<Finding> {
   const path = ['scan', 'advisories'];
   if (!/^policies\/[A-Za-z0-9][A-Za-z0-9._-]*$/.test(scan.advisories)) {
     yield [path, 'must be a file in policies/.'];
     return;
   }
-  if (!files.has(scan.advisories)) yield [path, `names ${scan.advisories}, which is missing.`];
+  const found = textOf(files, scan.advisories, MAX_FLEET_FILE);
+  if (typeof found === 'object') yield [path, `names ${scan.advisories}, which ${found.problem}`];
 }
 
 function problemsOfPlan(fleet: Fleet, lineOf: YamlFile<Fleet>['lineOf'], stores: ReadStore[]): Problem[] {

@@ -1,9 +1,11 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parse } from 'yaml';
 import { openRegistry } from './check/registry.js';
 import { startControl, type Control } from './control/server.js';
 import { parseFaults } from './control/schemas.js';
+import { snapshotOf, type StoreSnapshot } from './control/snapshot.js';
 import { writeEnrolment } from './enrolment.js';
 import { startGuestServers } from './guests/server.js';
 import { startPveServers } from './pve/server.js';
@@ -12,6 +14,7 @@ import { startSshServers } from './ssh/server.js';
 import { createAuthorities } from './tls/authority.js';
 import type { FaultSpec } from './world/faults.js';
 import type { Mirror } from './world/mirror.js';
+import { saveWorld, takeSavedWorld } from './world/saved.js';
 import { readStoresOfRepo, type StoreSpecInput } from './world/specs.js';
 import { createWorld, type World } from './world/world.js';
 
@@ -33,6 +36,8 @@ export interface LabOptions {
   controlPort?: number | undefined;
   fleet?: string | undefined;
   faults?: FaultSpec[] | undefined;
+  /** Forget the state that an orderly end kept, and begin with unpatched stores. */
+  fresh?: boolean | undefined;
 }
 
 export interface Lab {
@@ -44,12 +49,17 @@ export interface Lab {
   /** Writes what a store worker needs and returns its folder. */
   enrol(store: string): Promise<string>;
   enrolAll(): Promise<void>;
+  /** Ends at once. Nothing of the stores' state is kept. */
   close(): Promise<void>;
+  /** Ends in order: takes no more orders, lets what runs come to its end (ten seconds at most), and keeps the state. */
+  shutdown(): Promise<void>;
 }
 
+const SHUTDOWN_MS = 10_000;
+
 /**
- * The whole practice fleet in this process: all listens when this resolves. What stores are made of (packages, boot
- * ids, flags) starts anew each time; keys, certificates and enrolment are kept in `stateDir`.
+ * The whole practice fleet in this process: all listens when this resolves. Keys, certificates and enrolment are kept
+ * in `stateDir`; what stores are made of (packages, boot ids, flags) is, after an orderly end.
  */
 export async function startLab(options: LabOptions): Promise<Lab> {
   const stateDir = resolve(options.stateDir);
@@ -58,10 +68,14 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     throw new Error('The lab was told of no store. Give a repo with clusters/<store>/store.yaml, or a list of stores.');
   }
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-  const world = createWorld({ stores, stateDir, speed: options.speed, mirror: options.mirror });
+  const kept = takeSavedWorld(stateDir);
+  const saved = options.fresh ? undefined : kept;
+  const world = createWorld({ stores, stateDir, speed: options.speed, mirror: options.mirror, saved });
+  const atStart = (saved?.atStart as StoreSnapshot[] | undefined) ?? [...world.stores.values()].map(snapshotOf);
   const opened: (() => Promise<void>)[] = [];
+  const closePorts = async (): Promise<void> => void (await Promise.all(opened.splice(0).map((end) => end())));
   const close = async (): Promise<void> => {
-    await Promise.all(opened.map((end) => end()));
+    await closePorts();
     world.close();
   };
   try {
@@ -78,6 +92,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     opened.push((await startRelays(world, { temporal, registry })).close);
     const control: Control = await startControl(world, {
       port: options.controlPort ?? 0,
+      atStart,
       evidence: { registry: openRegistry(`http://${registry}`), releaseKeys, repo: options.repo },
     });
     opened.push(control.close);
@@ -104,6 +119,13 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         for (const id of world.stores.keys()) await enrol(id);
       },
       close,
+      shutdown: async () => {
+        await closePorts();
+        const patience = performance.now() + SHUTDOWN_MS;
+        while (!world.quiet && performance.now() < patience) await delay(20);
+        saveWorld(world, atStart);
+        world.close();
+      },
     };
   } catch (error) {
     await close();

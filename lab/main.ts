@@ -7,11 +7,11 @@ import { readStoresFile } from './world/specs.js';
 
 /**
  * The practice fleet as a process. Says `{"ready":true,…}` in one line on stdout when everything listens; ends on
- * SIGTERM or SIGINT.
+ * SIGTERM or SIGINT, and goes on where it was with the next start, unless `--fresh` is given.
  */
 const USAGE =
   'usage: main.js (--repo DIR | --stores-file FILE) --state DIR [--speed N] [--temporal HOST:PORT] [--namespace NAME] ' +
-  '[--registry HOST:PORT] [--control-port PORT] [--release-keys FILE] [--faults FILE] [--fleet NAME]';
+  '[--registry HOST:PORT] [--control-port PORT] [--release-keys FILE] [--faults FILE] [--fleet NAME] [--fresh]';
 
 function readOptions(argv: string[]): LabOptions {
   const { values } = parseArgs({
@@ -28,6 +28,7 @@ function readOptions(argv: string[]): LabOptions {
       'release-keys': { type: 'string' },
       faults: { type: 'string' },
       fleet: { type: 'string' },
+      fresh: { type: 'boolean', default: false },
     },
   });
   const storesFile = values['stores-file'];
@@ -46,6 +47,7 @@ function readOptions(argv: string[]): LabOptions {
     controlPort: values['control-port'] === undefined ? undefined : Number(values['control-port']),
     releaseKeys: values['release-keys'],
     fleet: values.fleet,
+    fresh: values.fresh,
     faults: values.faults === undefined ? undefined : parseFaults(parse(readFileSync(values.faults, 'utf8'))),
   };
 }
@@ -55,7 +57,7 @@ async function main(): Promise<void> {
   const lab = await startLab(readOptions(process.argv.slice(2)));
   await lab.enrolAll();
   const end = (): void => {
-    void lab.close().then(() => process.exit(0));
+    void lab.shutdown().then(() => process.exit(0));
   };
   process.once('SIGTERM', end);
   process.once('SIGINT', end);

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { parse } from '#domain/messages/parse.js';
 import { STORE_ID } from '#domain/naming.js';
 
 /**
@@ -60,10 +61,9 @@ export const storeWorkerSchema = z
       .object({
         user: z.string(),
         keyFile: z.string(),
-        nodes: z.record(
-          z.string(),
-          z.object({ address: z.string(), port: z.number().int(), hostKey: z.string() }).strict(),
-        ),
+        nodes: z
+          .record(z.string(), z.object({ address: z.string(), port: z.number().int(), hostKey: z.string() }).strict())
+          .refine((nodes) => Object.keys(nodes).length > 0, 'names no node'),
       })
       .strict(),
     releaseKeys: z.string().describe('JSON file of the pinned release keys'),
@@ -110,11 +110,9 @@ export async function readConfigFile<T>(path: string, schema: z.ZodType<T>): Pro
   } catch {
     throw new ConfigError(`${path} is not JSON.`);
   }
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw new ConfigError(
-    `${path}: ${parsed.error.issues.map(({ path: at, message }) => `${at.join('.')}: ${message}`).join('; ')}`,
-  );
+  const parsed = parse(schema, value);
+  if (parsed.ok) return parsed.value;
+  throw new ConfigError(`${path}: ${parsed.problems.join('; ')}`);
 }
 
 export class ConfigError extends Error {

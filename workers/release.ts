@@ -15,6 +15,7 @@ start(async () => {
   const connection = await NativeConnection.connect({ address: config.EDGE_TEMPORAL_ADDRESS });
   const builder = createReleaseBuilder({
     repo: openGitRepo({ dir: config.EDGE_REPO }),
+    branch: config.EDGE_BRANCH,
     objects: openObjects(config.EDGE_OBJECTS),
     key: await readFile(config.EDGE_RELEASE_KEY_FILE, 'utf8'),
   });

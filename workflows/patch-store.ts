@@ -93,7 +93,7 @@ async function operate(task: StoreTask, view: View, stopping: Stopping): Promise
       { summary: `take the store, verify release ${task.release.version}` },
       [task],
     );
-    if (opened.kind !== 'done') return notDone(opened);
+    if (opened.kind !== 'done') return notDone(opened, view);
     view.note(...opened.adopted);
 
     view.step('preflight');
@@ -116,7 +116,7 @@ async function operate(task: StoreTask, view: View, stopping: Stopping): Promise
         { summary: 'download and simulate on all nodes' },
         [{ ...task, nodes: work.map(({ node }) => node) }],
       );
-      if (staged.kind !== 'done') return notDone(staged);
+      if (staged.kind !== 'done') return notDone(staged, view);
       for (const node of staged.nodes) {
         const manifest = decideManifest(node, seen.packages);
         if (manifest.kind === 'stop') return ended('failed', manifest.stop);
@@ -132,11 +132,11 @@ async function operate(task: StoreTask, view: View, stopping: Stopping): Promise
 
     view.step('apply config');
     const configured = await mutate.applyConfig.executeWithOptions({ summary: 'guest configuration' }, [task]);
-    if (configured.kind !== 'done') return notDone(configured);
+    if (configured.kind !== 'done') return notDone(configured, view);
 
     view.step('verify');
     const verified = await read.verifyStore.executeWithOptions({ summary: 'verify the store' }, [task]);
-    return verified.kind === 'done' ? { outcome: 'succeeded' } : notDone(verified);
+    return verified.kind === 'done' ? { outcome: 'succeeded' } : notDone(verified, view);
   } catch (error) {
     return ended('failed', stopOf(error, view.current.step));
   }
@@ -150,7 +150,7 @@ async function patchNode(task: StoreTask, work: NodeWork, view: View, stopping: 
 
   view.node(node, 'draining');
   const drained = await longTask.drainNode.executeWithOptions({ summary: `drain ${node}` }, [nodeTask]);
-  if (drained.kind !== 'done') return view.stopped(node, notDone(drained));
+  if (drained.kind !== 'done') return view.stopped(node, notDone(drained, view));
   if (stopping.stop) return view.stopped(node, stopping.ended());
 
   if (work.packages) {
@@ -159,16 +159,18 @@ async function patchNode(task: StoreTask, work: NodeWork, view: View, stopping: 
       { summary: `upgrade ${node} to ${task.release.version}` },
       [nodeTask],
     );
-    if (upgraded.kind !== 'done') return view.stopped(node, notDone(upgraded));
+    if (upgraded.kind !== 'done') return view.stopped(node, notDone(upgraded, view));
+    view.touch();
   }
 
   view.node(node, 'rebooting');
   const rebooted = await longTask.rebootNode.executeWithOptions({ summary: `reboot ${node}` }, [nodeTask]);
-  if (rebooted.kind !== 'done') return view.stopped(node, notDone(rebooted));
+  if (rebooted.kind !== 'done') return view.stopped(node, notDone(rebooted, view));
+  view.touch();
 
   view.node(node, 'rejoining');
   const rejoined = await longTask.rejoinNode.executeWithOptions({ summary: `rejoin ${node}` }, [nodeTask]);
-  if (rejoined.kind !== 'done') return view.stopped(node, notDone(rejoined));
+  if (rejoined.kind !== 'done') return view.stopped(node, notDone(rejoined, view));
 
   view.node(node, 'done');
   return undefined;
@@ -291,9 +293,10 @@ function taskOf(input: PatchStoreInput): StoreTask {
 
 const ended = (outcome: Outcome, stop: Stop): Ended => ({ outcome, reason: stop.reason, stop });
 
-function notDone(answer: Exclude<StepAnswer, { kind: 'done' }>): Ended {
-  const untouched = answer.kind === 'refused' && answer.stop.reason === 'OutsideWindow';
-  return ended(untouched ? 'skipped' : 'failed', answer.stop);
+/** A window that closed skips a store only as long as the store is what it was; a half-patched one has failed. */
+function notDone(answer: Exclude<StepAnswer, { kind: 'done' }>, view: View): Ended {
+  const tooLate = answer.kind === 'refused' && answer.stop.reason === 'OutsideWindow';
+  return ended(tooLate && !view.touched() ? 'skipped' : 'failed', answer.stop);
 }
 
 const isUnanswered = (error: unknown): boolean =>

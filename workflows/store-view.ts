@@ -28,6 +28,7 @@ export function openView(input: PatchStoreInput, task: StoreTask) {
     nodes: [],
     notes: [],
   };
+  let touched = false;
   const show = () => setCurrentDetails(renderStoreDetails(current));
   const set = (change: Partial<StoreView>) => {
     Object.assign(current, change);
@@ -43,6 +44,11 @@ export function openView(input: PatchStoreInput, task: StoreTask) {
   return {
     current,
     step: (step: string) => set({ step, since: now() }),
+    /** From now on a node is not what it was before: packages changed, or it was rebooted. */
+    touch: () => {
+      touched = true;
+    },
+    touched: () => touched,
     cutOff: (cutOff: boolean) => set({ cutOff }),
     note: (...notes: string[]) => set({ notes: [...current.notes, ...notes].slice(-20) }),
     plan: (nodes: string[], work: NodeWork[]) =>

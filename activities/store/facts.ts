@@ -107,7 +107,7 @@ export async function readNode(deps: StoreDeps, name: string, packages: readonly
     deps.proxmox.nodeStatus(name),
     bootId(runner),
     readInstalled(runner, packages),
-    lines(runner, ['dpkg', '--audit']),
+    readAudit(runner),
     lines(runner, ['apt-mark', 'showhold']),
     lines(runner, [...SUDO, 'proxmox-boot-tool', 'kernel', 'list']),
     readUpgradeUnit(runner),
@@ -152,6 +152,15 @@ export async function readInstalled(
   return installed;
 }
 
+/** What dpkg finds wrong with its own packages; empty = clean. Some versions end with 1 when they found something. */
+export async function readAudit(runner: CommandRunner): Promise<string[]> {
+  const { code, stdout, stderr } = await runner.run(['dpkg', '--audit']);
+  const findings = nonEmpty(stdout);
+  if (code !== 0 && !(code === 1 && findings.length > 0))
+    throw new Error(`dpkg --audit: exit code ${code}: ${stderr.trim().slice(0, 300)}`);
+  return findings;
+}
+
 /** The unit of this service that upgrades, or upgraded, the node. */
 export async function readUpgradeUnit(runner: CommandRunner): Promise<NodeFacts['upgradeUnit']> {
   const [row] = await lines(runner, [
@@ -189,11 +198,14 @@ export async function lines(runner: CommandRunner, argv: string[], timeoutMs?: n
         .slice(0, 3)
         .join(' ')}: exit code ${code}: ${stderr.trim().slice(0, 300)}`,
     );
-  return stdout
+  return nonEmpty(stdout);
+}
+
+const nonEmpty = (text: string): string[] =>
+  text
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '');
-}
 
 async function missingOf({ proxmox }: StoreDeps): Promise<string[]> {
   const permissions = await proxmox.permissions();

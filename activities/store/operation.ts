@@ -2,7 +2,7 @@ import type { StepAnswer, StoreTask } from '#domain/messages/store.js';
 import type { Stop } from '#domain/reasons.js';
 import type { Mark, OperationRecord } from '#systems/store-state/types.js';
 import { SUDO, type Opened, type StoreDeps } from './deps.js';
-import { lines, readHa, readUpgradeUnit, runnerOf } from './facts.js';
+import { lines, readAudit, readHa, readUpgradeUnit, runnerOf } from './facts.js';
 import { waitFor } from './wait.js';
 
 /**
@@ -116,8 +116,12 @@ export function createOperation(deps: StoreDeps): Operation {
   const takeBackMaintenance = async (node: string): Promise<string | undefined> => {
     const unfit = await whyUnfit(deps, node);
     if (unfit) return unfit;
-    await leaveMaintenance(deps, node);
-    return undefined;
+    try {
+      await leaveMaintenance(deps, node);
+      return undefined;
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
   };
 
   const keeper: Operation = {
@@ -163,7 +167,8 @@ export function createOperation(deps: StoreDeps): Operation {
     async step<Done extends object>(task: StoreTask, name: string, run: (key: string) => Promise<StepAnswer<Done>>) {
       const notOurs = staleness(task);
       if (notOurs) return { kind: 'refused', stop: notOurs };
-      const key = `${task.operationId}|${name}`;
+      // With the fence: a train that is run again under its old id repeats operation ids, and must not find old results.
+      const key = `${task.operationId}|${task.fence}|${name}`;
       const recorded = state.step(key)?.result;
       if (recorded !== undefined) return recorded as StepAnswer<Done>;
       const inFlight = running.get(key);
@@ -229,7 +234,7 @@ export function createOperation(deps: StoreDeps): Operation {
 async function whyUnfit(deps: StoreDeps, node: string): Promise<string | undefined> {
   try {
     const runner = runnerOf(deps, node);
-    const audit = await lines(runner, ['dpkg', '--audit']);
+    const audit = await readAudit(runner);
     if (audit.length > 0) return `dpkg is not clean: ${audit[0]}`;
     const unit = await readUpgradeUnit(runner);
     if (unit?.state === 'running') return `${unit.name} still runs`;

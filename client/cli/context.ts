@@ -97,10 +97,10 @@ function suffixOf(options: TargetOptions): string {
 }
 
 /** A word that a shell takes as it is. */
-export const shellWord = (word: string): string =>
+const shellWord = (word: string): string =>
   /^[A-Za-z0-9_./:@%+=,-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 
-const CONNECT_TIMEOUT = '5s';
+const CONNECT_TIMEOUT = '3s';
 
 /** Connects, runs the work and closes, whatever happens. */
 export async function withSession<T>(

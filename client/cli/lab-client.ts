@@ -10,7 +10,7 @@ const TIMEOUT = 60_000;
 
 const word = z.string().max(300);
 
-export const labEntrySchema = z.looseObject({
+const labEntrySchema = z.looseObject({
   seq: z.number().int(),
   at: word,
   store: word,
@@ -22,7 +22,7 @@ export const labEntrySchema = z.looseObject({
 });
 export type LabEntry = z.infer<typeof labEntrySchema>;
 
-export const labFaultSchema = z.looseObject({
+const labFaultSchema = z.looseObject({
   id: word,
   store: word,
   node: word.optional(),
@@ -33,7 +33,7 @@ export const labFaultSchema = z.looseObject({
 });
 export type LabFault = z.infer<typeof labFaultSchema>;
 
-export const labReportSchema = z.looseObject({
+const labReportSchema = z.looseObject({
   /** Effects that the journal holds, faults apart. */
   effects: z.number().int().min(0),
   rules: z

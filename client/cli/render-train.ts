@@ -239,7 +239,7 @@ function resumeMeaning(reason: Hold['reason'] | undefined): string {
 }
 
 /** The stage that an approval is about. */
-export function askedStage(view: TrainView): StageView | undefined {
+function askedStage(view: TrainView): StageView | undefined {
   const named = view.hold?.stage;
   return (
     view.stages.find((stage) => stage.name === named) ??

@@ -6,7 +6,7 @@ import { STORE_ID } from '#domain/naming.js';
 import { CliFailure } from './failure.js';
 
 /** What a running `edge up` says of itself in `<dir>/service.json`. Unknown fields are those of a newer version. */
-export const serviceFileSchema = z.object({
+const serviceFileSchema = z.object({
   pid: z.number().int().positive().optional().describe('The process that supervises the service.'),
   temporal: z.object({
     address: z.string().min(1).max(300),

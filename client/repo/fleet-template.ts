@@ -41,7 +41,7 @@ fleet: ${fleet}
 timeZone: ${timeZone}
 
 train:
-  build: {day: mon, at: '02:00'}
+  build: { day: mon, at: '02:00' }
   # A train that an outage kept from starting still starts within this time.
   catchUp: 6h
   # What is not done by then is reported as missed and waits for the next train.
@@ -53,7 +53,7 @@ ${stagesFor(options)
   .map((stage) => renderStage(stage, options))
   .join('\n')}
 # No store is touched on these days, first and last included. With stores: only those.
-#  - {from: 2026-12-18, to: 2026-12-27, reason: Christmas trade}
+#  - { from: 2026-12-18, to: 2026-12-27, reason: Christmas trade }
 freezes: []
 
 # What the stores shall run. Raise version and sequence with every change; stores refuse a lower sequence.
@@ -69,7 +69,7 @@ release:
     - deb https://mirror.example.net/ceph-squid/{snapshot} trixie enterprise
   kernel: 6.14.11-4-pve
   packages:
-${PACKAGES.map(([name, version]) => `    - {name: ${name}, version: '${version}'}`).join('\n')}
+${PACKAGES.map(([name, version]) => `    - { name: ${name}, version: '${version}' }`).join('\n')}
   images: []
   compat:
     pve: '>=8.2 <10'
@@ -93,15 +93,15 @@ function stagesFor({ stores, compressed }: FullRepoOptions): StageText[] {
   // Six staffed hours have room for four rounds of a store; the larger stages need width instead of time.
   const widths = compressed ? (big ? ['50', '50', '50'] : ['10', '20', '30']) : ['30%', '30%', '30%'];
   const [one = '', two = '', three = ''] = widths;
-  const percent = '{percent: 5, minSample: 10}';
+  const percent = '{ percent: 5, minSample: 10 }';
 
   const stages: StageText[] = [
     {
       name: 'canary',
       comment: 'The pilots: the stores with the tag.',
-      stores: '{tag: pilot}',
+      stores: '{ tag: pilot }',
       concurrency: "'100%'",
-      threshold: '{count: 0}',
+      threshold: '{ count: 0 }',
     },
   ];
   let left = stores - pilotCount(stores);
@@ -110,7 +110,7 @@ function stagesFor({ stores, compressed }: FullRepoOptions): StageText[] {
     ['wave-2', second, two],
   ] as const) {
     if (left <= size) break;
-    const threshold = size < 20 ? '{count: 1}' : percent;
+    const threshold = size < 20 ? '{ count: 1 }' : percent;
     stages.push({
       name,
       comment: `${size} of the others.`,
@@ -136,12 +136,12 @@ function renderStage(
 ): string {
   const calendar = compressed
     ? `    soak: 2s
-    approval: {required: true, expires: 10m}
+    approval: { required: true, expires: 10m }
 `
-    : `    window: {days: [tue, wed, thu, fri], start: '10:00', end: '16:00'}
+    : `    window: { days: [tue, wed, thu, fri], start: '10:00', end: '16:00' }
     # From the end of one day's window to the start of the next.
     soak: 18h
-    approval: {required: true, expires: 24h}
+    approval: { required: true, expires: 24h }
 `;
   const limits = compressed
     ? `      storeTimeout: 5m
@@ -162,6 +162,6 @@ function renderStage(
 ${calendar}    limits:
       maxConcurrency: ${concurrency}
       errorThreshold: ${threshold}
-      offlineThreshold: {percent: 20, minSample: 5}
+      offlineThreshold: { percent: 20, minSample: 5 }
 ${limits}`;
 }

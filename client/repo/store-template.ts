@@ -31,7 +31,7 @@ function storeYaml(id: string, number: number, { stores, lab }: FullRepoOptions)
   const subnet = subnetOf(number, lab);
   const ports = lab ? ', apiPort: 8006, sshPort: 2222' : '';
   const host = (node: number): number => (lab ? node : 10 + node);
-  const nodes = [1, 2, 3].map((node) => `  - {name: n${node}, address: ${subnet}.${host(node)}${ports}}`).join('\n');
+  const nodes = [1, 2, 3].map((node) => `  - { name: n${node}, address: ${subnet}.${host(node)}${ports} }`).join('\n');
   const tags = isPilot(number, stores) ? 'tags: [pilot]\n' : '';
   return `id: ${id}
 ${tags}nodes:

@@ -7,13 +7,16 @@ import type { z } from 'zod';
 export type Parsed<T> = { ok: true; value: T } | { ok: false; problems: string[] };
 
 const MAX_PROBLEMS = 50;
+/** A message may name a key of the input, and keys may be of any length. */
+const MAX_MESSAGE = 300;
 
 export function parse<T>(schema: z.ZodType<T>, raw: unknown): Parsed<T> {
   const result = schema.safeParse(raw);
   if (result.success) return { ok: true, value: result.data };
   const problems = result.error.issues.slice(0, MAX_PROBLEMS).map((issue) => {
     const path = pathOf(issue.path);
-    return path === '' ? issue.message : `${path}: ${issue.message}`;
+    const message = issue.message.slice(0, MAX_MESSAGE);
+    return path === '' ? message : `${path}: ${message}`;
   });
   const hidden = result.error.issues.length - problems.length;
   if (hidden > 0) problems.push(`and ${hidden} more`);

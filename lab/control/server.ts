@@ -14,6 +14,8 @@ export interface Control {
 
 interface ControlOptions {
   port: number;
+  /** The stores when the journal began. */
+  atStart: StoreSnapshot[];
   evidence: EvidenceSources;
 }
 
@@ -28,7 +30,7 @@ const missing = (error: string): Answer => ({ status: 404, body: { error } });
 
 /** The practice fleet's own switchboard, on 127.0.0.1: HTTP with JSON. For people, demos and tests; never for the service. */
 export async function startControl(world: World, options: ControlOptions): Promise<Control> {
-  const atStart: StoreSnapshot[] = [...world.stores.values()].map(snapshotOf);
+  const { atStart } = options;
 
   const route = async (method: string, url: URL, body: () => Promise<unknown>): Promise<Answer> => {
     const [first = '', second, third, fourth, fifth] = url.pathname.split('/').filter(Boolean).map(decodeURIComponent);

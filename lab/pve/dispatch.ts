@@ -56,8 +56,14 @@ export async function dispatch(entry: NodeSim, request: PveRequest): Promise<{ d
     throw new PveError(501, `Method '${request.method} ${request.uri}' not implemented`);
   }
   const { route, fromUri } = found;
-  if (route.rootOnly) throw permissionError('user != root@pam');
-  if (route.permission) requirePrivilege(caller, fillIn(route.permission.path, fromUri), route.permission.anyOf);
+  try {
+    if (route.rootOnly) throw permissionError('user != root@pam');
+    if (route.permission) requirePrivilege(caller, fillIn(route.permission.path, fromUri), route.permission.anyOf);
+  } catch (error) {
+    const detail = { method: request.method, uri: request.uri, why: (error as Error).message };
+    entry.record('api.refused', caller.authId, { detail });
+    throw error;
+  }
 
   const target = targetOf(entry, fromUri['node'], route.effect);
   return execute(entry, target, found, request, caller);

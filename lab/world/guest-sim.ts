@@ -127,6 +127,17 @@ export class GuestSim {
     return true;
   }
 
+  /** Its files and what is loaded, for a restart of the lab. */
+  dump(): { files: [string, FileEntry][] | undefined; loaded: [string, string][] } {
+    return { files: this.#files && [...this.#files], loaded: [...this.#loaded] };
+  }
+
+  load(saved: { files?: [string, FileEntry][] | undefined; loaded: [string, string][] }): void {
+    this.#files = saved.files && new Map(saved.files);
+    this.#loaded.clear();
+    for (const [target, content] of saved.loaded) this.#loaded.set(target, content);
+  }
+
   measure(now: number, cacheWarmUpMs: number, crowding: number): GuestMeasure {
     const loaded = [...this.#loaded.values()];
     const any = (patterns: RegExp[]): boolean => loaded.some((text) => patterns.some((pattern) => pattern.test(text)));

@@ -98,6 +98,16 @@ export class HaSim {
     });
   }
 
+  dumpMoves(): [number, string][] {
+    return [...this.#movedFrom];
+  }
+
+  /** What was flagged and moved before a restart of the lab. */
+  load(maintenance: string[], movedFrom: [number, string][]): void {
+    for (const node of maintenance) if (this.store.nodes.has(node)) this.maintenance.set(node, { seen: true });
+    for (const [vmid, node] of movedFrom) this.#movedFrom.set(vmid, node);
+  }
+
   /** A node was lost without a reboot: its guests start elsewhere once it is fenced. */
   nodeLost(name: string): void {
     this.store.timers.after(this.store.world.timing.of('haFence'), () => {

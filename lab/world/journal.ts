@@ -1,4 +1,4 @@
-import { appendFileSync, closeSync, mkdirSync, openSync } from 'node:fs';
+import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** One real effect in the practice fleet. Written by the lab alone, never by what is being tested. */
@@ -34,11 +34,12 @@ export class Journal {
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(stateDir: string) {
+  /** `resume` goes on with the entries of the file; else the story begins anew, as the state of the stores does. */
+  constructor(stateDir: string, resume = false) {
     mkdirSync(stateDir, { recursive: true });
     this.file = join(stateDir, 'journal.jsonl');
-    // A journal tells of one run of the lab: state does not survive a restart, so neither does the story of it.
-    this.#fd = openSync(this.file, 'w', 0o600);
+    if (resume) for (const entry of readEntries(this.file)) this.entries.push(entry);
+    this.#fd = openSync(this.file, resume ? 'a' : 'w', 0o600);
   }
 
   record(draft: JournalDraft): JournalEntry {
@@ -76,4 +77,10 @@ export class Journal {
     closeSync(this.#fd);
     this.#listeners.clear();
   }
+}
+
+function readEntries(file: string): JournalEntry[] {
+  if (!existsSync(file)) return [];
+  const lines = readFileSync(file, 'utf8').split('\n').filter(Boolean);
+  return lines.map((line) => JSON.parse(line) as JournalEntry);
 }

@@ -121,6 +121,13 @@ export class NodeSim {
     this.#powerOn();
   }
 
+  /** Off when the lab ended: switched on with its next start. */
+  bootAfterRestart(): void {
+    this.state = 'down';
+    this.store.ceph.hostDown(this.name, () => !this.up);
+    this.#powerOn();
+  }
+
   /** `node-stays-down` ended, or somebody pressed the button. */
   resumeBoot(): void {
     if (this.state === 'down' && this.#heldDown) this.#powerOn();

@@ -313,6 +313,10 @@ export class StoreSim {
     this.world.emitWan(this);
   }
 
+  get quiet(): boolean {
+    return this.timers.size === 0 && [...this.nodes.values()].every(({ timers }) => timers.size === 0);
+  }
+
   /** Ends what still runs; nothing is journaled for it. */
   close(): void {
     this.timers.drop();

@@ -36,6 +36,7 @@ export class Timers {
     for (const entry of ended) entry.interrupted?.();
   }
 
+  /** How many still run. */
   get size(): number {
     return this.#pending.size;
   }

@@ -4,6 +4,7 @@ import { Journal } from './journal.js';
 import { builtinMirror, type Mirror } from './mirror.js';
 import type { NodeSim } from './node-sim.js';
 import { Seed } from './seed.js';
+import { restoreWorld, type SavedWorld } from './saved.js';
 import { toSpec, type StoreSpecInput } from './specs.js';
 import { StoreSim } from './store-sim.js';
 import { Timers } from './timers.js';
@@ -16,6 +17,8 @@ export interface WorldOptions {
   /** Factor over the durations of a real store; default 240. */
   speed?: number | undefined;
   mirror?: Mirror | undefined;
+  /** Goes on where an orderly end left off, journal and all. */
+  saved?: SavedWorld | undefined;
 }
 
 /** What the service's role may do at a store, as documented for an installer. */
@@ -53,7 +56,7 @@ export class World {
     this.seed = new Seed(options.stateDir);
     this.timing = new Timing(options.speed ?? DEFAULT_SPEED);
     this.mirror = options.mirror ?? builtinMirror;
-    this.journal = new Journal(options.stateDir);
+    this.journal = new Journal(options.stateDir, options.saved !== undefined);
     this.faults = new Faults(this.journal, this.#timers, this.timing);
     for (const input of options.stores) {
       const spec = toSpec(input);
@@ -71,6 +74,7 @@ export class World {
       (fault, store, node) => this.stores.get(store)?.beginFault(fault, node),
       (fault, store, node) => this.stores.get(store)?.endFault(fault, node),
     );
+    if (options.saved) restoreWorld(this, options.saved);
   }
 
   store(id: string): StoreSim {
@@ -96,6 +100,11 @@ export class World {
 
   emitWan(store: StoreSim): void {
     for (const listener of this.#wanListeners) listener(store);
+  }
+
+  /** Whether nothing runs in any store at this moment: no task, program, reboot, or cycle of HA. */
+  get quiet(): boolean {
+    return [...this.stores.values()].every(({ quiet }) => quiet);
   }
 
   close(): void {

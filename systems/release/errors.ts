@@ -1,6 +1,7 @@
 /** The commit cannot become a release; `problems` has every reason, each a sentence with its place. Never retryable. */
 export class BuildRefused extends Error {
   override readonly name = 'BuildRefused';
+  readonly kind = 'BuildFailed';
   readonly problems: string[];
   readonly retryable = false;
 
@@ -13,5 +14,13 @@ export class BuildRefused extends Error {
 /** A signing or pinned key that cannot be used. The key itself is never part of the message. */
 export class KeyError extends Error {
   override readonly name = 'KeyError';
+  readonly kind = 'KeyUnusable';
+  readonly retryable = false;
+}
+
+/** There is no scan report. Without one there is no release. */
+export class ScanFailed extends Error {
+  override readonly name = 'ScanFailed';
+  readonly kind = 'ScanFailed';
   readonly retryable = false;
 }

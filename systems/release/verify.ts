@@ -85,6 +85,18 @@ export function createReleaseVerifier(options: { registry: Objects; keys: readon
   };
 }
 
+/** Whether this key, and no other, signed these bytes. */
+export function signatureHolds(bytes: Buffer, bundle: Buffer, { hint, publicKeyPem }: PinnedKey): boolean {
+  const { key } = readPublicKey(publicKeyPem);
+  try {
+    checkSignature(bytes, bundle, new Map([[hint, { key, pinned: { hint, publicKeyPem } }]]), new Date(0));
+    return true;
+  } catch (error) {
+    if (error instanceof Refusal) return false;
+    throw error;
+  }
+}
+
 /** Everything about the bundle is checked before the library sees it; the library then checks the signature itself. */
 function checkSignature(bytes: Buffer, raw: Buffer, keys: Map<string, PinnedKeyState>, now: Date): void {
   const bundle = readBundle(raw);

@@ -87,11 +87,16 @@ async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<T | unde
     throw error;
   });
   if (text === undefined) return undefined;
-  const parsed = schema.safeParse(JSON.parse(text));
-  if (!parsed.success)
-    throw new Error(
-      `${path} cannot be read: ${parsed.error.issues[0]?.message}. Restore it from backup before this worker acts again.`,
-    );
+  const unusable = (why: string | undefined) =>
+    new Error(`${path} cannot be read: ${why}. Restore it from backup before this worker acts again.`);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw unusable('it is not JSON');
+  }
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) throw unusable(parsed.error.issues[0]?.message);
   return parsed.data;
 }
 
@@ -135,4 +140,11 @@ async function replace(dir: string, name: string, value: unknown): Promise<void>
     await file.close();
   }
   await rename(temporary, join(dir, name));
+  // The new name is in the folder, and the folder has to reach the disk too.
+  const folder = await open(dir, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
 }

@@ -13,7 +13,7 @@ export interface StoreState {
   save(operation: OperationRecord): Promise<void>;
   trust(): TrustRecord;
   saveTrust(trust: TrustRecord): Promise<void>;
-  /** The newest entry of a step, by `<operation id>|<step>`. */
+  /** The newest entry of a step, by `<operation id>|<fence>|<step>`. */
   step(key: string): StepEntry | undefined;
   /** Written before an effect. */
   intent(key: string, detail: Record<string, unknown>): Promise<void>;

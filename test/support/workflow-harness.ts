@@ -19,7 +19,8 @@ import type {
 import { CONTROL_QUEUE, RELEASE_QUEUE, SEARCH_ATTRIBUTES, storeQueue, storeWorkflowId } from '#domain/naming.js';
 import { trainQuery, waveQuery } from '#workflows/messages.js';
 import type { launchTrain, patchStore, patchTrain, wave } from '#workflows/index.js';
-import { aHealthyProbe, aPreflight, aRelease, PLAN_HASH, simulated } from './builders.js';
+import { aReleaseRef, KERNEL } from './builders.js';
+import { aHealthyProbe, aPreflight, PLAN_HASH, simulated } from './workflow-builders.js';
 
 /**
  * The real workflows on a real server, with fakes for everything that they ask to be done.
@@ -137,7 +138,10 @@ export type Central = ReturnType<typeof createCentral>;
 
 function createCentral() {
   let plan: TrainPlan | undefined;
-  let build: (commit: string) => BuildOutcome | Promise<BuildOutcome> = () => ({ kind: 'built', release: aRelease() });
+  let build: (commit: string) => BuildOutcome | Promise<BuildOutcome> = () => ({
+    kind: 'built',
+    release: aReleaseRef(),
+  });
   const calls: string[] = [];
   const ledger: LedgerEntry[] = [];
   const notifications: Notification[] = [];
@@ -217,7 +221,7 @@ function createStore(id: string, script: StoreScript) {
     }),
     drainNode: async () => ({ kind: 'done', moved: 1 }),
     upgradeNode: async () => ({ kind: 'done', changed: 2 }),
-    rebootNode: async () => ({ kind: 'done', kernel: '6.14.11-4-pve' }),
+    rebootNode: async () => ({ kind: 'done', kernel: KERNEL }),
     rejoinNode: async () => ({ kind: 'done', returned: 1 }),
     applyConfig: async () => ({ kind: 'done', changed: [] }),
     verifyStore: async () => ({ kind: 'done' }),

@@ -1,18 +1,11 @@
+import { ApplicationFailure } from '@temporalio/common';
 import { describe, expect, it } from 'vitest';
 import type { PatchStoreInput, StepAnswer, StoreActivities } from '#domain/messages/store.js';
 import type { Reason } from '#domain/reasons.js';
 import { storeQuery } from '#workflows/messages.js';
-import {
-  anOldNode,
-  aPatchedNode,
-  aPreflight,
-  aStoreInput,
-  aWave,
-  currentPreflight,
-  healthyFacts,
-  simulated,
-} from '../support/builders.js';
+import { aStore, OLD_KERNEL } from '../support/builders.js';
 import { useWorld } from '../support/use-world.js';
+import { aPreflight, aStoreInput, aWave, currentPreflight, simulated } from '../support/workflow-builders.js';
 import { actionsOf, eventsOf, eventually, sumOf, waveUntil } from '../support/workflow-harness.js';
 
 const refused = (reason: Reason): Exclude<StepAnswer, { kind: 'done' }> => ({
@@ -116,13 +109,17 @@ describe('a store with less to do', () => {
 
   it('only reboots a node that has the packages but another kernel', async () => {
     const world = await useWorld();
-    const stale = { ...aPatchedNode('n1'), runningKernel: '6.8.12-15-pve' };
-    const facts = healthyFacts({ nodes: [stale, aPatchedNode('n2'), aPatchedNode('n3')] });
+    const facts = aStore()
+      .upgraded('n1')
+      .patched('n2')
+      .patched('n3')
+      .withNode('n1', { runningKernel: OLD_KERNEL })
+      .facts();
     const store = await world.store('s001', {
       readFacts: async () => aPreflight(facts),
       stagePackages: async () => ({
         kind: 'done',
-        nodes: [{ ...stale, simulation: { install: [], remove: [] } }],
+        nodes: facts.nodes.filter(({ name }) => name === 'n1').map(simulated),
       }),
     });
     const handle = await world.startStore(aStoreInput('s001'));
@@ -173,16 +170,12 @@ describe('a store that is not there or not fit', () => {
   });
 
   it.each<[string, Reason, StoreActivities['readFacts']]>([
-    ['a fact could not be read', 'FactsUnreadable', async () => aPreflight(healthyFacts({ unreadable: ['n2: df'] }))],
-    [
-      'the cluster is not quorate',
-      'NoQuorum',
-      async () => aPreflight(healthyFacts({ cluster: { ...healthyFacts().cluster, quorate: false } })),
-    ],
+    ['a fact could not be read', 'FactsUnreadable', async () => aPreflight(aStore().withUnreadable('n2: df').facts())],
+    ['the cluster is not quorate', 'NoQuorum', async () => aPreflight(aStore().withoutQuorum().facts())],
     [
       'a placement group is degraded',
       'CephUnclean',
-      async () => aPreflight(healthyFacts({ ceph: { ...healthyFacts().ceph, degradedObjects: 7 } })),
+      async () => aPreflight(aStore().withPgs({ 'active+undersized+degraded': 129 }).facts()),
     ],
   ])('fails before anything is changed when %s', async (_, reason, readFacts) => {
     const world = await useWorld();
@@ -203,7 +196,9 @@ describe('a store that is not there or not fit', () => {
     const store = await world.store('s001', {
       stagePackages: async () => ({
         kind: 'done',
-        nodes: [{ ...anOldNode('n1'), simulation: surprise }, simulated(anOldNode('n2')), simulated(anOldNode('n3'))],
+        nodes: aPreflight().facts.nodes.map((node) =>
+          node.name === 'n1' ? { ...node, simulation: surprise } : simulated(node),
+        ),
       }),
     });
     const handle = await world.startStore(aStoreInput('s001'));
@@ -239,6 +234,14 @@ describe('a step that does not succeed', () => {
     expect(store.work().at(-1)).toBe('closeOperation failed');
   });
 
+  it('never calls a store skipped of which a node has new packages and an old kernel', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001', { rebootNode: async () => refused('OutsideWindow') });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'failed', reason: 'OutsideWindow' });
+    expect(store.work().slice(-2)).toEqual(['rebootNode n1', 'closeOperation failed']);
+  });
+
   it.each<[keyof StoreActivities, Reason]>([
     ['drainNode', 'DrainTimeout'],
     ['upgradeNode', 'UpgradeFailed'],
@@ -264,8 +267,7 @@ describe('a step that does not succeed', () => {
     const world = await useWorld();
     let attempts = 0;
     const store = await world.store('s001', {
-      readFacts: async () =>
-        aPreflight(healthyFacts({ nodes: [anOldNode('n1'), aPatchedNode('n2'), aPatchedNode('n3')] })),
+      readFacts: async () => aPreflight(aStore().patched('n2').patched('n3').facts()),
       upgradeNode: async () => {
         attempts += 1;
         if (attempts === 1) throw new Error('connection reset');
@@ -281,12 +283,8 @@ describe('a step that does not succeed', () => {
     const world = await useWorld();
     const store = await world.store('s001', {
       applyConfig: async () => {
-        throw Object.assign(new Error('the task is for another store'), { name: 'NotForMe', nonRetryable: true });
+        throw ApplicationFailure.nonRetryable('the task is for another store', 'InvalidInput');
       },
-    });
-    const { ApplicationFailure } = await import('@temporalio/common');
-    store.on('applyConfig', async () => {
-      throw ApplicationFailure.nonRetryable('the task is for another store', 'InvalidInput');
     });
     const handle = await world.startStore(aStoreInput('s001'));
     await expect(handle.result()).resolves.toMatchObject({
@@ -330,7 +328,6 @@ describe('closing', () => {
 
   it('fails the store when closing itself does not work', async () => {
     const world = await useWorld();
-    const { ApplicationFailure } = await import('@temporalio/common');
     await world.store('s001', {
       closeOperation: async () => {
         throw ApplicationFailure.nonRetryable('the state file is read-only');

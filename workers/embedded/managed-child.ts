@@ -1,10 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import {
   closeSync,
+  existsSync,
   mkdirSync,
   openSync,
   readFileSync,
   readSync,
+  readdirSync,
   renameSync,
   rmSync,
   statSync,
@@ -65,6 +67,20 @@ export interface ChildSpec {
   onEvent: (event: ChildEvent) => void;
 }
 
+/** Ends all that an earlier supervisor of `dir` left, when it and its children's guards were killed. */
+export function endLeftovers(dir: string): void {
+  const folder = join(dir, 'pids');
+  if (!existsSync(folder)) return;
+  for (const name of readdirSync(folder)) endLeftover(join(folder, name));
+}
+
+function endLeftover(pidFile: string): void {
+  if (!existsSync(pidFile)) return;
+  const record = parseRecord(readFileSync(pidFile, 'utf8'));
+  if (record) endGroup(record);
+  rmSync(pidFile, { force: true });
+}
+
 /** A process that lives no longer than this one, writes its own log file and can be killed and started again. */
 export class ManagedChild {
   readonly name: string;
@@ -103,15 +119,9 @@ export class ManagedChild {
     }
   }
 
-  /** Ends what an earlier supervisor may have left when it and its children's guards were killed. */
+  /** Ends what is left of an earlier run under the same name. */
   endLeftover(): void {
-    try {
-      const record = parseRecord(readFileSync(this.#pidFile, 'utf8'));
-      if (record) endGroup(record);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    }
-    rmSync(this.#pidFile, { force: true });
+    endLeftover(this.#pidFile);
   }
 
   /** Signals the program. False when it is not running. What a killed one had started is ended with it. */

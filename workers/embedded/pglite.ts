@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ChildEvent, ManagedChild } from './managed-child.js';
-import { refuseTakenPorts, rememberPorts } from './ports.js';
+import { rememberPorts } from './ports.js';
 
 /** The first start creates the cluster: up to 15 s alone on a slow machine, more beside other work. */
 const READY_TIMEOUT_MS = 120_000;
@@ -14,6 +14,8 @@ export interface PgliteOptions {
   /** The built `pglite-main.js`. */
   main: string;
   env: NodeJS.ProcessEnv;
+  /** Folder for an empty database to copy, since to create one takes seconds; filled on first use. */
+  template?: string;
   keep?: boolean;
   onEvent?: (event: ChildEvent) => void;
 }
@@ -34,7 +36,10 @@ export async function startPglite(options: PgliteOptions): Promise<PgliteServer>
   const child = new ManagedChild({
     name: 'ledger',
     command: process.execPath,
-    args: [main, '--data', join(dir, 'ledger'), '--port', String(port)],
+    args: [
+      ...[main, '--data', join(dir, 'ledger'), '--port', String(port)],
+      ...(options.template === undefined ? [] : ['--template', options.template]),
+    ],
     env,
     cwd: dir,
     dir,
@@ -42,8 +47,6 @@ export async function startPglite(options: PgliteOptions): Promise<PgliteServer>
     keep: options.keep ?? false,
     onEvent: options.onEvent ?? (() => undefined),
   });
-  child.endLeftover();
-  await refuseTakenPorts(dir, { ledger: port });
   await child.start();
   return {
     databaseUrl: `postgresql://postgres@127.0.0.1:${port}/postgres`,

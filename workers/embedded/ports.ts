@@ -1,6 +1,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 
 const HOST = '127.0.0.1';
@@ -10,6 +11,7 @@ const HOST = '127.0.0.1';
  */
 const FIRST = 20_000;
 const LAST = 29_999;
+const LETTING_GO_MS = 1_000;
 
 const portsSchema = z.record(z.string(), z.number().int().min(1).max(65_535));
 
@@ -30,15 +32,24 @@ export async function rememberPorts<Name extends string>(
   return Object.fromEntries(names.map((name) => [name, ports[name]])) as Record<Name, number>;
 }
 
-/** Throws a sentence naming the first of these ports that another program uses. */
+/** Throws a sentence naming the first of these ports that another program uses. One that has just ended has a moment. */
 export async function refuseTakenPorts(dir: string, ports: Record<string, number>): Promise<void> {
   for (const [name, port] of Object.entries(ports)) {
-    if (await isPortFree(port)) continue;
+    if (await becomesFree(port)) continue;
     throw new Error(
       `Port ${port} on ${HOST} (${name}) is in use by another program. End it, or delete ` +
         `${join(dir, 'ports.json')} to have other ports chosen.`,
     );
   }
+}
+
+async function becomesFree(port: number): Promise<boolean> {
+  const deadline = performance.now() + LETTING_GO_MS;
+  while (performance.now() < deadline) {
+    if (await isPortFree(port)) return true;
+    await delay(50);
+  }
+  return isPortFree(port);
 }
 
 function isPortFree(port: number): Promise<boolean> {

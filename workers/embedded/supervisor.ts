@@ -8,9 +8,10 @@ import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { SEARCH_ATTRIBUTES } from '#domain/naming.js';
 import { startRegistry } from '../registry.js';
+import { cacheFolder } from './cache-folder.js';
 import { baseEnvironment, centralEnvironment } from './child-environment.js';
 import { tryLock } from './file-lock.js';
-import { type ChildEvent, ManagedChild } from './managed-child.js';
+import { type ChildEvent, ManagedChild, endLeftovers } from './managed-child.js';
 import { startPglite } from './pglite.js';
 import { refuseTakenPorts, rememberPorts } from './ports.js';
 import { ensureReleaseKey } from './release-key.js';
@@ -112,44 +113,55 @@ class Supervisor {
     const options = this.#options;
     const repo = resolve(options.repo);
     if (!existsSync(repo)) throw new Error(`The repo ${repo} does not exist. Make one with \`edge init\`.`);
+    const branch = options.branch ?? 'main';
+    // What a killed supervisor announced is no longer so.
+    rmSync(this.#serviceFile, { force: true });
+    endLeftovers(this.#dir);
     const ports = await rememberPorts(this.#dir, PORT_NAMES, options.ports);
+    await refuseTakenPorts(this.#dir, ports);
     const key = ensureReleaseKey(this.#dir);
     const addresses = {
       temporal: `${HOST}:${ports.temporal}`,
       registry: `${HOST}:${ports.registry}`,
     };
 
-    // The lab needs only the addresses of Temporal and registry, so all these start at the same time.
-    const [temporal, databaseUrl] = await allOrFirstFailure([
-      this.#startTemporal(ports),
-      this.#startLedger(ports.ledger),
-      this.#startRegistry(ports.registry),
-      options.lab ? this.#startLab(options.lab, { repo, ...addresses, ports, keys: key.publicKeys }) : undefined,
-    ]);
     const central = {
       ...centralEnvironment(options.env),
       EDGE_TEMPORAL_ADDRESS: addresses.temporal,
       EDGE_TEMPORAL_NAMESPACE: NAMESPACE,
       EDGE_REPO: repo,
-      EDGE_BRANCH: options.branch ?? 'main',
+      EDGE_BRANCH: branch,
       EDGE_OBJECTS: pathToFileURL(this.#objects).href,
     };
-    await allOrFirstFailure([
-      this.#startWorker('control', ['control.js'], { ...central, EDGE_DATABASE_URL: databaseUrl }),
-      this.#startWorker('release', ['release.js'], { ...central, EDGE_RELEASE_KEY_FILE: key.privateKey }),
-      options.lab ? this.#startStores(options.lab) : undefined,
+
+    // Each starts as soon as what it cannot do without is there. The lab needs no more than addresses.
+    const temporal = this.#startTemporal(ports);
+    const ledger = this.#startLedger(ports.ledger);
+    const lab = options.lab && this.#startLab(options.lab, { repo, ...addresses, ports, keys: key.publicKeys });
+    const [temporalFacts, databaseUrl] = await allOrFirstFailure([
+      temporal,
+      ledger,
+      lab,
+      this.#startRegistry(ports.registry),
+      Promise.all([temporal, ledger]).then(([, url]) =>
+        this.#startWorker('control', ['control.js'], { ...central, EDGE_DATABASE_URL: url }),
+      ),
+      temporal.then(() =>
+        this.#startWorker('release', ['release.js'], { ...central, EDGE_RELEASE_KEY_FILE: key.privateKey }),
+      ),
+      Promise.all([temporal, lab]).then(() => options.lab && this.#startStores(options.lab)),
     ]);
 
     const service = {
       pid: process.pid,
-      temporal,
+      temporal: temporalFacts,
       databaseUrl,
       registry: `http://${addresses.registry}`,
       ...(options.lab ? { lab: { control: `http://${HOST}:${ports.labControl}` } } : {}),
       releaseKeys: key.publicKeys,
       logs: join(this.#dir, 'logs'),
     };
-    this.#announce({ ...service, repo, branch: options.branch ?? 'main', fleet: options.fleet });
+    this.#announce({ ...service, repo, branch, fleet: options.fleet });
     return {
       ...service,
       processes: () => [...this.#children.keys()],
@@ -203,6 +215,7 @@ class Supervisor {
       port,
       main: this.#built('workers/embedded/pglite-main.js'),
       env: baseEnvironment(this.#options.env),
+      template: join(cacheFolder(this.#options.env), 'pglite'),
       keep: true,
       onEvent: this.#onEvent,
     });
@@ -212,7 +225,6 @@ class Supervisor {
 
   async #startRegistry(port: number): Promise<void> {
     mkdirSync(this.#objects, { recursive: true });
-    await refuseTakenPorts(this.#dir, { registry: port });
     const registry = await startRegistry({ dir: this.#objects, host: HOST, port });
     this.#groups[0]?.push(() => registry.close());
   }
@@ -226,8 +238,6 @@ class Supervisor {
       ...['--temporal', to.temporal, '--registry', to.registry],
       ...['--control-port', String(to.ports.labControl), '--release-keys', to.keys],
     ]);
-    lab.endLeftover();
-    await refuseTakenPorts(this.#dir, { labControl: to.ports.labControl });
     this.#adopt(lab, 0);
     await lab.start();
   }

@@ -6,13 +6,13 @@
 import { createWriteStream } from 'node:fs';
 import { access, constants, mkdtemp, rename, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { homedir } from 'node:os';
 import { delimiter, isAbsolute, join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { execa } from 'execa';
 import { EnvHttpProxyAgent, fetch } from 'undici';
 import { z } from 'zod';
+import { cacheFolder } from './cache-folder.js';
 import { withLock } from './file-lock.js';
 
 /** The newest version that `go install` accepts: later ones carry replace directives. */
@@ -60,7 +60,7 @@ export async function findTemporalCli(options: FindOptions): Promise<TemporalCli
     };
 
     const onPath = await which('temporal', env);
-    const cache = cacheFolder(env);
+    const cache = join(cacheFolder(env), 'temporal');
     const downloaded = join(cache, `sdk-${sdkVersion()}`, 'temporal');
     const built = join(cache, GO_VERSION, 'temporal');
     const present: [string | undefined, string][] = [
@@ -137,11 +137,6 @@ async function ifExecutable(path: string): Promise<string | undefined> {
     () => path,
     () => undefined,
   );
-}
-
-function cacheFolder(env: NodeJS.ProcessEnv): string {
-  const base = env.XDG_CACHE_HOME && isAbsolute(env.XDG_CACHE_HOME) ? env.XDG_CACHE_HOME : join(homedir(), '.cache');
-  return join(base, 'edge-governor', 'temporal');
 }
 
 function sdkVersion(): string {

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { chmod, cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -7,7 +7,16 @@ import { ROOT } from '../../support/build.js';
 import { useTempDir } from '../../support/temp-dir.js';
 
 const TSCONFIG = {
-  compilerOptions: { module: 'NodeNext', target: 'ES2023', types: [], outDir: 'dist', rootDir: '.', sourceMap: true },
+  compilerOptions: {
+    module: 'NodeNext',
+    target: 'ES2023',
+    lib: ['ES5'],
+    noCheck: true,
+    types: [],
+    outDir: 'dist',
+    rootDir: '.',
+    sourceMap: true,
+  },
 };
 
 /** A small checkout with the real entry points, the real compiler, and an npm that only does what `npm ci` leaves. */

@@ -171,6 +171,28 @@ describe('a whole lab in one process', () => {
     expect(readFileSync(join(folder, 'store-worker.json'), 'utf8')).toBe(before);
   });
 
+  it('goes on where it was after an orderly end, journal and all, and begins anew after any other', async () => {
+    const options = { stores: [aLabStore()], stateDir, speed: 10_000, temporal: echo.address, fleet: 'practice' };
+    const n1 = () => lab.world.store('store-001').node('n1');
+    n1().packages.lists = ['20261116T000000Z'];
+    void n1().packages.install('edge-governor', { lockTimeoutMs: 0 });
+    lab.world.store('store-001').ha.enableMaintenance('n1', 'edge-governor');
+    await lab.shutdown();
+    lab = await startLab(options);
+    expect(n1().packages.installed.get('pve-manager')).toBe('9.1.5');
+    expect(n1().kernel).toBe('6.14.11-3-pve');
+    expect(lab.world.store('store-001').guests.get(101)?.node).not.toBe('n1');
+    const effects = lab.world.journal.entries.map(({ effect }) => effect).sort();
+    expect(effects).toEqual(['guest.migrate', 'ha.maintenance.enable', 'packages.begin', 'packages.install']);
+    lab.world.store('store-001').ha.disableMaintenance('n1', 'edge-governor');
+    await until('the POS is home', () => lab.world.store('store-001').guests.get(101)?.node === 'n1');
+    expect(lab.world.journal.entries.at(-1)?.seq).toBe(6);
+    await lab.close();
+    lab = await startLab(options);
+    expect(n1().packages.installed.get('pve-manager')).toBe('9.1.4');
+    expect(lab.world.journal.entries).toEqual([]);
+  });
+
   it('refuses a second store with the same id, and an empty fleet', async () => {
     await expect(startLab({ stores: [], stateDir })).rejects.toThrow('told of no store');
     const twice = startLab({ stores: [aLabStore(), aLabStore()], stateDir: join(stateDir, 'other') });

@@ -15,7 +15,12 @@ const progress = (change: Partial<WaveProgress>): WaveProgress => ({
 });
 
 describe('withProgress', () => {
-  const told = stage('wave-1', 50, { state: 'running', tally: tally({ succeeded: 5, excluded: 2 }), started: 8, inFlight: 3 });
+  const told = stage('wave-1', 50, {
+    state: 'running',
+    tally: tally({ succeeded: 5, excluded: 2 }),
+    started: 8,
+    inFlight: 3,
+  });
 
   it('shows the wave’s own newer counts, and keeps who was excluded before it began', () => {
     const fresh = progress({ started: 12, inFlight: 4, deferred: 1, tally: tally({ succeeded: 7, failed: 1 }) });

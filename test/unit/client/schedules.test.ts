@@ -7,7 +7,8 @@ const HOUR = 3_600_000;
 const window = (days: string[], start: string) => [
   { name: 'canary', stores: 'rest', window: { days, start, end: '16:00' } },
 ];
-const desired = (change: Record<string, unknown> = {}): DesiredSchedule => desiredSchedules(fleet(change))[0] as DesiredSchedule;
+const desired = (change: Record<string, unknown> = {}): DesiredSchedule =>
+  desiredSchedules(fleet(change))[0] as DesiredSchedule;
 
 /** What Temporal would say of a schedule that was just created from `wanted`. */
 const existing = (wanted: DesiredSchedule, change: Partial<ExistingSchedule> = {}): ExistingSchedule => ({

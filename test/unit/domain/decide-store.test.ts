@@ -373,7 +373,11 @@ describe('what is ours does not stop us', () => {
   });
 
   it('asks Ceph and memory only about the nodes that are still to be worked on', () => {
-    const store = aStore().notOkToStop('n1', 'osds').withGuest(104, { node: 'n1', maxMemory: 60 * GIB });
+    const store = aStore()
+      .notOkToStop('n1', 'osds')
+      .withGuest(104, { node: 'n1', maxMemory: 60 * GIB })
+      .with(({ memory }) => (memory['n1'] = 128 * GIB));
+    expectStop(decideReady(store.facts(), context()), 'NotEnoughMemory', 'for the guests of n1');
     expect(decideReady(store.facts(), context({ work: ['n2', 'n3'] }))).toEqual({ kind: 'proceed' });
   });
 

@@ -37,7 +37,7 @@ describe('the check of a GitOps repo', () => {
     replace('clusters/store-005/store.yaml', 'kind: lxc', 'kind: docker');
     expect(new Set(problems())).toEqual(
       new Set([
-        `clusters/store-002/store.yaml:${lineIn(STORE, '{name: n2')}: nodes[1].address: "10.20.1" is not an address. Expected IPv4, IPv6 or a host name.`,
+        `clusters/store-002/store.yaml:${lineIn(STORE, '{ name: n2')}: nodes[1].address: "10.20.1" is not an address. Expected IPv4, IPv6 or a host name.`,
         `clusters/store-002/store.yaml:${lineIn(STORE, 'vmid: 99')}: guests[1].vmid: "99" must be at least 100.`,
         `clusters/store-005/store.yaml:${lineIn('clusters/store-005/store.yaml', 'docker')}: guests[2].kind: "docker" must be one of: qemu, lxc.`,
         `fleet.yaml:${lineIn('fleet.yaml', 'tomorrow')}: stages[0].soak: "tomorrow" is not a duration. Write a number and ms, s, m, h or d, e.g. 15m.`,
@@ -112,7 +112,7 @@ describe('the check of a GitOps repo', () => {
       /fleet\.yaml:\d+: stages: 2 stores are in no stage/,
     ],
     'a stage whose tag no store has': [
-      () => replace('fleet.yaml', '{tag: pilot}', '{tag: polit}'),
+      () => replace('fleet.yaml', '{ tag: pilot }', '{ tag: polit }'),
       /fleet\.yaml:\d+: stages: canary has no stores\. .*polit/,
     ],
     'two stages that take the rest': [
@@ -120,7 +120,7 @@ describe('the check of a GitOps repo', () => {
       /stages: more than one takes the rest/,
     ],
     'a threshold that never stops': [
-      () => replace('fleet.yaml', 'errorThreshold: {count: 0}', 'errorThreshold: {minSample: 3}'),
+      () => replace('fleet.yaml', 'errorThreshold: { count: 0 }', 'errorThreshold: { minSample: 3 }'),
       /stages\[0\]\.limits\.errorThreshold: of canary has neither count nor percent/,
     ],
     'a freeze that ends before it begins': [
@@ -263,7 +263,6 @@ describe('hostile files', () => {
     const [found = ''] = problems();
     expect(found).toContain('guests[0].name');
     expect(found.length).toBeLessThan(300);
-    // eslint-disable-next-line no-control-regex
     expect(found).not.toMatch(/[\u0000-\u001f\u202e]/);
   });
 

@@ -47,8 +47,10 @@ export async function startPracticeStore(
   options: { speed?: number; guests?: StoreSpecInput['guests'] } = {},
 ): Promise<PracticeStore> {
   const folder = await mkdtemp(join(tmpdir(), 'edge-lab-pve-'));
-  const net = `127.${100 + (process.pid % 100)}.${(stores += 1)}`;
-  const nodes = [1, 2, 3].map((n) => ({ name: `n${n}`, address: `${net}.${n}`, apiPort: 8006, sshPort: 2222 }));
+  // Test files run in processes side by side: the process id keeps their addresses apart.
+  const net = `127.${64 + ((process.pid >> 8) & 127)}.${process.pid & 255}`;
+  const first = 4 * (stores++ % 60);
+  const nodes = [1, 2, 3].map((n) => ({ name: `n${n}`, address: `${net}.${first + n}`, apiPort: 8006, sshPort: 2222 }));
   const world = createWorld({
     stateDir: folder,
     speed: options.speed ?? 2_000,

@@ -103,12 +103,14 @@ describe('the client at a practice store', () => {
 
   it('goes through a reboot of the node it enters by', async () => {
     const before = lab.store.node('n1').bootId;
+    const held = lab.world.faults.add({ store: 'store-001', node: 'n1', kind: 'node-stays-down' });
     await client.reboot('n1');
     await vi.waitUntil(() => !lab.store.node('n1').up);
     const during = await client.clusterStatus();
     expect(during.nodes.find((node) => node.name === 'n1')?.online).toBe(false);
     expect(during.quorate).toBe(true);
     expect((await failureOf(client.nodeStatus('n1'))).kind).toBe('NodeUnreachable');
+    lab.world.faults.remove(held.id);
     await vi.waitUntil(async () => (await client.clusterStatus()).nodes.every((node) => node.online));
     expect((await client.nodeStatus('n1')).uptime).toBeLessThan(60);
     expect(lab.store.node('n1').bootId).not.toBe(before);

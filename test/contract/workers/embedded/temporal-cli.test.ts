@@ -86,10 +86,11 @@ describe('findTemporalCli', () => {
     const cli = await program('dist/temporal', answering('1.31.2'));
     const archive = join(dir, 'a.tar.gz');
     await execa('tar', ['-czf', archive, '-C', dirname(cli), 'temporal']);
+    const bytes = await readFile(archive);
     const asked: string[] = [];
-    const url = await site(async (request, response) => {
+    const url = await site((request, response) => {
       asked.push(request.url ?? '');
-      if (request.url === '/archive') return response.end(await readFile(archive));
+      if (request.url === '/archive') return response.end(bytes);
       return response.end(JSON.stringify({ archiveUrl: `${url}/archive`, fileToExtract: 'temporal' }));
     });
 

@@ -36,7 +36,11 @@ describe('previewPlan', () => {
   it('expects nothing of a store that has the release', () => {
     const { packages, kernel, version } = fleet().release;
     const known = new Map([['store-001', { packages, kernel, version }]]);
-    expect(previewPlan(input({ known })).stages[0]?.stores[0]).toMatchObject({ packages: 0, reboots: 0, guestsMoved: 0 });
+    expect(previewPlan(input({ known })).stages[0]?.stores[0]).toMatchObject({
+      packages: 0,
+      reboots: 0,
+      guestsMoved: 0,
+    });
   });
 
   it('does not guess what it does not know', () => {

@@ -1,0 +1,481 @@
+import { describe, expect, it } from 'vitest';
+import { createOperation, type Operation } from '#activities/store/operation.js';
+import type { StoreTask } from '#domain/messages/store.js';
+import { upgradeUnit } from '#domain/naming.js';
+import { aReleaseRef, aManifest, anArtifact, aTask } from '../../../support/builders.js';
+import { aFakeStore, goDown, type FakeStore, type FakeStoreOptions } from '../../../support/fake-store.js';
+
+const NEXT = aTask({ operationId: '2026-w48/canary/store-001/r1', fence: 200 });
+const OTHER_RELEASE = aTask({ ...NEXT, release: aReleaseRef(49) });
+
+interface Given {
+  store: FakeStore;
+  operation: Operation;
+}
+
+async function opened(task: StoreTask = aTask(), options: FakeStoreOptions = {}): Promise<Given> {
+  const store = aFakeStore(options);
+  store.releases.set(aReleaseRef(49).manifest, { manifest: aManifest({ sequence: 49 }), artifact: anArtifact() });
+  const operation = createOperation(store.deps);
+  expect(await operation.open(task)).toEqual({ kind: 'done', adopted: [] });
+  return { store, operation };
+}
+
+/** As after a kill: another process with the same state. */
+const restarted = ({ store }: Given): Operation => createOperation(store.deps);
+
+/** Sets what a drain of the node sets. */
+async function setMarks({ store, operation }: Given, node: string): Promise<void> {
+  await operation.mark('maintenance', node);
+  store.maintenance.add(node);
+  await operation.mark('noout', node);
+  store.noout.add(node);
+}
+
+/** A promise and its handle. */
+function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => void } {
+  let resolve: (value: T) => void = () => undefined;
+  const promise = new Promise<T>((given) => (resolve = given));
+  return { promise, resolve };
+}
+
+describe('open', () => {
+  it('takes a store that nobody holds, and remembers it', async () => {
+    const { store } = await opened();
+    expect(store.state.operation()).toMatchObject({
+      operationId: aTask().operationId,
+      fence: 100,
+      open: true,
+      release: aReleaseRef(),
+      marks: [],
+    });
+    expect(store.state.trust().highestSequence).toBe(48);
+  });
+
+  it('finds its own operation open when it is asked again', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    await given.operation.step(aTask(), 'drain n1', () => Promise.resolve({ kind: 'done', moved: 2 }));
+    expect(await restarted(given).open(aTask())).toEqual({ kind: 'done', adopted: [] });
+    expect(given.store.state.operation()?.marks).toHaveLength(2);
+    expect(await restarted(given).step(aTask(), 'drain n1', () => Promise.reject(new Error('again')))).toEqual({
+      kind: 'done',
+      moved: 2,
+    });
+    expect(given.store.effects).toEqual([]);
+  });
+
+  it.each([
+    ['with a lower fence', aTask({ operationId: 'older', fence: 99 })],
+    ['with the same fence under another name', aTask({ operationId: 'twin', fence: 100 })],
+    ['under the same name with a lower fence', aTask({ fence: 99 })],
+  ])('refuses an operation %s, and leaves the holder in place', async (_, task) => {
+    const { store, operation } = await opened();
+    expect(await operation.open(task)).toMatchObject({ kind: 'refused', stop: { reason: 'StaleOperation' } });
+    expect(store.state.operation()?.fence).toBe(100);
+  });
+
+  it('refuses an operation that has ended, however often it is asked', async () => {
+    const { operation } = await opened();
+    await operation.close(aTask(), 'failed');
+    expect(await operation.open(aTask())).toMatchObject({ kind: 'refused', stop: { reason: 'StaleOperation' } });
+    expect(await operation.open(aTask({ operationId: 'older', fence: 99 }))).toMatchObject({ kind: 'refused' });
+  });
+
+  it('refuses a release that the store does not accept, and is not taken by it', async () => {
+    const store = aFakeStore();
+    store.releases.set(aReleaseRef().manifest, { refused: 'NotPromoted' });
+    expect(await createOperation(store.deps).open(aTask())).toEqual({
+      kind: 'refused',
+      stop: { reason: 'NotPromoted', step: 'verify release', summary: 'Refused: NotPromoted.' },
+    });
+    expect(store.state.operation()).toBeUndefined();
+    expect(store.state.trust().highestSequence).toBe(0);
+  });
+
+  it('refuses an older release than the store has seen', async () => {
+    const { operation } = await opened(OTHER_RELEASE);
+    const older = aTask({ operationId: 'later', fence: 300 });
+    expect(await operation.open(older)).toMatchObject({ kind: 'refused', stop: { reason: 'SequenceRollback' } });
+  });
+
+  it('does not hand out a release that was accepted at first and is refused after a restart', async () => {
+    const given = await opened();
+    given.store.releases.set(aReleaseRef().manifest, { refused: 'ReleaseExpired' });
+    await expect(restarted(given).open(aTask())).rejects.toMatchObject({ kind: 'ReleaseExpired', retryable: false });
+    await expect(restarted(given).release(aTask())).rejects.toMatchObject({ kind: 'ReleaseExpired' });
+  });
+
+  it('verifies a release once while the worker lives', async () => {
+    const { store, operation } = await opened();
+    await operation.release(aTask());
+    await operation.release(aTask());
+    expect(store.verifications).toBe(1);
+  });
+});
+
+describe('taking over from an operation that died', () => {
+  it('keeps its marks when the release is the same', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    await given.operation.rememberHomes({ '102': 'n1' });
+    expect(await restarted(given).open(NEXT)).toEqual({
+      kind: 'done',
+      adopted: [
+        `took over maintenance of n1 from ${aTask().operationId}`,
+        `took over noout of n1 from ${aTask().operationId}`,
+      ],
+    });
+    expect(restarted(given).ours()).toEqual({ maintenance: ['n1'], noout: ['n1'] });
+    expect(restarted(given).homes()).toEqual({ '102': 'n1' });
+    expect(given.store.effects).toEqual([]);
+  });
+
+  it('takes its marks back when the release is another', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    expect(await restarted(given).open(OTHER_RELEASE)).toEqual({
+      kind: 'done',
+      adopted: ['undone: noout of n1', 'undone: maintenance of n1'],
+    });
+    expect(restarted(given).marks()).toEqual([]);
+    expect(given.store.effects).toEqual(['unset noout n1', 'maintenance disable n1']);
+  });
+
+  it('leaves a node that is not fit to run guests where it is, and says so', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    given.store.nodes['n1']!.audit = ['pve-manager'];
+    expect(await restarted(given).open(OTHER_RELEASE)).toEqual({
+      kind: 'done',
+      adopted: ['undone: noout of n1', 'left: maintenance of n1 (dpkg is not clean: pve-manager)'],
+    });
+    expect(restarted(given).ours()).toEqual({ maintenance: ['n1'], noout: [] });
+  });
+
+  it('waits for an upgrade that still runs, before it undoes anything under it', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    const node = given.store.nodes['n1']!;
+    node.unit = { name: upgradeUnit(aReleaseRef().manifest), state: 'running' };
+    node.pending = 3;
+    given.store.before('unset noout', () => expect(node.unit?.state).toBe('succeeded'));
+    const answer = await restarted(given).open(OTHER_RELEASE);
+    expect(answer).toMatchObject({
+      kind: 'done',
+      adopted: [expect.stringContaining('adopted the upgrade edge-governor-upgrade-'), 'undone: noout of n1', 'undone: maintenance of n1'],
+    });
+    expect(given.store.effects).toContain('unset noout n1');
+  });
+
+  it('clears away a failed upgrade and keeps its log as evidence', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    const node = given.store.nodes['n1']!;
+    node.unit = { name: upgradeUnit(aReleaseRef().manifest), state: 'failed' };
+    node.log = ['E: Sub-process /usr/bin/dpkg returned an error code (1)'];
+    const answer = await restarted(given).open(NEXT);
+    expect(answer.kind === 'done' && answer.adopted).toContain('E: Sub-process /usr/bin/dpkg returned an error code (1)');
+    expect(node.unit).toBeUndefined();
+  });
+
+  it('waits for a node that is rebooting', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    goDown(given.store.nodes['n1']!);
+    await restarted(given).open(NEXT);
+    expect(given.store.nodes['n1']?.up).toBe(true);
+  });
+
+  it('goes on without a node that does not come back, and names it', async () => {
+    const given = await opened(aTask(), { timing: { reboot: 5, upgrade: 5, rejoin: 5 } });
+    await setMarks(given, 'n1');
+    given.store.nodes['n1']!.rebootLooks = 'never';
+    goDown(given.store.nodes['n1']!);
+    const answer = await restarted(given).open(NEXT);
+    expect(answer.kind === 'done' && answer.adopted[0]).toBe('n1 is not back: n1 cannot be reached');
+  });
+
+  it('does not take the old operation for open any more', async () => {
+    const given = await opened();
+    const next = restarted(given);
+    await next.open(NEXT);
+    const answer = await next.step(aTask(), 'drain n1', () => Promise.reject(new Error('it acted')));
+    expect(answer).toMatchObject({ kind: 'refused', stop: { reason: 'StaleOperation' } });
+    expect(await next.close(aTask(), 'aborted')).toEqual({ undone: [], leftSet: [] });
+    expect(given.store.state.operation()).toMatchObject({ operationId: NEXT.operationId, open: true });
+  });
+
+  it('waits for a step of the old operation that still runs in this process', async () => {
+    const given = await opened();
+    const { promise, resolve } = deferred<{ kind: 'done' }>();
+    const step = given.operation.step(aTask(), 'upgrade n1', () => promise);
+    let taken = false;
+    const next = given.operation.open(NEXT).then(() => (taken = true));
+    await new Promise((done) => setImmediate(done));
+    expect(taken).toBe(false);
+    resolve({ kind: 'done' });
+    await Promise.all([step, next]);
+    expect(taken).toBe(true);
+  });
+});
+
+describe('step', () => {
+  it('runs once, and gives the recorded answer ever after', async () => {
+    const given = await opened();
+    let runs = 0;
+    const run = () => Promise.resolve({ kind: 'done' as const, moved: (runs += 1) });
+    expect(await given.operation.step(aTask(), 'drain n1', run)).toEqual({ kind: 'done', moved: 1 });
+    expect(await given.operation.step(aTask(), 'drain n1', run)).toEqual({ kind: 'done', moved: 1 });
+    expect(await restarted(given).step(aTask(), 'drain n1', run)).toEqual({ kind: 'done', moved: 1 });
+    expect(await given.operation.step(aTask(), 'drain n2', run)).toEqual({ kind: 'done', moved: 2 });
+  });
+
+  it.each(['refused', 'failed'] as const)('records that it was %s', async (kind) => {
+    const { operation } = await opened();
+    const stop = { reason: 'FactsChanged' as const, summary: 'x' };
+    await operation.step(aTask(), 'drain n1', () => Promise.resolve({ kind, stop }));
+    expect(await operation.step(aTask(), 'drain n1', () => Promise.reject(new Error('again')))).toEqual({ kind, stop });
+  });
+
+  it('joins an attempt that still runs: two attempts at once are one', async () => {
+    const { operation } = await opened();
+    const { promise, resolve } = deferred<{ kind: 'done'; moved: number }>();
+    let runs = 0;
+    const run = () => {
+      runs += 1;
+      return promise;
+    };
+    const both = [operation.step(aTask(), 'drain n1', run), operation.step(aTask(), 'drain n1', run)];
+    resolve({ kind: 'done', moved: 3 });
+    expect(await Promise.all(both)).toEqual([
+      { kind: 'done', moved: 3 },
+      { kind: 'done', moved: 3 },
+    ]);
+    expect(runs).toBe(1);
+  });
+
+  it('does not record an error: the next attempt looks and goes on', async () => {
+    const { operation } = await opened();
+    await expect(operation.step(aTask(), 'drain n1', () => Promise.reject(new Error('cut')))).rejects.toThrow('cut');
+    expect(await operation.step(aTask(), 'drain n1', () => Promise.resolve({ kind: 'done' }))).toEqual({ kind: 'done' });
+  });
+
+  it('leaves its intent behind when it dies half-way', async () => {
+    const given = await opened();
+    const dies = async (key: string) => {
+      await given.store.state.intent(key, { bootId: 'old' });
+      throw new Error('killed');
+    };
+    await expect(given.operation.step(aTask(), 'reboot n1', dies)).rejects.toThrow('killed');
+    const found = await restarted(given).step(aTask(), 'reboot n1', (key) =>
+      Promise.resolve({ kind: 'done', intent: given.store.state.step(key)?.intent }),
+    );
+    expect(found).toEqual({ kind: 'done', intent: { bootId: 'old' } });
+  });
+
+  it.each([
+    ['when nobody has opened an operation', undefined],
+    ['of an operation with another fence', aTask({ fence: 101 })],
+    ['of another operation', NEXT],
+  ])('is refused %s', async (_, task) => {
+    const { operation } = task ? await opened() : { operation: createOperation(aFakeStore().deps) };
+    const answer = await operation.step(task ?? aTask(), 'drain n1', () => Promise.reject(new Error('it acted')));
+    expect(answer).toMatchObject({ kind: 'refused', stop: { reason: 'StaleOperation' } });
+  });
+
+  it('is refused after the end', async () => {
+    const { operation } = await opened();
+    await operation.close(aTask(), 'succeeded');
+    const answer = await operation.step(aTask(), 'drain n1', () => Promise.reject(new Error('it acted')));
+    expect(answer).toMatchObject({ kind: 'refused', stop: { reason: 'StaleOperation' } });
+  });
+
+  it('is done anew when a later run has the same name: its old answers are of another release', async () => {
+    const { operation } = await opened();
+    await operation.step(aTask(), 'drain n1', () => Promise.resolve({ kind: 'done', moved: 1 }));
+    await operation.close(aTask(), 'failed');
+    const again = aTask({ fence: 200 });
+    expect(await operation.open(again)).toMatchObject({ kind: 'done' });
+    expect(await operation.step(again, 'drain n1', () => Promise.resolve({ kind: 'done', moved: 2 }))).toEqual({
+      kind: 'done',
+      moved: 2,
+    });
+  });
+});
+
+describe('marks and homes', () => {
+  it('are kept on disk, each once', async () => {
+    const given = await opened();
+    await given.operation.mark('maintenance', 'n1');
+    await given.operation.mark('maintenance', 'n1');
+    await given.operation.mark('noout', 'n1');
+    expect(restarted(given).marks().map(({ kind, node }) => `${kind} ${node}`)).toEqual(['maintenance n1', 'noout n1']);
+    await given.operation.unmark('noout', 'n1');
+    await given.operation.unmark('noout', 'n2');
+    expect(restarted(given).ours()).toEqual({ maintenance: ['n1'], noout: [] });
+  });
+
+  it('hold the first place of a guest for its home', async () => {
+    const { operation } = await opened();
+    await operation.rememberHomes({ '101': 'n1', '102': 'n1' });
+    await operation.rememberHomes({ '101': 'n2', '103': 'n2' });
+    expect(operation.homes()).toEqual({ '101': 'n1', '102': 'n1', '103': 'n2' });
+  });
+
+  it('are not set before a store is held', async () => {
+    await expect(createOperation(aFakeStore().deps).mark('noout', 'n1')).rejects.toThrow('No operation holds the store.');
+  });
+});
+
+describe('close', () => {
+  it('takes noout back before maintenance, on every node', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    await setMarks(given, 'n2');
+    expect(await given.operation.close(aTask(), 'failed')).toEqual({
+      undone: ['noout of n1', 'noout of n2', 'maintenance of n1', 'maintenance of n2'],
+      leftSet: [],
+    });
+    expect(given.store.effects).toEqual([
+      'unset noout n1',
+      'unset noout n2',
+      'maintenance disable n1',
+      'maintenance disable n2',
+    ]);
+    expect(given.store.state.operation()).toMatchObject({ open: false, outcome: 'failed', marks: [] });
+  });
+
+  it('takes back what was marked and never set, since the mark comes first', async () => {
+    const given = await opened();
+    await given.operation.mark('maintenance', 'n1');
+    await given.operation.mark('noout', 'n1');
+    expect((await given.operation.close(aTask(), 'aborted')).leftSet).toEqual([]);
+    expect(given.operation.marks()).toEqual([]);
+  });
+
+  it.each([0, 1])('leaves a node with unclean packages out of service and names it (dpkg ends with %d)', async (code) => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    Object.assign(given.store.nodes['n1']!, { audit: ['pve-manager half configured'], auditCode: code });
+    expect(await given.operation.close(aTask(), 'failed')).toEqual({
+      undone: ['noout of n1'],
+      leftSet: ['maintenance of n1 (dpkg is not clean: pve-manager half configured)'],
+    });
+    expect([...given.store.maintenance]).toEqual(['n1']);
+    expect(given.store.state.operation()).toMatchObject({ open: false, marks: [{ kind: 'maintenance', node: 'n1' }] });
+  });
+
+  it('leaves a node alone on which an upgrade still runs', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    Object.assign(given.store.nodes['n1']!, { unit: { name: 'edge-governor-upgrade-x', state: 'running' }, upgradeEnds: 'never' });
+    expect((await given.operation.close(aTask(), 'timedOut')).leftSet).toEqual([
+      'maintenance of n1 (edge-governor-upgrade-x still runs)',
+    ]);
+  });
+
+  it('leaves a node that is away as it is', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    given.store.nodes['n1']!.rebootLooks = 'never';
+    goDown(given.store.nodes['n1']!);
+    expect(await given.operation.close(aTask(), 'failed')).toEqual({
+      undone: ['noout of n1'],
+      leftSet: ['maintenance of n1 (not reachable: n1 cannot be reached)'],
+    });
+  });
+
+  it('names a noout that does not go, and still frees the node', async () => {
+    const given = await opened(aTask(), { timing: { rejoin: 5 } });
+    await setMarks(given, 'n1');
+    given.store.before('unset noout', () => {
+      throw new Error('mon is away');
+    });
+    expect(await given.operation.close(aTask(), 'failed')).toEqual({
+      undone: ['maintenance of n1'],
+      leftSet: ['noout of n1 (mon is away)'],
+    });
+  });
+
+  it('names a maintenance that does not end, and still frees the next node', async () => {
+    const given = await opened(aTask(), { timing: { rejoin: 5 } });
+    await setMarks(given, 'n1');
+    await setMarks(given, 'n2');
+    given.store.before('maintenance disable n1', () => {
+      throw new Error('no quorum');
+    });
+    expect(await given.operation.close(aTask(), 'failed')).toEqual({
+      undone: ['noout of n1', 'noout of n2', 'maintenance of n2'],
+      leftSet: ['maintenance of n1 (n1 does not leave maintenance: no quorum)'],
+    });
+    expect(given.store.state.operation()?.open).toBe(false);
+  });
+
+  it('removes an upgrade unit that has ended', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    given.store.nodes['n1']!.unit = { name: 'edge-governor-upgrade-x', state: 'failed' };
+    await given.operation.close(aTask(), 'failed');
+    expect(given.store.nodes['n1']?.unit).toBeUndefined();
+  });
+
+  it('changes nothing the second time', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    await given.operation.close(aTask(), 'failed');
+    const effects = [...given.store.effects];
+    expect(await restarted(given).close(aTask(), 'failed')).toEqual({ undone: [], leftSet: [] });
+    expect(given.store.effects).toEqual(effects);
+  });
+
+  it('tries again what it could not take back the first time', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    given.store.nodes['n1']!.audit = ['pve-manager'];
+    await given.operation.close(aTask(), 'failed');
+    given.store.nodes['n1']!.audit = [];
+    expect(await given.operation.close(aTask(), 'failed')).toEqual({ undone: ['maintenance of n1'], leftSet: [] });
+  });
+
+  it('waits for a step that still runs', async () => {
+    const given = await opened();
+    const { promise, resolve } = deferred<{ kind: 'done' }>();
+    const step = given.operation.step(aTask(), 'drain n1', async () => {
+      const answer = await promise;
+      await setMarks(given, 'n1');
+      return answer;
+    });
+    const closing = given.operation.close(aTask(), 'aborted');
+    resolve({ kind: 'done' });
+    await step;
+    expect((await closing).undone).toEqual(['noout of n1', 'maintenance of n1']);
+  });
+
+  it.each([
+    ['succeeded', aReleaseRef()],
+    ['failed', undefined],
+    ['aborted', undefined],
+    ['timedOut', undefined],
+  ])('after an operation that %s, the store runs %j', async (outcome, current) => {
+    const { store, operation } = await opened();
+    await operation.close(aTask(), outcome);
+    expect(store.state.trust().current).toEqual(current);
+  });
+
+  it('does not count as current what could not be given back clean', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    given.store.nodes['n1']!.audit = ['pve-manager'];
+    await given.operation.close(aTask(), 'succeeded');
+    expect(given.store.state.trust().current).toBeUndefined();
+  });
+
+  it('is nothing for an operation that never held the store', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    expect(await given.operation.close(NEXT, 'failed')).toEqual({ undone: [], leftSet: [] });
+    expect(given.store.effects).toEqual([]);
+    expect(given.store.state.operation()?.open).toBe(true);
+  });
+});

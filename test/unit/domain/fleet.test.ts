@@ -1,0 +1,214 @@
+import { describe, expect, it } from 'vitest';
+import { fleetSchema, packagePinSchema, storeSchema } from '#domain/fleet.js';
+import { parse } from '#domain/messages/parse.js';
+
+const HUGE = 'a'.repeat(10_000_000);
+
+const aStore = (): Record<string, unknown> => ({
+  id: 'store-001',
+  nodes: ['n1', 'n2', 'n3'].map((name, at) => ({ name, address: `10.0.0.${at + 1}` })),
+  guests: [
+    {
+      vmid: 101,
+      name: 'pos',
+      kind: 'qemu',
+      health: 'http://10.0.1.1:8080/health',
+      config: [{ file: 'pos.yaml', target: '/etc/pos/pos.yaml', check: ['pos', '--check', '{file}'], reload: ['true'] }],
+    },
+  ],
+});
+
+const aFleet = (): Record<string, unknown> => ({
+  fleet: 'edge',
+  timeZone: 'Europe/Berlin',
+  train: { build: { day: 'mon', at: '02:00' } },
+  stages: [{ name: 'canary', stores: { tag: 'pilot' }, window: { days: ['tue'], start: '10:00', end: '16:00' } }],
+  release: {
+    version: '2026.48.0',
+    sequence: 48,
+    snapshot: '20261116T000000Z',
+    sources: ['deb http://mirror.example/{snapshot}/debian trixie main contrib'],
+    packages: [{ name: 'pve-manager', version: '9.1.2' }],
+    kernel: '6.14.11-4-pve',
+  },
+});
+
+/** A copy with one value set, by its path. */
+function changed(whole: unknown, path: (string | number)[], value: unknown): unknown {
+  const copy: unknown = structuredClone(whole);
+  let at = copy as Record<string | number, unknown>;
+  for (const key of path.slice(0, -1)) at = at[key] as Record<string | number, unknown>;
+  at[path.at(-1) as string | number] = value;
+  return copy;
+}
+
+const problemsOf = (schema: typeof storeSchema | typeof fleetSchema, raw: unknown): string[] => {
+  const parsed = parse<unknown>(schema, raw);
+  return parsed.ok ? [] : parsed.problems;
+};
+
+/** Words that would do harm in a shell, a path, an option list or a memory budget. */
+const HOSTILE = [
+  '',
+  '-rf',
+  '--config=/etc/shadow',
+  '../../etc/passwd',
+  '..',
+  '/etc/passwd',
+  'a b',
+  'a\nb',
+  'a\0b',
+  '$(reboot)',
+  '`reboot`',
+  'a;reboot',
+  'a|b',
+  "a'b",
+  'a"b',
+  'a*',
+  '~root',
+  'ａ',
+  HUGE,
+];
+
+const NAMES: [what: string, schema: typeof storeSchema | typeof fleetSchema, path: (string | number)[]][] = [
+  ['store id', storeSchema, ['id']],
+  ['node name', storeSchema, ['nodes', 0, 'name']],
+  ['node address', storeSchema, ['nodes', 0, 'address']],
+  ['guest name', storeSchema, ['guests', 0, 'name']],
+  ['config file', storeSchema, ['guests', 0, 'config', 0, 'file']],
+  ['guest health URL', storeSchema, ['guests', 0, 'health']],
+  ['tag', storeSchema, ['tags', 0]],
+  ['time zone', storeSchema, ['timeZone']],
+  ['fleet name', fleetSchema, ['fleet']],
+  ['stage name', fleetSchema, ['stages', 0, 'name']],
+  ['stage tag', fleetSchema, ['stages', 0, 'stores', 'tag']],
+  ['soak', fleetSchema, ['stages', 0, 'soak']],
+  ['build time', fleetSchema, ['train', 'build', 'at']],
+  ['release version', fleetSchema, ['release', 'version']],
+  ['snapshot', fleetSchema, ['release', 'snapshot']],
+  ['apt source', fleetSchema, ['release', 'sources', 0]],
+  ['kernel', fleetSchema, ['release', 'kernel']],
+  ['package name', fleetSchema, ['release', 'packages', 0, 'name']],
+  ['package version', fleetSchema, ['release', 'packages', 0, 'version']],
+];
+
+const base = (schema: typeof storeSchema | typeof fleetSchema): unknown =>
+  schema === storeSchema ? { ...aStore(), tags: ['pilot'] } : aFleet();
+
+describe.each(NAMES)('a hostile %s', (_what, schema, path) => {
+  it.each(HOSTILE.map((word) => [JSON.stringify(word.slice(0, 30)), word]))('is refused: %s', (_shown, word) => {
+    const problems = problemsOf(schema, changed(base(schema), path, word));
+    expect(problems.length).toBeGreaterThan(0);
+    expect(problems.join().length).toBeLessThan(1_000);
+  });
+
+  it.each([42, null, true, {}, ['n1']])('is refused when it is no text: %j', (value) => {
+    expect(problemsOf(schema, changed(base(schema), path, value))).not.toEqual([]);
+  });
+});
+
+describe('a store file', () => {
+  it('is accepted, with what it leaves out', () => {
+    const parsed = parse(storeSchema, aStore());
+    expect(parsed).toMatchObject({
+      ok: true,
+      value: { tags: [], nodes: [{ apiPort: 8006, sshPort: 22 }, {}, {}], guests: [{ role: 'other' }] },
+    });
+  });
+
+  const bad: Record<string, [path: (string | number)[], value: unknown, problem: RegExp]> = {
+    'refuses two nodes': [['nodes'], [{ name: 'n1', address: '10.0.0.1' }, { name: 'n2', address: '10.0.0.2' }], /^nodes: needs three nodes/],
+    'refuses a port outside of the range': [['nodes', 1, 'apiPort'], 70_000, /^nodes\[1\]\.apiPort: /],
+    'refuses numbers that look like an address': [['nodes', 1, 'address'], '10.0.0', /^nodes\[1\]\.address: is not an address/],
+    'refuses a target that climbs': [['guests', 0, 'config', 0, 'target'], '/etc/../root/.ssh/authorized_keys', /target: may not contain/],
+    'refuses a target that is not absolute': [['guests', 0, 'config', 0, 'target'], 'etc/pos.yaml', /^guests\[0\]\.config\[0\]\.target: /],
+    'refuses a target with shell characters': [['guests', 0, 'config', 0, 'target'], '/etc/$(reboot)', /target: /],
+    'refuses a reload of no words': [['guests', 0, 'config', 0, 'reload'], [], /reload: /],
+    'refuses a reload that is a shell line': [['guests', 0, 'config', 0, 'reload'], 'systemctl reload pos', /reload: /],
+    'refuses a health URL of another scheme': [['guests', 0, 'health'], 'file:///etc/passwd', /^guests\[0\]\.health: /],
+    'refuses a vmid that Proxmox does not give': [['guests', 0, 'vmid'], 99, /^guests\[0\]\.vmid: /],
+    'refuses a key it does not know': [['guests', 0, 'privileged'], true, /privileged/],
+    'refuses a date that does not exist': [['hold'], { until: '2026-02-30', reason: 'rebuild' }, /^hold\.until: is not a date/],
+    'refuses a time of day that does not exist': [['window'], { start: '24:00', end: '25:00' }, /^window\.start: is not a time of day/],
+  };
+  it.each(Object.entries(bad))('%s', (_, [path, value, problem]) => {
+    const problems = problemsOf(storeSchema, changed(aStore(), path, value));
+    expect(problems.some((line) => problem.test(line))).toBe(true);
+  });
+
+  it.each(['10.0.0.1', 'fd00::1', 'n1.store-001.example', 'N1'])('takes the address %s', (address) => {
+    expect(problemsOf(storeSchema, changed(aStore(), ['nodes', 0, 'address'], address))).toEqual([]);
+  });
+});
+
+describe('a fleet file', () => {
+  it('is accepted, with limits that stop early when it names none', () => {
+    const parsed = parse(fleetSchema, aFleet());
+    expect(parsed).toMatchObject({
+      ok: true,
+      value: {
+        stages: [
+          {
+            soak: 86_400_000,
+            limits: { maxConcurrency: 5, errorThreshold: { count: 0 }, offlineThreshold: { percent: 20 }, storeTimeout: 14_400_000 },
+            approval: { required: true },
+            gate: { minFacts: 80, maxFailedStores: 0 },
+          },
+        ],
+        train: { deadline: 518_400_000 },
+      },
+    });
+  });
+
+  const bad: Record<string, [path: (string | number)[], value: unknown, problem: RegExp]> = {
+    'refuses a train without stages': [['stages'], [], /^stages: /],
+    'refuses a stage of no stores': [['stages', 0, 'stores'], 0, /^stages\[0\]\.stores: /],
+    'refuses a stage of more than all stores': [['stages', 0, 'stores'], '101%', /^stages\[0\]\.stores: /],
+    'refuses a duration without a unit': [['stages', 0, 'soak'], '24', /^stages\[0\]\.soak: is not a duration/],
+    'refuses a duration of centuries': [['stages', 0, 'soak'], '999999d', /^stages\[0\]\.soak: is not a duration/],
+    'refuses a sequence below one': [['release', 'sequence'], 0, /^release\.sequence: /],
+    'refuses a sequence that is no whole number': [['release', 'sequence'], 48.5, /^release\.sequence: /],
+    'refuses a release without packages': [['release', 'packages'], [], /^release\.packages: /],
+    'refuses an apt source with an option that trusts anything': [
+      ['release', 'sources', 0],
+      'deb [trusted=yes;x] http://mirror.example/ trixie main',
+      /^release\.sources\[0\]: is not a one-line apt source/,
+    ],
+    'refuses two apt sources in one': [
+      ['release', 'sources', 0],
+      'deb http://mirror.example/ trixie main\ndeb http://evil.example/ trixie main',
+      /^release\.sources\[0\]: /,
+    ],
+    'refuses an apt source from a file': [['release', 'sources', 0], 'deb file:/tmp/evil trixie main', /^release\.sources\[0\]: /],
+    'refuses a concurrency of no stores': [['stages', 0, 'limits'], { maxConcurrency: 0 }, /^stages\[0\]\.limits\.maxConcurrency: /],
+    'refuses a key it does not know': [['stages', 0, 'skipGate'], true, /^stages\[0\]: .*skipGate/],
+    'refuses a weekday in another language': [['train', 'build', 'day'], 'montag', /^train\.build\.day: /],
+  };
+  it.each(Object.entries(bad))('%s', (_, [path, value, problem]) => {
+    const problems = problemsOf(fleetSchema, changed(aFleet(), path, value));
+    expect(problems.some((line) => problem.test(line))).toBe(true);
+  });
+});
+
+describe('a package pin', () => {
+  it.each([
+    ['openssh-server', '1:10.0p1-7+deb13u1'],
+    ['libstdc++6', '14.2.0-19'],
+    ['proxmox-kernel-6.14.11-4-pve-signed', '6.14.11-4'],
+    ['pve-qemu-kvm', '10.0.2-4~bpo13+1'],
+    ['g++', '4:14.2.0-1'],
+  ])('takes %s %s', (name, version) => {
+    expect(parse(packagePinSchema, { name, version }).ok).toBe(true);
+  });
+
+  it.each([
+    ['openssh-server/trixie', '1'],
+    ['openssh-server=1', '1'],
+    ['openssh-server:i386', '1'],
+    ['openssh-server-', '1 2'],
+    ['Openssh', '1'],
+    ['a', '1'],
+  ])('refuses %s %s', (name, version) => {
+    expect(parse(packagePinSchema, { name, version }).ok).toBe(false);
+  });
+});
