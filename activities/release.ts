@@ -4,7 +4,7 @@ import type { ReleaseBuilder } from '#systems/release/types.js';
 import { translated } from './to-failure.js';
 
 /** Run by the release worker, the only process with the signing key. */
-export interface ReleaseActivities {
+interface ReleaseActivities {
   buildRelease(input: { commit: string }): Promise<BuildOutcome>;
 }
 

@@ -8,14 +8,16 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ROOT, enter, ready } from './lib/ready.mjs';
-import { SetupError } from './lib/steps.mjs';
+import { SetupError, say } from './lib/steps.mjs';
 import { addCounts, countReport, summary } from './lib/test-report.mjs';
 
 const PROJECTS = ['unit', 'contract', 'workflows', 'acceptance'];
+const NEEDS_NO_SERVER = ['unit', 'checks'];
 
 await enter(async () => {
   const { only, rest } = parse(process.argv.slice(2));
   await ready();
+  if (only === undefined || !NEEDS_NO_SERVER.includes(only)) await prepareTemporal();
   const checks = only === undefined || only === 'checks' ? await runChecks() : undefined;
   const tests = only === 'checks' ? undefined : await runTests(only, rest);
   const total = addCounts([checks, tests].filter((counts) => counts !== undefined));
@@ -28,9 +30,15 @@ function parse(args) {
   if (at < 0) return { only: undefined, rest: args };
   const only = args[at + 1];
   if (only !== 'checks' && !PROJECTS.includes(only)) {
-    throw new SetupError(`--only takes one of: ${[...PROJECTS, 'checks'].join(', ')}.`);
+    throw new SetupError(`--only takes one of: ${[...PROJECTS, 'checks'].join(', ')}.`, 2);
   }
   return { only, rest: args.toSpliced(at, 2) };
+}
+
+/** On a new machine this takes minutes, which no test should spend in its time limit. Those that need it say what is missing. */
+async function prepareTemporal() {
+  const { findTemporalCli } = await import('../dist/workers/embedded/temporal-cli.js');
+  await findTemporalCli({ env: process.env, say }).catch((error) => say(error.message));
 }
 
 /** A failed check counts as one failure, so that the last line never says 0 failed of a run that failed. */

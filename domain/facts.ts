@@ -28,8 +28,6 @@ export interface CephFacts {
   /** Flags set on CRUSH hosts, e.g. `{ n1: ['noout'] }`. */
   hostFlags: Record<string, string[]>;
   pools: { name: string; size: number; minSize: number }[];
-  /** Version string → number of daemons. */
-  versions: Record<string, number>;
 }
 
 export interface GuestFacts {

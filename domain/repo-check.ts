@@ -23,12 +23,12 @@ export interface CheckedRepo {
 
 export const FLEET_FILE = 'fleet.yaml';
 export const storeFolder = (store: string): string => `clusters/${store}`;
-export const storeFile = (store: string): string => `${storeFolder(store)}/store.yaml`;
+const storeFile = (store: string): string => `${storeFolder(store)}/store.yaml`;
 
 export const parseFleet = (text: string, file: string = FLEET_FILE): YamlFile<Fleet> =>
   readYaml({ schema: fleetSchema, text, file, maxBytes: MAX_FLEET_FILE });
 
-export const parseStore = (text: string, file: string): YamlFile<Store> =>
+const parseStore = (text: string, file: string): YamlFile<Store> =>
   readYaml({ schema: storeSchema, text, file, maxBytes: MAX_STORE_FILE });
 
 interface ReadStore {

@@ -14,7 +14,7 @@ const packageName = z.string().regex(/^[a-z0-9][a-z0-9+._-]{0,120}$/, 'is not a 
 const debVersion = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9.+:~-]{0,120}$/, 'is not a package version');
 const words = (max: number) => z.string().min(1).max(max);
 
-export const findingSchema = z
+const findingSchema = z
   .object({
     id: findingId,
     purl: z.string().regex(/^pkg:[a-z]+\/\S{1,400}$/, 'is not a package URL'),
@@ -61,7 +61,7 @@ const exceptionSchema = z
   .refine(({ owner, approvedBy }) => owner !== approvedBy, { message: 'needs an approver other than its owner' });
 export type ScanException = z.infer<typeof exceptionSchema>;
 
-export const advisoriesSchema = z
+const advisoriesSchema = z
   .object({
     schema: z.literal('edge.advisories/v1'),
     updated: z.iso.date('is not a date. Write YYYY-MM-DD'),

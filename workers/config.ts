@@ -31,6 +31,11 @@ const releaseSchema = z.object({
     .string()
     .min(1)
     .describe('PEM of the ECDSA P-256 key that signs releases; readable by this process alone'),
+  EDGE_SCAN_PROGRAMS: z
+    .string()
+    .default('')
+    .transform((list) => list.split(',').filter((program) => program !== ''))
+    .describe('Programs, joined by commas, that scan.command of fleet.yaml may name; they run beside the signing key'),
 });
 
 export type ControlConfig = z.output<typeof controlSchema>;

@@ -16,6 +16,7 @@ start(async () => {
   const builder = createReleaseBuilder({
     repo: openGitRepo({ dir: config.EDGE_REPO }),
     branch: config.EDGE_BRANCH,
+    scanPrograms: config.EDGE_SCAN_PROGRAMS,
     objects: openObjects(config.EDGE_OBJECTS),
     key: await readFile(config.EDGE_RELEASE_KEY_FILE, 'utf8'),
   });

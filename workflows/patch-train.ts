@@ -183,7 +183,7 @@ async function promote({ desk, plan, planHash }: Run, stage: StagePlan, windows:
     stage: stage.name,
     stores: startable(stage, windows).map(({ id }) => id),
     planHash,
-    approvedBy: desk.approval()?.by ?? 'no approval required',
+    approvedBy: desk.view.stages.find(({ name }) => name === stage.name)?.approvedBy ?? 'no approval required',
     expires: plan.deadline,
   });
 }

@@ -190,7 +190,10 @@ export function openDesk(input: TrainInput): TrainDesk {
         return;
       }
       const decision = parsed.value;
+      // Signals are delivered at least once; the second time is not a refusal and must not overwrite the first.
+      if (decision.id && seen.has(decision.id)) return;
       const refusal = refusalOf(decision);
+      if (decision.id) seen.add(decision.id);
       if (refusal) {
         view.refusedDecisions = [...view.refusedDecisions, { at: now(), by: decision.by, why: refusal }].slice(-20);
         refresh();
@@ -355,6 +358,8 @@ export function openDesk(input: TrainInput): TrainDesk {
       desk.stage(stage, { tally: tallyOf(resultsOf(stage)), inFlight: 0, deferred: 0 });
     },
     async hold(hold) {
+      // Nobody is asked any more what cannot be answered any more.
+      if (mustStop()) return aborted ? 'abort' : 'deadline';
       answer = undefined;
       approval = undefined;
       view.hold = { ...hold, since: now() };

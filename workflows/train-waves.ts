@@ -83,8 +83,8 @@ async function followPauses(
   scope: CancellationScope,
 ): Promise<void> {
   let told = desk.paused;
-  const left = desk.view.deadline ? Math.max(1, Date.parse(desk.view.deadline) - Date.now()) : 1;
   for (;;) {
+    const left = desk.view.deadline ? Math.max(1, Date.parse(desk.view.deadline) - Date.now()) : 1;
     const inTime = await condition(() => settled.done || desk.aborted !== undefined || desk.paused !== told, left);
     if (settled.done) return;
     if (desk.aborted || !inTime) {

@@ -59,7 +59,8 @@ function openFloor(input: WaveInput) {
   const { limits } = input;
   const slots = concurrencyOf(limits.maxConcurrency, input.stageSize);
   const before = {
-    tally: addTallies(emptyTally(), input.before.tally as WaveProgress['tally']),
+    // An outcome that is not named counts none; undefined would make every comparison with a limit false.
+    tally: { ...emptyTally(), ...input.before.tally },
     started: input.before.started,
   };
   const reportEvery = Math.max(1, Math.ceil(input.stores.length / 10));

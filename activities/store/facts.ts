@@ -21,6 +21,8 @@ export interface Wanted {
   stoppable: readonly string[];
   packages: readonly string[];
   privileges?: boolean;
+  /** The memory of every node, to tell whether the others can hold a node's guests. */
+  memory?: boolean;
 }
 
 export async function gatherFacts(deps: StoreDeps, wanted: Wanted): Promise<StoreFacts> {
@@ -39,12 +41,12 @@ export async function gatherFacts(deps: StoreDeps, wanted: Wanted): Promise<Stor
     wanted.privileges ? read('version', proxmox.version(), { version: '', release: '' }) : { version: '', release: '' },
     wanted.privileges ? read('permissions', missingOf(deps), []) : [],
     read('cluster status', readCluster(deps), { quorate: false, nodes: [] }),
-    read('HA status', readHa(deps), { quorumOk: false, nodeStatus: {}, managers: {}, services: [] }),
+    read('HA status', readHa(deps), NO_HA),
     read('ceph', ceph.facts(), NO_CEPH),
     read('guests', readGuests(deps), []),
     read('running tasks', proxmox.runningTasks(), []),
     Promise.all(wanted.nodes.map((name) => read(name, readNode(deps, name, wanted.packages), undefined))),
-    read('memory', readMemory(deps, names), {}),
+    wanted.memory ? read('memory', readMemory(deps, names), {}) : {},
   ]);
   const okToStop = Object.fromEntries(
     await Promise.all(wanted.stoppable.map(async (name) => [name, await askCeph(deps, cephFacts, name)] as const)),
@@ -188,6 +190,22 @@ export function runnerOf({ nodes }: StoreDeps, name: string): CommandRunner {
   return runner;
 }
 
+/** The last lines that an upgrade wrote, as far as they can be had. */
+export async function unitLog(runner: CommandRunner, unit: string): Promise<string[]> {
+  const log = await lines(runner, [
+    ...SUDO,
+    'journalctl',
+    '-u',
+    `${unit}.service`,
+    '-n',
+    '20',
+    '--no-pager',
+    '-o',
+    'cat',
+  ]).catch(() => []);
+  return log.map((line) => line.slice(0, 300));
+}
+
 /** Runs a command that must succeed, and gives its non-empty lines. */
 export async function lines(runner: CommandRunner, argv: string[], timeoutMs?: number): Promise<string[]> {
   const { code, stdout, stderr } = await runner.run(argv, timeoutMs === undefined ? {} : { timeoutMs });
@@ -243,6 +261,7 @@ async function askCeph(
   }
 }
 
+const NO_HA: HaFacts = { quorumOk: false, nodeStatus: {}, managers: {}, services: [] };
 const NO_CEPH: CephFacts = {
   health: 'unreadable',
   checks: [],
@@ -258,5 +277,4 @@ const NO_CEPH: CephFacts = {
   flags: [],
   hostFlags: {},
   pools: [],
-  versions: {},
 };

@@ -68,6 +68,7 @@ export function createStoreActivities(deps: StoreDeps): StoreActivities {
           stoppable: nodes,
           packages: Object.keys(packages),
           privileges: true,
+          memory: true,
         });
         await state.saveTrust({ ...state.trust(), baseline: await probeGuests(deps, artifact.store.guests) });
         return { facts, nodes, kernel: manifest.packages.kernel, packages, ours: operation.ours() };

@@ -23,6 +23,8 @@ import {
   readNode,
   readUpgradeUnit,
   runnerOf,
+  unitLog,
+  type Wanted,
 } from './facts.js';
 import { leaveMaintenance, removeUnit, type Operation } from './operation.js';
 import { APT_UPGRADE } from './packages.js';
@@ -51,12 +53,9 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     task: NodeTask,
     context: StoreContext,
     decide: (facts: StoreFacts, context: StoreContext, node: string) => ReturnType<typeof decideDrain>,
+    wanted: Pick<Wanted, 'stoppable' | 'memory'>,
   ): Promise<Stop | undefined> => {
-    const facts = await gatherFacts(deps, {
-      nodes: [task.node],
-      stoppable: [task.node],
-      packages: Object.keys(context.packages),
-    });
+    const facts = await gatherFacts(deps, { nodes: [task.node], packages: Object.keys(context.packages), ...wanted });
     const decision = decide(facts, context, task.node);
     if (decision.kind === 'proceed') return undefined;
     return { ...decision.stop, reason: 'FactsChanged', detail: decision.stop.detail };
@@ -80,7 +79,8 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     const context = await contextOf(task);
     const begun = state.step(key)?.intent !== undefined;
     if (!begun) {
-      const late = outsideWindow(task, step) ?? (await lookAgain(task, context, decideDrain));
+      const late =
+        outsideWindow(task, step) ?? (await lookAgain(task, context, decideDrain, { stoppable: [node], memory: true }));
       if (late) return refused(late);
     }
     const there = await guestsOn(node);
@@ -90,24 +90,27 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     await operation.mark('maintenance', node);
     await lines(runnerOf(deps, node), [...SUDO, 'ha-manager', 'crm-command', 'node-maintenance', 'enable', node]);
 
+    let manager: string | undefined;
     const empty = await waitFor(deps, timing.drain, async () => {
       const left = await guestsOn(node);
       for (const guest of left.filter(({ ha }) => !ha)) await moveAway(guest, context);
       const { nodeStatus, managers } = await readHa(deps);
-      const watchdogOff = !/active/.test(managers[node] ?? '');
+      manager = managers[node];
+      const watchdogOff = manager !== undefined && !/active/.test(manager);
       return left.length === 0 && nodeStatus[node] === 'maintenance' && watchdogOff ? true : undefined;
     });
     if (!empty.seen) {
       const left = await guestsOn(node).catch(() => []);
       return failed('DrainTimeout', step, `${left.length} guests are still on ${node}.`, [
         empty.lastError,
+        `resource manager: ${manager ?? 'not reported'}`,
         ...left.map(({ vmid, name }) => `${vmid} ${name}`),
       ]);
     }
 
     await operation.mark('noout', node);
     await ceph.setHostNoout(node);
-    const { hostFlags } = await ceph.facts();
+    const hostFlags = await ceph.hostFlags();
     if (!hostFlags[node]?.includes('noout'))
       return failed('StepFailed', step, `noout was set on ${node} and is not there.`);
     return { kind: 'done', moved: there.length };
@@ -170,7 +173,7 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     const present = await readUpgradeUnit(runner);
     const changed = differing({ installed: before }, context.packages).length;
     if (!present && changed > 0) {
-      const late = outsideWindow(task, step) ?? (await lookAgain(task, context, decidePackages));
+      const late = outsideWindow(task, step) ?? (await lookAgain(task, context, decidePackages, { stoppable: [] }));
       if (late) return refused(late);
       await state.intent(key, { unit, changed });
       await lines(runner, [
@@ -194,23 +197,8 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     if (!over.seen) return failed('UpgradeTimeout', step, `apt has not ended on ${node}.`, [over.lastError]);
     const ended = over.seen.unit;
     if (ended?.state === 'failed') {
-      const log = await lines(runner, [
-        ...SUDO,
-        'journalctl',
-        '-u',
-        `${ended.name}.service`,
-        '-n',
-        '20',
-        '--no-pager',
-        '-o',
-        'cat',
-      ]).catch(() => []);
-      return failed(
-        'UpgradeFailed',
-        step,
-        `apt failed on ${node}; the node stays out of service.`,
-        log.map((line) => line.slice(0, 300)),
-      );
+      const log = await unitLog(runner, ended.name);
+      return failed('UpgradeFailed', step, `apt failed on ${node}; the node stays out of service.`, log);
     }
 
     const after = await readNode(deps, node, names);
@@ -224,7 +212,7 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
       ];
       return failed('InventoryMismatch', step, `${node} does not have the packages of the release.`, detail);
     }
-    if (ended) await removeUnit(deps, node, ended.name);
+    if (ended) await removeUnit(deps, node, ended);
     return { kind: 'done', changed };
   }
 
@@ -238,7 +226,7 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     const context = await contextOf(task);
     let before = state.step(key)?.intent?.['bootId'] as string | undefined;
     if (before === undefined) {
-      const late = outsideWindow(task, step) ?? (await lookAgain(task, context, decideReboot));
+      const late = outsideWindow(task, step) ?? (await lookAgain(task, context, decideReboot, { stoppable: [node] }));
       if (late) return refused(late);
       before = await bootId(runner);
       await state.intent(key, { bootId: before });
@@ -289,12 +277,11 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     if (!complete.seen)
       return failed('RejoinTimeout', step, `${node} is up but the cluster is not complete.`, [complete.lastError]);
 
-    const settled = await waitFor(deps, timing.recovery, async () => ((await ceph.looksSettled()) ? true : undefined));
-    const stuck = settled.seen ? await proveTwice(node, context) : { detail: [settled.lastError] };
-    if (stuck) return failed('RecoveryStuck', step, `Ceph did not recover after ${node} came back.`, stuck.detail);
+    const stuck = await proveRecovered(node, context);
+    if (stuck) return failed('RecoveryStuck', step, `Ceph did not recover after ${node} came back.`, stuck);
 
     await ceph.unsetHostNoout(node);
-    const { hostFlags } = await ceph.facts();
+    const hostFlags = await ceph.hostFlags();
     if (hostFlags[node]?.includes('noout')) return failed('UndoIncomplete', step, `noout is still set on ${node}.`);
     await operation.unmark('noout', node);
 
@@ -303,20 +290,18 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     return { kind: 'done', returned: await bringHome(node, context) };
   }
 
-  /** Twice well, some time apart: placement groups report late. The stop of the last look, if it was not well. */
-  async function proveTwice(node: string, context: StoreContext): Promise<Stop | undefined> {
-    let stop: Stop | undefined;
-    let well = 0;
-    await waitFor(deps, timing.recovery, async () => {
+  /** Well at a glance, and again in full some time later: placement groups report late. Else what is wrong. */
+  async function proveRecovered(node: string, context: StoreContext): Promise<string[] | undefined> {
+    let wrong: string[] | undefined;
+    const proven = await waitFor(deps, timing.recovery, async () => {
+      if (!(await ceph.looksSettled())) return undefined;
+      await delay(timing.stable);
       const facts = await gatherFacts(deps, { nodes: [], stoppable: [], packages: [] });
       const decision = decideRejoined(facts, { ...context, ours: operation.ours() }, node);
-      stop = decision.kind === 'stop' ? decision.stop : undefined;
-      well = stop ? 0 : well + 1;
-      if (well >= 2) return true;
-      if (well === 1) await delay(timing.stable);
-      return undefined;
+      wrong = decision.kind === 'stop' ? decision.stop.detail : undefined;
+      return wrong ? undefined : true;
     });
-    return stop;
+    return proven.seen ? undefined : (wrong ?? [proven.lastError]);
   }
 
   /** HA brings its own guests back; the others are moved. A guest that stays away is placed wrong, not lost. */
@@ -324,18 +309,20 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     const homes = operation.homes();
     const isAway = (guest: GuestFacts) =>
       homes[String(guest.vmid)] === node && guest.node !== node && guest.status === 'running';
-    let returned = 0;
+    const moved = new Set<number>();
     await waitFor(deps, timing.homecoming, async () => {
       const away = (await readGuests(deps)).filter(isAway);
       for (const guest of away.filter(({ ha }) => !ha)) {
         await moveAway(guest, context, node);
-        returned += 1;
+        moved.add(guest.vmid);
       }
       const { services } = await readHa(deps);
       const moving = services.some(({ state: service }) => service === 'migrate' || service === 'relocate');
       return away.every(({ ha }) => !ha) && !moving ? true : undefined;
     });
-    return returned;
+    if (moved.size === 0) return 0;
+    // A migration can end without having moved anything.
+    return (await guestsOn(node)).filter(({ vmid }) => moved.has(vmid)).length;
   }
 
   return { drain, upgrade, reboot, rejoin };

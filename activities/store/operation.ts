@@ -1,8 +1,9 @@
+import type { NodeFacts } from '#domain/facts.js';
 import type { StepAnswer, StoreTask } from '#domain/messages/store.js';
 import type { Stop } from '#domain/reasons.js';
 import type { Mark, OperationRecord } from '#systems/store-state/types.js';
 import { SUDO, type Opened, type StoreDeps } from './deps.js';
-import { lines, readAudit, readHa, readUpgradeUnit, runnerOf } from './facts.js';
+import { lines, readAudit, readHa, readUpgradeUnit, runnerOf, unitLog } from './facts.js';
 import { waitFor } from './wait.js';
 
 /**
@@ -80,7 +81,7 @@ export function createOperation(deps: StoreDeps): Operation {
       const { unit } = settled.seen;
       if (!unit) continue;
       notes.push(`${node}: adopted the upgrade ${unit.name}, which ${unit.state}`);
-      if (unit.state === 'failed') notes.push(...(await removeUnit(deps, node, unit.name)));
+      if (unit.state === 'failed') notes.push(...(await removeUnit(deps, node, unit)));
     }
     return notes;
   };
@@ -106,7 +107,7 @@ export function createOperation(deps: StoreDeps): Operation {
   const takeBackNoout = async (node: string): Promise<string | undefined> => {
     const gone = await waitFor(deps, deps.timing.rejoin, async () => {
       await deps.ceph.unsetHostNoout(node);
-      const { hostFlags } = await deps.ceph.facts();
+      const hostFlags = await deps.ceph.hostFlags();
       return hostFlags[node]?.includes('noout') ? undefined : true;
     });
     return gone.seen ? undefined : gone.lastError;
@@ -238,7 +239,7 @@ async function whyUnfit(deps: StoreDeps, node: string): Promise<string | undefin
     if (audit.length > 0) return `dpkg is not clean: ${audit[0]}`;
     const unit = await readUpgradeUnit(runner);
     if (unit?.state === 'running') return `${unit.name} still runs`;
-    if (unit) await removeUnit(deps, node, unit.name);
+    if (unit) await removeUnit(deps, node, unit);
     return undefined;
   } catch (error) {
     return `not reachable: ${error instanceof Error ? error.message : String(error)}`;
@@ -255,24 +256,21 @@ export async function leaveMaintenance(deps: StoreDeps, node: string): Promise<v
   if (!gone.seen) throw new Error(`${node} does not leave maintenance: ${gone.lastError}`);
 }
 
-/** Removes a unit that has ended, and gives the last lines of its log as evidence. */
-export async function removeUnit(deps: StoreDeps, node: string, unit: string): Promise<string[]> {
+/** Removes a unit that has ended. Of one that failed the last lines of its log are given, as evidence. */
+export async function removeUnit(
+  deps: StoreDeps,
+  node: string,
+  { name, state }: NonNullable<NodeFacts['upgradeUnit']>,
+): Promise<string[]> {
   const runner = runnerOf(deps, node);
-  const log = await lines(runner, [
-    ...SUDO,
-    'journalctl',
-    '-u',
-    `${unit}.service`,
-    '-n',
-    '20',
-    '--no-pager',
-    '-o',
-    'cat',
-  ]).catch(() => []);
-  // A unit that failed is gone once it is reset, one that succeeded once it is stopped; the other call then finds nothing.
-  await runner.run([...SUDO, 'systemctl', 'stop', `${unit}.service`]);
-  await runner.run([...SUDO, 'systemctl', 'reset-failed', `${unit}.service`]);
-  return log.map((line) => line.slice(0, 300));
+  const unit = `${name}.service`;
+  if (state === 'succeeded') {
+    await runner.run([...SUDO, 'systemctl', 'stop', unit]);
+    return [];
+  }
+  const log = await unitLog(runner, name);
+  await runner.run([...SUDO, 'systemctl', 'reset-failed', unit]);
+  return log;
 }
 
 const stale = (summary: string): Stop => ({ reason: 'StaleOperation', step: 'open', summary });

@@ -33,6 +33,6 @@ export async function enter(work) {
     process.exitCode = await work();
   } catch (error) {
     say(error instanceof SetupError ? error.message : (error?.stack ?? String(error)));
-    process.exitCode = 1;
+    process.exitCode = error instanceof SetupError ? error.exitCode : 1;
   }
 }

@@ -1,8 +1,13 @@
 /** What set-up says, and the commands it runs. All on stderr: stdout belongs to the command that was asked for. */
 import { spawn } from 'node:child_process';
 
-/** A failure that is told in one sentence, without a stack. */
-export class SetupError extends Error {}
+/** A failure that is told in one sentence, without a stack. Exit code 2 is wrong usage. */
+export class SetupError extends Error {
+  constructor(message, exitCode = 1) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
 
 export const say = (line) => process.stderr.write(`${line}\n`);
 

@@ -10,6 +10,7 @@ import { CliFailure } from './failure.js';
 import { makeRepo, storeCount } from './init.js';
 import type { Io } from './io.js';
 import { createLabClient, type LabClient } from './lab-client.js';
+import { freeLabNetwork } from './lab-network.js';
 import type { AddCommands, CommandResult } from './main.js';
 import { isGood, nodesRebooted, renderHeader, renderSummary, renderWhereNext, type DemoResult } from './render-demo.js';
 import { loadRepo, type LoadedRepo } from './repo.js';
@@ -47,7 +48,7 @@ async function demo(io: Io, options: DemoOptions, result: CommandResult): Promis
   const interrupted = io.interrupted();
   try {
     const repoDir = join(dir, 'edge-infra');
-    await makeRepo(repoDir, { stores, lab: true, compressed: true });
+    await makeRepo(repoDir, { stores, lab: true, compressed: true, labNetwork: await freeLabNetwork(stores) });
     const repo = await loadRepo(repoDir);
     const service = await startDemo(io, { dir: join(dir, 'state'), repo, speed });
     try {
@@ -68,8 +69,12 @@ async function demo(io: Io, options: DemoOptions, result: CommandResult): Promis
   }
 }
 
-function startDemo(io: Io, { dir, repo, speed }: { dir: string; repo: LoadedRepo; speed: number }): Promise<Service> {
-  return startEmbedded({
+async function startDemo(
+  io: Io,
+  { dir, repo, speed }: { dir: string; repo: LoadedRepo; speed: number },
+): Promise<Service> {
+  let isUp = false;
+  const service = await startEmbedded({
     dir,
     repo: repo.dir,
     fleet: repo.fleet.fleet,
@@ -77,10 +82,13 @@ function startDemo(io: Io, { dir, repo, speed }: { dir: string; repo: LoadedRepo
     env: { ...io.env },
     log: (line) => io.err(line),
     onEvent: (event) => {
-      const line = event.kind === 'ready' ? eventLine(event) : undefined;
+      const line = event.kind === 'ready' && !isUp ? eventLine(event) : undefined;
       if (line !== undefined) io.err(line);
     },
   });
+  // From here on the train is what is shown; a line in between would break a block that is redrawn.
+  isUp = true;
+  return service;
 }
 
 /** From the header to the journal's verdict; undefined when a person interrupts. */

@@ -23,9 +23,16 @@ export interface Io {
   interrupted(): AbortSignal;
 }
 
+const DEFAULT_COLUMNS = 100;
+
 export function processIo(): Io {
   const interruption = new AbortController();
   let listening = false;
+  // Whoever read the output is gone, e.g. `edge … | head`: the same as an interruption, and no reason to crash.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    interruption.abort();
+  });
   const interrupted = () => {
     if (!listening) {
       listening = true;
@@ -46,7 +53,8 @@ export function processIo(): Io {
     pause: (milliseconds) => pauseUnless(interrupted(), milliseconds),
     // A terminal that asks for no escape sequences is treated like a log file.
     terminal: process.stdout.isTTY === true && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb',
-    columns: process.stdout.columns ?? 100,
+    // Some terminals say that they have no columns at all.
+    columns: process.stdout.columns || DEFAULT_COLUMNS,
     interrupted,
   };
 }

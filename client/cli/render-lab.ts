@@ -1,9 +1,11 @@
 import type { LabEntry, LabFault, LabReport } from './lab-client.js';
-import { columns, number, plural, printable, timeOf, type Clock } from './text.js';
+import { columns, fit, number, plural, printable, timeOf, type Clock } from './text.js';
 
 /** What the practice fleet says, for people. Pure. */
 
 const MAX_VIOLATIONS = 10;
+/** What is longer can be read with `--json`. */
+const MAX_DETAIL = 120;
 
 /** One line: `1,426 effects, 14 rules, 0 violations`. */
 export function verdictLine(report: LabReport): string {
@@ -35,7 +37,7 @@ export function renderJournal(entries: readonly LabEntry[], clock: Clock): strin
       secondsOf(entry.at, clock),
       placeOf(entry),
       printable(entry.effect),
-      `by ${printable(entry.by)}${entry.detail === undefined ? '' : ` ${printable(JSON.stringify(entry.detail))}`}`,
+      `by ${printable(entry.by)}${entry.detail === undefined ? '' : ` ${fit(printable(JSON.stringify(entry.detail)), MAX_DETAIL)}`}`,
     ]),
     0,
   );

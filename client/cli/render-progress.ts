@@ -1,7 +1,7 @@
 import { formatDuration } from '#domain/durations.js';
 import type { StageView, TrainView } from '#domain/messages/train.js';
 import { totalOf } from '#domain/outcomes.js';
-import { isOver, resultLine, tallyWords } from './render-train.js';
+import { clause, isOver, resultLine, tallyWords } from './render-train.js';
 import { columns, number, plural, printable } from './text.js';
 
 /** A train while it moves: a block that is redrawn on a terminal, and the lines that a log file gets. Pure. */
@@ -35,7 +35,8 @@ function blockRow(stage: StageView, now: Date): string[] {
   return [printable(stage.name), bar(ended, stage.stores), counts, facts.filter((fact) => fact !== '').join('   ')];
 }
 
-const gateWord = (stage: StageView): string => (stage.gate === undefined ? '' : `gate: ${printable(stage.gate)}`);
+const gateWord = (stage: StageView): string =>
+  stage.gate === undefined ? '' : `gate: ${clause(printable(stage.gate))}`;
 
 export function bar(done: number, all: number): string {
   const filled = all === 0 ? 0 : Math.round((Math.min(done, all) / all) * BAR_WIDTH);
@@ -118,7 +119,8 @@ function stageNews(before: StageView | undefined, after: StageView): string[] {
 
 const approvedBy = (stage: StageView): string =>
   stage.approvedBy === undefined ? '' : `, approved by ${printable(stage.approvedBy)}`;
-const gateNews = (stage: StageView): string => (stage.gate === undefined ? '' : `; gate: ${printable(stage.gate)}`);
+const gateNews = (stage: StageView): string =>
+  stage.gate === undefined ? '' : `; gate: ${clause(printable(stage.gate))}`;
 
 function trainNews(before: TrainView | undefined, after: TrainView): string[] {
   if (isOver(after))

@@ -65,5 +65,7 @@ function reasonLine(ended: readonly StoreOperation[]): string[] {
   return reason === undefined ? [] : [`What to do: edge runbook ${printable(reason)}`];
 }
 
-const ago = (instant: string, clock: Clock): string =>
-  `${formatDuration(Math.max(0, clock.now.getTime() - Date.parse(instant)))} ago`;
+function ago(instant: string, clock: Clock): string {
+  const passed = clock.now.getTime() - Date.parse(instant);
+  return passed < 1_000 ? 'just now' : `${formatDuration(passed)} ago`;
+}

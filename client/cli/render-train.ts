@@ -64,16 +64,16 @@ function holdLines(hold: Hold, { clock, columns: terminal }: RenderOptions): str
 }
 
 function untouchedLine(view: TrainView): string[] {
-  if (view.state !== 'held' && view.state !== 'paused' && !isOver(view)) return [];
+  // At its end a train gives an outcome to stores that were never started too.
+  if (view.state !== 'held' && view.state !== 'paused') return [];
   const planned = sum(view.stages.map((stage) => stage.stores));
   if (planned === 0) return [];
   const untouched = sum(view.stages.map(notStarted));
   const inFlight = sum(view.stages.map((stage) => stage.inFlight));
   const rest =
     inFlight > 0 ? ` ${plural(inFlight, 'store')} in work ${inFlight === 1 ? 'goes' : 'go'} on to a safe end.` : '';
-  return [
-    `  Nothing further starts. ${number(untouched)} of ${plural(planned, 'store')} have not been started.${rest}`,
-  ];
+  const stands = view.hold?.reason === 'ApprovalPending' ? '' : 'Nothing further starts. ';
+  return [`  ${stands}${number(untouched)} of ${plural(planned, 'store')} have not been started.${rest}`];
 }
 
 const notStarted = (stage: StageView): number =>
@@ -94,7 +94,7 @@ function stageRow(stage: StageView, { clock }: RenderOptions): string[] {
   const facts = [
     tallyWords(tally),
     running.filter((word) => word !== '').join(', '),
-    stage.gate === undefined ? '' : `gate ${printable(stage.gate)}`,
+    stage.gate === undefined ? '' : `gate: ${clause(printable(stage.gate))}`,
     stage.approvedBy === undefined ? '' : `approved by ${printable(stage.approvedBy)}`,
     stageTimes(stage, clock),
   ];
@@ -257,4 +257,6 @@ function fromNow(instant: string, clock: Clock): string {
 const roundToMinutes = (ms: number): number => (ms < 120_000 ? ms : Math.round(ms / 60_000) * 60_000);
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+/** A sentence as a part of a longer one. */
+export const clause = (text: string): string => text.replace(/\.$/, '');
 const sentence = (text: string): string => (/[.!?:]$/.test(text) ? text : `${text}.`);

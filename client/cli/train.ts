@@ -14,12 +14,16 @@ import {
 } from './context.js';
 import { CliFailure, wrongUsage } from './failure.js';
 import type { Io } from './io.js';
+import { fromLedger } from './ledger.js';
 import type { AddCommands, CommandResult } from './main.js';
+import { renderHistory } from './render-history.js';
 import { newsLines, progressBlock } from './render-progress.js';
 import { answerCommands, isOver, renderTrain } from './render-train.js';
 import { findRelease } from './releases.js';
+import { loadRepo } from './repo.js';
 import { Screen } from './screen.js';
-import { plural, printable, printableJson, timeOf } from './text.js';
+import type { ServiceFile } from './service-file.js';
+import { printable, printableJson, timeOf } from './text.js';
 import { addTrainPlanCommand } from './train-plan.js';
 
 export const addTrainCommands: AddCommands = (program, io, result) => {
@@ -64,18 +68,20 @@ Examples:
     .action(async (options: StartOptions) => {
       await withSession(io, options, async (session) => {
         const fleet = fleetOf(io, options, session.target.service);
+        const stages = options.stages === undefined ? undefined : namesOf(options.stages);
+        if (stages !== undefined) await refuseUnknownStages(stages, session.target.service);
         const release =
           options.release === undefined ? undefined : await findRelease(io, session.target, fleet, options.release);
         const started = await session.operations.startTrain({
           fleet,
           requestedBy: options.by ?? io.user,
-          ...(options.stages === undefined ? {} : { stages: namesOf(options.stages) }),
+          ...(stages === undefined ? {} : { stages }),
           ...(options.train === undefined ? {} : { train: options.train }),
           ...(options.commit === undefined ? {} : { commit: options.commit }),
           ...(options.reason === undefined ? {} : { reason: options.reason }),
           ...(release === undefined ? {} : { release }),
         });
-        const name = started.train ?? (await nameOf(session.operations, fleet));
+        const name = started.train ?? (await nameOf(io, session.operations, fleet));
         answer(io, options, { ...started, fleet, train: name }, [
           name === undefined
             ? `A train of fleet ${fleet} is started; no control worker has taken it up yet.`
@@ -86,13 +92,31 @@ Examples:
     });
 }
 
+const NAME_WITHIN = 5_000;
+
 /** A train names itself once a worker has taken it up; without a worker it has no name yet. */
-async function nameOf(operations: Operations, fleet: string): Promise<string | undefined> {
+async function nameOf(io: Io, operations: Operations, fleet: string): Promise<string | undefined> {
+  const giveUp = io.now().getTime() + NAME_WITHIN;
   try {
-    return (await operations.trainView(fleet)).train;
+    for (;;) {
+      const { train } = await operations.trainView(fleet);
+      if (train !== '') return train;
+      if (io.now().getTime() > giveUp) return undefined;
+      await io.pause(200);
+    }
   } catch {
     return undefined;
   }
+}
+
+/** A train would only find out after its build; here the repo of the service is at hand, if it is this machine's. */
+async function refuseUnknownStages(stages: readonly string[], service: ServiceFile | undefined): Promise<void> {
+  if (service?.repo === undefined) return;
+  const { fleet } = await loadRepo(service.repo, service.branch);
+  const names = fleet.stages.map(({ name }) => name);
+  const unknown = stages.find((stage) => !names.includes(stage));
+  if (unknown === undefined) return;
+  throw wrongUsage(`${printable(unknown)} is not a stage of ${fleet.fleet}. Its stages: ${names.join(', ')}.`);
 }
 
 const namesOf = (list: string): string[] =>
@@ -135,6 +159,7 @@ Examples:
 }
 
 const WATCH_EVERY = 1_000;
+const HISTORY = 20;
 
 async function watch(io: Io, options: ShowOptions, session: Session, fleet: string): Promise<TrainView> {
   const screen = new Screen(io);
@@ -148,7 +173,8 @@ async function watch(io: Io, options: ShowOptions, session: Session, fleet: stri
     } else {
       const { zone } = clockOf(io, options);
       const time = timeOf(io.now(), { zone, now: io.now() });
-      screen.say(...newsLines(before, view).map((line) => `${time}  ${line}`));
+      const news = [...newsLines(before, view), ...newAnswers(before, view, session.target.suffix)];
+      screen.say(...news.map((line) => `${time}  ${line}`));
       screen.draw(progressBlock(view, io.now()));
     }
     before = view;
@@ -158,6 +184,12 @@ async function watch(io: Io, options: ShowOptions, session: Session, fleet: stri
   }
   screen.clear();
   return before;
+}
+
+/** A person who watches a train that begins to wait can answer at once. */
+function newAnswers(before: TrainView | undefined, view: TrainView, suffix: string): string[] {
+  if (view.hold === undefined || view.hold.since === before?.hold?.since) return [];
+  return answerCommands(view, suffix).map(({ command }) => `  ${command}`);
 }
 
 interface DecisionOptions extends FleetCommandOptions {
@@ -281,18 +313,10 @@ function addHistory(train: Command, io: Io): void {
       const clock = clockOf(io, options);
       await withSession(io, options, async ({ operations, target }) => {
         const fleet = fleetOf(io, options, target.service);
-        const trains = await operations.history(fleet);
-        answer(io, options, trains, [
-          `${plural(trains.length, 'train')} of fleet ${fleet} (times in ${clock.zone}):`,
-          ...trains.map(({ train: name, status, startedAt, endedAt }) =>
-            [
-              `  ${timeOf(startedAt, clock)}`,
-              name === undefined ? '' : `  ${printable(name)}`,
-              `  ${status}`,
-              endedAt === undefined ? '' : `, ended ${timeOf(endedAt, clock)}`,
-            ].join(''),
-          ),
-        ]);
+        const told = await fromLedger(io, target, (ledger) => ledger.trains(HISTORY));
+        const rows = told?.filter((row) => row.fleet === fleet) ?? [];
+        const trains = rows.length > 0 ? rows : await operations.history(fleet, HISTORY);
+        answer(io, options, trains, renderHistory(fleet, trains, clock));
       });
     });
 }

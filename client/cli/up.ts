@@ -5,6 +5,7 @@ import { repoOf, stateDir } from './context.js';
 import { CliFailure, wrongUsage } from './failure.js';
 import { makeRepo, storeCount } from './init.js';
 import type { Io } from './io.js';
+import { freeLabNetwork } from './lab-network.js';
 import type { AddCommands } from './main.js';
 import { loadRepo, type LoadedRepo } from './repo.js';
 import { eventLine, startEmbedded } from './service.js';
@@ -72,7 +73,9 @@ async function repoFor(io: Io, options: UpOptions, dir: string): Promise<LoadedR
   if (options.lab === undefined || options.repo !== undefined) return loadRepo(repoOf(io, options));
   const stores = storeCount(options.lab === true ? DEFAULT_LAB : options.lab);
   const practice = join(dir, 'edge-infra');
-  if (!existsSync(practice)) await makeRepo(practice, { stores, lab: true, compressed: true });
+  if (!existsSync(practice)) {
+    await makeRepo(practice, { stores, lab: true, compressed: true, labNetwork: await freeLabNetwork(stores) });
+  }
   const repo = await loadRepo(practice);
   if (typeof options.lab === 'string' && repo.stores.length !== stores) {
     throw new CliFailure(
@@ -122,7 +125,7 @@ function renderUp(service: Service, repo: LoadedRepo, options: UpOptions): strin
       [`edge train show --watch${suffix}`, 'follow it'],
       [
         `edge schedules apply${suffix}`,
-        `let it start every ${repo.fleet.train.build.day} at ${repo.fleet.train.build.at}`,
+        `let it start every week (${repo.fleet.train.build.day} ${repo.fleet.train.build.at}, ${repo.fleet.timeZone})`,
       ],
       [`edge doctor${suffix}`, 'see whether all is well'],
     ]),

@@ -12,7 +12,7 @@ export function renderStore(number: number, options: FullRepoOptions): Map<strin
   ]);
 }
 
-export const storeName = (number: number): string => `store-${String(number).padStart(3, '0')}`;
+const storeName = (number: number): string => `store-${String(number).padStart(3, '0')}`;
 
 /** Pilots stand evenly over the fleet, so that the canary is not the first few stores that were ever built. */
 function isPilot(number: number, stores: number): boolean {
@@ -21,14 +21,15 @@ function isPilot(number: number, stores: number): boolean {
 }
 
 /** The practice fleet has one /24 of loopback per store; real stores get a placeholder /24 of 10.0.0.0/8. */
-function subnetOf(number: number, lab: boolean): string {
+function subnetOf(number: number, { lab, labNetwork }: FullRepoOptions): string {
   const index = number - 1;
-  if (lab) return `127.${10 + Math.floor(index / 200)}.${index % 200}`;
+  if (lab) return `127.${labNetwork + Math.floor(index / 200)}.${index % 200}`;
   return `10.${20 + Math.floor(index / 250)}.${index % 250}`;
 }
 
-function storeYaml(id: string, number: number, { stores, lab }: FullRepoOptions): string {
-  const subnet = subnetOf(number, lab);
+function storeYaml(id: string, number: number, options: FullRepoOptions): string {
+  const { stores, lab } = options;
+  const subnet = subnetOf(number, options);
   const ports = lab ? ', apiPort: 8006, sshPort: 2222' : '';
   const host = (node: number): number => (lab ? node : 10 + node);
   const nodes = [1, 2, 3].map((node) => `  - { name: n${node}, address: ${subnet}.${host(node)}${ports} }`).join('\n');

@@ -1,6 +1,8 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { execa } from 'execa';
+import { parseFleet } from '#domain/repo-check.js';
+import { problemText } from '#domain/yaml-file.js';
 import { renderFleet } from './fleet-template.js';
 import { renderStore } from './store-template.js';
 
@@ -11,6 +13,8 @@ export interface RepoOptions {
   stores: number;
   /** Addresses of the practice fleet instead of placeholders for real ones. */
   lab?: boolean;
+  /** Second part of the practice fleet's first loopback addresses, so that several fleets fit on one machine. */
+  labNetwork?: number;
   /** A week in minutes: no windows, short soaks and timeouts. For practice only. */
   compressed?: boolean;
   timeZone?: string;
@@ -18,16 +22,29 @@ export interface RepoOptions {
 
 export type FullRepoOptions = Required<RepoOptions>;
 
-/** A whole GitOps repo that passes `checkRepo`: path → content. The same options always give the same files. */
+/**
+ * A whole GitOps repo that passes `checkRepo`: path → content. The same options always give the same files.
+ * Throws `RangeError` when the fleet's name, zone or size is not one that the check takes.
+ */
 export function renderRepo(options: RepoOptions): Map<string, string> {
   const { stores } = options;
   if (!Number.isInteger(stores) || stores < 1 || stores > 10_000) {
     throw new RangeError('A fleet has 1 to 10,000 stores.');
   }
-  const full: FullRepoOptions = { fleet: 'edge', lab: false, compressed: false, timeZone: 'Europe/Berlin', ...options };
+  const full: FullRepoOptions = {
+    fleet: 'edge',
+    lab: false,
+    labNetwork: 10,
+    compressed: false,
+    timeZone: 'Europe/Berlin',
+    ...options,
+  };
+  const fleetFile = renderFleet(full);
+  const { problems } = parseFleet(fleetFile);
+  if (problems.length > 0) throw new RangeError(problems.map(problemText).join('\n'));
   const files = new Map<string, string>([
     ['README.md', README],
-    ['fleet.yaml', renderFleet(full)],
+    ['fleet.yaml', fleetFile],
     ['policies/advisories.yaml', ADVISORIES],
     ['policies/opa/README.md', OPA_README],
     ['modules/README.md', MODULES_README],

@@ -3,7 +3,7 @@ import type { JournalEntry } from '../world/journal.js';
 import type { Evidence } from './evidence.js';
 import { RULES } from './rules.js';
 
-export interface Violation {
+interface Violation {
   store: string;
   summary: string;
   /** Number of the journal entry, when one entry is at fault. */

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { GuestSim } from '#lab/world/guest-sim.js';
-import type { StoreSim } from '#lab/world/store-sim.js';
-import type { World } from '#lab/world/world.js';
+import type { GuestSim } from '../world/guest-sim.js';
+import type { StoreSim } from '../world/store-sim.js';
+import type { World } from '../world/world.js';
 
 export interface GuestServers {
   /** Addresses that were asked for and are not of this machine: nothing answers there. */

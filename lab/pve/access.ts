@@ -1,7 +1,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
-import type { StoreSim } from '#lab/world/store-sim.js';
-import { TOKEN_PRIVILEGES } from '#lab/world/world.js';
+import type { StoreSim } from '../world/store-sim.js';
+import { TOKEN_PRIVILEGES } from '../world/world.js';
 import { PveError, permissionError } from './errors.js';
 
 /** Who is asking: a token of the service, or a person with a ticket. */

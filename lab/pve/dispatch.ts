@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { NodeSim } from '#lab/world/node-sim.js';
+import type { NodeSim } from '../world/node-sim.js';
 import type { Caller } from './access.js';
 import { authenticate, requirePrivilege } from './access.js';
 import { Hangs, PveError, permissionError } from './errors.js';

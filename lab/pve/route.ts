@@ -1,6 +1,6 @@
-import type { GuestSim } from '#lab/world/guest-sim.js';
-import type { NodeSim } from '#lab/world/node-sim.js';
-import type { Actor, StoreSim } from '#lab/world/store-sim.js';
+import type { GuestSim } from '../world/guest-sim.js';
+import type { NodeSim } from '../world/node-sim.js';
+import type { Actor, StoreSim } from '../world/store-sim.js';
 import type { Caller } from './access.js';
 import type { ParamSpecs, Params } from './params.js';
 

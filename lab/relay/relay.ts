@@ -1,6 +1,6 @@
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import type { StoreSim } from '#lab/world/store-sim.js';
-import type { World } from '#lab/world/world.js';
+import type { StoreSim } from '../world/store-sim.js';
+import type { World } from '../world/world.js';
 
 /** Ports of the relay on a store's own address; what lies behind is Temporal and the registry. */
 export const RELAY_PORTS = { temporal: 7233, registry: 7280 } as const;

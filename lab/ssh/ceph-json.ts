@@ -1,4 +1,4 @@
-import type { CephSim, HealthCheck } from '#lab/world/ceph-sim.js';
+import type { CephSim, HealthCheck } from '../world/ceph-sim.js';
 
 /** Answers of the `ceph` program as it writes them, release 19; seen on real clusters in seven states. */
 const RELEASE = 'squid';
@@ -10,18 +10,27 @@ const USED_SHARE = 0.31;
 const instant = (ms: number): string => new Date(ms).toISOString().replace('Z', '000+0000');
 const created = 1_767_225_600_000;
 
-function checks(ceph: CephSim, detailed: boolean): Record<string, unknown> {
+/** The health part of an answer: computed once, shown twice. */
+function healthOf(
+  ceph: CephSim,
+  detailed: boolean,
+): { status: string; checks: Record<string, unknown>; mutes: never[] } {
+  const health = ceph.health();
+  return { status: worst(health), checks: checks(health, detailed), mutes: [] };
+}
+
+function checks(health: Map<string, HealthCheck>, detailed: boolean): Record<string, unknown> {
   const entry = (check: HealthCheck): unknown => ({
     severity: check.severity,
     summary: { message: check.message, count: check.count },
     ...(detailed ? { detail: check.detail.map((message) => ({ message })) } : {}),
     muted: false,
   });
-  return Object.fromEntries([...ceph.health()].map(([code, check]) => [code, entry(check)]));
+  return Object.fromEntries([...health].map(([code, check]) => [code, entry(check)]));
 }
 
-function worst(ceph: CephSim): string {
-  const all = [...ceph.health().values()].map(({ severity }) => severity);
+function worst(health: Map<string, HealthCheck>): string {
+  const all = [...health.values()].map(({ severity }) => severity);
   if (all.includes('HEALTH_ERR')) return 'HEALTH_ERR';
   return all.length > 0 ? 'HEALTH_WARN' : 'HEALTH_OK';
 }
@@ -62,7 +71,7 @@ export function status(ceph: CephSim): unknown {
   const up = ceph.osds.filter((osd) => osd.up).length;
   return {
     fsid: ceph.fsid,
-    health: { status: worst(ceph), checks: checks(ceph, false), mutes: [] },
+    health: healthOf(ceph, false),
     election_epoch: ceph.electionEpoch,
     quorum: ranks(ceph),
     quorum_names: ceph.quorum,
@@ -90,11 +99,7 @@ export function status(ceph: CephSim): unknown {
   };
 }
 
-export const healthDetail = (ceph: CephSim): unknown => ({
-  status: worst(ceph),
-  checks: checks(ceph, true),
-  mutes: [],
-});
+export const healthDetail = (ceph: CephSim): unknown => healthOf(ceph, true);
 
 function pool(ceph: CephSim, id: number, key: 'pool' | 'pool_id'): Record<string, unknown> {
   const it = ceph.pools.find((each) => each.id === id) as CephSim['pools'][number];

@@ -1,6 +1,6 @@
 import { parse } from 'yaml';
-import { sha256, type GuestSim } from '#lab/world/guest-sim.js';
-import type { NodeSim } from '#lab/world/node-sim.js';
+import { sha256, type GuestSim } from '../world/guest-sim.js';
+import type { NodeSim } from '../world/node-sim.js';
 import { fail, ok, type Result } from './result.js';
 
 /** One command inside a guest. */

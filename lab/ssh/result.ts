@@ -1,4 +1,4 @@
-import type { NodeSim } from '#lab/world/node-sim.js';
+import type { NodeSim } from '../world/node-sim.js';
 
 export interface Result {
   code: number;

@@ -1,9 +1,9 @@
 import { timingSafeEqual } from 'node:crypto';
 import { createServer, type Server as TcpServer, type Socket } from 'node:net';
 import ssh2, { type AuthContext, type Connection, type ParsedKey, type ServerChannel } from 'ssh2';
-import type { NodeSim } from '#lab/world/node-sim.js';
-import type { StoreSim } from '#lab/world/store-sim.js';
-import type { World } from '#lab/world/world.js';
+import type { NodeSim } from '../world/node-sim.js';
+import type { StoreSim } from '../world/store-sim.js';
+import type { World } from '../world/world.js';
 import { sshKeyFrom, type SshKey } from './keys.js';
 import { runCommandLine } from './shell.js';
 

@@ -1,4 +1,4 @@
-import type { NodeSim } from '#lab/world/node-sim.js';
+import type { NodeSim } from '../world/node-sim.js';
 import { ceph } from './programs/ceph.js';
 import { pct, qm } from './programs/guests.js';
 import { haManager } from './programs/ha.js';

@@ -44,7 +44,7 @@ export interface HealthCheck {
 export interface Pg {
   id: string;
   pool: number;
-  acting: number[];
+  acting: readonly number[];
   state: string;
   objects: number;
   degraded: number;
@@ -79,6 +79,9 @@ export class CephSim {
   readonly #timing: Timing;
   readonly #timers: Timers;
   #clean = true;
+  readonly #acting: readonly number[][];
+  /** The last answer: one look at Ceph asks for the same groups several times. */
+  #seen: { now: number; epoch: number; clean: boolean; pgs: Pg[] } | undefined;
 
   constructor(
     store: string,
@@ -105,6 +108,7 @@ export class CephSim {
         broken: false,
       })),
     );
+    this.#acting = actingSets(this.hosts.length, osdsPerHost);
     for (const host of this.hosts) {
       this.monsUp.add(host);
       this.mgrsUp.add(host);
@@ -227,8 +231,17 @@ export class CephSim {
   }
 
   pgs(now: number = Date.now()): Pg[] {
+    const seen = this.#seen;
+    const same = seen !== undefined && seen.epoch === this.epoch && seen.clean === this.#clean;
+    if (same && (this.#clean || seen.now === now)) return seen.pgs;
+    const pgs = this.#lookAtPgs(now);
+    this.#seen = { now, epoch: this.epoch, clean: this.#clean, pgs };
+    return pgs;
+  }
+
+  #lookAtPgs(now: number): Pg[] {
     if (this.#clean) return this.#cleanPgs();
-    const pgs = this.#actingSets().map((acting, index) => this.#pg(index, acting, now));
+    const pgs = this.#acting.map((acting, index) => this.#pg(index, acting, now));
     const settled = pgs.every(({ state }) => state === 'active+clean') && this.osds.every(({ up }) => up);
     if (settled) {
       this.#clean = true;
@@ -299,7 +312,7 @@ export class CephSim {
     const stopped = new Set(ids);
     const okPgs: string[] = [];
     const badPgs: string[] = [];
-    const acting = this.#actingSets();
+    const acting = this.#acting;
     this.pgs(now).forEach((pg, index) => {
       const serving = (acting[index] ?? []).filter((id) => this.#serves(id, index, now));
       if (!serving.some((id) => stopped.has(id))) return;
@@ -341,6 +354,7 @@ export class CephSim {
     const stuck = this.#faults.bite('stuck-recovery', place);
     const factor = slow ? Number(slow.params?.['factor'] ?? 10) : 1;
     const from = now + this.#timing.of('cephPeering');
+    this.epoch += 1;
     osd.recovery = { from, until: stuck ? Infinity : from + this.#timing.of('cephRecovery') * factor };
     this.#clean = false;
   }
@@ -359,19 +373,8 @@ export class CephSim {
     return index < POOLS[0].pgs ? `1.${index.toString(16)}` : `2.${(index - POOLS[0].pgs).toString(16)}`;
   }
 
-  #actingSets(): number[][] {
-    const hostCount = this.hosts.length;
-    const perHost = this.osds.length / hostCount;
-    return Array.from({ length: POOLS[0].pgs + POOLS[1].pgs }, (_, index) =>
-      Array.from(
-        { length: Math.min(3, hostCount) },
-        (_other, k) => ((k + index) % hostCount) * perHost + (index % perHost),
-      ),
-    );
-  }
-
   #cleanPgs(): Pg[] {
-    return this.#actingSets().map((acting, index) => ({
+    return this.#acting.map((acting, index) => ({
       id: this.#pgName(index),
       pool: index < POOLS[0].pgs ? 1 : 2,
       acting,
@@ -404,7 +407,7 @@ export class CephSim {
     return now >= osd.recovery.from && this.#progress(osd, now) > this.#rank(index);
   }
 
-  #pg(index: number, all: number[], now: number): Pg {
+  #pg(index: number, all: readonly number[], now: number): Pg {
     const objects = this.#objectsOf(index);
     const up = all.filter((id) => this.osds[id]?.up);
     const pg = { id: this.#pgName(index), pool: index < POOLS[0].pgs ? 1 : 2, acting: up, objects };
@@ -457,4 +460,18 @@ export class CephSim {
   #record(effect: string, by: string, detail: Record<string, unknown>, node?: string): void {
     this.#journal.record({ store: this.store, ...(node === undefined ? {} : { node }), effect, by, detail });
   }
+}
+
+const knownSets = new Map<string, readonly number[][]>();
+
+/** The OSDs of each placement group: the same in every store of that shape. */
+function actingSets(hosts: number, perHost: number): readonly number[][] {
+  const shape = `${hosts}x${perHost}`;
+  const known = knownSets.get(shape);
+  if (known) return known;
+  const sets = Array.from({ length: POOLS[0].pgs + POOLS[1].pgs }, (_, index) =>
+    Array.from({ length: Math.min(3, hosts) }, (_other, k) => ((k + index) % hosts) * perHost + (index % perHost)),
+  );
+  knownSets.set(shape, sets);
+  return sets;
 }

@@ -8,7 +8,7 @@ import type { Timing } from './timing.js';
  * - *events* take effect when the fault begins (at once, or when its `step` is reached) and are undone when it ends;
  * - *traps* wait to be met: the place that could fail asks `bite`, and `step` narrows which places count.
  */
-export const EVENT_KINDS = [
+const EVENT_KINDS = [
   'wan-cut',
   'disk-full',
   'clock-skew',
@@ -19,7 +19,7 @@ export const EVENT_KINDS = [
   'foreign-noout',
   'node-crash',
 ] as const;
-export const TRAP_KINDS = [
+const TRAP_KINDS = [
   'node-stays-down',
   'wrong-kernel',
   'slow-recovery',

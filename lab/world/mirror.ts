@@ -1,5 +1,5 @@
 /** Packages of one dated snapshot of all repositories: name → version. */
-export type Snapshot = ReadonlyMap<string, string>;
+type Snapshot = ReadonlyMap<string, string>;
 export type Mirror = ReadonlyMap<string, Snapshot>;
 
 export const INSTALLED_SNAPSHOT = '20261109T000000Z';

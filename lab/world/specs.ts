@@ -28,7 +28,7 @@ const guestSpecSchema = z.object({
   running: z.boolean().optional(),
 });
 
-export const storeSpecSchema = z.object({
+const storeSpecSchema = z.object({
   id: z.string(),
   nodes: z
     .array(

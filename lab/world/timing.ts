@@ -1,7 +1,7 @@
 /**
  * How long things take in the practice fleet, in milliseconds of a real store. Divided by `speed`, nowhere else stated.
  */
-export const BASE_DURATIONS = {
+const BASE_DURATIONS = {
   /** Live migration of a VM, restart migration of a container: one guest. */
   guestMove: 20_000,
   guestStart: 8_000,

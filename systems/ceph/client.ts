@@ -10,7 +10,6 @@ import {
   osdTreeSchema,
   quorumSchema,
   statusSchema,
-  versionsSchema,
 } from './schemas.js';
 import type { CephClient } from './types.js';
 
@@ -55,7 +54,6 @@ export function createCephClient(runner: CommandRunner, options: CephOptions = {
         tree: () => read(osdTreeSchema, ['osd', 'tree']),
         df: () => read(osdDfSchema, ['osd', 'df']),
         quorum: () => read(quorumSchema, ['quorum_status']),
-        versions: () => read(versionsSchema, ['versions']),
       });
       return factsOf(parts);
     },
@@ -71,6 +69,8 @@ export function createCephClient(runner: CommandRunner, options: CephOptions = {
         clean.reduce((sum, { count }) => sum + count, 0) === pgmap.num_pgs
       );
     },
+
+    hostFlags: async () => flagsByHost(await read(osdDumpSchema, ['osd', 'dump'])),
 
     async osdOkToStop(osds) {
       // With no ids at all the program would not ask about any, and say yes.
@@ -106,10 +106,9 @@ interface Parts {
   tree: z.output<typeof osdTreeSchema>;
   df: z.output<typeof osdDfSchema>;
   quorum: z.output<typeof quorumSchema>;
-  versions: z.output<typeof versionsSchema>;
 }
 
-function factsOf({ status, health, dump, tree, df, quorum, versions }: Parts): CephFacts {
+function factsOf({ status, health, dump, tree, df, quorum }: Parts): CephFacts {
   const hostOf = new Map<number, string>();
   for (const node of tree.nodes) {
     if (node.type === 'host') for (const child of node.children) hostOf.set(child, node.name);
@@ -151,11 +150,13 @@ function factsOf({ status, health, dump, tree, df, quorum, versions }: Parts): C
     misplacedObjects: status.pgmap.misplaced_objects,
     unfoundObjects: status.pgmap.unfound_objects,
     flags: dump.flags.split(',').filter((flag) => flag !== ''),
-    hostFlags: Object.fromEntries(Object.entries(dump.crush_node_flags).filter(([, flags]) => flags.length > 0)),
+    hostFlags: flagsByHost(dump),
     pools: dump.pools.map((pool) => ({ name: pool.pool_name, size: pool.size, minSize: pool.min_size })),
-    versions: versions.overall,
   };
 }
+
+const flagsByHost = (dump: z.output<typeof osdDumpSchema>): Record<string, string[]> =>
+  Object.fromEntries(Object.entries(dump.crush_node_flags).filter(([, flags]) => flags.length > 0));
 
 function parse<T extends z.ZodType>(schema: T, args: string[], result: CommandResult): z.output<T> {
   const command = `ceph ${args.join(' ')}`;

@@ -57,8 +57,6 @@ export const osdDfSchema = z.looseObject({
   nodes: z.array(z.looseObject({ id: z.number(), utilization: count })),
 });
 
-export const versionsSchema = z.looseObject({ overall: z.record(z.string(), z.number()) });
-
 export const osdOkToStopSchema = z.looseObject({
   ok_to_stop: z.boolean(),
   num_not_ok_pgs: count,

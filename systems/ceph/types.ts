@@ -12,6 +12,8 @@ export interface CephClient {
    * One cheap look: everything seems to be up, in and clean. For waiting loops; the proof is `facts()`.
    */
   looksSettled(): Promise<boolean>;
+  /** Flags on CRUSH hosts, by host: the cheap proof that a flag was set or is gone. */
+  hostFlags(): Promise<Record<string, string[]>>;
   /** Joint answer for all these OSDs. `unknown` when placement groups have no state yet: ask again. */
   osdOkToStop(osds: number[]): Promise<{ answer: 'yes' | 'no' | 'unknown'; detail: string }>;
   monOkToStop(mon: string): Promise<{ answer: 'yes' | 'no'; detail: string }>;

@@ -1,4 +1,4 @@
-export type GitErrorKind =
+type GitErrorKind =
   | 'FileMissing'
   | 'FileTooLarge'
   /** The branch or commit is not in the repo. */

@@ -32,7 +32,7 @@ const ENVIRONMENT = {
   GIT_NAMESPACE: undefined,
 };
 
-export interface GitCall {
+interface GitCall {
   input?: string | Uint8Array;
   env?: Record<string, string>;
   /** Exit codes that are an answer and not a failure; 0 always is. */

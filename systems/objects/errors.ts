@@ -1,4 +1,4 @@
-export type ObjectsErrorKind =
+type ObjectsErrorKind =
   | 'ObjectMissing'
   | 'ObjectTooLarge'
   | 'DigestMismatch'

@@ -5,7 +5,7 @@ import { openHttpObjects, type HttpOptions } from './http.js';
 import { openS3Objects, type S3Options } from './s3.js';
 import type { Objects } from './types.js';
 
-export interface OpenObjectsOptions {
+interface OpenObjectsOptions {
   http?: HttpOptions;
   s3?: S3Options;
 }

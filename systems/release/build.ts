@@ -178,7 +178,7 @@ function chooseScanner(fleet: Fleet, { scanner, scanPrograms = [], scanEnv }: Bu
   const [program = ''] = argv;
   if (!scanPrograms.includes(program)) {
     throw refused([
-      `fleet.yaml: scan.command: names ${program}, which this release worker does not run. Add it to the worker's list of scan programs.`,
+      `fleet.yaml: scan.command: names ${program}, which this release worker does not run. Add it to EDGE_SCAN_PROGRAMS there.`,
     ]);
   }
   return commandScanner({ argv, ...(scanEnv ? { env: scanEnv } : {}) });

@@ -27,10 +27,10 @@ export function renderSbom(fleet: string, release: ReleaseSource): Buffer {
   return Buffer.from(serializer.serialize(bom, { sortLists: true, space: 1 }));
 }
 
-export const debPurl = (name: string, version: string): string =>
+const debPurl = (name: string, version: string): string =>
   `pkg:deb/debian/${encodeURIComponent(name)}@${encodeURIComponent(version)}`;
 
-export function imagePurl(name: string, digest: string): string {
+function imagePurl(name: string, digest: string): string {
   const last = name.split('/').at(-1) ?? name;
   return `pkg:oci/${encodeURIComponent(last)}@${encodeURIComponent(digest)}?repository_url=${encodeURIComponent(name)}`;
 }

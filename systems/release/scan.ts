@@ -11,7 +11,7 @@ export interface Scanner {
   scan(request: { sbom: Uint8Array; advisories: Advisories; now: Date }): Promise<ScanReport>;
 }
 
-export interface ScannerCommand {
+interface ScannerCommand {
   /** Program and arguments; `{sbom}` is replaced by the path of the parts list, which else is the last argument. */
   argv: readonly string[];
   /** Milliseconds. */

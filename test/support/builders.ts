@@ -147,7 +147,6 @@ function healthyFacts(): StoreFacts {
       flags: [...ALWAYS_SET],
       hostFlags: {},
       pools: [{ name: 'vm', size: 3, minSize: 2 }],
-      versions: { 'ceph version 19.2.3 squid (stable)': 12 },
     },
     guests: [
       { ...aGuest(101), name: 'pos', node: 'n1' },

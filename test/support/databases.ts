@@ -37,7 +37,12 @@ const postgres = (serverUrl: string): DatabaseKind => ({
     await execute(serverUrl, `CREATE DATABASE ${name}`);
     const url = new URL(serverUrl);
     url.pathname = `/${name}`;
-    return { url: url.href, drop: () => execute(serverUrl, `DROP DATABASE ${name} WITH (FORCE)`) };
+    return {
+      url: url.href,
+      drop: async () => {
+        await execute(serverUrl, `DROP DATABASE ${name} WITH (FORCE)`);
+      },
+    };
   },
 });
 

@@ -135,7 +135,11 @@ export interface FakeStoreOptions {
 }
 
 /** Three healthy nodes with the previous release; one HA guest and one plain guest on n1, others elsewhere. */
-export function aFakeStore({ timing = {}, state = memoryStoreState(), artifact = anArtifact() }: FakeStoreOptions = {}): FakeStore {
+export function aFakeStore({
+  timing = {},
+  state = memoryStoreState(),
+  artifact = anArtifact(),
+}: FakeStoreOptions = {}): FakeStore {
   const nodes = Object.fromEntries(NODES.map((name) => [name, aNode(name)]));
   const afters: { effect: string; happens: () => void | Promise<void> }[] = [];
   const befores: { effect: string; happens: () => void | Promise<void> }[] = [];
@@ -146,7 +150,11 @@ export function aFakeStore({ timing = {}, state = memoryStoreState(), artifact =
   const fake: FakeStore = {
     state,
     nodes,
-    guests: [aGuest(101, 'n1', { name: 'pos', kind: 'qemu', ha: true }), aGuest(102, 'n1', { name: 'inventory' }), aGuest(103, 'n3', { name: 'cache', ha: true })],
+    guests: [
+      aGuest(101, 'n1', { name: 'pos', kind: 'qemu', ha: true }),
+      aGuest(102, 'n1', { name: 'inventory' }),
+      aGuest(103, 'n3', { name: 'cache', ha: true }),
+    ],
     maintenance: new Set(),
     noout: new Set(),
     tasks: [],
@@ -157,7 +165,9 @@ export function aFakeStore({ timing = {}, state = memoryStoreState(), artifact =
     loseAnswer: (effect) =>
       fake.after(effect, () => {
         const text = `the answer to ${effect} was lost`;
-        throw /^(migrate|reboot)/.test(effect) ? new ProxmoxError('OutcomeUnknown', text) : new CommandError('OutcomeUnknown', text);
+        throw /^(migrate|reboot)/.test(effect)
+          ? new ProxmoxError('OutcomeUnknown', text)
+          : new CommandError('OutcomeUnknown', text);
       }),
     cephShows: () => undefined,
     managerShows: (_, line) => line,
@@ -229,12 +239,18 @@ export function aFakeStore({ timing = {}, state = memoryStoreState(), artifact =
       Promise.resolve({
         quorate: true,
         nodeStatus: Object.fromEntries(
-          Object.values(nodes).map(({ name, up }) => [name, fake.maintenance.has(name) ? 'maintenance' : up ? 'online' : 'unknown']),
+          Object.values(nodes).map(({ name, up }) => [
+            name,
+            fake.maintenance.has(name) ? 'maintenance' : up ? 'online' : 'unknown',
+          ]),
         ),
         serviceStatus: Object.fromEntries(
           fake.guests
             .filter(({ ha }) => ha)
-            .map(({ vmid, kind, node: at }) => [`${kind === 'qemu' ? 'vm' : 'ct'}:${vmid}`, { node: at, state: 'started' }]),
+            .map(({ vmid, kind, node: at }) => [
+              `${kind === 'qemu' ? 'vm' : 'ct'}:${vmid}`,
+              { node: at, state: 'started' },
+            ]),
         ),
       }),
     haStatus: () =>
@@ -279,7 +295,18 @@ export function aFakeStore({ timing = {}, state = memoryStoreState(), artifact =
       const upid = `UPID:${at}:${serial}:00000000:${startTime.toString(16).toUpperCase()}:${type}:${vmid}:edge@pve!governor:`;
       await effect(`migrate ${vmid} ${at} ${target}`, () => {
         const ends = guest(vmid).stuck ? 'migration aborted' : 'OK';
-        fake.tasks.push({ upid, node: at, type, id: String(vmid), user: 'edge@pve', startTime, vmid, target, looksLeft: MIGRATION_LOOKS, ends });
+        fake.tasks.push({
+          upid,
+          node: at,
+          type,
+          id: String(vmid),
+          user: 'edge@pve',
+          startTime,
+          vmid,
+          target,
+          looksLeft: MIGRATION_LOOKS,
+          ends,
+        });
       });
       return upid;
     },
@@ -311,6 +338,7 @@ export function aFakeStore({ timing = {}, state = memoryStoreState(), artifact =
   };
   const ceph: CephClient = {
     facts: async () => Promise.resolve(cephFacts()),
+    hostFlags: async () => Promise.resolve(Object.fromEntries([...fake.noout].map((host) => [host, ['noout']]))),
     looksSettled: () => Promise.resolve(Object.values(nodes).every(({ up }) => up)),
     osdOkToStop: (osds) =>
       osds.length === 0
@@ -325,10 +353,16 @@ export function aFakeStore({ timing = {}, state = memoryStoreState(), artifact =
     verify: ({ ref, highestSequence }) => {
       fake.verifications += 1;
       const release = fake.releases.get(ref.manifest);
-      if (!release) return Promise.resolve({ kind: 'refused', reason: 'ReleaseMalformed', summary: 'There is no such release.' });
-      if ('refused' in release) return Promise.resolve({ kind: 'refused', reason: release.refused, summary: `Refused: ${release.refused}.` });
+      if (!release)
+        return Promise.resolve({ kind: 'refused', reason: 'ReleaseMalformed', summary: 'There is no such release.' });
+      if ('refused' in release)
+        return Promise.resolve({ kind: 'refused', reason: release.refused, summary: `Refused: ${release.refused}.` });
       if (ref.sequence < highestSequence)
-        return Promise.resolve({ kind: 'refused', reason: 'SequenceRollback', summary: `The store has seen ${highestSequence}.` });
+        return Promise.resolve({
+          kind: 'refused',
+          reason: 'SequenceRollback',
+          summary: `The store has seen ${highestSequence}.`,
+        });
       return Promise.resolve({ kind: 'accepted', ...release });
     },
   };
@@ -433,7 +467,8 @@ function aRunner(fake: FakeStore, node: FakeNode, effect: Effect): CommandRunner
       const [program = '', ...args] = words;
       if (line === 'cat /proc/sys/kernel/random/boot_id') return ok(`${bootIdOf(node.name, node.boots)}\n`);
       if (line === 'uname -r') return ok(`${node.kernel}\n`);
-      if (line === 'dpkg --audit') return node.audit.length === 0 ? ok() : fail(node.auditCode, '', `${node.audit.join('\n')}\n\n`);
+      if (line === 'dpkg --audit')
+        return node.audit.length === 0 ? ok() : fail(node.auditCode, '', `${node.audit.join('\n')}\n\n`);
       if (line === 'apt-mark showhold') return ok(node.held.map((name) => `${name}\n`).join(''));
       if (line === 'proxmox-boot-tool kernel list') return ok(kernelList(node));
       if (program === 'dpkg-query') return dpkgQuery(node, args);
@@ -464,15 +499,22 @@ function dpkgQuery(node: FakeNode, args: string[]): CommandResult {
   const names = args.filter((word) => !word.startsWith('-'));
   const missing = names.filter((name) => node.installed[name] === undefined);
   const rows = names.filter((name) => node.installed[name] !== undefined);
-  const stdout = rows.map((name) => `${node.audit.some((text) => text.includes(name)) ? 'iF ' : 'ii '} ${name} ${node.installed[name]}\n`);
-  return { code: missing.length > 0 ? 1 : 0, stdout: stdout.join(''), stderr: missing.map((name) => `dpkg-query: no packages found matching ${name}\n`).join('') };
+  const stdout = rows.map(
+    (name) => `${node.audit.some((text) => text.includes(name)) ? 'iF ' : 'ii '} ${name} ${node.installed[name]}\n`,
+  );
+  return {
+    code: missing.length > 0 ? 1 : 0,
+    stdout: stdout.join(''),
+    stderr: missing.map((name) => `dpkg-query: no packages found matching ${name}\n`).join(''),
+  };
 }
 
 async function systemd(node: FakeNode, program: string, args: string[], effect: Effect): Promise<CommandResult> {
   if (program === 'journalctl') return ok(node.log.map((text) => `${text}\n`).join(''));
   if (program === 'systemd-run') {
     const name = args.find((word) => word.startsWith('--unit='))?.slice('--unit='.length) ?? '';
-    if (node.unit?.name === name) return fail(1, `Failed to start transient service unit: Unit ${name}.service was already loaded.`);
+    if (node.unit?.name === name)
+      return fail(1, `Failed to start transient service unit: Unit ${name}.service was already loaded.`);
     await effect(`upgrade ${node.name} ${args.slice(args.indexOf('--') + 1).join(' ')}`, () => {
       node.unit = { name, state: 'running' };
       node.pending = node.upgradeLooks;
@@ -487,11 +529,16 @@ async function systemd(node: FakeNode, program: string, args: string[], effect: 
       unit.state = node.upgradeEnds;
       if (unit.state === 'succeeded') finishUpgrade(node);
     }
-    const words = { running: 'loaded active running', succeeded: 'loaded active exited', failed: 'loaded failed failed' };
+    const words = {
+      running: 'loaded active running',
+      succeeded: 'loaded active exited',
+      failed: 'loaded failed failed',
+    };
     return ok(`${unit.name}.service ${words[unit.state]} /usr/bin/apt-get -y dist-upgrade\n`);
   }
   const there = node.unit && args.at(-1) === `${node.unit.name}.service`;
-  if (!there || (verb === 'stop') !== (node.unit?.state === 'succeeded')) return fail(5, `Unit ${args.at(-1)} not loaded.`);
+  if (!there || (verb === 'stop') !== (node.unit?.state === 'succeeded'))
+    return fail(5, `Unit ${args.at(-1)} not loaded.`);
   await effect(`remove unit ${node.name}`, () => (node.unit = undefined));
   return ok();
 }
@@ -508,7 +555,9 @@ async function apt(node: FakeNode, args: string[], effect: Effect): Promise<Comm
       const old = node.installed[name];
       return `Inst ${name}${old ? ` [${old}]` : ''} (${version} Proxmox:13/stable [amd64])`;
     });
-  return ok(['Reading package lists...', ...inst, ...node.wouldRemove.map((name) => `Remv ${name} [1.0]`), ''].join('\n'));
+  return ok(
+    ['Reading package lists...', ...inst, ...node.wouldRemove.map((name) => `Remv ${name} [1.0]`), ''].join('\n'),
+  );
 }
 
 /** `pct exec 103 -- …` and `qm guest exec 101 [--pass-stdin 1] -- …`. */
@@ -530,7 +579,12 @@ async function inGuest(
   return ok(JSON.stringify({ exited: 1, exitcode: result.code, 'out-data': result.stdout, 'err-data': result.stderr }));
 }
 
-async function guestCommand(guest: FakeGuest, argv: string[], stdin: string | undefined, effect: Effect): Promise<CommandResult> {
+async function guestCommand(
+  guest: FakeGuest,
+  argv: string[],
+  stdin: string | undefined,
+  effect: Effect,
+): Promise<CommandResult> {
   const [program, ...args] = argv;
   const path = args.at(-1) ?? '';
   const content = (name: string): string | undefined => {

@@ -67,6 +67,7 @@ export async function openWorld({ address, codePath }: Place) {
   await run({ taskQueue: RELEASE_QUEUE, activities: { buildRelease: central.buildRelease } });
   const taskQueue = CONTROL_QUEUE;
   const started: WorkflowHandle[] = [];
+  const stores: FakeStore[] = [];
   const kept = <T extends WorkflowHandle>(handle: T): T => {
     started.push(handle);
     return handle;
@@ -78,6 +79,7 @@ export async function openWorld({ address, codePath }: Place) {
     /** A store with a worker that answers. With one slot it is deaf as long as a step is held. */
     async store(id: string, script: StoreScript = {}, { slots = 4 } = {}): Promise<FakeStore> {
       const store = createStore(id, script);
+      stores.push(store);
       await run({
         taskQueue: storeQueue(id),
         activities: store.activities,
@@ -87,8 +89,8 @@ export async function openWorld({ address, codePath }: Place) {
       return store;
     },
     async stores(ids: readonly string[], script: StoreScript = {}): Promise<Map<string, FakeStore>> {
-      const stores = await Promise.all(ids.map((id) => this.store(id, script)));
-      return new Map(stores.map((store) => [store.id, store]));
+      const opened = await Promise.all(ids.map((id) => this.store(id, script)));
+      return new Map(opened.map((store) => [store.id, store]));
     },
     /** `input` may be anything: people start workflows by hand. */
     startStore: async (input: PatchStoreInput) =>
@@ -124,6 +126,7 @@ export async function openWorld({ address, codePath }: Place) {
     storeHandle: (id: string): WorkflowHandle<typeof patchStore> => client.workflow.getHandle(storeWorkflowId(id)),
     /** Ends what still runs and takes the workers away. */
     async close(): Promise<void> {
+      for (const store of stores) store.letGo();
       await Promise.all(started.map((handle) => handle.terminate('end of the test').catch(() => undefined)));
       for (const { worker } of running) worker.shutdown();
       await Promise.all(running.map(({ end }) => end));
@@ -209,6 +212,7 @@ function createStore(id: string, script: StoreScript) {
   const calls: string[] = [];
   const tasks: StoreTask[] = [];
   const held = new Map<string, { reach(): void; released: Promise<void> }>();
+  const releases: (() => void)[] = [];
   const sound: StoreActivities = {
     hello: async () => ({ store: id, protocol: { min: 1, max: 1 }, clock: new Date().toISOString() }),
     openOperation: async () => ({ kind: 'done', adopted: [] }),
@@ -260,8 +264,11 @@ function createStore(id: string, script: StoreScript) {
       const reached = deferred();
       const released = deferred();
       held.set(call, { reach: reached.resolve, released: released.promise });
+      releases.push(released.resolve);
       return { reached: reached.promise, release: released.resolve };
     },
+    /** Releases whatever is held; a worker does not stop before its steps end. */
+    letGo: () => releases.forEach((release) => release()),
     activities: Object.fromEntries(
       (Object.keys(sound) as (keyof StoreActivities)[]).map((name) => [name, called(name)]),
     ),

@@ -1,6 +1,6 @@
-import { SETTABLE_FLAGS } from '#lab/world/ceph-sim.js';
-import type { CephSim, Osd } from '#lab/world/ceph-sim.js';
-import { healthDetail, status } from '#lab/ssh/ceph-json.js';
+import { SETTABLE_FLAGS } from '../../world/ceph-sim.js';
+import type { CephSim, Osd } from '../../world/ceph-sim.js';
+import { healthDetail, status } from '../../ssh/ceph-json.js';
 import { Hangs } from '../errors.js';
 import { param } from '../params.js';
 import type { ParamSpecs } from '../params.js';

@@ -1,5 +1,5 @@
-import type { GuestSim } from '#lab/world/guest-sim.js';
-import type { StoreSim } from '#lab/world/store-sim.js';
+import type { GuestSim } from '../../world/guest-sim.js';
+import type { StoreSim } from '../../world/store-sim.js';
 import { privilegesOn } from '../access.js';
 import { parameterError, permissionError } from '../errors.js';
 import { param } from '../params.js';

@@ -1,5 +1,5 @@
-import type { CommandOutcome } from '#lab/world/packages-sim.js';
-import type { NodeSim } from '#lab/world/node-sim.js';
+import type { CommandOutcome } from '../../world/packages-sim.js';
+import type { NodeSim } from '../../world/node-sim.js';
 import { param } from '../params.js';
 import { flag } from '../route.js';
 import type { Call, Route } from '../route.js';

@@ -1,5 +1,5 @@
-import type { NodeSim } from '#lab/world/node-sim.js';
-import type { Task } from '#lab/world/tasks.js';
+import type { NodeSim } from '../../world/node-sim.js';
+import type { Task } from '../../world/tasks.js';
 import { privilegesOn } from '../access.js';
 import type { Caller } from '../access.js';
 import { parameterError, permissionError } from '../errors.js';

@@ -1,5 +1,5 @@
-import type { CephSim } from '#lab/world/ceph-sim.js';
-import { SETTABLE_FLAGS } from '#lab/world/ceph-sim.js';
+import type { CephSim } from '../../world/ceph-sim.js';
+import { SETTABLE_FLAGS } from '../../world/ceph-sim.js';
 import * as json from '../ceph-json.js';
 import { fail, hang, ok, type Program, type Result } from '../result.js';
 

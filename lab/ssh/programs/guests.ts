@@ -1,5 +1,5 @@
-import type { GuestSim } from '#lab/world/guest-sim.js';
-import type { NodeSim } from '#lab/world/node-sim.js';
+import type { GuestSim } from '../../world/guest-sim.js';
+import type { NodeSim } from '../../world/node-sim.js';
 import { runInGuest } from '../guest-shell.js';
 import { fail, ok, type Program, type Result } from '../result.js';
 

@@ -1,6 +1,6 @@
-import type { NodeSim } from '#lab/world/node-sim.js';
-import { compareVersions } from '#lab/world/mirror.js';
-import type { Upgrade } from '#lab/world/packages-sim.js';
+import type { NodeSim } from '../../world/node-sim.js';
+import { compareVersions } from '../../world/mirror.js';
+import type { Upgrade } from '../../world/packages-sim.js';
 import { fail, ok, type Invocation, type Program, type Result } from '../result.js';
 
 interface AptCall {

@@ -1,5 +1,5 @@
-import type { NodeSim } from '#lab/world/node-sim.js';
-import type { Unit } from '#lab/world/units-sim.js';
+import type { NodeSim } from '../../world/node-sim.js';
+import type { Unit } from '../../world/units-sim.js';
 import { fail, ok, type Program, type Result } from '../result.js';
 import { runApt } from './packages.js';
 

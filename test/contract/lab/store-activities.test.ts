@@ -19,6 +19,7 @@ import { createProxmoxClient } from '#systems/proxmox/client.js';
 import { createBundle, loadSigningKey } from '#systems/release/sign.js';
 import { createReleaseVerifier } from '#systems/release/verify.js';
 import { createSshRunner } from '#systems/ssh/client.js';
+import { createFailoverRunner } from '#systems/ssh/failover.js';
 import { probeGuest } from '#workers/guest-prober.js';
 import { startRegistry, type Registry } from '#workers/registry.js';
 import { memoryStoreState } from '../../support/memory-store-state.js';
@@ -153,23 +154,7 @@ describe('the activities of a store on the practice fleet', () => {
       store: spec.id,
       proxmox,
       nodes,
-      // The last node is patched last of all here, and answers for Ceph meanwhile.
-      ceph: createCephClient(
-        {
-          run: async (argv, options) => {
-            for (const runner of anyNode) {
-              try {
-                return await runner.run(argv, options);
-              } catch (error) {
-                if ((error as { kind?: unknown }).kind !== 'Unreachable') throw error;
-              }
-            }
-            throw new Error('no node answers');
-          },
-          close: () => Promise.resolve(),
-        },
-        { prefix: ['sudo', '-n'] },
-      ),
+      ceph: createCephClient(createFailoverRunner(anyNode), { prefix: ['sudo', '-n'] }),
       verifier: createReleaseVerifier({ registry: openObjects(registry.url), keys: pinned }),
       state: memoryStoreState(),
       probe: probeGuest,

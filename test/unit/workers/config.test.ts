@@ -108,7 +108,10 @@ describe('the file of a store worker', () => {
     await writeFile(path, typeof content === 'string' ? content : JSON.stringify(content));
     return path;
   };
-  const refusal = async (content: unknown, schema: Parameters<typeof readConfigFile>[1] = storeWorkerSchema): Promise<string> => {
+  const refusal = async (
+    content: unknown,
+    schema: Parameters<typeof readConfigFile>[1] = storeWorkerSchema,
+  ): Promise<string> => {
     const path = await write(content);
     const error: unknown = await readConfigFile(path, schema).catch((caught: unknown) => caught);
     expect(error).toBeInstanceOf(ConfigError);
@@ -144,12 +147,20 @@ describe('the file of a store worker', () => {
   });
 
   it('is refused without showing what is in it', async () => {
-    expect(await refusal({ ...STORE, proxmox: { ...STORE.proxmox, tokenFile: 42, caFile: [SECRET] }, store: SECRET.repeat(9) })).not.toContain(SECRET);
+    expect(
+      await refusal({
+        ...STORE,
+        proxmox: { ...STORE.proxmox, tokenFile: 42, caFile: [SECRET] },
+        store: SECRET.repeat(9),
+      }),
+    ).not.toContain(SECRET);
     expect(await refusal(`{"token": "${SECRET}", `)).not.toContain(SECRET);
   });
 
   it('is refused when it cannot be read', async () => {
-    await expect(readConfigFile(join(dir, 'absent.json'), storeWorkerSchema)).rejects.toThrow(/absent\.json cannot be read/);
+    await expect(readConfigFile(join(dir, 'absent.json'), storeWorkerSchema)).rejects.toThrow(
+      /absent\.json cannot be read/,
+    );
   });
 
   it('needs at least one pinned key', async () => {

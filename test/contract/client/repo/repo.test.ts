@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { checkRepo, folderSource } from '#client/repo/check.js';
@@ -28,8 +28,11 @@ describe('the example repo', () => {
 
   it('is what the template writes, file by file', async () => {
     const rendered = renderRepo({ stores: 8, fleet: 'example' });
-    const listed = await folderSource(EXAMPLE).list();
-    expect(listed.map(({ path }) => path).toSorted()).toEqual([...rendered.keys()].toSorted());
+    const entries = await readdir(EXAMPLE, { recursive: true, withFileTypes: true });
+    const present = entries
+      .filter((entry) => entry.isFile())
+      .map((entry) => relative(EXAMPLE, join(entry.parentPath, entry.name)));
+    expect(present.toSorted()).toEqual([...rendered.keys()].toSorted());
     for (const [path, content] of rendered) expect(await readFile(join(EXAMPLE, path), 'utf8')).toBe(content);
   });
 });
@@ -53,11 +56,14 @@ describe('initRepo', () => {
 });
 
 describe('a folder as a source', () => {
-  it('leaves out links and the folder .git', async () => {
-    await mkdir(join(root, '.git'));
-    await writeFile(join(root, '.git', 'config'), 'x');
+  it('has its own files and those of the folders that are checked, and no links', async () => {
+    for (const folder of ['.git', 'node_modules', 'clusters/store-001'])
+      await mkdir(join(root, folder), { recursive: true });
+    for (const file of ['.git/config', 'node_modules/x', 'clusters/store-001/store.yaml', 'a'])
+      await writeFile(join(root, file), 'x');
     await symlink('/etc/passwd', join(root, 'fleet.yaml'));
-    await writeFile(join(root, 'a'), 'x');
-    expect(await folderSource(root).list()).toEqual([{ path: 'a', size: 1 }]);
+    await symlink('/etc', join(root, 'clusters/store-002'));
+    const listed = await folderSource(root).list();
+    expect(listed.map(({ path }) => path).toSorted()).toEqual(['a', 'clusters/store-001/store.yaml']);
   });
 });

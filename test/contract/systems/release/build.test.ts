@@ -287,7 +287,7 @@ describe('a scan command', () => {
     const witness = join(root, 'scanner-ran');
     const { commit, program } = await scanWith(`touch ${witness}`);
     expect(await problemsOf(build(commit))).toEqual([
-      `fleet.yaml: scan.command: names ${program}, which this release worker does not run. Add it to the worker's list of scan programs.`,
+      `fleet.yaml: scan.command: names ${program}, which this release worker does not run. Add it to EDGE_SCAN_PROGRAMS there.`,
     ]);
     expect(await readdir(root)).not.toContain('scanner-ran');
   });

@@ -163,7 +163,11 @@ describe('taking over from an operation that died', () => {
     const answer = await restarted(given).open(OTHER_RELEASE);
     expect(answer).toMatchObject({
       kind: 'done',
-      adopted: [expect.stringContaining('adopted the upgrade edge-governor-upgrade-'), 'undone: noout of n1', 'undone: maintenance of n1'],
+      adopted: [
+        expect.stringContaining('adopted the upgrade edge-governor-upgrade-'),
+        'undone: noout of n1',
+        'undone: maintenance of n1',
+      ],
     });
     expect(given.store.effects).toContain('unset noout n1');
   });
@@ -175,7 +179,9 @@ describe('taking over from an operation that died', () => {
     node.unit = { name: upgradeUnit(aReleaseRef().manifest), state: 'failed' };
     node.log = ['E: Sub-process /usr/bin/dpkg returned an error code (1)'];
     const answer = await restarted(given).open(NEXT);
-    expect(answer.kind === 'done' && answer.adopted).toContain('E: Sub-process /usr/bin/dpkg returned an error code (1)');
+    expect(answer.kind === 'done' && answer.adopted).toContain(
+      'E: Sub-process /usr/bin/dpkg returned an error code (1)',
+    );
     expect(node.unit).toBeUndefined();
   });
 
@@ -258,7 +264,9 @@ describe('step', () => {
   it('does not record an error: the next attempt looks and goes on', async () => {
     const { operation } = await opened();
     await expect(operation.step(aTask(), 'drain n1', () => Promise.reject(new Error('cut')))).rejects.toThrow('cut');
-    expect(await operation.step(aTask(), 'drain n1', () => Promise.resolve({ kind: 'done' }))).toEqual({ kind: 'done' });
+    expect(await operation.step(aTask(), 'drain n1', () => Promise.resolve({ kind: 'done' }))).toEqual({
+      kind: 'done',
+    });
   });
 
   it('leaves its intent behind when it dies half-way', async () => {
@@ -310,7 +318,11 @@ describe('marks and homes', () => {
     await given.operation.mark('maintenance', 'n1');
     await given.operation.mark('maintenance', 'n1');
     await given.operation.mark('noout', 'n1');
-    expect(restarted(given).marks().map(({ kind, node }) => `${kind} ${node}`)).toEqual(['maintenance n1', 'noout n1']);
+    expect(
+      restarted(given)
+        .marks()
+        .map(({ kind, node }) => `${kind} ${node}`),
+    ).toEqual(['maintenance n1', 'noout n1']);
     await given.operation.unmark('noout', 'n1');
     await given.operation.unmark('noout', 'n2');
     expect(restarted(given).ours()).toEqual({ maintenance: ['n1'], noout: [] });
@@ -324,7 +336,9 @@ describe('marks and homes', () => {
   });
 
   it('are not set before a store is held', async () => {
-    await expect(createOperation(aFakeStore().deps).mark('noout', 'n1')).rejects.toThrow('No operation holds the store.');
+    await expect(createOperation(aFakeStore().deps).mark('noout', 'n1')).rejects.toThrow(
+      'No operation holds the store.',
+    );
   });
 });
 
@@ -354,22 +368,31 @@ describe('close', () => {
     expect(given.operation.marks()).toEqual([]);
   });
 
-  it.each([0, 1])('leaves a node with unclean packages out of service and names it (dpkg ends with %d)', async (code) => {
-    const given = await opened();
-    await setMarks(given, 'n1');
-    Object.assign(given.store.nodes['n1']!, { audit: ['pve-manager half configured'], auditCode: code });
-    expect(await given.operation.close(aTask(), 'failed')).toEqual({
-      undone: ['noout of n1'],
-      leftSet: ['maintenance of n1 (dpkg is not clean: pve-manager half configured)'],
-    });
-    expect([...given.store.maintenance]).toEqual(['n1']);
-    expect(given.store.state.operation()).toMatchObject({ open: false, marks: [{ kind: 'maintenance', node: 'n1' }] });
-  });
+  it.each([0, 1])(
+    'leaves a node with unclean packages out of service and names it (dpkg ends with %d)',
+    async (code) => {
+      const given = await opened();
+      await setMarks(given, 'n1');
+      Object.assign(given.store.nodes['n1']!, { audit: ['pve-manager half configured'], auditCode: code });
+      expect(await given.operation.close(aTask(), 'failed')).toEqual({
+        undone: ['noout of n1'],
+        leftSet: ['maintenance of n1 (dpkg is not clean: pve-manager half configured)'],
+      });
+      expect([...given.store.maintenance]).toEqual(['n1']);
+      expect(given.store.state.operation()).toMatchObject({
+        open: false,
+        marks: [{ kind: 'maintenance', node: 'n1' }],
+      });
+    },
+  );
 
   it('leaves a node alone on which an upgrade still runs', async () => {
     const given = await opened();
     await setMarks(given, 'n1');
-    Object.assign(given.store.nodes['n1']!, { unit: { name: 'edge-governor-upgrade-x', state: 'running' }, upgradeEnds: 'never' });
+    Object.assign(given.store.nodes['n1']!, {
+      unit: { name: 'edge-governor-upgrade-x', state: 'running' },
+      upgradeEnds: 'never',
+    });
     expect((await given.operation.close(aTask(), 'timedOut')).leftSet).toEqual([
       'maintenance of n1 (edge-governor-upgrade-x still runs)',
     ]);

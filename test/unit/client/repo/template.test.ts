@@ -91,4 +91,12 @@ describe('a rendered repo', () => {
   it.each([0, -1, 1.5, 10_001, Number.NaN])('refuses %d stores', (stores) => {
     expect(() => renderRepo({ stores })).toThrow(RangeError);
   });
+
+  it.each(['North', 'x: y', '-x', '../x', '42'])('refuses the fleet name %j', (fleet) => {
+    expect(() => renderRepo({ stores: 3, fleet })).toThrow(RangeError);
+  });
+
+  it('refuses a zone that does not exist', () => {
+    expect(() => renderRepo({ stores: 3, timeZone: 'Mars/Base' })).toThrow(/is not a time zone/);
+  });
 });

@@ -32,7 +32,6 @@ describe('facts', () => {
         { name: 'vm', size: 3, minSize: 2 },
         { name: 'device_health_metrics', size: 3, minSize: 2 },
       ],
-      versions: { 'ceph version 16.2.15 (618f440892089921c3e944a991122ddc44e60516) pacific (stable)': 8 },
     });
   });
 

@@ -7,7 +7,6 @@ import type { CommandResult, CommandRunner } from '#systems/ssh/types.js';
 export type Answers = Record<string, Partial<CommandResult>>;
 
 const HOSTS = ['node1', 'node2', 'node3'];
-const VERSION = 'ceph version 16.2.15 (618f440892089921c3e944a991122ddc44e60516) pacific (stable)';
 const ALWAYS = 'sortbitwise,recovery_deletes,purged_snapdirs,pglog_hardlimit';
 
 export const json = (value: unknown): Partial<CommandResult> => ({ stdout: `\n${JSON.stringify(value)}\n` });
@@ -80,12 +79,6 @@ function answersOf(state: State): Answers {
     'ceph quorum_status': {
       ...json({ quorum_names: quorum, monmap: { epoch: 1, mons: HOSTS.map((name, rank) => ({ rank, name })) } }),
     },
-    'ceph versions': json({
-      mon: { [VERSION]: quorum.length },
-      osd: { [VERSION]: osdsUp.length },
-      mds: {},
-      overall: { [VERSION]: quorum.length + osdsUp.length + 2 },
-    }),
   };
 }
 

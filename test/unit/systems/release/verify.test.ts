@@ -10,7 +10,7 @@ import {
 import { ObjectsError } from '#systems/objects/errors.js';
 import { createBundle, loadSigningKey, type SigningKey } from '#systems/release/sign.js';
 import type { PinnedKey } from '#systems/release/types.js';
-import { createReleaseVerifier } from '#systems/release/verify.js';
+import { createReleaseVerifier, signatureHolds } from '#systems/release/verify.js';
 import { memoryObjects, type MemoryObjects } from '../../../support/memory-objects.js';
 
 const NOW = new Date('2026-11-23T10:00:00Z');
@@ -326,5 +326,36 @@ describe('keys', () => {
   it('refuses other signing keys without repeating them', () => {
     expect(() => loadSigningKey('canary-secret-key')).toThrow(expect.not.stringContaining('canary'));
     expect(() => loadSigningKey(newKey('secp384r1'))).toThrow(/not ECDSA P-256/);
+  });
+});
+
+describe('a bundle that cosign 3.1.3 wrote', () => {
+  // cosign sign-blob --key … --use-signing-config=false --tlog-upload=false --bundle … release.json
+  const bundle = Buffer.from(
+    '{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{"hint":"WMsdQMLUc27VlC3AzaSimQ4Mcr+BeX9CY5FeKJv96Io="}},"messageSignature":{"messageDigest":{"algorithm":"SHA2_256","digest":"TTXny4+2m360afI8Xd7zeqDNyulbicGaW62VAbAHWno="},"signature":"MEUCIE64P4JRMKBhjeLZo0k6OF6TW97rZnxV0Uwdu4QXXxX1AiEAwV3rj4nGjpr8g9nMnCpmg98FR/AlJXIgJETrK2wyIg4="}}',
+  );
+  const publicKeyPem = [
+    '-----BEGIN PUBLIC KEY-----',
+    'MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEB5WI7VOSVZMl8vsTGgtGkF3mzmSi',
+    'by/gpcrKiapnnt1BHd5eh8fCcCXNSd+J59UWCWPPLUVzkY4a+qIevpUrrg==',
+    '-----END PUBLIC KEY-----',
+  ].join('\n');
+  const { hint } = JSON.parse(bundle.toString()).verificationMaterial.publicKey;
+
+  it('is accepted for the bytes it was made of, and for no others', () => {
+    expect(signatureHolds(Buffer.from('{"schema":"edge.release/v1"}'), bundle, { hint, publicKeyPem })).toBe(true);
+    expect(signatureHolds(Buffer.from('{"schema":"edge.release/v2"}'), bundle, { hint, publicKeyPem })).toBe(false);
+  });
+
+  it('is refused under another key', () => {
+    expect(signatureHolds(Buffer.from('{"schema":"edge.release/v1"}'), bundle, pin(otherKey))).toBe(false);
+  });
+
+  it('has the same form as ours', () => {
+    const shape = (value: unknown): unknown =>
+      typeof value === 'object' && value !== null
+        ? Object.entries(value).map(([name, inner]) => [name, shape(inner)])
+        : typeof value;
+    expect(shape(JSON.parse(createBundle(key, Buffer.from('x'))))).toEqual(shape(JSON.parse(bundle.toString())));
   });
 });
