@@ -292,4 +292,3 @@ export type Freeze = z.infer<typeof freezeSchema>;
 export type Store = z.infer<typeof storeSchema>;
 export type Guest = Store['guests'][number];
 export type ReleaseSource = z.infer<typeof releaseSourceSchema>;
-export type PackagePin = z.infer<typeof packagePinSchema>;

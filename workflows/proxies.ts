@@ -43,7 +43,6 @@ const classes = {
 /** The operation on a store ends what it began, so its steps are never cancelled half-way; see `patchStore`. */
 const cancellationType = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED;
 
-export type StoreProxies = ReturnType<typeof storeProxies>;
 
 export function storeProxies(store: string) {
   const taskQueue = storeQueue(store);

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
 
 /** The folders that are compiled into dist/, in one place for the hash, the build and its cleaning. */
-export const SOURCE_FOLDERS = ['domain', 'workflows', 'activities', 'systems', 'workers', 'client', 'lab'];
+const SOURCE_FOLDERS = ['domain', 'workflows', 'activities', 'systems', 'workers', 'client', 'lab'];
 const BUILD_INPUTS = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json'];
 
 /** All files below the source folders, relative to `root`, sorted. */

@@ -19,7 +19,7 @@ export async function ready({ root = ROOT, always = false } = {}) {
   });
 }
 
-export function checkNode(root, version = process.versions.node) {
+function checkNode(root, version = process.versions.node) {
   const { engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   if (satisfies(version, engines.node)) return;
   throw new SetupError(

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
 
 /** A process as remembered in a file. Ids are used again, so the start time is part of who it is. */
-export const processRecordSchema = z.object({ pid: z.number().int().positive(), started: z.string().optional() });
+const processRecordSchema = z.object({ pid: z.number().int().positive(), started: z.string().optional() });
 export type ProcessRecord = z.infer<typeof processRecordSchema>;
 
 export const recordOf = (pid: number): ProcessRecord => ({ pid, started: startOf(pid) });
