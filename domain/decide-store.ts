@@ -114,18 +114,18 @@ export const decideVerified = (facts: StoreFacts, context: StoreContext): StoreD
   judge(verifiedChecks, facts, context, 'verify');
 
 /**
- * What each node needs, in the order in which to do it: the node that leads the HA managers last. A node that was taken
- * over out of service goes first and through all of its steps, since no other node may leave before it is back.
+ * What each node needs, in the order in which to do it: the node that leads the HA managers last, and first of all a
+ * node that was taken over out of service, since no other node may leave before it is back.
  */
 export function planNodes(facts: StoreFacts, context: Pick<StoreContext, 'packages' | 'kernel' | 'ours'>): NodeWork[] {
   const isOut = (name: string) =>
     facts.ha.nodeStatus[name] === 'maintenance' && context.ours.maintenance.includes(name);
   const work = facts.nodes.map((node) => {
     const packages = differing(node, context.packages).length > 0;
-    const reboot = packages || node.runningKernel !== context.kernel || isOut(node.name);
-    return { node: node.name, packages, reboot };
+    const reboot = packages || node.runningKernel !== context.kernel;
+    return { node: node.name, packages, reboot, out: isOut(node.name) };
   });
-  const rank = ({ node }: NodeWork) => (isOut(node) ? -1 : node === facts.ha.master ? 1 : 0);
+  const rank = ({ node, out }: NodeWork) => (out ? -1 : node === facts.ha.master ? 1 : 0);
   return work.sort((a, b) => rank(a) - rank(b) || a.node.localeCompare(b.node));
 }
 

@@ -20,13 +20,13 @@ export interface EnrolmentOptions {
  * busy machine does not get faster with the speed.
  */
 const PATIENCE: Record<string, { base: number; least: number }> = {
-  poll: { base: 5_000, least: 250 },
+  poll: { base: 5_000, least: 150 },
   drain: { base: 3_600_000, least: 60_000 },
   upgrade: { base: 3_600_000, least: 60_000 },
   reboot: { base: 1_200_000, least: 30_000 },
   rejoin: { base: 600_000, least: 30_000 },
   recovery: { base: 3_600_000, least: 30_000 },
-  stable: { base: 60_000, least: 250 },
+  stable: { base: 60_000, least: 100 },
   homecoming: { base: 900_000, least: 30_000 },
   rebootGrace: { base: 120_000, least: 3_000 },
 };

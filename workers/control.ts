@@ -35,6 +35,8 @@ start(async () => {
       now: () => new Date(),
     }),
     maxConcurrentActivityTaskExecutions: 20,
+    // Tasks for workflows that a killed worker had in its cache wait so long before another worker may have them.
+    stickyQueueScheduleToStartTimeout: '3 seconds',
     shutdownGraceTime: '5 seconds',
   });
   log.info({ queue: CONTROL_QUEUE }, 'polling');

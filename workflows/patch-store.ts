@@ -13,6 +13,7 @@ import { decideManifest, decideReady, planNodes } from '#domain/decide-store.js'
 import {
   PROTOCOL,
   patchStoreInputSchema,
+  type NodeTask,
   type NodeWork,
   type PatchStoreInput,
   type StepAnswer,
@@ -98,7 +99,7 @@ async function operate(task: StoreTask, view: View, stopping: Stopping): Promise
 
     view.step('preflight');
     const seen = await read.readFacts.executeWithOptions({ summary: 'read facts and baseline' }, [task]);
-    const work = planNodes(seen.facts, seen).filter(({ packages, reboot }) => packages || reboot);
+    const work = planNodes(seen.facts, seen).filter(({ packages, reboot, out }) => packages || reboot || out);
     view.plan(seen.nodes, work);
     const ready = decideReady(seen.facts, {
       expectedNodes: seen.nodes,
@@ -147,6 +148,23 @@ async function patchNode(task: StoreTask, work: NodeWork, view: View, stopping: 
   const { longTask } = storeProxies(task.store);
   const { node } = work;
   const nodeTask = { ...task, node };
+  if (work.packages || work.reboot) {
+    const stopped = await renewNode(nodeTask, work, view, stopping);
+    if (stopped) return stopped;
+  }
+
+  view.node(node, 'rejoining');
+  const rejoined = await longTask.rejoinNode.executeWithOptions({ summary: `rejoin ${node}` }, [nodeTask]);
+  if (rejoined.kind !== 'done') return view.stopped(node, notDone(rejoined, view));
+
+  view.node(node, 'done');
+  return undefined;
+}
+
+/** Drain, upgrade and reboot. Not for a node that was taken over with all of that behind it. */
+async function renewNode(nodeTask: NodeTask, work: NodeWork, view: View, stopping: Stopping): Promise<Ended | undefined> {
+  const { longTask } = storeProxies(nodeTask.store);
+  const { node } = work;
 
   view.node(node, 'draining');
   const drained = await longTask.drainNode.executeWithOptions({ summary: `drain ${node}` }, [nodeTask]);
@@ -156,7 +174,7 @@ async function patchNode(task: StoreTask, work: NodeWork, view: View, stopping: 
   if (work.packages) {
     view.node(node, 'upgrading');
     const upgraded = await longTask.upgradeNode.executeWithOptions(
-      { summary: `upgrade ${node} to ${task.release.version}` },
+      { summary: `upgrade ${node} to ${nodeTask.release.version}` },
       [nodeTask],
     );
     if (upgraded.kind !== 'done') return view.stopped(node, notDone(upgraded, view));
@@ -167,12 +185,6 @@ async function patchNode(task: StoreTask, work: NodeWork, view: View, stopping: 
   const rebooted = await longTask.rebootNode.executeWithOptions({ summary: `reboot ${node}` }, [nodeTask]);
   if (rebooted.kind !== 'done') return view.stopped(node, notDone(rebooted, view));
   view.touch();
-
-  view.node(node, 'rejoining');
-  const rejoined = await longTask.rejoinNode.executeWithOptions({ summary: `rejoin ${node}` }, [nodeTask]);
-  if (rejoined.kind !== 'done') return view.stopped(node, notDone(rejoined, view));
-
-  view.node(node, 'done');
   return undefined;
 }
 

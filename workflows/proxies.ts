@@ -10,7 +10,7 @@ import { CONTROL_QUEUE, RELEASE_QUEUE, storeQueue } from '#domain/naming.js';
  * heartbeat is overdue, and the store's step journal makes that attempt safe. Attempts are limited so that a step that
  * cannot work ends with a name instead of going round for ever; a task that waits for an absent worker is not an attempt.
  */
-const HEARTBEAT = '20 seconds';
+const HEARTBEAT = '15 seconds';
 
 const classes = {
   /** Looks, changes nothing. */

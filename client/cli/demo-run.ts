@@ -32,8 +32,8 @@ export interface DemoRun {
 const OPERATOR = 'demo-operator';
 const LOOK_EVERY = 300;
 /** Milliseconds of this clock that the store stays cut off. */
-const WAN_CUT = 21_000;
-const CUT_IN_STAGE = 1;
+const WAN_CUT = 17_000;
+const CUT_IN_STAGE = 2;
 const KILL_IN_STAGE = 2;
 /** The share of its stage that has ended when the control worker is killed. */
 const KILL_AT = 0.3;

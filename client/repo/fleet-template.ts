@@ -135,7 +135,7 @@ function renderStage(
   { compressed }: FullRepoOptions,
 ): string {
   const calendar = compressed
-    ? `    soak: 2s
+    ? `    soak: 1s
     approval: { required: true, expires: 10m }
 `
     : `    window: { days: [tue, wed, thu, fri], start: '10:00', end: '16:00' }

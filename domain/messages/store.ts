@@ -55,6 +55,8 @@ export interface NodeWork {
   node: string;
   packages: boolean;
   reboot: boolean;
+  /** An earlier operation left it out of service; whatever else it needs, it has to be brought back. */
+  out: boolean;
 }
 
 export interface StoreActivities {

@@ -30,9 +30,9 @@ const PORT_NAMES = [
   'labControl',
 ] as const;
 
-export type ServicePorts = Partial<Record<(typeof PORT_NAMES)[number], number>>;
+type ServicePorts = Partial<Record<(typeof PORT_NAMES)[number], number>>;
 
-export interface LabOptions {
+interface LabOptions {
   /** How many times faster than real the practice fleet lives. */
   speed: number;
   /** Stores whose worker is a process of its own, named `store:<id>`, so that it can be killed alone. */

@@ -37,7 +37,7 @@ const DYNAMIC_CONFIG: Record<string, number | boolean> = {
 };
 
 const PORT_NAMES = ['temporal', 'temporalUi', 'temporalHttp', 'temporalMetrics'] as const;
-export type TemporalPorts = Partial<Record<(typeof PORT_NAMES)[number], number>>;
+type TemporalPorts = Partial<Record<(typeof PORT_NAMES)[number], number>>;
 
 export interface TemporalOptions {
   cli: TemporalCli;

@@ -551,24 +551,32 @@ describe('planNodes', () => {
   });
 
   it('has nothing to do on a node that runs the release', () => {
-    expect(plan(aStore().patched('n2'))[0]).toEqual({ node: 'n2', packages: false, reboot: false });
+    expect(plan(aStore().patched('n2'))[0]).toEqual({ node: 'n2', packages: false, reboot: false, out: false });
   });
 
   it('only reboots a node that has the packages and runs another kernel', () => {
-    expect(plan(aStore().upgraded('n2'))[0]).toEqual({ node: 'n2', packages: false, reboot: true });
+    expect(plan(aStore().upgraded('n2'))[0]).toEqual({ node: 'n2', packages: false, reboot: true, out: false });
   });
 
   it('reboots after packages even when the kernel stays the same', () => {
     const store = aStore().patched('n3').withNode('n3', { installed: { ...PACKAGES, 'pve-manager': '9.0.11' } });
-    expect(plan(store)[1]).toEqual({ node: 'n3', packages: true, reboot: true });
+    expect(plan(store)[1]).toEqual({ node: 'n3', packages: true, reboot: true, out: false });
+  });
+
+  it('does not hold a node for out of service whose mark outlived the maintenance', () => {
+    expect(plan(aStore(), { maintenance: ['n1'], noout: [] }).map(({ node, out }) => `${node} ${out}`)).toEqual([
+      'n2 false',
+      'n3 false',
+      'n1 false',
+    ]);
   });
 
   it('begins with a node that an earlier operation left out of service, although it runs the release', () => {
     const ours = { maintenance: ['n1'], noout: ['n1'] };
     expect(plan(aStore().drained('n1').patched('n1'), ours)).toEqual([
-      { node: 'n1', packages: false, reboot: true },
-      { node: 'n2', packages: true, reboot: true },
-      { node: 'n3', packages: true, reboot: true },
+      { node: 'n1', packages: false, reboot: false, out: true },
+      { node: 'n2', packages: true, reboot: true, out: false },
+      { node: 'n3', packages: true, reboot: true, out: false },
     ]);
   });
 
