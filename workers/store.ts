@@ -21,7 +21,7 @@ import { openLog, runUntilStopped, start } from './runtime.js';
  *
  *   node store.js --config FILE         one store, as on a store's backup host
  *   node store.js --enrolment DIR       every store below DIR, in one process: for a practice fleet
- *                 [--only a,b] [--except a,b]
+ *                 [--only a,b] [--except a,b] [--share 1/3]   only a part of them: the first third, say
  */
 start(async () => {
   const log = openLog('store-worker');
@@ -137,5 +137,7 @@ async function configsFrom(argv: string[]): Promise<StoreWorkerConfig[]> {
   const only = list('--only');
   const except = list('--except') ?? [];
   const stores = (await readdir(dir)).filter((store) => (only ? only.includes(store) : !except.includes(store))).sort();
-  return Promise.all(stores.map((store) => readConfigFile(join(dir, store, 'store-worker.json'), storeWorkerSchema)));
+  const [part = 1, parts = 1] = (value('--share') ?? '1/1').split('/').map(Number);
+  const mine = stores.filter((_, index) => index % parts === part - 1);
+  return Promise.all(mine.map((store) => readConfigFile(join(dir, store, 'store-worker.json'), storeWorkerSchema)));
 }

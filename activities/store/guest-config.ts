@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Guest } from '#domain/fleet.js';
-import type { StepAnswer, StoreTask } from '#domain/messages/store.js';
+import type { StepAnswer } from '#domain/messages/store.js';
 import type { GuestKind } from '#systems/proxmox/types.js';
 import { SUDO, type Opened, type StoreDeps } from './deps.js';
 import { readGuests, runnerOf } from './facts.js';
@@ -9,45 +9,87 @@ import { waitFor } from './wait.js';
 /** Each file stands under its own digest in the guest; a link names the active one, so the last good one is a link away. */
 const RELEASES = '/etc/edge-governor/releases';
 
+/** Written to the journal before a link is switched: until the reload is proven, this is where the way back is kept. */
+interface Switch {
+  vmid: number;
+  file: string;
+  /** What the link named before; empty when there was nothing. */
+  before: string;
+}
+
 /**
  * Gives every guest its files of the release: write, check, switch the link, reload, probe. A guest that refuses or
- * falls ill gets its last good file back. Retry-safe: a file that is active already is left alone.
+ * falls ill gets its last good file back. Retry-safe: a file that is active already is left alone, unless the attempt
+ * that switched to it was cut off before its reload was proven.
  */
 export async function applyConfig(
   deps: StoreDeps,
-  _: StoreTask,
+  key: string,
   { artifact }: Opened,
 ): Promise<StepAnswer<{ changed: string[] }>> {
   const changed: string[] = [];
   for (const guest of artifact.store.guests) {
     for (const config of guest.config) {
-      const content = artifact.files[config.file] ?? '';
+      const content = artifact.files[config.file];
+      if (content === undefined) return rejected(guest, config.file, 'the release does not carry this file');
       const exec = await guestShell(deps, guest);
-      const digest = createHash('sha256').update(content).digest('hex');
-      const file = `${RELEASES}/${digest}/${config.file}`;
-      const before = (await exec(['readlink', config.target])).stdout.trim();
-      if (before === file) continue;
+      const file = pathOf(content, config.file);
+      const active = await linkAt(exec, config.target);
+      const begun = switchBegun(deps, key, guest.vmid, file);
+      if (active === file && !begun) continue;
 
-      await must(
-        exec(['install', '-D', '-m', '0644', '/dev/stdin', file], content),
-        `${guest.name}: writing ${config.file}`,
-      );
+      await write(exec, file, content, `${guest.name}: writing ${config.file}`);
       if (config.check.length > 0) {
         const check = await exec(config.check.map((word) => word.replaceAll('{file}', file)));
         if (check.code !== 0)
           return rejected(guest, config.file, `its check failed: ${(check.stderr || check.stdout).trim()}`);
       }
-      await must(exec(['ln', '-sfn', file, config.target]), `${guest.name}: switching ${config.target}`);
+      const before = begun?.before ?? (active || (await keepOriginal(exec, config.target, config.file)));
+      await deps.state.intent(key, { vmid: guest.vmid, file, before } satisfies Switch);
+      if (active !== file) await switchTo(exec, file, config.target, guest.name);
       const ill = await reloadAndProbe(deps, guest, exec, config.reload);
       if (ill) {
-        if (before !== '') await exec(['ln', '-sfn', before, config.target]);
-        await exec(config.reload);
-        return rejected(guest, config.file, ill);
+        const why = await putBack(exec, before, config.target, config.reload);
+        return rejected(guest, config.file, why ? `${ill}; the last good file is NOT back: ${why}` : ill);
       }
       changed.push(`${guest.name}:${config.file}`);
     }
   }
   return { kind: 'done', changed };
+}
+
+const pathOf = (content: string, name: string): string =>
+  `${RELEASES}/${createHash('sha256').update(content).digest('hex')}/${name}`;
+
+const linkAt = async (exec: Exec, target: string): Promise<string> => (await exec(['readlink', target])).stdout.trim();
+
+function switchBegun(deps: StoreDeps, key: string, vmid: number, file: string): Switch | undefined {
+  const intent = deps.state.step(key)?.intent as Switch | undefined;
+  return intent?.vmid === vmid && intent.file === file ? intent : undefined;
+}
+
+/** A plain file that the image brought would be lost under the first link: it is kept, as the last good one. */
+async function keepOriginal(exec: Exec, target: string, name: string): Promise<string> {
+  const original = await exec(['cat', target]);
+  if (original.code !== 0) return '';
+  const file = pathOf(original.stdout, name);
+  await write(exec, file, original.stdout, `keeping the original ${target}`);
+  return file;
+}
+
+const write = (exec: Exec, file: string, content: string, what: string): Promise<void> =>
+  must(exec(['install', '-D', '-m', '0644', '/dev/stdin', file], content), what);
+
+const switchTo = (exec: Exec, file: string, target: string, guest: string): Promise<void> =>
+  must(exec(['ln', '-sfn', file, target]), `${guest}: switching ${target}`);
+
+/** Undefined when the guest is back on its last good file; else why not. */
+async function putBack(exec: Exec, before: string, target: string, reload: string[]): Promise<string | undefined> {
+  const undone = await exec(before === '' ? ['rm', '-f', target] : ['ln', '-sfn', before, target]);
+  if (undone.code !== 0) return undone.stderr.trim();
+  // Where nothing was before there is nothing that a reload could have to load.
+  const reloaded = await exec(reload);
+  return reloaded.code === 0 || before === '' ? undefined : reloaded.stderr.trim();
 }
 
 type Exec = (argv: string[], stdin?: string) => Promise<{ code: number; stdout: string; stderr: string }>;

@@ -91,7 +91,9 @@ export function createStoreActivities(deps: StoreDeps): StoreActivities {
     applyConfig: (raw) =>
       beating(async () => {
         const task = mine(storeTaskSchema, raw);
-        return operation.step(task, 'apply config', async () => applyConfig(deps, task, await operation.release(task)));
+        return operation.step(task, 'apply config', async (key) =>
+          applyConfig(deps, key, await operation.release(task)),
+        );
       }),
 
     /** Only looks. */

@@ -603,6 +603,10 @@ async function guestCommand(
     case 'ln':
       await effect(`switch ${guest.name} ${args.at(-2)}`, () => guest.files.set(path, { link: args.at(-2) ?? '' }));
       return ok();
+    case 'cat': {
+      const text = content(path);
+      return text === undefined ? fail(1, `cat: ${path}: No such file or directory`) : ok(text);
+    }
     case 'rm':
       await effect(`remove ${guest.name} ${path}`, () => guest.files.delete(path));
       return ok();

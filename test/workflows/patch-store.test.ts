@@ -126,6 +126,21 @@ describe('a store with less to do', () => {
     await expect(handle.result()).resolves.toMatchObject({ outcome: 'succeeded', nodesPatched: 1 });
     expect(store.work()).toEqual([...before, 'drainNode n1', 'rebootNode n1', 'rejoinNode n1', ...after]);
   });
+
+  it('only brings back a node that an earlier operation left out of service with the release on it', async () => {
+    const world = await useWorld();
+    const facts = aStore().patched('n1').patched('n2').patched('n3').drained('n1').facts();
+    const store = await world.store('s001', {
+      readFacts: async () => ({ ...aPreflight(facts), ours: { maintenance: ['n1'], noout: ['n1'] } }),
+      stagePackages: async () => ({
+        kind: 'done',
+        nodes: facts.nodes.filter(({ name }) => name === 'n1').map(simulated),
+      }),
+    });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'succeeded' });
+    expect(store.work()).toEqual([...before, 'rejoinNode n1', ...after]);
+  });
 });
 
 describe('a store that is not there or not fit', () => {

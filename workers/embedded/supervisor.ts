@@ -3,7 +3,7 @@
  * Temporal, ledger, lab and workers are processes of their own, kept alive by this one and ending with it;
  * all that they must remember is in `dir`, so that the next start goes on where the last one was, however it ended.
  */
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { SEARCH_ATTRIBUTES } from '#domain/naming.js';
@@ -20,6 +20,12 @@ import { startTemporal } from './temporal.js';
 
 const HOST = '127.0.0.1';
 const NAMESPACE = 'default';
+/**
+ * Store workers of a practice fleet share processes. Each Temporal connection adds to the cost of every asynchronous
+ * call of its process (one more async-local storage), so hundreds of them in one are slower than the same in a few.
+ */
+const STORES_PER_PROCESS = 40;
+const MAX_STORE_PROCESSES = 6;
 const PORT_NAMES = [
   'temporal',
   'temporalUi',
@@ -64,7 +70,7 @@ export interface Service {
   lab?: { control: string };
   releaseKeys: string;
   logs: string;
-  /** Names of the processes: `temporal`, `ledger`, `control`, `release`, `lab`, `stores`, `store:<id>`. */
+  /** Names of the processes: `temporal`, `ledger`, `control`, `release`, `lab`, `stores-<n>`, `store:<id>`. */
   processes(): string[];
   /** Signals a process; a killed one is started again. False when it is not running; throws for an unknown name. */
   kill(name: string, signal: NodeJS.Signals): boolean;
@@ -244,10 +250,16 @@ class Supervisor {
 
   async #startStores({ ownProcess = [] }: LabOptions): Promise<void> {
     const env = { ...baseEnvironment(this.#options.env), ...logLevel(this.#options.env) };
-    const enrolment = ['--enrolment', join(this.#labDir, 'enrolment')];
+    const folder = join(this.#labDir, 'enrolment');
+    const enrolment = ['--enrolment', folder];
     const others = ownProcess.length > 0 ? ['--except', ownProcess.join(',')] : [];
+    const shared = readdirSync(folder).length - ownProcess.length;
+    const processes = Math.min(MAX_STORE_PROCESSES, Math.ceil(shared / STORES_PER_PROCESS));
+    const shares = Array.from({ length: processes }, (_, index) => index + 1);
     await allOrFirstFailure([
-      this.#startWorker('stores', ['store.js', ...enrolment, ...others], env),
+      ...shares.map((n) =>
+        this.#startWorker(`stores-${n}`, ['store.js', ...enrolment, ...others, '--share', `${n}/${processes}`], env),
+      ),
       ...ownProcess.map((id) => this.#startWorker(`store:${id}`, ['store.js', ...enrolment, '--only', id], env)),
     ]);
   }
