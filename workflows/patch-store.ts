@@ -162,7 +162,12 @@ async function patchNode(task: StoreTask, work: NodeWork, view: View, stopping: 
 }
 
 /** Drain, upgrade and reboot. Not for a node that was taken over with all of that behind it. */
-async function renewNode(nodeTask: NodeTask, work: NodeWork, view: View, stopping: Stopping): Promise<Ended | undefined> {
+async function renewNode(
+  nodeTask: NodeTask,
+  work: NodeWork,
+  view: View,
+  stopping: Stopping,
+): Promise<Ended | undefined> {
   const { longTask } = storeProxies(nodeTask.store);
   const { node } = work;
 

@@ -163,9 +163,12 @@ export async function readAudit(runner: CommandRunner): Promise<string[]> {
   return findings;
 }
 
-/** The unit of this service that upgrades, or upgraded, the node. */
+/**
+ * The unit of this service that upgrades, or upgraded, the node. Of several, which only a crash between two releases
+ * leaves, the one that matters most: one that runs, else one that failed.
+ */
 export async function readUpgradeUnit(runner: CommandRunner): Promise<NodeFacts['upgradeUnit']> {
-  const [row] = await lines(runner, [
+  const rows = await lines(runner, [
     'systemctl',
     'list-units',
     `${UPGRADE_UNIT_PREFIX}*`,
@@ -173,9 +176,11 @@ export async function readUpgradeUnit(runner: CommandRunner): Promise<NodeFacts[
     '--no-legend',
     '--plain',
   ]);
-  if (!row) return undefined;
-  const [unit = '', , active = '', sub = ''] = row.replace(/^[●*]\s*/, '').split(/\s+/);
-  return { name: unit.replace(/\.service$/, ''), state: unitState(active, sub) };
+  const units = rows.map((row) => {
+    const [unit = '', , active = '', sub = ''] = row.replace(/^[●*]\s*/, '').split(/\s+/);
+    return { name: unit.replace(/\.service$/, ''), state: unitState(active, sub) };
+  });
+  return units.find(({ state }) => state === 'running') ?? units.find(({ state }) => state === 'failed') ?? units[0];
 }
 
 export function unitState(active: string, sub: string): UnitState {

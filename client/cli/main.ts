@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { OperationError } from '../operation-errors.js';
+import { addBenchCommand } from './bench.js';
 import { addDemoCommand } from './demo.js';
 import { addDoctorCommand } from './doctor.js';
 import { CliFailure } from './failure.js';
@@ -70,6 +71,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage. Every command takes --json and --he
 
 const COMMANDS: readonly AddCommands[] = [
   addDemoCommand,
+  addBenchCommand,
   addUpCommand,
   addInitCommand,
   addFleetCommands,

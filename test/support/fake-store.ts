@@ -367,7 +367,7 @@ export function aFakeStore({
     },
   };
 
-  const probe: GuestProber = ({ vmid }) => {
+  const probe: GuestProber = async ({ vmid }) => {
     const it = guest(vmid);
     return Promise.resolve({ healthy: it.status === 'running' && !fake.ill(it), latencyMs: 40 });
   };

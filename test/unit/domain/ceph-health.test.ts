@@ -124,7 +124,9 @@ describe('foreignFlags', () => {
   const cases: Record<string, { facts: CephFacts; ours?: string[]; foreign: string[] }> = {
     'finds none on a healthy cluster': { facts: ceph(), foreign: [] },
     'does not mind flags that only put off scrubs and the like': {
-      facts: ceph((store) => ['noscrub', 'nodeep-scrub', 'nosnaptrim', 'noautoscale', 'notieragent'].reduce((s, f) => s.withFlag(f), store)),
+      facts: ceph((store) =>
+        ['noscrub', 'nodeep-scrub', 'nosnaptrim', 'noautoscale', 'notieragent'].reduce((s, f) => s.withFlag(f), store),
+      ),
       foreign: [],
     },
     'does not know our noout from others when it is on the whole cluster': {
@@ -173,7 +175,9 @@ describe('isClean', () => {
     '': false,
   };
   it.each(Object.entries(states))('holds "%s" for clean: %s', (state, clean) => {
-    expect(isClean(ceph((store) => store.withPgs({ 'active+clean': 128, [state]: state === 'active+clean' ? 129 : 1 })))).toBe(clean);
+    expect(
+      isClean(ceph((store) => store.withPgs({ 'active+clean': 128, [state]: state === 'active+clean' ? 129 : 1 }))),
+    ).toBe(clean);
   });
 
   it('counts placement groups over all healthy states', () => {

@@ -15,7 +15,16 @@ import {
 } from '#domain/decide-store.js';
 import type { NodeFacts } from '#domain/facts.js';
 import type { Reason } from '#domain/reasons.js';
-import { aStore, GIB, KERNEL, NODES, OLD_KERNEL, OLD_PACKAGES, PACKAGES, type StoreBuilder } from '../../support/builders.js';
+import {
+  aStore,
+  GIB,
+  KERNEL,
+  NODES,
+  OLD_KERNEL,
+  OLD_PACKAGES,
+  PACKAGES,
+  type StoreBuilder,
+} from '../../support/builders.js';
 
 const context = (change: Partial<StoreContext> = {}): StoreContext => ({
   expectedNodes: NODES,
@@ -124,7 +133,8 @@ const faults: Record<string, Fault> = {
     stops: [...BEFORE_WORK, 'verified'],
   },
   'a local resource manager is stale': {
-    fault: (store) => store.with(({ ha }) => (ha.managers['n3'] = 'n3 (old timestamp - dead?, Tue Nov 24 09:00:00 2026)')),
+    fault: (store) =>
+      store.with(({ ha }) => (ha.managers['n3'] = 'n3 (old timestamp - dead?, Tue Nov 24 09:00:00 2026)')),
     reason: 'HaUnhealthy',
     says: 'resource manager of n3 is stale',
     stops: [...BEFORE_WORK, 'verified'],
@@ -426,7 +436,10 @@ const onTheNode: Record<
   },
   'nothing is decided about a node that was not looked into': {
     decide: decidePackages,
-    store: () => aStore().drained('n2').with((facts) => facts.nodes.splice(1, 1)),
+    store: () =>
+      aStore()
+        .drained('n2')
+        .with((facts) => facts.nodes.splice(1, 1)),
     reason: 'FactsUnreadable',
     says: 'nothing is known of n2',
   },
@@ -559,7 +572,9 @@ describe('planNodes', () => {
   });
 
   it('reboots after packages even when the kernel stays the same', () => {
-    const store = aStore().patched('n3').withNode('n3', { installed: { ...PACKAGES, 'pve-manager': '9.0.11' } });
+    const store = aStore()
+      .patched('n3')
+      .withNode('n3', { installed: { ...PACKAGES, 'pve-manager': '9.0.11' } });
     expect(plan(store)[1]).toEqual({ node: 'n3', packages: true, reboot: true, out: false });
   });
 

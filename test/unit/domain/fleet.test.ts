@@ -13,7 +13,9 @@ const aStore = (): Record<string, unknown> => ({
       name: 'pos',
       kind: 'qemu',
       health: 'http://10.0.1.1:8080/health',
-      config: [{ file: 'pos.yaml', target: '/etc/pos/pos.yaml', check: ['pos', '--check', '{file}'], reload: ['true'] }],
+      config: [
+        { file: 'pos.yaml', target: '/etc/pos/pos.yaml', check: ['pos', '--check', '{file}'], reload: ['true'] },
+      ],
     },
   ],
 });
@@ -117,19 +119,46 @@ describe('a store file', () => {
   });
 
   const bad: Record<string, [path: (string | number)[], value: unknown, problem: RegExp]> = {
-    'refuses two nodes': [['nodes'], [{ name: 'n1', address: '10.0.0.1' }, { name: 'n2', address: '10.0.0.2' }], /^nodes: needs three nodes/],
+    'refuses two nodes': [
+      ['nodes'],
+      [
+        { name: 'n1', address: '10.0.0.1' },
+        { name: 'n2', address: '10.0.0.2' },
+      ],
+      /^nodes: needs three nodes/,
+    ],
     'refuses a port outside of the range': [['nodes', 1, 'apiPort'], 70_000, /^nodes\[1\]\.apiPort: /],
-    'refuses numbers that look like an address': [['nodes', 1, 'address'], '10.0.0', /^nodes\[1\]\.address: is not an address/],
-    'refuses a target that climbs': [['guests', 0, 'config', 0, 'target'], '/etc/../root/.ssh/authorized_keys', /target: may not contain/],
-    'refuses a target that is not absolute': [['guests', 0, 'config', 0, 'target'], 'etc/pos.yaml', /^guests\[0\]\.config\[0\]\.target: /],
+    'refuses numbers that look like an address': [
+      ['nodes', 1, 'address'],
+      '10.0.0',
+      /^nodes\[1\]\.address: is not an address/,
+    ],
+    'refuses a target that climbs': [
+      ['guests', 0, 'config', 0, 'target'],
+      '/etc/../root/.ssh/authorized_keys',
+      /target: may not contain/,
+    ],
+    'refuses a target that is not absolute': [
+      ['guests', 0, 'config', 0, 'target'],
+      'etc/pos.yaml',
+      /^guests\[0\]\.config\[0\]\.target: /,
+    ],
     'refuses a target with shell characters': [['guests', 0, 'config', 0, 'target'], '/etc/$(reboot)', /target: /],
     'refuses a reload of no words': [['guests', 0, 'config', 0, 'reload'], [], /reload: /],
     'refuses a reload that is a shell line': [['guests', 0, 'config', 0, 'reload'], 'systemctl reload pos', /reload: /],
     'refuses a health URL of another scheme': [['guests', 0, 'health'], 'file:///etc/passwd', /^guests\[0\]\.health: /],
     'refuses a vmid that Proxmox does not give': [['guests', 0, 'vmid'], 99, /^guests\[0\]\.vmid: /],
     'refuses a key it does not know': [['guests', 0, 'privileged'], true, /privileged/],
-    'refuses a date that does not exist': [['hold'], { until: '2026-02-30', reason: 'rebuild' }, /^hold\.until: is not a date/],
-    'refuses a time of day that does not exist': [['window'], { start: '24:00', end: '25:00' }, /^window\.start: is not a time of day/],
+    'refuses a date that does not exist': [
+      ['hold'],
+      { until: '2026-02-30', reason: 'rebuild' },
+      /^hold\.until: is not a date/,
+    ],
+    'refuses a time of day that does not exist': [
+      ['window'],
+      { start: '24:00', end: '25:00' },
+      /^window\.start: is not a time of day/,
+    ],
   };
   it.each(Object.entries(bad))('%s', (_, [path, value, problem]) => {
     const problems = problemsOf(storeSchema, changed(aStore(), path, value));
@@ -150,7 +179,12 @@ describe('a fleet file', () => {
         stages: [
           {
             soak: 86_400_000,
-            limits: { maxConcurrency: 5, errorThreshold: { count: 0 }, offlineThreshold: { percent: 20 }, storeTimeout: 14_400_000 },
+            limits: {
+              maxConcurrency: 5,
+              errorThreshold: { count: 0 },
+              offlineThreshold: { percent: 20 },
+              storeTimeout: 14_400_000,
+            },
             approval: { required: true },
             gate: { minFacts: 80, maxFailedStores: 0 },
           },
@@ -179,8 +213,16 @@ describe('a fleet file', () => {
       'deb http://mirror.example/ trixie main\ndeb http://evil.example/ trixie main',
       /^release\.sources\[0\]: /,
     ],
-    'refuses an apt source from a file': [['release', 'sources', 0], 'deb file:/tmp/evil trixie main', /^release\.sources\[0\]: /],
-    'refuses a concurrency of no stores': [['stages', 0, 'limits'], { maxConcurrency: 0 }, /^stages\[0\]\.limits\.maxConcurrency: /],
+    'refuses an apt source from a file': [
+      ['release', 'sources', 0],
+      'deb file:/tmp/evil trixie main',
+      /^release\.sources\[0\]: /,
+    ],
+    'refuses a concurrency of no stores': [
+      ['stages', 0, 'limits'],
+      { maxConcurrency: 0 },
+      /^stages\[0\]\.limits\.maxConcurrency: /,
+    ],
     'refuses a key it does not know': [['stages', 0, 'skipGate'], true, /^stages\[0\]: .*skipGate/],
     'refuses a weekday in another language': [['train', 'build', 'day'], 'montag', /^train\.build\.day: /],
   };

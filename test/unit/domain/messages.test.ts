@@ -32,7 +32,12 @@ describe('parse', () => {
   });
 
   it('names every problem by its path', () => {
-    const raw = { name: 'too long', stages: [{ window: { start: '10:00' } }, { window: { start: 'ten' } }], kind: 'c', more: 1 };
+    const raw = {
+      name: 'too long',
+      stages: [{ window: { start: '10:00' } }, { window: { start: 'ten' } }],
+      kind: 'c',
+      more: 1,
+    };
     expect(problemsOf(schema, raw)).toEqual([
       expect.stringMatching(/^name: /),
       'stages[1].window.start: is not a time',
@@ -50,7 +55,10 @@ describe('parse', () => {
   });
 
   it('shows fifty problems and counts the rest', () => {
-    const problems = problemsOf(z.array(z.number()), Array.from({ length: 80 }, () => 'x'));
+    const problems = problemsOf(
+      z.array(z.number()),
+      Array.from({ length: 80 }, () => 'x'),
+    );
     expect(problems).toHaveLength(51);
     expect(problems[50]).toBe('and 30 more');
   });
@@ -107,7 +115,11 @@ describe('what a store worker takes for a task', () => {
     'a fence that is no number': [storeTaskSchema, aTask({ fence: Number.NaN }), /^fence: /],
     'an operation without a name': [storeTaskSchema, aTask({ operationId: '' }), /^operationId: /],
     'an operation with a very long name': [storeTaskSchema, aTask({ operationId: 'x'.repeat(201) }), /^operationId: /],
-    'a release by name': [storeTaskSchema, aTask({ release: { ...aReleaseRef(), manifest: 'latest' } }), /^release\.manifest: /],
+    'a release by name': [
+      storeTaskSchema,
+      aTask({ release: { ...aReleaseRef(), manifest: 'latest' } }),
+      /^release\.manifest: /,
+    ],
     'a window that is no instant': [storeTaskSchema, aTask({ notAfter: 'tomorrow' }), /^notAfter: /],
     'an order it does not know': [storeTaskSchema, { ...aTask(), force: true }, /force/],
   };
@@ -138,7 +150,12 @@ describe('what starts patchStore', () => {
 });
 
 describe('what people say to a train', () => {
-  const decision = { stage: 'canary', planHash: `sha256:${'4'.repeat(64)}`, decision: 'approve', by: 'Jörg Müller (ops)' };
+  const decision = {
+    stage: 'canary',
+    planHash: `sha256:${'4'.repeat(64)}`,
+    decision: 'approve',
+    by: 'Jörg Müller (ops)',
+  };
 
   it.each(['Jörg Müller', 'a.person@example.org', 'bot/approver', '李雷'])('may come from %s', (by) => {
     expect(problemsOf(decisionSchema, { ...decision, by })).toEqual([]);

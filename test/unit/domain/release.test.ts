@@ -33,7 +33,10 @@ describe('a release manifest', () => {
       { packages: { ...aManifest().packages, snapshot: '../../etc' } },
       /^packages\.snapshot: /,
     ],
-    'with an artifact for no store is refused': [{ artifacts: [{ store: '../x', digest, size: 1 }] }, /^artifacts\[0\]\.store: /],
+    'with an artifact for no store is refused': [
+      { artifacts: [{ store: '../x', digest, size: 1 }] },
+      /^artifacts\[0\]\.store: /,
+    ],
     'with an artifact too large to pull is refused': [
       { artifacts: [{ store: 'store-001', digest, size: 5_000_001 }] },
       /^artifacts\[0\]\.size: /,

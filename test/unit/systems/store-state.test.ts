@@ -55,7 +55,9 @@ describe.each([
   it('keeps the operation and the trust that were saved last', async () => {
     const state = await open();
     await state.save(anOperation());
-    await state.save(anOperation({ open: false, outcome: 'succeeded', endedAt: '2026-11-24T11:00:00.000Z', marks: [] }));
+    await state.save(
+      anOperation({ open: false, outcome: 'succeeded', endedAt: '2026-11-24T11:00:00.000Z', marks: [] }),
+    );
     await state.saveTrust(trust);
     expect(state.operation()).toMatchObject({ open: false, outcome: 'succeeded', marks: [] });
     expect(state.trust()).toEqual(trust);
@@ -67,7 +69,10 @@ describe.each([
     await state.intent(`${A}|reboot n1`, { bootId: 'old' });
     expect(state.step(`${A}|reboot n1`)).toEqual({ intent: { bootId: 'old' } });
     await state.result(`${A}|reboot n1`, { kind: 'done', kernel: '6.14' });
-    expect(state.step(`${A}|reboot n1`)).toEqual({ intent: { bootId: 'old' }, result: { kind: 'done', kernel: '6.14' } });
+    expect(state.step(`${A}|reboot n1`)).toEqual({
+      intent: { bootId: 'old' },
+      result: { kind: 'done', kernel: '6.14' },
+    });
   });
 
   it('forgets the steps of the operation before when another one takes the store', async () => {

@@ -1,0 +1,206 @@
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { DefaultLogger } from '@temporalio/worker';
+import { describe, expect, it } from 'vitest';
+import { createStoreActivities } from '#activities/store/index.js';
+import { decideReady, planNodes } from '#domain/decide-store.js';
+import type { StoreActivities } from '#domain/messages/store.js';
+import { aManifest, anArtifact, aNodeTask, aReleaseRef, aStoreFile, aTask, NODES } from '../../../support/builders.js';
+import { aFakeStore, type FakeStore } from '../../../support/fake-store.js';
+
+/** Calls an activity as the worker would. */
+async function call<Name extends keyof StoreActivities>(
+  store: FakeStore,
+  name: Name,
+  task: Parameters<StoreActivities[Name]>[0],
+): Promise<Awaited<ReturnType<StoreActivities[Name]>>> {
+  const activity = createStoreActivities(store.deps)[name] as (task: unknown) => Promise<unknown>;
+  const environment = new MockActivityEnvironment({}, { logger: new DefaultLogger('ERROR') });
+  const answer: unknown = await environment.run<[unknown], unknown, typeof activity>(activity, task);
+  return answer as Awaited<ReturnType<StoreActivities[Name]>>;
+}
+
+async function patch(store: FakeStore): Promise<void> {
+  expect(await call(store, 'openOperation', aTask())).toMatchObject({ kind: 'done' });
+  const seen = await call(store, 'readFacts', aTask());
+  const work = planNodes(seen.facts, seen);
+  expect(decideReady(seen.facts, { ...seen, expectedNodes: seen.nodes, work: work.map(({ node }) => node) })).toEqual({
+    kind: 'proceed',
+  });
+  expect(await call(store, 'stagePackages', { ...aTask(), nodes: NODES })).toMatchObject({ kind: 'done' });
+  for (const { node } of work) {
+    for (const step of ['drainNode', 'upgradeNode', 'rebootNode', 'rejoinNode'] as const)
+      expect(await call(store, step, aNodeTask(node))).toMatchObject({ kind: 'done' });
+  }
+  expect(await call(store, 'applyConfig', aTask())).toEqual({ kind: 'done', changed: [] });
+  expect(await call(store, 'verifyStore', aTask())).toEqual({ kind: 'done' });
+}
+
+const probe = { protocol: 1, store: 'store-001', fleet: 'edge' };
+
+describe('the activities of a store', () => {
+  it('patch it, from hello to close', async () => {
+    const store = aFakeStore();
+    expect(await call(store, 'hello', { protocol: 1, store: 'store-001' })).toEqual({
+      store: 'store-001',
+      protocol: { min: 1, max: 1 },
+      clock: '2026-11-24T11:00:00.000Z',
+    });
+    await patch(store);
+    expect(await call(store, 'hello', { protocol: 1, store: 'store-001' })).toMatchObject({
+      operation: aTask().operationId,
+    });
+    expect(await call(store, 'closeOperation', { ...aTask(), outcome: 'succeeded' })).toEqual({
+      undone: [],
+      leftSet: [],
+    });
+    const hello = await call(store, 'hello', { protocol: 1, store: 'store-001' });
+    expect(hello.operation).toBeUndefined();
+    expect(hello.release).toEqual({ version: '2026.48.0', sequence: 48, manifest: aReleaseRef().manifest });
+    expect(NODES.map((node) => store.count(`reboot ${node}`))).toEqual([1, 1, 1]);
+    expect(store.effects.filter((effect) => effect.startsWith('reboot'))).toEqual([
+      'reboot n1',
+      'reboot n2',
+      'reboot n3',
+    ]);
+  });
+
+  it('find a store that was not patched not verified', async () => {
+    const store = aFakeStore();
+    await call(store, 'openOperation', aTask());
+    expect(await call(store, 'verifyStore', aTask())).toMatchObject({
+      kind: 'failed',
+      stop: { reason: 'InventoryMismatch' },
+    });
+  });
+
+  const hostile: [name: keyof StoreActivities, task: unknown, says: RegExp][] = [
+    ['hello', { protocol: 1, store: 'store-002' }, /this is the worker of store-001/],
+    ['openOperation', aTask({ store: 'store-002' }), /this is the worker of store-001/],
+    ['openOperation', undefined, /not valid/],
+    ['readFacts', { ...aTask(), fence: 'latest' }, /fence: /],
+    ['drainNode', { ...aTask(), node: 'n1; reboot' }, /node: /],
+    ['rebootNode', aTask(), /node: /],
+    ['closeOperation', { ...aTask({ store: '../x' }), outcome: 'failed' }, /store: /],
+    ['probeStore', { ...probe, force: true }, /force/],
+  ];
+  it.each(hostile)('refuse for good a task that is not one: %s %j', async (name, task, says) => {
+    const store = aFakeStore();
+    await expect(call(store, name, task as never)).rejects.toMatchObject({
+      type: 'InvalidInput',
+      nonRetryable: true,
+      message: expect.stringMatching(says),
+    });
+    expect(store.effects).toEqual([]);
+    expect(store.state.operation()).toBeUndefined();
+  });
+
+  it('translate what went wrong for Temporal: a release that is refused is not tried again', async () => {
+    const store = aFakeStore();
+    await call(store, 'openOperation', aTask());
+    store.releases.set(aReleaseRef().manifest, { refused: 'ReleaseExpired' });
+    await expect(call(store, 'readFacts', aTask())).rejects.toMatchObject({
+      type: 'ReleaseExpired',
+      nonRetryable: true,
+    });
+  });
+
+  it('translate what went wrong for Temporal: a link that was cut is tried again', async () => {
+    const store = aFakeStore();
+    await call(store, 'openOperation', aTask());
+    store.loseAnswer('maintenance enable');
+    await expect(call(store, 'drainNode', aNodeTask('n1'))).rejects.toMatchObject({
+      type: 'OutcomeUnknown',
+      nonRetryable: false,
+    });
+    expect(await call(store, 'drainNode', aNodeTask('n1'))).toMatchObject({ kind: 'done' });
+  });
+
+  it('keep the health of the guests before the patch as the baseline', async () => {
+    const store = aFakeStore();
+    await call(store, 'openOperation', aTask());
+    await call(store, 'readFacts', aTask());
+    expect(store.state.trust().baseline).toEqual(
+      [101, 102, 103].map((vmid) => expect.objectContaining({ vmid, running: true, healthy: true, latencyMs: 40 })),
+    );
+  });
+});
+
+describe('probeStore', () => {
+  async function patched(): Promise<FakeStore> {
+    const store = aFakeStore();
+    await patch(store);
+    await call(store, 'closeOperation', { ...aTask(), outcome: 'succeeded' });
+    return store;
+  }
+
+  it('finds a store well after its patch', async () => {
+    const facts = await call(await patched(), 'probeStore', { ...probe, manifest: aReleaseRef().manifest });
+    expect(facts).toMatchObject({
+      store: 'store-001',
+      reachable: true,
+      unreadable: [],
+      quorate: true,
+      nodesOnline: 3,
+      nodesTotal: 3,
+      cephBlocking: [],
+      leftSet: [],
+      inventoryMatches: true,
+    });
+    expect(facts.guests).toEqual(facts.baseline);
+    expect(facts.guests).toHaveLength(3);
+  });
+
+  it('says what is wrong', async () => {
+    const store = await patched();
+    store.noout.add('n2');
+    store.maintenance.add('n3');
+    store.nodes['n1']!.kernel = 'another';
+    store.ill = ({ vmid }) => vmid === 101;
+    store.guests.pop();
+    store.cephShows = (ceph) =>
+      void ceph.checks.push({ code: 'OSD_DOWN', severity: 'HEALTH_WARN', message: '', detail: [], muted: false });
+    const facts = await call(store, 'probeStore', probe);
+    expect(facts).toMatchObject({
+      cephBlocking: ['OSD_DOWN'],
+      leftSet: ['noout on n2', 'maintenance of n3'],
+      inventoryMatches: false,
+    });
+    expect(facts.guests.map(({ vmid, running, healthy }) => ({ vmid, running, healthy }))).toEqual([
+      { vmid: 101, running: true, healthy: false },
+      { vmid: 102, running: true, healthy: true },
+      { vmid: 103, running: false, healthy: false },
+    ]);
+  });
+
+  it('does not call a store well of whose release it knows nothing', async () => {
+    const facts = await call(aFakeStore(), 'probeStore', probe);
+    expect(facts.unreadable).toEqual(['the release of this store is not known to its worker']);
+    expect(facts.inventoryMatches).toBeUndefined();
+  });
+
+  it('does not judge a store by another release than it is asked about', async () => {
+    const store = await patched();
+    const facts = await call(store, 'probeStore', { ...probe, manifest: aReleaseRef(49).manifest });
+    expect(facts.unreadable).not.toEqual([]);
+  });
+
+  it('names what cannot be read', async () => {
+    const store = await patched();
+    store.deps.ceph.facts = () => Promise.reject(new Error('no answer'));
+    store.deps.proxmox.clusterStatus = () => Promise.reject(new Error('no answer'));
+    expect(await call(store, 'probeStore', probe)).toMatchObject({
+      quorate: false,
+      nodesOnline: 0,
+      unreadable: expect.arrayContaining(['cluster status: no answer', 'ceph: no answer']),
+    });
+  });
+});
+
+it('a guest that its file names and the cluster does not have is ill, not absent', async () => {
+  const artifact = anArtifact(aStoreFile({ guests: [{ vmid: 999, name: 'ghost', kind: 'lxc' }] }));
+  const store = aFakeStore({ artifact });
+  store.releases.set(aReleaseRef().manifest, { manifest: aManifest(), artifact });
+  await call(store, 'openOperation', aTask());
+  await call(store, 'readFacts', aTask());
+  expect(store.state.trust().baseline).toEqual([{ vmid: 999, name: 'ghost', running: false, healthy: false }]);
+});
