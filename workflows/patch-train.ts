@@ -15,7 +15,7 @@ import { waveWorkflowId } from '#domain/naming.js';
 import { tallyOf, totalOf, type StoreResult } from '#domain/outcomes.js';
 import type { ReleaseRef } from '#domain/release.js';
 import { parseInput } from './parse-input.js';
-import { buildRelease, control, notify } from './proxies.js';
+import { buildRelease, control, notify, promoteStage } from './proxies.js';
 import { openDesk, type TrainDesk } from './train-desk.js';
 import { recordStage, recordTrain } from './train-records.js';
 import {
@@ -104,17 +104,14 @@ async function tryToBuild(opened: OpenedTrain): Promise<{ release: ReleaseRef } 
     const outcome = await buildRelease({ commit: opened.commit });
     return outcome.kind === 'built' ? { release: outcome.release } : { problems: outcome.problems };
   } catch (error) {
-    return { problems: [error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error)] };
+    return { problems: [messageOf(error)] };
   }
 }
 
 async function runStage(train: Run, stage: StagePlan): Promise<Over | undefined> {
   return (
     (await approve(train, stage)) ??
-    (await inWindow(train, stage, async (windows) => {
-      await promote(train, stage, windows);
-      return patch(train, stage, windows);
-    })) ??
+    (await patch(train, stage)) ??
     (await soak(train, stage)) ??
     (await passGate(train, stage)) ??
     (await finishStage(train, stage))
@@ -153,11 +150,7 @@ async function approve({ desk, planHash }: Run, stage: StagePlan): Promise<Over 
 }
 
 /** Waits for the stage's window, again whenever it turns out that it has closed meanwhile. */
-async function inWindow(
-  { desk, plan }: Run,
-  stage: StagePlan,
-  then: (windows: StageWindows) => Promise<Over | undefined>,
-): Promise<Over | undefined> {
+async function inWindow({ desk, plan }: Run, stage: StagePlan): Promise<StageWindows | Over> {
   await desk.unpaused();
   for (;;) {
     const windows = await control.stageWindows({
@@ -167,49 +160,64 @@ async function inWindow(
     });
     if (desk.aborted || desk.deadlineReached()) return overBy(desk);
     const opens = windows.opens ? Date.parse(windows.opens) : 0;
-    if (opens <= Date.now()) return then(windows);
+    if (opens <= Date.now()) return windows;
     desk.stage(stage.name, { state: 'awaiting window' });
     desk.doing(`Stage ${stage.name} waits for its window, which opens at ${windows.opens}.`);
     await desk.wait(opens - Date.now());
   }
 }
 
-async function promote({ desk, plan, planHash }: Run, stage: StagePlan, windows: StageWindows): Promise<void> {
-  desk.stage(stage.name, { state: 'promoting', startedAt: new Date().toISOString() });
-  desk.doing(`Promoting ${plan.release.version} for stage ${stage.name}.`);
-  const { stages: _, ...head } = plan;
-  await control.promoteStage({
-    plan: head,
-    stage: stage.name,
-    stores: startable(stage, windows).map(({ id }) => id),
-    planHash,
-    approvedBy: desk.view.stages.find(({ name }) => name === stage.name)?.approvedBy ?? 'no approval required',
-    expires: plan.deadline,
-  });
+async function promote(train: Run, stage: StagePlan, windows: StageWindows): Promise<Over | undefined> {
+  const { desk, plan } = train;
+  for (;;) {
+    desk.stage(stage.name, { state: 'promoting', startedAt: new Date().toISOString() });
+    desk.doing(`Promoting ${plan.release.version} for stage ${stage.name}.`);
+    const why = await tryToPromote(train, stage, windows);
+    if (why === undefined) return undefined;
+    const answer = await desk.hold({
+      reason: 'PromotionFailed',
+      stage: stage.name,
+      summary: `Stage ${stage.name} could not be promoted: ${why}`,
+      detail: [],
+      answers: ['resume', 'abort'],
+    });
+    if (answer !== 'resume') return overBy(desk);
+  }
 }
 
-/** Rounds of waves until the stage is through, or people decide otherwise. */
-async function patch(train: Run, stage: StagePlan, windows: StageWindows): Promise<Over | undefined> {
+async function tryToPromote(
+  { desk, plan, planHash }: Run,
+  stage: StagePlan,
+  windows: StageWindows,
+): Promise<string | undefined> {
+  const { stages: _, ...head } = plan;
+  try {
+    await promoteStage({
+      plan: head,
+      stage: stage.name,
+      stores: startable(stage, windows).map(({ id }) => id),
+      planHash,
+      approvedBy: desk.view.stages.find(({ name }) => name === stage.name)?.approvedBy ?? 'no approval required',
+      expires: plan.deadline,
+    });
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+/** Rounds of waves until the stage is through, or people decide otherwise. Each round starts in an open window. */
+async function patch(train: Run, stage: StagePlan): Promise<Over | undefined> {
   const { desk } = train;
-  const excluded = windows.excluded.filter(({ store }) => stage.stores.includes(store));
-  desk.take(
-    stage.name,
-    [
-      ...excluded,
-      ...windows.never.map((store) => ({
-        store,
-        reason: 'OutsideWindow' as const,
-        detail: 'Its window never meets that of the stage.',
-      })),
-    ].map(({ store, reason, detail }) => ({
-      store,
-      outcome: 'excluded' as const,
-      reason,
-      stop: { reason, summary: detail },
-    })),
-  );
-  let stores = startable(stage, windows);
   for (let round = 0; ; round += 1) {
+    const windows = await inWindow(train, stage);
+    if ('reason' in windows) return windows;
+    excludeBy(windows, desk, stage);
+    if (round === 0) {
+      const over = await promote(train, stage, windows);
+      if (over) return over;
+    }
+    const stores = startable(stage, windows).filter(({ id }) => isOpen(desk.results.get(id)));
     const breach = await runRound(train, stage, windows, stores, round);
     if (desk.aborted || desk.deadlineReached()) return overBy(desk);
     if (!breach) return undefined;
@@ -224,8 +232,31 @@ async function patch(train: Run, stage: StagePlan, windows: StageWindows): Promi
     });
     if (answer === 'resume') return undefined;
     if (answer !== 'retry-failed') return overBy(desk);
-    stores = stores.filter(({ id }) => desk.results.get(id)?.outcome !== 'succeeded');
   }
+}
+
+/** Not started yet, or ended in a way that a further round may mend. Who was excluded was not promoted either. */
+const isOpen = (result: StoreResult | undefined): boolean =>
+  result?.outcome !== 'succeeded' && result?.outcome !== 'excluded';
+
+/** Stores that a freeze, a hold or their own window keeps out; what already ended keeps its outcome. */
+function excludeBy(windows: StageWindows, desk: TrainDesk, stage: StagePlan): void {
+  const never = windows.never.map((store) => ({
+    store,
+    reason: 'OutsideWindow' as const,
+    detail: 'Its window never meets that of the stage.',
+  }));
+  desk.take(
+    stage.name,
+    [...windows.excluded, ...never]
+      .filter(({ store }) => stage.stores.includes(store) && !desk.results.has(store))
+      .map(({ store, reason, detail }) => ({
+        store,
+        outcome: 'excluded',
+        reason,
+        stop: { reason, summary: detail },
+      })),
+  );
 }
 
 /** One round, in parts of at most 250 stores so that no wave outgrows its history. */
@@ -364,3 +395,7 @@ function overBy(desk: TrainDesk): Over {
     summary: 'The train reached its deadline; open stores are missed.',
   };
 }
+
+/** What an activity said when it failed for good. */
+const messageOf = (error: unknown): string =>
+  error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);

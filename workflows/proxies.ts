@@ -43,7 +43,6 @@ const classes = {
 /** The operation on a store ends what it began, so its steps are never cancelled half-way; see `patchStore`. */
 const cancellationType = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED;
 
-
 export function storeProxies(store: string) {
   const taskQueue = storeQueue(store);
   const proxy = (options: ActivityOptions) =>
@@ -74,7 +73,12 @@ const central: ActivityOptions = {
   cancellationType: ActivityCancellationType.TRY_CANCEL,
 };
 
-export const control = proxyActivities<Omit<ControlActivities, 'notify'>>(central);
+export const control = proxyActivities<Omit<ControlActivities, 'notify' | 'promoteStage'>>(central);
+/** Given up after some three minutes, because then people have to look: the train holds and can be aborted. */
+export const { promoteStage } = proxyActivities<Pick<ControlActivities, 'promoteStage'>>({
+  ...central,
+  retry: { ...classes.central.retry, maximumAttempts: 10 },
+});
 export const { notify } = proxyActivities<Pick<ControlActivities, 'notify'>>({ ...central, ...classes.notify });
 export const { buildRelease } = proxyActivities<{ buildRelease(input: { commit: string }): Promise<BuildOutcome> }>({
   ...central,

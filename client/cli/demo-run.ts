@@ -31,7 +31,7 @@ export interface DemoRun {
 
 const OPERATOR = 'demo-operator';
 const LOOK_EVERY = 300;
-/** Milliseconds of this clock that the store stays cut off. */
+/** Milliseconds of this clock that the store stays cut off: longer than the SDK goes on reporting a completion (14 s). */
 const WAN_CUT = 17_000;
 const CUT_IN_STAGE = 2;
 const KILL_IN_STAGE = 2;

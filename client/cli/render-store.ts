@@ -1,7 +1,7 @@
 import { formatDuration } from '#domain/durations.js';
 import type { StoreView } from '#domain/messages/store.js';
 import type { StoreAnswer, StoreOperation } from '../operations.js';
-import { OUTCOME_WORDS } from './render-train.js';
+import { clause, OUTCOME_WORDS } from './render-train.js';
 import { columns, plural, printable, timeInZone, timeOf, type Clock } from './text.js';
 
 /** What `edge store show` says. Pure. */
@@ -43,11 +43,14 @@ function operationRow(operation: StoreOperation, clock: Clock): string[] {
     printable(operation.operation),
     printable(place) + round,
     outcomeWord(operation.outcome),
-    [operation.reason, operation.summary, took(operation)]
-      .filter((word) => word !== undefined && word !== '')
-      .map((word) => printable(word as string))
-      .join(': '),
+    explanation(operation),
   ];
+}
+
+/** `RebootTimeout: n2 did not come back in time; took 33 s` */
+function explanation(operation: StoreOperation): string {
+  const why = [operation.reason, operation.summary && clause(operation.summary)].filter(Boolean).join(': ');
+  return printable([why, took(operation)].filter((part) => part !== '').join('; '));
 }
 
 const outcomeWord = (outcome: string | undefined): string => {

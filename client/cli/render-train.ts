@@ -35,7 +35,7 @@ function headline(view: TrainView, { clock }: RenderOptions): string {
   const title = `Train ${printable(view.train)}${release}`;
   const { hold } = view;
   if (hold === undefined || view.state !== 'held') {
-    const since = isOver(view) ? 'started' : 'since';
+    const since = isOver(view) || view.state === 'paused' ? 'started' : 'since';
     return `${title}: ${SHOUTED[view.state] ?? view.state}, ${since} ${timeInZone(view.startedAt, clock)}`;
   }
   const place = hold.stage === undefined ? '' : ` at ${printable(hold.stage)}`;

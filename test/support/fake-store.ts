@@ -17,7 +17,6 @@ import {
   aStore,
   bootIdOf,
   GIB,
-  KERNEL,
   NODES,
   OLD_KERNEL,
   OLD_PACKAGES,
@@ -443,8 +442,6 @@ export function finishUpgrade(node: FakeNode): void {
     if (kernel && !node.bootable.includes(kernel)) node.bootable.push(kernel);
   }
 }
-
-export { KERNEL };
 
 type Effect = (what: string, happens: () => void) => Promise<void>;
 

@@ -20,12 +20,9 @@ import { startTemporal } from './temporal.js';
 
 const HOST = '127.0.0.1';
 const NAMESPACE = 'default';
-/**
- * Store workers of a practice fleet share processes. Each Temporal connection adds to the cost of every asynchronous
- * call of its process (one more async-local storage), so hundreds of them in one are slower than the same in a few.
- */
-const STORES_PER_PROCESS = 40;
-const MAX_STORE_PROCESSES = 6;
+/** Store workers of a practice fleet share processes: few enough for memory, enough to use more than one core. */
+const STORES_PER_PROCESS = 30;
+const MAX_STORE_PROCESSES = 4;
 const PORT_NAMES = [
   'temporal',
   'temporalUi',

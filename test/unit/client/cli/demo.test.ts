@@ -161,7 +161,7 @@ describe('followTrain', () => {
     expect(said.some((line) => line.endsWith('canary: approved by demo-operator for plan 4f1c9a02'))).toBe(true);
   });
 
-  it('sets one cut link in wave-1 for 21 s of this clock, and kills the control worker once in wave-2', async () => {
+  it('cuts one link and kills the control worker once, each for long enough to hurt', async () => {
     const script = scripted([
       trainView({ stages: stages({}) }),
       trainView({ stages: stages({}) }),
@@ -173,9 +173,12 @@ describe('followTrain', () => {
       done,
     ]);
     await followTrain(script.run);
-    expect(script.faults).toEqual([
-      { kind: 'wan-cut', store: '*', node: 'n2', step: 'guest.migrate', moment: 'during', durationMs: 21_000 * 240 },
+    expect(script.faults).toMatchObject([
+      { kind: 'wan-cut', store: '*', node: 'n2', step: 'guest.migrate', moment: 'during' },
     ]);
+    // A shorter cut loses no answer: the SDK goes on reporting a completion for some 14 s.
+    const { durationMs } = script.faults[0] as { durationMs: number };
+    expect(durationMs / script.run.speed).toBeGreaterThan(14_000);
     expect(script.kills()).toBe(1);
     expect(script.said.filter((line) => line.includes('SIGKILL'))).toHaveLength(1);
     expect(script.said.filter((line) => line.includes('was started again'))).toHaveLength(1);

@@ -67,7 +67,7 @@ describe('renderStore', () => {
     expect(lines).toEqual([
       'store-033: no operation is running.',
       'Last 1 operation (times in Europe/Berlin):',
-      '  Tue 11:00  patch  2026-w48/wave-1 round 1  failed  RebootTimeout: n2 did not come back in 5 min.: took 21 min',
+      '  Tue 11:00  patch  2026-w48/wave-1 round 1  failed  RebootTimeout: n2 did not come back in 5 min; took 21 min',
       'What to do: edge runbook RebootTimeout',
     ]);
   });

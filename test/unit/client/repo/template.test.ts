@@ -80,7 +80,7 @@ describe('a rendered repo', () => {
   it('compresses the calendar for practice only', () => {
     const wave = (options: RepoOptions) => checked(options).fleet?.stages[1];
     expect(wave({ stores: 60, compressed: true })).toMatchObject({
-      soak: 2_000,
+      soak: 1_000,
       limits: { maxConcurrency: 10, offlineAfter: 8_000, cutOffAfter: 60_000, deferFor: 3_000, storeTimeout: 300_000 },
     });
     expect(wave({ stores: 60, compressed: true })?.window).toBeUndefined();
