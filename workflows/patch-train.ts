@@ -1,4 +1,4 @@
-import { allHandlersFinished, CancellationScope, condition } from '@temporalio/workflow';
+import { allHandlersFinished, CancellationScope, condition, upsertSearchAttributes } from '@temporalio/workflow';
 import { decideGate } from '#domain/gate.js';
 import { formatDuration } from '#domain/durations.js';
 import {
@@ -17,6 +17,7 @@ import type { ReleaseRef } from '#domain/release.js';
 import { parseInput } from './parse-input.js';
 import { buildRelease, control, notify, promoteStage } from './proxies.js';
 import { openDesk, type TrainDesk } from './train-desk.js';
+import { searchKeys } from './search-keys.js';
 import { recordStage, recordTrain } from './train-records.js';
 import {
   PART_SIZE,
@@ -45,9 +46,11 @@ export async function patchTrain(raw: TrainInput): Promise<TrainReport> {
   const input = parseInput(trainInputSchema, raw);
   const desk = openDesk(input);
   CancellationScope.current().cancelRequested.catch(() => desk.cancel());
-  const report = await CancellationScope.nonCancellable(() => run(input, desk));
-  await condition(allHandlersFinished);
-  return report;
+  return CancellationScope.nonCancellable(async () => {
+    const report = await run(input, desk);
+    await condition(allHandlersFinished);
+    return report;
+  });
 }
 
 async function run(input: TrainInput, desk: TrainDesk): Promise<TrainReport> {
@@ -58,6 +61,7 @@ async function run(input: TrainInput, desk: TrainDesk): Promise<TrainReport> {
     startedAt: desk.view.startedAt,
   });
   desk.doing(`Building the release of ${opened.commit.slice(0, 12)}.`, { train: opened.train, commit: opened.commit });
+  upsertSearchAttributes([{ key: searchKeys.train, value: opened.train }]);
   await recordTrain(desk);
 
   const release = input.release ?? (await build(opened, desk));

@@ -16,7 +16,7 @@ import type { StoreDeps } from './deps.js';
 import { gatherFacts } from './facts.js';
 import { applyConfig } from './guest-config.js';
 import { createNodeSteps } from './node-steps.js';
-import { createOperation } from './operation.js';
+import { createOperation, ReleaseRefused } from './operation.js';
 import { stagePackages } from './packages.js';
 import { probeGuests, probeStore } from './probe.js';
 
@@ -127,8 +127,9 @@ export function createStoreActivities(deps: StoreDeps): StoreActivities {
         const current = state.trust().current;
         const asked =
           current && (task.manifest === undefined || task.manifest === current.manifest) ? current : undefined;
-        const opened = asked ? await operation.release(probeAsTask(task, asked)) : undefined;
-        return probeStore(deps, task, opened);
+        // A release that is refused by now, expired say, leaves the inventory unread; the rest is still told.
+        const opened = asked ? await operation.release(probeAsTask(task, asked)).catch(refusedOnly) : undefined;
+        return probeStore(deps, opened);
       }),
   });
 
@@ -158,6 +159,10 @@ const probeAsTask = (
   operationId: 'probe',
   fence: 0,
 });
+
+const refusedOnly = (error: unknown): undefined => {
+  if (!(error instanceof ReleaseRefused)) throw error;
+};
 
 const BEAT_MS = 5_000;
 

@@ -77,7 +77,8 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     const { node } = task;
     const step = `drain ${node}`;
     const context = await contextOf(task);
-    const begun = state.step(key)?.intent !== undefined;
+    // An intent alone does not say that anything happened: until maintenance is there the decision is made anew.
+    const begun = state.step(key)?.intent !== undefined && (await readHa(deps)).nodeStatus[node] === 'maintenance';
     if (!begun) {
       const late =
         outsideWindow(task, step) ?? (await lookAgain(task, context, decideDrain, { stoppable: [node], memory: true }));
@@ -224,15 +225,17 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     const step = `reboot ${node}`;
     const runner = runnerOf(deps, node);
     const context = await contextOf(task);
-    let before = state.step(key)?.intent?.['bootId'] as string | undefined;
-    if (before === undefined) {
+    const recorded = state.step(key)?.intent?.['bootId'] as string | undefined;
+    // Unreadable: the node is on its way down or up, as an earlier attempt asked.
+    const current = recorded === undefined ? await bootId(runner) : await bootId(runner).catch(() => undefined);
+    const old = recorded ?? current;
+    if (current !== undefined && current === old) {
       const late = outsideWindow(task, step) ?? (await lookAgain(task, context, decideReboot, { stoppable: [node] }));
       if (late) return refused(late);
-      before = await bootId(runner);
-      await state.intent(key, { bootId: before });
+      if (recorded === undefined) await state.intent(key, { bootId: current });
     }
-    const old = before;
-    let askedAt: number | undefined;
+    // An attempt before this one may have asked just now; the node gets its time to act on that.
+    let askedAt = recorded === undefined ? undefined : performance.now();
     const back = await waitFor(deps, timing.reboot, async () => {
       const now = await bootId(runner);
       if (now !== old) return now;

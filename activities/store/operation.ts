@@ -276,7 +276,7 @@ export async function removeUnit(
 const stale = (summary: string): Stop => ({ reason: 'StaleOperation', step: 'open', summary });
 
 /** A release that was accepted before is refused now: expired, demoted, or a key withdrawn. */
-class ReleaseRefused extends Error {
+export class ReleaseRefused extends Error {
   readonly kind: string;
   readonly retryable = false;
   constructor(stop: Stop) {

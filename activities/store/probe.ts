@@ -2,7 +2,6 @@ import { blockingChecks } from '#domain/ceph-health.js';
 import { differing } from '#domain/decide-store.js';
 import type { GuestProbe, ProbeFacts } from '#domain/facts.js';
 import type { Guest } from '#domain/fleet.js';
-import type { ProbeTask } from '#domain/messages/store.js';
 import type { Opened, StoreDeps } from './deps.js';
 import { readCluster, readGuests, readHa, readInstalled, runnerOf } from './facts.js';
 
@@ -19,7 +18,7 @@ export async function probeGuests(deps: StoreDeps, guests: readonly Guest[]): Pr
 }
 
 /** What a health gate asks. Only looks. */
-export async function probeStore(deps: StoreDeps, _: ProbeTask, opened: Opened | undefined): Promise<ProbeFacts> {
+export async function probeStore(deps: StoreDeps, opened: Opened | undefined): Promise<ProbeFacts> {
   const unreadable: string[] = [];
   const read = async <T>(what: string, reading: Promise<T>): Promise<T | undefined> =>
     reading.catch((error: unknown) => {

@@ -40,6 +40,7 @@ async function examine(io: Io, options: DoctorOptions): Promise<Finding[]> {
   return [
     nodeFinding(process.versions.node),
     await gitFinding(),
+    await binaryFinding(io.env['TEMPORAL_CLI'] ?? 'temporal'),
     repoFinding(repo),
     ...(await serviceFindings(io, options, 'value' in repo ? repo.value : undefined)),
   ];
@@ -62,6 +63,20 @@ async function gitFinding(): Promise<Finding> {
   return 'value' in found
     ? { name: 'git', state: 'ok', text: `${found.value.stdout}.` }
     : { name: 'git', state: 'problem', text: 'git does not run.', remedy: 'Install git.' };
+}
+
+/** Only looks: `edge up` is what fetches or builds one. */
+async function binaryFinding(program: string): Promise<Finding> {
+  const name = 'Temporal binary';
+  const found = await tryTo(() => execa(program, ['--version'], { timeout: 20_000, stdin: 'ignore' }));
+  return 'value' in found
+    ? { name, state: 'ok', text: `${program}: ${found.value.stdout}.` }
+    : {
+        name,
+        state: 'warning',
+        text: `${program} does not run here.`,
+        remedy: '`edge up` takes one from its cache, or fetches or builds one; name your own in TEMPORAL_CLI.',
+      };
 }
 
 function repoFinding(repo: Attempt<LoadedRepo>): Finding {

@@ -121,6 +121,9 @@ describe('drain', () => {
   it('waits for a migration that a dead attempt began', async () => {
     const given = await opened();
     const { store } = given;
+    const enable = ['sudo', '-n', 'ha-manager', 'crm-command', 'node-maintenance', 'enable', 'n1'];
+    await store.deps.nodes.get('n1')?.run(enable);
+    await given.operation.mark('maintenance', 'n1');
     await store.deps.proxmox.migrate('n1', 'lxc', 102, 'n3');
     await store.state.intent(keyOf('drain'), { guests: [101, 102] });
     expect(await run(given, 'drain')).toMatchObject({ kind: 'done' });
@@ -137,6 +140,13 @@ describe('drain', () => {
     expect(await run(given, 'drain', CLOSED)).toMatchObject({ kind: 'done' });
     expect(given.store.count('migrate')).toBe(1);
     expect(given.operation.homes()).toEqual({ '101': 'n1', '102': 'n1' });
+  });
+
+  it('asks anew whether it may when an attempt was killed before it set anything', async () => {
+    const given = await opened();
+    await given.store.state.intent(keyOf('drain'), { guests: [101, 102] });
+    expect(await run(given, 'drain', CLOSED)).toMatchObject({ kind: 'refused', stop: { reason: 'OutsideWindow' } });
+    expect(given.store.effects).toEqual([]);
   });
 
   it('times out when a guest does not leave, and names it', async () => {
@@ -373,6 +383,14 @@ describe('reboot', () => {
     given.store.loseAnswer('reboot');
     expect(await run(given, 'reboot')).toMatchObject({ kind: 'done' });
     expect(given.store.count('reboot')).toBe(1);
+  });
+
+  it('asks anew whether it may when an attempt was killed before the node went down', async () => {
+    const given = await after('upgrade');
+    await given.store.state.intent(keyOf('reboot'), { bootId: bootIdOf('n1', 0) });
+    given.store.cephShows = (ceph) => void ceph.flags.push('noout');
+    expect(await run(given, 'reboot')).toMatchObject({ kind: 'refused', stop: { reason: 'FactsChanged' } });
+    expect(given.store.effects).toEqual([]);
   });
 
   it('adopts a boot that happened while nobody looked: no second request', async () => {
