@@ -52,13 +52,21 @@ type StoreScript = Partial<StoreActivities>;
 export async function openWorld({ address, codePath }: Place) {
   beQuiet();
   const namespace = `test-${randomUUID()}`;
+  // Not the default, process id and host name, which would stand in recorded histories.
+  const identity = 'workflow-test';
   const connection = await Connection.connect({ address });
   const native = await NativeConnection.connect({ address });
   await prepareNamespace(connection, namespace);
-  const client = new Client({ connection, namespace });
+  const client = new Client({ connection, namespace, identity });
   const running: { worker: Worker; end: Promise<void> }[] = [];
   const run = async (options: Omit<WorkerOptions, 'connection' | 'namespace'>): Promise<void> => {
-    const worker = await Worker.create({ connection: native, namespace, shutdownGraceTime: '1s', ...options });
+    const worker = await Worker.create({
+      connection: native,
+      namespace,
+      identity,
+      shutdownGraceTime: '1s',
+      ...options,
+    });
     running.push({ worker, end: worker.run() });
   };
 
@@ -137,7 +145,7 @@ export async function openWorld({ address, codePath }: Place) {
 }
 
 /** Fakes of the central activities. What they were told is kept; each can be replaced while a test runs. */
-export type Central = ReturnType<typeof createCentral>;
+type Central = ReturnType<typeof createCentral>;
 
 function createCentral() {
   let plan: TrainPlan | undefined;

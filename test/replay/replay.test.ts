@@ -1,0 +1,62 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import { beforeAll, describe, expect, inject, it } from 'vitest';
+import { HISTORIES, readHistory } from './history.js';
+
+/**
+ * Trains run for days and workers are updated under them: what was recorded must still lead the same way. A failure here
+ * means that running workflows would get stuck; give the change a `patched()` branch, do not record the history anew.
+ */
+
+const shapes = readdirSync(HISTORIES)
+  .filter((file) => file.endsWith('.json'))
+  .map((file) => file.replace(/\.json$/, ''));
+
+beforeAll(() => {
+  // A replay that is meant to fail says so at length otherwise.
+  Runtime.install({
+    logger: new DefaultLogger('ERROR', () => undefined),
+    telemetryOptions: { logging: { forward: {}, filter: 'ERROR' } },
+  });
+});
+
+describe('the workflows of this build', () => {
+  it.each(shapes)('still go the way of %s', async (shape) => {
+    const workflowBundle = { codePath: inject('workflowBundlePath') };
+    await expect(Worker.runReplayHistory({ workflowBundle }, readHistory(shape))).resolves.toBeUndefined();
+  });
+
+  it('are held against every workflow that stores and trains run', () => {
+    const types = new Set(
+      shapes.map(
+        (shape) => readHistory(shape).events?.[0]?.workflowExecutionStartedEventAttributes?.workflowType?.name,
+      ),
+    );
+    expect([...types].toSorted()).toEqual(['patchStore', 'patchTrain', 'wave']);
+  });
+});
+
+describe('a changed workflow', () => {
+  it.each([
+    [
+      'patch-store-calm',
+      'a step that is left out',
+      'longTask.rejoinNode.executeWithOptions',
+      'Promise.resolve.bind(Promise)',
+    ],
+    [
+      'patch-store-calm',
+      'another step in its place',
+      'mutate.applyConfig.executeWithOptions',
+      'read.verifyStore.executeWithOptions',
+    ],
+    ['patch-train-calm', 'a wait that is left out', 'await desk.wait(stage.settings.soak)', 'await Promise.resolve()'],
+  ])('fails the replay of %s: %s', async (shape, _, before, after) => {
+    const code = readFileSync(inject('workflowBundlePath'), 'utf8');
+    expect(code.split(before).length, `${before} stands in the bundle once`).toBe(2);
+    const workflowBundle = { code: code.replace(before, after) };
+    await expect(Worker.runReplayHistory({ workflowBundle }, readHistory(shape))).rejects.toMatchObject({
+      name: 'DeterminismViolationError',
+    });
+  });
+});

@@ -1,0 +1,233 @@
+import { readFile, rm, writeFile, mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Client, Connection, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import { execa } from 'execa';
+import { parse, stringify } from 'yaml';
+import { freeLabNetwork } from '#client/cli/lab-network.js';
+import { createLabClient, type LabClient, type LabEntry } from '#client/cli/lab-client.js';
+import { initRepo } from '#client/repo/template.js';
+import type { StoreResult } from '#domain/outcomes.js';
+import type { PatchStoreInput, StoreView } from '#domain/messages/store.js';
+import type { TrainReport, TrainView } from '#domain/messages/train.js';
+import type { ReleaseRef } from '#domain/release.js';
+import { CONTROL_QUEUE, storeWorkflowId, trainWorkflowId } from '#domain/naming.js';
+import { builtinMirror, NEXT_SNAPSHOT } from '#lab/world/mirror.js';
+import { startService, type Service } from '#workers/embedded/supervisor.js';
+import { buildOnce } from './build.js';
+
+/**
+ * A whole service with a practice fleet, as processes, for acceptance tests in the manner of given, when, then.
+ * What happened is read from the practice fleet's own journal.
+ */
+export interface Practice {
+  dir: string;
+  repo: string;
+  service: Service;
+  client: Client;
+  lab: LabClient;
+  startTrain(input?: object): Promise<WorkflowHandle>;
+  view(): Promise<TrainView>;
+  /** Waits until the train's view satisfies the condition; approves every stage on the way when asked to. */
+  until(what: string, condition: (view: TrainView) => boolean, options?: { approving?: boolean }): Promise<TrainView>;
+  approve(stage?: string): Promise<string>;
+  /** Approves whatever is asked until the train ends. */
+  ride(handle: WorkflowHandle): Promise<TrainReport>;
+  answer(update: string): Promise<unknown>;
+  /** Waits for an entry of the journal. */
+  seen(what: string, match: (entry: LabEntry) => boolean): Promise<LabEntry>;
+  effects(store: string): Promise<LabEntry[]>;
+  violations(): Promise<string[]>;
+  patch(store: string, release: ReleaseRef, change?: Partial<PatchStoreInput>): Promise<WorkflowHandle>;
+  storeView(store: string): Promise<StoreView>;
+  wan(store: string, up: boolean): Promise<void>;
+  editFleet(change: (fleet: EditableFleet) => void): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface EditableFleet {
+  stages: {
+    name: string;
+    stores: unknown;
+    soak: string;
+    approval?: object;
+    limits?: Record<string, unknown>;
+    gate?: object;
+  }[];
+  release: { version: string; sequence: number; snapshot: string };
+  [key: string]: unknown;
+}
+
+const FLEET = 'practice';
+const LOOK_EVERY = 150;
+const PATIENCE = 120_000;
+
+export async function givenPractice(options: {
+  stores: number;
+  canary?: number;
+  ownProcess?: string[];
+  edit?: (fleet: EditableFleet) => void;
+}): Promise<Practice> {
+  await buildOnce();
+  const dir = await mkdtemp(join(tmpdir(), 'edge-acceptance-'));
+  const repo = join(dir, 'edge-infra');
+  await initRepo(repo, {
+    fleet: FLEET,
+    stores: options.stores,
+    lab: true,
+    compressed: true,
+    labNetwork: await freeLabNetwork(options.stores),
+  });
+  const editFleet = async (change: (fleet: EditableFleet) => void) => {
+    const file = join(repo, 'fleet.yaml');
+    const fleet = parse(await readFile(file, 'utf8')) as EditableFleet;
+    change(fleet);
+    await writeFile(file, stringify(fleet));
+    await execa('git', ['-c', 'user.name=test', '-c', 'user.email=test@example.com', 'commit', '-qam', 'change'], {
+      cwd: repo,
+    });
+  };
+  await editFleet((fleet) => {
+    const [first] = fleet.stages as [EditableFleet['stages'][number]];
+    fleet.stages = [
+      { ...first, name: 'canary', stores: options.canary ?? 1 },
+      { ...first, name: 'rest', stores: 'rest' },
+    ];
+    options.edit?.(fleet);
+  });
+  const service = await startService({
+    dir: join(dir, 'edge'),
+    repo,
+    fleet: FLEET,
+    lab: { speed: 240, ...(options.ownProcess ? { ownProcess: options.ownProcess } : {}) },
+    env: process.env,
+    log: () => undefined,
+  });
+  const connection = await Connection.connect({ address: service.temporal.address });
+  const client = new Client({ connection, namespace: service.temporal.namespace });
+  const lab = createLabClient(service.lab?.control ?? '');
+  const train = () => client.workflow.getHandle(trainWorkflowId(FLEET));
+
+  const waitFor = async <T>(what: string, look: () => Promise<T | undefined>): Promise<T> => {
+    const until = Date.now() + PATIENCE;
+    for (;;) {
+      const found = await look();
+      if (found !== undefined) return found;
+      if (Date.now() > until) throw new Error(`Waited in vain for: ${what}`);
+      await delay(LOOK_EVERY);
+    }
+  };
+  /** Undefined while no control worker answers. */
+  const look = () =>
+    train()
+      .query<TrainView>('train')
+      .catch(() => undefined);
+
+  const practice: Practice = {
+    dir,
+    repo,
+    service,
+    client,
+    lab,
+    editFleet,
+    startTrain: (input = {}) =>
+      client.workflow.start('patchTrain', {
+        taskQueue: CONTROL_QUEUE,
+        workflowId: trainWorkflowId(FLEET),
+        args: [{ fleet: FLEET, requestedBy: 'test', ...input }],
+      }),
+    view: () => waitFor('a view of the train', look),
+    until: (what, condition, { approving = false } = {}) =>
+      waitFor(what, async () => {
+        const view = await look();
+        if (view && condition(view)) return view;
+        if (approving && view?.hold?.reason === 'ApprovalPending') await practice.approve().catch(() => undefined);
+        return undefined;
+      }),
+    async approve(stage) {
+      const view = await practice.view();
+      const decision = { stage: stage ?? view.hold?.stage, planHash: view.planHash, decision: 'approve', by: 'test' };
+      return train().executeUpdate<string, [object]>('decide', { args: [decision] });
+    },
+    async ride(handle) {
+      const ended = handle.result().then(
+        (report: TrainReport) => report,
+        (error: unknown) => {
+          if (error instanceof WorkflowFailedError) throw error.cause ?? error;
+          throw error;
+        },
+      );
+      await Promise.race([
+        ended,
+        practice.until('the end of the train', ({ state }) => ['done', 'aborted', 'failed'].includes(state), {
+          approving: true,
+        }),
+      ]);
+      return ended;
+    },
+    answer: (update) => train().executeUpdate(update, { args: [{ by: 'test' }] }),
+    seen: (what, match) => waitFor(what, async () => (await lab.journal(0)).find(match)),
+    effects: async (store) =>
+      (await lab.journal(0)).filter(
+        (entry) => entry.store === store && !entry.effect.startsWith('fault.') && !entry.effect.startsWith('wan.'),
+      ),
+    violations: async () =>
+      (await lab.check()).rules.flatMap(({ id, violations }) =>
+        violations.map((violation) => `${id}: ${JSON.stringify(violation)}`),
+      ),
+    patch: (store, release, change = {}) =>
+      client.workflow.start('patchStore', {
+        taskQueue: CONTROL_QUEUE,
+        workflowId: storeWorkflowId(store),
+        args: [
+          {
+            fleet: FLEET,
+            train: 'by-hand',
+            stage: 'canary',
+            store,
+            round: 0,
+            release,
+            offlineAfter: 20_000,
+            cutOffAfter: 120_000,
+            storeTimeout: 240_000,
+            ...change,
+          } satisfies PatchStoreInput,
+        ],
+      }),
+    storeView: (store) => client.workflow.getHandle(storeWorkflowId(store)).query<StoreView>('store'),
+    async wan(store, up) {
+      const answer = await fetch(`${service.lab?.control}/stores/${store}/wan`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ up }),
+      });
+      if (!answer.ok) throw new Error(`The lab does not cut the link of ${store}: ${await answer.text()}`);
+    },
+    async stop() {
+      await connection.close();
+      await service.stop();
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+  return practice;
+}
+
+export const resultOf = async (handle: WorkflowHandle): Promise<StoreResult> => (await handle.result()) as StoreResult;
+
+/** How often an effect stands in the journal of a store, by node. */
+export function countByNode(entries: readonly LabEntry[], effect: string): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const entry of entries)
+    if (entry.effect === effect) counts[entry.node ?? ''] = (counts[entry.node ?? ''] ?? 0) + 1;
+  return counts;
+}
+
+/** What the practice fleet's mirror has a week after the template's release. */
+export const NEXT_WEEK = {
+  version: '2026.49.0',
+  sequence: 49,
+  snapshot: NEXT_SNAPSHOT,
+  kernel: '6.14.11-5-pve',
+  packages: [...(builtinMirror.get(NEXT_SNAPSHOT) ?? [])].map(([name, version]) => ({ name, version })),
+};
