@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { pathToFileURL } from 'node:url';
 import { ObjectsError } from '#systems/objects/errors.js';
+import { ALTERED_STATUS } from '#systems/objects/http.js';
 import { openObjects } from '#systems/objects/open.js';
 import type { Objects } from '#systems/objects/types.js';
 
@@ -88,5 +89,7 @@ function end(response: ServerResponse, status: number): void {
 
 function statusOf(error: unknown): number {
   if (!(error instanceof ObjectsError)) return 500;
+  // Not a fault that passes: who asks again gets the same altered bytes.
+  if (error.kind === 'DigestMismatch') return ALTERED_STATUS;
   return error.kind === 'ObjectMissing' || error.kind === 'BadName' ? 404 : 500;
 }

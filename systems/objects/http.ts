@@ -3,6 +3,9 @@ import { missing, ObjectsError, readOnly, tooLarge } from './errors.js';
 import { checkedBytes, checkedPointer, hexOf } from './names.js';
 import type { Objects } from './types.js';
 
+/** How a registry says that what it holds under a digest is not what the digest names. */
+export const ALTERED_STATUS = 409;
+
 export interface HttpOptions {
   /** For one whole read, milliseconds. */
   timeoutMs?: number;
@@ -72,6 +75,7 @@ export function openHttpObjects(base: string, options: HttpOptions = {}): Object
 }
 
 function refusedBy(root: string, what: string, status: number): ObjectsError {
+  if (status === ALTERED_STATUS) return new ObjectsError('DigestMismatch', `${root} holds an altered ${what}.`);
   const passing = status >= 500 || status === 429 || status === 408;
   const redirect = status >= 300 && status < 400 ? ' Redirects are not followed; configure the final address.' : '';
   return new ObjectsError('Unavailable', `${root} answered ${status} for ${what}.${redirect}`, { retryable: passing });

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -18,6 +19,11 @@ beforeAll(async () => {
 afterAll(() => practice?.stop());
 
 const objects = (...path: string[]) => join(practice.dir, 'edge', 'objects', ...path);
+/** The canary's desired record, rewritten for a store and a release, as somebody with the registry's keys could. */
+async function promoteByHand(store: string, ref: ReleaseRef): Promise<void> {
+  const record = JSON.parse(await readFile(objects('pointers', desiredPointer(canary)), 'utf8')) as object;
+  await writeFile(objects('pointers', desiredPointer(store)), JSON.stringify({ ...record, store, release: ref }));
+}
 const rebootsOf = async (store: string) => countByNode(await practice.effects(store), 'node.reboot.request');
 
 describe('approvals', () => {
@@ -77,26 +83,22 @@ describe('a store', () => {
     expect(await practice.effects(store)).toEqual([]);
   });
 
-  it('refuses a release whose bytes were changed, untouched', async () => {
+  it('refuses a release whose bytes are not those that were signed, untouched', async () => {
     const [store] = others as [string];
-    const pointer = objects('pointers', desiredPointer(store));
-    await execa('mkdir', ['-p', objects('pointers', 'desired')]);
-    const other = JSON.parse(await readFile(objects('pointers', desiredPointer(canary)), 'utf8')) as object;
-    await writeFile(pointer, JSON.stringify({ ...other, store }));
-    const file = objects('sha256', release.manifest.replace('sha256:', ''));
-    const whole = await readFile(file);
-    await writeFile(file, Buffer.concat([whole, Buffer.from(' ')]));
-    const result = await resultOf(await practice.patch(store, release, { train: 'by-hand-2' }));
-    await writeFile(file, whole);
-    expect(result.outcome).toBe('failed');
-    expect(['DigestMismatch', 'SignatureInvalid', 'StepFailed']).toContain(result.reason);
+    const whole = await readFile(objects('sha256', release.manifest.replace('sha256:', '')));
+    const changed = Buffer.concat([whole, Buffer.from(' ')]);
+    const hex = createHash('sha256').update(changed).digest('hex');
+    await writeFile(objects('sha256', hex), changed);
+    const forged = { ...release, manifest: `sha256:${hex}` };
+    await promoteByHand(store, forged);
+    const result = await resultOf(await practice.patch(store, forged));
+    expect(result).toMatchObject({ outcome: 'failed', reason: 'SignatureInvalid' });
     expect(await practice.effects(store)).toEqual([]);
   });
 
   it('does not reboot when facts turned bad while the step waited behind a cut link', async () => {
     const [, store] = others as [string, string];
-    const other = JSON.parse(await readFile(objects('pointers', desiredPointer(canary)), 'utf8')) as object;
-    await writeFile(objects('pointers', desiredPointer(store)), JSON.stringify({ ...other, store }));
+    await promoteByHand(store, release);
     const handle = await practice.patch(store, release);
     await practice.seen(
       'packages to be installed',
@@ -139,12 +141,12 @@ describe('a store', () => {
 describe('the rest of the train', () => {
   it('fails at a store whose apt fails half-way, cordons that node alone, and holds', async () => {
     const [store] = others as [string];
-    await practice.lab.addFault({ id: 'apt', store, kind: 'apt-fail', node: 'n1', times: 1 });
+    await practice.lab.addFault({ id: 'apt', store, kind: 'apt-fail', times: 1 });
     await practice.approve();
     const held = await practice.until('the threshold', ({ hold }) => hold?.reason === 'ErrorThresholdExceeded');
     expect(held.notSucceeded[0]).toMatchObject({ store, outcome: 'failed', reason: 'UpgradeFailed' });
     const entries = await practice.effects(store);
-    expect(countByNode(entries, 'ha.maintenance.enable')).toEqual({ n1: 1 });
+    expect(Object.values(countByNode(entries, 'ha.maintenance.enable'))).toEqual([1]);
     expect(countByNode(entries, 'ha.maintenance.disable')).toEqual({});
     expect(await rebootsOf(store)).toEqual({});
     await practice.answer('abort');
@@ -158,9 +160,7 @@ describe('an older release', () => {
     await practice.startTrain({ stages: [CANARY_STAGE] });
     const done = await practice.until('the canary alone', ({ state }) => state === 'done', { approving: true });
     expect(done.release?.sequence).toBe(49);
-    const pointer = objects('pointers', desiredPointer(canary));
-    const now = JSON.parse(await readFile(pointer, 'utf8')) as object;
-    await writeFile(pointer, JSON.stringify({ ...now, release }));
+    await promoteByHand(canary, release);
     const before = (await practice.effects(canary)).length;
     const result = await resultOf(await practice.patch(canary, release, { train: 'by-hand-3' }));
     expect(result).toMatchObject({ outcome: 'failed', reason: 'SequenceRollback' });

@@ -145,8 +145,6 @@ export async function openWorld({ address, codePath }: Place) {
 }
 
 /** Fakes of the central activities. What they were told is kept; each can be replaced while a test runs. */
-type Central = ReturnType<typeof createCentral>;
-
 function createCentral() {
   let plan: TrainPlan | undefined;
   let build: (commit: string) => BuildOutcome | Promise<BuildOutcome> = () => ({

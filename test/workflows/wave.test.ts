@@ -386,7 +386,6 @@ describe('the history of a wave', () => {
     const reports = events.filter((event) => event.signalExternalWorkflowExecutionInitiatedEventAttributes);
     expect(refusals).toHaveLength(50 * 6);
     expect(reports.length).toBeGreaterThanOrEqual(9);
-    console.log("EVENTS", events.length);
     expect(events.length).toBeLessThan(4_096);
   });
 });

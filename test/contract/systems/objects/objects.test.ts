@@ -351,7 +351,7 @@ describe('the registry', () => {
     const digest = await place.objects.put(Buffer.from('other'));
     await place.tamper(digest, Buffer.from('OTHER'));
     const response = await fetch(`${registry.url}/sha256/${digest.slice(7)}`);
-    expect(response.status).toBe(500);
+    expect(response.status).toBe(409);
   });
 
   it.each([
