@@ -20,7 +20,7 @@ export interface EnrolmentOptions {
  * busy machine does not get faster with the speed.
  */
 const PATIENCE: Record<string, { base: number; least: number }> = {
-  poll: { base: 5_000, least: 150 },
+  poll: { base: 5_000, least: 100 },
   drain: { base: 3_600_000, least: 60_000 },
   upgrade: { base: 3_600_000, least: 60_000 },
   reboot: { base: 1_200_000, least: 30_000 },

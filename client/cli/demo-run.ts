@@ -32,7 +32,7 @@ export interface DemoRun {
 const OPERATOR = 'demo-operator';
 const LOOK_EVERY = 300;
 /** Milliseconds of this clock that the store stays cut off: longer than the SDK goes on reporting a completion (14 s). */
-const WAN_CUT = 17_000;
+const WAN_CUT = 15_500;
 const CUT_IN_STAGE = 2;
 const KILL_IN_STAGE = 2;
 /** The share of its stage that has ended when the control worker is killed. */

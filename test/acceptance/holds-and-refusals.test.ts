@@ -96,6 +96,18 @@ describe('a store', () => {
     expect(await practice.effects(store)).toEqual([]);
   });
 
+  it('refuses a release whose bytes were altered in the registry, untouched', async () => {
+    const [store] = others as [string];
+    await promoteByHand(store, release);
+    const file = objects('sha256', release.manifest.replace('sha256:', ''));
+    const whole = await readFile(file);
+    await writeFile(file, Buffer.concat([whole, Buffer.from(' ')]));
+    const result = await resultOf(await practice.patch(store, release));
+    await writeFile(file, whole);
+    expect(result).toMatchObject({ outcome: 'failed', reason: 'DigestMismatch' });
+    expect(await practice.effects(store)).toEqual([]);
+  });
+
   it('does not reboot when facts turned bad while the step waited behind a cut link', async () => {
     const [, store] = others as [string, string];
     await promoteByHand(store, release);
