@@ -32,12 +32,16 @@ export class OperationError extends Error {
 }
 
 /** gRPC status codes that mean something of their own here. */
+const CANCELLED = 1;
 const DEADLINE_EXCEEDED = 4;
 const PERMISSION_DENIED = 7;
 const RESOURCE_EXHAUSTED = 8;
 const FAILED_PRECONDITION = 9;
 const UNAVAILABLE = 14;
 const UNAUTHENTICATED = 16;
+
+/** The words of a server that gave up waiting for a worker, whatever code they come with. */
+const GAVE_UP = /context (canceled|deadline exceeded)/i;
 
 /** Where a call went: what the sentence of its error speaks of. */
 export interface CallPlace {
@@ -79,9 +83,11 @@ export function toOperationError(error: unknown, place: CallPlace): unknown {
 
 function fromGrpc(code: number, error: unknown, place: CallPlace): OperationError {
   const cause = { cause: error };
-  switch (code) {
+  switch (GAVE_UP.test(grpcDetails(error)) ? DEADLINE_EXCEEDED : code) {
     case UNAVAILABLE:
       return unreachable(place.address, error);
+    // Near the deadline the server may give up first, with a code of its own.
+    case CANCELLED:
     case DEADLINE_EXCEEDED:
     case FAILED_PRECONDITION:
       return new OperationError(

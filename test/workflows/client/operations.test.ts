@@ -135,7 +135,8 @@ describe('operations', () => {
       (thrown: unknown) => thrown,
     );
     expect(error).toBeInstanceOf(OperationError);
-    return (error as OperationError).kind;
+    const { kind, message } = error as OperationError;
+    return kind === 'unexpected' ? `${kind}: ${message}` : kind;
   };
 
   it('says that a fleet has no train', async () => {
