@@ -15,6 +15,20 @@ export const OUTCOMES = [
 ] as const;
 export type Outcome = (typeof OUTCOMES)[number];
 
+/** The words for outcomes as people say them; the closed list stays the key. */
+export const OUTCOME_WORDS: Record<Outcome, string> = {
+  succeeded: 'succeeded',
+  failed: 'failed',
+  timedOut: 'timed out',
+  offline: 'offline',
+  cutOff: 'cut off',
+  skipped: 'skipped',
+  excluded: 'excluded',
+  aborted: 'aborted',
+  rolledBack: 'rolled back',
+  missed: 'missed',
+};
+
 /** How the operation on one store ended. */
 export interface StoreResult {
   store: string;

@@ -2,7 +2,7 @@ import { formatDuration } from './durations.js';
 import type { Answer, Hold, StageView, TrainView } from './messages/train.js';
 import type { NodeView, StoreView } from './messages/store.js';
 import { storeWorkflowId } from './naming.js';
-import { OUTCOMES, type Outcome, type StoreResult, type Tally, totalOf } from './outcomes.js';
+import { OUTCOME_WORDS, OUTCOMES, type StoreResult, type Tally, totalOf } from './outcomes.js';
 import { REASONS, type Stop } from './reasons.js';
 
 /**
@@ -142,20 +142,6 @@ function renderGates(stages: readonly StageView[]): string | undefined {
   const lines = stages.flatMap(({ name, gate }) => (gate ? [`${name}: ${gate}`] : []));
   return bullets('Gates', lines);
 }
-
-/** The words for outcomes as people say them; the closed list stays the key. */
-const OUTCOME_WORDS: Record<Outcome, string> = {
-  succeeded: 'succeeded',
-  failed: 'failed',
-  timedOut: 'timed out',
-  offline: 'offline',
-  cutOff: 'cut off',
-  skipped: 'skipped',
-  excluded: 'excluded',
-  aborted: 'aborted',
-  rolledBack: 'rolled back',
-  missed: 'missed',
-};
 
 function othersOf(tally: Tally): string {
   const words = OUTCOMES.filter((outcome) => outcome !== 'succeeded' && tally[outcome] > 0).map(

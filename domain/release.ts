@@ -55,6 +55,10 @@ export const releaseManifestSchema = z
   .strict();
 export type ReleaseManifest = z.infer<typeof releaseManifestSchema>;
 
+/** The version that a release pins, by package name. */
+export const pinnedPackages = ({ packages }: ReleaseManifest): Record<string, string> =>
+  Object.fromEntries(packages.pinned.map(({ name, version }) => [name, version]));
+
 /** The config artifact of one store: its own `store.yaml` as checked, and the files its guests get. */
 export const storeArtifactSchema = z
   .object({

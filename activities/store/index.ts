@@ -1,4 +1,5 @@
 import { decideVerified } from '#domain/decide-store.js';
+import { pinnedPackages } from '#domain/release.js';
 import { parse } from '#domain/messages/parse.js';
 import {
   helloTaskSchema,
@@ -62,7 +63,7 @@ export function createStoreActivities(deps: StoreDeps): StoreActivities {
         const task = mine(storeTaskSchema, raw);
         const { manifest, artifact } = await operation.release(task);
         const nodes = artifact.store.nodes.map(({ name }) => name);
-        const packages = Object.fromEntries(manifest.packages.pinned.map(({ name, version }) => [name, version]));
+        const packages = pinnedPackages(manifest);
         const facts = await gatherFacts(deps, {
           nodes,
           stoppable: nodes,
@@ -102,7 +103,7 @@ export function createStoreActivities(deps: StoreDeps): StoreActivities {
         const task = mine(storeTaskSchema, raw);
         const { manifest, artifact } = await operation.release(task);
         const nodes = artifact.store.nodes.map(({ name }) => name);
-        const packages = Object.fromEntries(manifest.packages.pinned.map(({ name, version }) => [name, version]));
+        const packages = pinnedPackages(manifest);
         const facts = await gatherFacts(deps, { nodes, stoppable: [], packages: Object.keys(packages) });
         const decision = decideVerified(facts, {
           expectedNodes: nodes,

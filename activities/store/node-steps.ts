@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { pinnedPackages } from '#domain/release.js';
 import {
   decideDrain,
   decidePackages,
@@ -41,7 +42,7 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     const { manifest, artifact } = await operation.release(task);
     return {
       expectedNodes: artifact.store.nodes.map(({ name }) => name),
-      packages: Object.fromEntries(manifest.packages.pinned.map(({ name, version }) => [name, version])),
+      packages: pinnedPackages(manifest),
       kernel: manifest.packages.kernel,
       ours: operation.ours(),
       work: [task.node],

@@ -1,4 +1,5 @@
 import { blockingChecks } from '#domain/ceph-health.js';
+import { pinnedPackages } from '#domain/release.js';
 import { differing } from '#domain/decide-store.js';
 import type { GuestProbe, ProbeFacts } from '#domain/facts.js';
 import type { Guest } from '#domain/fleet.js';
@@ -56,7 +57,7 @@ export async function probeStore(deps: StoreDeps, opened: Opened | undefined): P
 }
 
 async function inventoryMatches(deps: StoreDeps, { manifest }: Opened): Promise<boolean> {
-  const packages = Object.fromEntries(manifest.packages.pinned.map(({ name, version }) => [name, version]));
+  const packages = pinnedPackages(manifest);
   const nodes = await Promise.all(
     [...deps.nodes.keys()].map(async (name) => {
       const [installed, status] = await Promise.all([

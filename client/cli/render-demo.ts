@@ -1,9 +1,9 @@
 import { formatDuration } from '#domain/durations.js';
 import type { TrainView } from '#domain/messages/train.js';
-import { OUTCOMES, addTallies, emptyTally, totalOf } from '#domain/outcomes.js';
+import { OUTCOME_WORDS, OUTCOMES, addTallies, emptyTally, totalOf } from '#domain/outcomes.js';
 import type { LabEntry, LabReport } from './lab-client.js';
 import { holds, verdictLine } from './render-lab.js';
-import { OUTCOME_WORDS, resultLine } from './render-train.js';
+import { resultLine } from './render-train.js';
 import { columns, number, plural, printable } from './text.js';
 
 /** The demo's header, its news from the practice fleet's journal, and its summary. Pure. */

@@ -1,7 +1,8 @@
 import { formatDuration } from '#domain/durations.js';
 import type { StoreView } from '#domain/messages/store.js';
 import type { StoreAnswer, StoreOperation } from '../operations.js';
-import { clause, OUTCOME_WORDS } from './render-train.js';
+import { OUTCOME_WORDS } from '#domain/outcomes.js';
+import { clause } from './render-train.js';
 import { columns, plural, printable, timeInZone, timeOf, type Clock } from './text.js';
 
 /** What `edge store show` says. Pure. */

@@ -1,7 +1,7 @@
 import { formatDuration } from '#domain/durations.js';
 import type { Answer, Hold, StageView, TrainView } from '#domain/messages/train.js';
 import { shortDigest } from '#domain/naming.js';
-import { OUTCOMES, totalOf, type Outcome, type StoreResult, type Tally } from '#domain/outcomes.js';
+import { OUTCOME_WORDS, OUTCOMES, totalOf, type StoreResult, type Tally } from '#domain/outcomes.js';
 import { columns, listed, number, plural, printable, timeInZone, timeOf, wrap, type Clock } from './text.js';
 
 /** What `edge train show` says. Pure: a view in, lines out. */
@@ -112,19 +112,6 @@ function stageTimes(stage: StageView, clock: Clock): string {
   const took = Date.parse(stage.endedAt) - Date.parse(stage.startedAt);
   return `${timeOf(stage.startedAt, clock)}, took ${formatDuration(took)}`;
 }
-
-export const OUTCOME_WORDS: Record<Outcome, string> = {
-  succeeded: 'succeeded',
-  failed: 'failed',
-  timedOut: 'timed out',
-  offline: 'offline',
-  cutOff: 'cut off',
-  skipped: 'skipped',
-  excluded: 'excluded',
-  aborted: 'aborted',
-  rolledBack: 'rolled back',
-  missed: 'missed',
-};
 
 /** `succeeded 9, failed 1`: outcomes that did not happen are left out. */
 export function tallyWords(tally: Tally): string {
