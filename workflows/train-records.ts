@@ -1,4 +1,5 @@
 import { workflowInfo } from '@temporalio/workflow';
+import type { StoreResult } from '#domain/outcomes.js';
 import { control } from './proxies.js';
 import type { TrainDesk } from './train-desk.js';
 import type { Over } from './train-waves.js';
@@ -43,4 +44,22 @@ export async function recordStage({ view }: TrainDesk, name: string): Promise<vo
       endedAt: stage.endedAt,
     },
   });
+}
+
+/** `stage` is the name under which the operations ran. */
+export async function recordResults(
+  { view, written }: TrainDesk,
+  stage: string,
+  round: number,
+  results: StoreResult[],
+): Promise<void> {
+  if (results.length === 0) return;
+  await control.record({ kind: 'results', train: view.train, stage, round, results });
+  for (const result of results) written.add(result);
+}
+
+/** The outcomes that no wave wrote down: of stores that were excluded, missed or never started. */
+export async function recordRest(desk: TrainDesk, stage: string): Promise<void> {
+  const rest = desk.resultsOf(stage).filter((result) => !desk.written.has(result));
+  if (rest.length > 0) await recordResults(desk, stage, desk.nextRound(stage), rest);
 }

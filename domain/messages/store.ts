@@ -3,7 +3,7 @@ import type { NodeFacts, ProbeFacts, StoreFacts } from '../facts.js';
 import { NODE_NAME, STAGE_NAME, STORE_ID, TRAIN_ID } from '../naming.js';
 import type { Stop } from '../reasons.js';
 import type { StoreResult } from '../outcomes.js';
-import { releaseRefSchema } from '../release.js';
+import { permitRefSchema, releaseRefSchema } from '../release.js';
 
 /**
  * What is said to and by a store: the input of `patchStore`, and the tasks and answers of the store's activities.
@@ -25,6 +25,8 @@ export const storeTaskSchema = z
     /** Rises with every operation on the store; a store worker refuses a lower one than it has seen. */
     fence: z.number().int().min(0),
     release: releaseRefSchema,
+    /** Lets the store go back: the release may be older than what it has accepted, and apt may install older packages. */
+    permit: permitRefSchema.optional(),
     /** No drain, package or reboot starts after this instant. Proof, rejoin and undo never look at it. */
     notAfter: z.iso.datetime().optional(),
   })
@@ -104,6 +106,8 @@ export const patchStoreInputSchema = z
     store,
     round: z.number().int().min(0).max(1_000),
     release: releaseRefSchema,
+    /** Makes it a rollback: the release is an older one, and this lets the store take it. */
+    permit: permitRefSchema.optional(),
     notAfter: z.iso.datetime().optional(),
     /** Milliseconds. */
     offlineAfter: z.number().int().min(1),
@@ -129,6 +133,8 @@ export interface StoreView {
   step: string;
   since: string;
   cutOff: boolean;
+  /** Stands still between two steps until it is resumed. */
+  paused: boolean;
   nodes: NodeView[];
   notes: string[];
   result?: StoreResult | undefined;

@@ -144,7 +144,6 @@ export function aWave(stores: (string | WaveInput['stores'][number])[], change: 
     limits: someLimits(limits),
     stageSize: Math.max(1, stores.length),
     before: { tally: {}, started: 0 },
-    paused: false,
     ...rest,
   };
 }
