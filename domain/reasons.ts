@@ -13,6 +13,8 @@ export const REASONS = {
   ScanDenied: 'The vulnerability scan of the release denies it, is missing, or is not for this release.',
   ReleaseMalformed: 'The release or its bundle cannot be read: too large, not JSON, or not of the known form.',
   NotPromoted: 'The desired record that this store pulled does not name this release.',
+  RollbackNotPermitted: 'The release is older, and the permit to go back to it does not hold for this store.',
+  RegistryUnreachable: 'The registry did not answer, so the release could not be pulled and verified.',
 
   // Before anything is changed.
   StoreBusy: 'Another operation holds the store.',

@@ -80,6 +80,10 @@ export const releaseRefSchema = z
   .strict();
 export type ReleaseRef = z.infer<typeof releaseRefSchema>;
 
+/** How a task names a rollback permit: the signed bytes, and the bundle over them. */
+export const permitRefSchema = z.object({ permit: digest, bundle: digest }).strict();
+export type PermitRef = z.infer<typeof permitRefSchema>;
+
 export const desiredRecordSchema = z
   .object({
     schema: z.literal('edge.desired/v1'),
@@ -89,6 +93,10 @@ export const desiredRecordSchema = z
     stage: z.string().regex(STAGE_NAME),
     commit: z.string().regex(COMMIT),
     expires: instant,
+    /** Present when the release is older than the one before. */
+    permit: permitRefSchema.optional(),
+    /** When the stage had soaked and passed its gate: from then on the release is this store's last good one. */
+    soakedAt: instant.optional(),
   })
   .strict();
 export type DesiredRecord = z.infer<typeof desiredRecordSchema>;

@@ -84,6 +84,7 @@ export const storeWorkerSchema = z
         stable: milliseconds.default(60_000),
         homecoming: milliseconds.default(900_000),
         rebootGrace: milliseconds.default(120_000),
+        maxMaintenance: milliseconds.default(5_400_000),
       })
       .strict()
       .prefault({}),

@@ -1,5 +1,5 @@
 import type { Reason } from '#domain/reasons.js';
-import type { ReleaseManifest, ReleaseRef, StoreArtifact } from '#domain/release.js';
+import type { DesiredRecord, PermitRef, ReleaseManifest, ReleaseRef, StoreArtifact } from '#domain/release.js';
 
 /** Why a release is refused; `reason` is one of the release reasons of `domain/reasons.ts`. */
 export type Verdict =
@@ -22,12 +22,15 @@ export interface PinnedKey {
 export interface ReleaseVerifier {
   verify(request: {
     ref: ReleaseRef;
+    permit?: PermitRef | undefined;
     store: string;
     fleet: string;
     now: Date;
     highestSequence: number;
     pveVersion: string;
   }): Promise<Verdict>;
+  /** The desired record of a store as it is now, unsigned; undefined when there is none that can be read. */
+  desired(store: string): Promise<DesiredRecord | undefined>;
 }
 
 /** Builds, scans and signs. The only holder of the key is the process that calls it. */

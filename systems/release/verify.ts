@@ -82,6 +82,12 @@ export function createReleaseVerifier(options: { registry: Objects; keys: readon
         throw error;
       }
     },
+
+    async desired(store) {
+      const raw = await registry.getPointer(desiredPointer(store), MAX_DESIRED);
+      const desired = raw && desiredRecordSchema.safeParse(jsonOf(raw)).data;
+      return desired?.store === store ? desired : undefined;
+    },
   };
 }
 

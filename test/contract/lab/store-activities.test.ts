@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { StoreDeps } from '#activities/store/deps.js';
 import { createStoreActivities } from '#activities/store/index.js';
+import { createOperation } from '#activities/store/operation.js';
 import { storeSchema } from '#domain/fleet.js';
 import type { StoreActivities, StoreTask } from '#domain/messages/store.js';
 import { promotionTag } from '#domain/naming.js';
@@ -150,7 +152,7 @@ describe('the activities of a store on the practice fleet', () => {
     );
     const anyNode = [...nodes.values()];
     const environment = new MockActivityEnvironment();
-    const made = createStoreActivities({
+    const deps: StoreDeps = {
       store: spec.id,
       proxmox,
       nodes,
@@ -168,9 +170,12 @@ describe('the activities of a store on the practice fleet', () => {
         stable: 20,
         homecoming: 10_000,
         rebootGrace: 2_000,
+        maxMaintenance: 60_000,
       },
       now: () => new Date(),
-    });
+      uptime: () => performance.now(),
+    };
+    const made = createStoreActivities(deps, createOperation(deps));
     activities = Object.fromEntries(
       Object.entries(made).map(([name, run]) => [
         name,
