@@ -4,7 +4,8 @@ import type { ApprovalRow, StageRow, TrainRow } from './ledger.js';
 import { COMMIT, SHA256, STAGE_NAME, STORE_ID, TRAIN_ID } from '../naming.js';
 import type { StoreResult, Tally } from '../outcomes.js';
 import type { Reason } from '../reasons.js';
-import { releaseRefSchema, type ReleaseRef } from '../release.js';
+import { releaseRefSchema, type LeftRelease, type PermitRef, type ReleaseRef } from '../release.js';
+import type { RollbackPlan } from '../rollback.js';
 import type { ProbeFacts } from '../facts.js';
 
 /** Everything that is said to and by a train: its input, the messages people send it, and what it shows. */
@@ -268,8 +269,56 @@ export interface ControlActivities {
     approvedBy: string;
     expires: string;
   }): Promise<{ commit: string; tag: string }>;
+  /**
+   * After soak and gate: writes into the desired records of these stores that the release has proven itself. `left` are
+   * stores whose record names something else by now; nothing was written for them.
+   */
+  confirmStage(input: {
+    train: string;
+    stage: string;
+    release: ReleaseRef;
+    stores: string[];
+    soakedAt: string;
+  }): Promise<{ left: string[] }>;
+  /** Where the stores that took something of a train can go back to; all of them, or those named. */
+  planRollback(input: { fleet: string; train: string; stores?: string[] | undefined }): Promise<RollbackOutcome>;
+  /** Reverts every promotion of the train on the branch, newest first, and tags the result. */
+  revertPromotions(input: {
+    train: string;
+    planHash: string;
+    approvedBy: string;
+  }): Promise<{ commit: string; tag: string }>;
+  /** The desired records that take stores back; from here on a store accepts the older release. */
+  pointBack(input: {
+    train: string;
+    commit: string;
+    groups: { to: ReleaseRef; stores: string[]; permit: PermitRef }[];
+    expires: string;
+  }): Promise<void>;
   record(input: LedgerEntry): Promise<void>;
   notify(input: Notification): Promise<void>;
+}
+
+export type RollbackOutcome =
+  { kind: 'planned'; plan: RollbackPlan; planHash: string } | { kind: 'refused'; problems: string[] };
+export type PermitOutcome = { kind: 'signed'; permit: PermitRef } | { kind: 'refused'; problems: string[] };
+
+/** What a permit is asked for: some or all stores of one group of an approved rollback plan. */
+export interface PermitRequest {
+  fleet: string;
+  train: string;
+  stores: string[];
+  from: LeftRelease;
+  to: ReleaseRef;
+  planHash: string;
+  /** The id of the approval in the ledger, recorded for the stage `rollback`. */
+  approvalId: string;
+}
+
+/** Run by the release worker, the only process with the signing key. */
+export interface ReleaseActivities {
+  buildRelease(input: { commit: string }): Promise<BuildOutcome>;
+  signRollbackPermit(input: PermitRequest): Promise<PermitOutcome>;
 }
 
 export type LedgerEntry =

@@ -172,6 +172,10 @@ function createCentral() {
       promotions.push(promotion);
       return { commit: promotion.plan.commit, tag: `edge/${promotion.plan.train}/${promotion.stage}` };
     },
+    confirmStage: async () => ({ left: [] }),
+    planRollback: async () => ({ kind: 'refused', problems: ['The test gave no rollback.'] }),
+    revertPromotions: async ({ train }) => ({ commit: planned().commit, tag: `edge/${train}/rollback` }),
+    pointBack: async () => undefined,
     record: async (entry) => void ledger.push(entry),
     notify: async (notification) => void notifications.push(notification),
   };

@@ -55,6 +55,10 @@ const activities: ControlActivities = {
   planTrain: async ({ fleet: name }) => ({ kind: 'planned', plan: plan(name), planHash }),
   stageWindows: async () => ({ stores: {}, never: [], excluded: [] }),
   promoteStage: async () => ({ commit, tag: 'edge/2026-w48/canary' }),
+  confirmStage: async () => ({ left: [] }),
+  planRollback: async () => ({ kind: 'refused', problems: [] }),
+  revertPromotions: async () => ({ commit, tag: 'edge/2026-w48/rollback' }),
+  pointBack: async () => undefined,
   record: async () => undefined,
   notify: async () => undefined,
 };
