@@ -48,6 +48,8 @@ export interface NodeFacts {
   runningKernel: string;
   /** Kernel releases that the boot loader knows, e.g. `6.14.11-4-pve`. */
   bootableKernels: string[];
+  /** The one that the boot loader starts although it knows newer ones. */
+  pinnedKernel?: string | undefined;
   /** Installed version of every package that the release pins; absent = not installed. */
   installed: Record<string, string>;
   dpkgAudit: string[];

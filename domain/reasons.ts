@@ -14,6 +14,7 @@ export const REASONS = {
   ReleaseMalformed: 'The release or its bundle cannot be read: too large, not JSON, or not of the known form.',
   NotPromoted: 'The desired record that this store pulled does not name this release.',
   RollbackNotPermitted: 'The release is older, and the permit to go back to it does not hold for this store.',
+  RegistryUnreachable: 'The registry did not answer, so the release could not be pulled and verified.',
   ReleaseRevoked: 'The release is revoked; no store is brought to it.',
   NoLastGood: 'No earlier release is recorded that ran well on this store, so there is nothing to go back to.',
 

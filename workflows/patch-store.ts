@@ -100,11 +100,10 @@ async function operate(task: StoreTask, view: View, stopping: Stopping): Promise
     const seen = await read.readFacts.executeWithOptions({ summary: 'read facts and baseline' }, [task]);
     const work = planNodes(seen.facts, seen).filter(({ packages, reboot, out }) => packages || reboot || out);
     view.plan(seen.nodes, work);
+    if (seen.notes) view.note(...seen.notes);
     const ready = decideReady(seen.facts, {
+      ...seen,
       expectedNodes: seen.nodes,
-      packages: seen.packages,
-      kernel: seen.kernel,
-      ours: seen.ours,
       work: work.map(({ node }) => node),
     });
     if (ready.kind === 'stop') return ended('failed', ready.stop);
@@ -118,7 +117,7 @@ async function operate(task: StoreTask, view: View, stopping: Stopping): Promise
       );
       if (staged.kind !== 'done') return notDone(staged, view);
       for (const node of staged.nodes) {
-        const manifest = decideManifest(node, seen.packages);
+        const manifest = decideManifest(node, seen);
         if (manifest.kind === 'stop') return ended('failed', manifest.stop);
       }
     }
@@ -187,6 +186,7 @@ async function renewNode(
     view.touch();
   }
 
+  if (!work.reboot) return undefined;
   view.node(node, 'rebooting');
   const rebooted = await longTask.rebootNode.executeWithOptions({ summary: `reboot ${node}` }, [nodeTask]);
   if (rebooted.kind !== 'done') return view.stopped(node, notDone(rebooted, view));

@@ -16,6 +16,7 @@ export async function recordTrain({ view }: TrainDesk, over?: Over): Promise<voi
       release: view.release?.version,
       sequence: view.release?.sequence,
       manifest: view.release?.manifest,
+      bundle: view.release?.bundle,
       commit: view.commit,
       planHash: view.planHash,
       state: view.state,

@@ -105,7 +105,7 @@ export async function readGuests({ proxmox }: StoreDeps): Promise<GuestFacts[]> 
 
 export async function readNode(deps: StoreDeps, name: string, packages: readonly string[]): Promise<NodeFacts> {
   const runner = runnerOf(deps, name);
-  const [status, boot, installed, audit, held, kernels, unit] = await Promise.all([
+  const [status, boot, installed, audit, held, kernelList, unit] = await Promise.all([
     deps.proxmox.nodeStatus(name),
     bootId(runner),
     readInstalled(runner, packages),
@@ -118,13 +118,27 @@ export async function readNode(deps: StoreDeps, name: string, packages: readonly
     name,
     bootId: boot,
     runningKernel: status.kernel,
-    bootableKernels: kernels.filter((line) => /^\d\S+$/.test(line)),
+    ...kernelsOf(kernelList),
     installed,
     dpkgAudit: audit,
     held,
     rootFreeBytes: status.rootFree,
     ...(unit ? { upgradeUnit: unit } : {}),
   };
+}
+
+/** Reads `proxmox-boot-tool kernel list`: kernels under headings that end with a colon, `None.` where there is none. */
+function kernelsOf(list: readonly string[]): Pick<NodeFacts, 'bootableKernels' | 'pinnedKernel'> {
+  let heading = '';
+  const bootableKernels = new Set<string>();
+  let pinnedKernel: string | undefined;
+  for (const line of list) {
+    if (line.endsWith(':')) heading = line;
+    if (!/^\d\S+$/.test(line)) continue;
+    if (heading === 'Pinned kernel:') pinnedKernel = line;
+    else bootableKernels.add(line);
+  }
+  return { bootableKernels: [...bootableKernels], ...(pinnedKernel ? { pinnedKernel } : {}) };
 }
 
 /** Changes with every boot; the proof that a node was rebooted. */

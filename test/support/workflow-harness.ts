@@ -263,6 +263,7 @@ function createStore(id: string, script: StoreScript) {
     verifyStore: async () => ({ kind: 'done' }),
     closeOperation: async () => ({ undone: [], leftSet: [] }),
     probeStore: async () => aHealthyProbe(id),
+    sweepStore: async () => ({ undone: [], left: [], foreign: [] }),
   };
   const current: StoreActivities = { ...sound, ...script };
 

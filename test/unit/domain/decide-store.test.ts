@@ -619,7 +619,7 @@ describe('decideManifest', () => {
   const install = Object.entries(PACKAGES).map(([name, version]) => ({ name, version }));
   const decide = (simulation: NodeFacts['simulation']) => {
     const node = aStore().facts().nodes[1] as NodeFacts;
-    return decideManifest({ ...node, simulation }, PACKAGES);
+    return decideManifest({ ...node, simulation }, { packages: PACKAGES, kernel: KERNEL });
   };
 
   const cases: Record<string, { simulation: NodeFacts['simulation']; says?: string; reason?: Reason }> = {
@@ -662,6 +662,8 @@ describe('decideManifest', () => {
 
   it('proceeds when the node has everything and apt agrees', () => {
     const node = aStore().patched('n2').facts().nodes[1] as NodeFacts;
-    expect(decideManifest({ ...node, simulation: { install: [], remove: [] } }, PACKAGES)).toEqual({ kind: 'proceed' });
+    expect(
+      decideManifest({ ...node, simulation: { install: [], remove: [] } }, { packages: PACKAGES, kernel: KERNEL }),
+    ).toEqual({ kind: 'proceed' });
   });
 });
