@@ -193,7 +193,8 @@ function haSettled({ ha }: StoreFacts): Finding[] {
     ...ha.services
       .filter(({ state }) => !settled.has(state))
       .map(({ sid, node, state }) => finding('HaUnhealthy', `${sid} on ${node} is ${state}`)),
-    ...Object.entries(ha.managers)
+    ...(ha.managers ? [] : [finding('FactsUnreadable', 'the HA resource managers were not looked at')]),
+    ...Object.entries(ha.managers ?? {})
       .filter(([, status]) => /old timestamp|dead|lost/i.test(status))
       .map(([name, status]) => finding('HaUnhealthy', `the resource manager of ${name} is stale: ${status}`)),
     ...Object.entries(ha.nodeStatus)
@@ -218,9 +219,14 @@ function cephClean({ ceph }: StoreFacts): Finding[] {
 
 function cephHasRoom({ ceph }: StoreFacts): Finding[] {
   return ceph.osds
-    .filter(({ utilization }) => utilization >= MAX_OSD_UTILIZATION)
+    .filter(({ utilization }) => utilization === undefined || utilization >= MAX_OSD_UTILIZATION)
     .map(({ id, utilization }) =>
-      finding('CephBlocked', `osd.${id} is ${utilization.toFixed(0)} % full, the limit is ${MAX_OSD_UTILIZATION} %`),
+      utilization === undefined
+        ? finding('FactsUnreadable', `nobody looked how full osd.${id} is`)
+        : finding(
+            'CephBlocked',
+            `osd.${id} is ${utilization.toFixed(0)} % full, the limit is ${MAX_OSD_UTILIZATION} %`,
+          ),
     );
 }
 
@@ -245,6 +251,7 @@ function noGuestLocked({ guests }: StoreFacts): Finding[] {
 }
 
 function nothingRunning({ runningTasks }: StoreFacts): Finding[] {
+  if (!runningTasks) return [finding('FactsUnreadable', 'nobody looked which tasks run')];
   return runningTasks.map(({ type, node }) => finding('TasksRunning', `a ${type} task runs on ${node}`));
 }
 

@@ -18,7 +18,8 @@ export interface CephFacts {
   monsInMap: string[];
   mgrAvailable: boolean;
   mgrStandbys: number;
-  osds: { id: number; host: string; up: boolean; in: boolean; utilization: number }[];
+  /** `utilization` in percent, absent when it was not asked for. */
+  osds: { id: number; host: string; up: boolean; in: boolean; utilization?: number | undefined }[];
   pgs: { total: number; states: { state: string; count: number }[] };
   degradedObjects: number;
   misplacedObjects: number;
@@ -67,8 +68,8 @@ export interface HaFacts {
   quorumOk: boolean;
   /** `online`, `maintenance`, `unknown`, `fence`, `gone`, by node. */
   nodeStatus: Record<string, string>;
-  /** Status line of each local resource manager, e.g. `idle`, `active`, `maintenance mode`. */
-  managers: Record<string, string>;
+  /** Status line of each local resource manager, e.g. `idle`, `active`, `maintenance mode`; absent when not asked for. */
+  managers?: Record<string, string> | undefined;
   services: { sid: string; node: string; state: string }[];
   /** The node whose cluster resource manager leads; patched last. */
   master?: string | undefined;
@@ -88,8 +89,8 @@ export interface StoreFacts {
   ha: HaFacts;
   ceph: CephFacts;
   guests: GuestFacts[];
-  /** Tasks running in the cluster that this operation did not start. */
-  runningTasks: { type: string; node: string; upid: string }[];
+  /** Tasks running in the cluster that this operation did not start; absent when not asked for. */
+  runningTasks?: { type: string; node: string; upid: string }[] | undefined;
   /** The nodes that were looked into. */
   nodes: NodeFacts[];
   /** Bytes of memory of every node. */

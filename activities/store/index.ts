@@ -72,7 +72,8 @@ export function createStoreActivities(deps: StoreDeps, operation: Operation): St
           stoppable: nodes,
           packages: Object.keys(pins.packages),
           privileges: true,
-          memory: true,
+          load: true,
+          managers: true,
         });
         // A store that goes back is ill: what it was like before that is what it is to be compared with.
         if (!pins.back) await state.saveTrust({ baseline: await probeGuests(deps, guests) });
@@ -109,7 +110,12 @@ export function createStoreActivities(deps: StoreDeps, operation: Operation): St
         const opened = await operation.release(task);
         const nodes = opened.artifact.store.nodes.map(({ name }) => name);
         const pins = pinsOf(opened, task.permit !== undefined);
-        const facts = await gatherFacts(deps, { nodes, stoppable: [], packages: Object.keys(pins.packages) });
+        const facts = await gatherFacts(deps, {
+          nodes,
+          stoppable: [],
+          packages: Object.keys(pins.packages),
+          managers: true,
+        });
         const decision = decideVerified(facts, { ...pins, expectedNodes: nodes, ours: operation.ours(), work: [] });
         return decision.kind === 'proceed' ? { kind: 'done' } : { kind: 'failed', stop: decision.stop };
       }),

@@ -1,7 +1,7 @@
 import type { NodeFacts } from '#domain/facts.js';
 import type { Mark } from '#systems/store-state/types.js';
 import { SUDO, type StoreDeps } from './deps.js';
-import { lines, readAudit, readHa, readUpgradeUnit, runnerOf, unitLog } from './facts.js';
+import { lines, readAudit, readHaManager, readUpgradeUnit, runnerOf, unitLog } from './facts.js';
 import { waitFor } from './wait.js';
 
 /** Takes back what an operation set on a node. Whoever does it, it is done here: the same looks, the same proof. */
@@ -53,7 +53,7 @@ async function whyUnfit(deps: StoreDeps, node: string): Promise<string | undefin
 
 export async function leaveMaintenance(deps: StoreDeps, node: string): Promise<void> {
   const gone = await waitFor(deps, deps.timing.rejoin, async () => {
-    const { nodeStatus } = await readHa(deps);
+    const { nodeStatus } = await readHaManager(deps);
     if (nodeStatus[node] === 'online') return true;
     await lines(runnerOf(deps, node), [...SUDO, 'ha-manager', 'crm-command', 'node-maintenance', 'disable', node]);
     return undefined;
@@ -107,7 +107,7 @@ export async function mendPackages(deps: StoreDeps, marks: readonly Mark[]): Pro
   for (const { node } of marks.filter(({ kind }) => kind === 'maintenance')) {
     const runner = runnerOf(deps, node);
     const [finding] = await readAudit(runner).catch(() => []);
-    if (finding === undefined || (await readHa(deps)).nodeStatus[node] !== 'maintenance') continue;
+    if (finding === undefined || (await readHaManager(deps)).nodeStatus[node] !== 'maintenance') continue;
     const { code, stderr } = await runner.run([...SUDO, 'dpkg', '--configure', '-a'], {
       timeoutMs: deps.timing.upgrade,
     });

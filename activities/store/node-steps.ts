@@ -20,6 +20,7 @@ import {
   readCluster,
   readGuests,
   readHa,
+  readHaManager,
   readInstalled,
   readNode,
   readUpgradeUnit,
@@ -54,7 +55,7 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     task: NodeTask,
     context: StoreContext,
     decide: (facts: StoreFacts, context: StoreContext, node: string) => ReturnType<typeof decideDrain>,
-    wanted: Pick<Wanted, 'stoppable' | 'memory'>,
+    wanted: Pick<Wanted, 'stoppable' | 'load' | 'managers'>,
   ): Promise<{ stop: Stop } | { stop?: undefined; node: NodeFacts | undefined }> => {
     const facts = await gatherFacts(deps, { nodes: [task.node], packages: Object.keys(context.packages), ...wanted });
     const decision = decide(facts, context, task.node);
@@ -79,11 +80,12 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     const step = `drain ${node}`;
     const context = await contextOf(task);
     // An intent alone does not say that anything happened: until maintenance is there the decision is made anew.
-    const begun = state.step(key)?.intent !== undefined && (await readHa(deps)).nodeStatus[node] === 'maintenance';
+    const begun =
+      state.step(key)?.intent !== undefined && (await readHaManager(deps)).nodeStatus[node] === 'maintenance';
     if (!begun) {
       const late =
         outsideWindow(task, step) ??
-        (await lookAgain(task, context, decideDrain, { stoppable: [node], memory: true })).stop;
+        (await lookAgain(task, context, decideDrain, { stoppable: [node], load: true, managers: true })).stop;
       if (late) return refused(late);
     }
     const there = await guestsOn(node);
@@ -98,7 +100,7 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
       const left = await guestsOn(node);
       for (const guest of left.filter(({ ha }) => !ha)) await moveAway(guest, context);
       const { nodeStatus, managers } = await readHa(deps);
-      manager = managers[node];
+      manager = managers?.[node];
       const watchdogOff = manager !== undefined && !/active/.test(manager);
       return left.length === 0 && nodeStatus[node] === 'maintenance' && watchdogOff ? true : undefined;
     });
@@ -143,7 +145,7 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
   }
 
   async function roomiest(guest: GuestFacts, { expectedNodes }: StoreContext): Promise<string> {
-    const [guests, { nodeStatus }] = await Promise.all([readGuests(deps), readHa(deps)]);
+    const [guests, { nodeStatus }] = await Promise.all([readGuests(deps), readHaManager(deps)]);
     const candidates = await Promise.all(
       expectedNodes
         .filter((name) => name !== guest.node && nodeStatus[name] === 'online')
@@ -344,7 +346,7 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
         await moveAway(guest, context, node);
         moved.add(guest.vmid);
       }
-      const { services } = await readHa(deps);
+      const { services } = await readHaManager(deps);
       const moving = services.some(({ state: service }) => service === 'migrate' || service === 'relocate');
       return away.every(({ ha }) => !ha) && !moving ? true : undefined;
     });

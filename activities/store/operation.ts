@@ -4,7 +4,7 @@ import type { Stop } from '#domain/reasons.js';
 import type { ReleaseRef } from '#domain/release.js';
 import type { Mark, OperationRecord } from '#systems/store-state/types.js';
 import type { Opened, StoreDeps } from './deps.js';
-import { readHa } from './facts.js';
+import { readHaManager } from './facts.js';
 import { inOrderOfUndo, mendPackages, settle, takeBack } from './marks.js';
 
 /**
@@ -342,7 +342,7 @@ export function createOperation(deps: StoreDeps): Operation {
   /** Set, and by our record not by us. */
   const foreignMarks = async (): Promise<string[]> => {
     const { maintenance, noout } = keeper.ours();
-    const [{ nodeStatus }, hostFlags] = await Promise.all([readHa(deps), deps.ceph.hostFlags()]);
+    const [{ nodeStatus }, hostFlags] = await Promise.all([readHaManager(deps), deps.ceph.hostFlags()]);
     return [
       ...Object.entries(hostFlags).flatMap(([host, flags]) =>
         flags.filter((flag) => !(flag === 'noout' && noout.includes(host))).map((flag) => `${flag} of ${host}`),

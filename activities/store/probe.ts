@@ -4,7 +4,7 @@ import { kernelFor } from '#domain/downgrade.js';
 import type { GuestProbe, ProbeFacts } from '#domain/facts.js';
 import type { Guest } from '#domain/fleet.js';
 import { pinsOf, type Opened, type StoreDeps } from './deps.js';
-import { readCluster, readGuests, readHa, readInstalled, runnerOf } from './facts.js';
+import { readCluster, readGuests, readHaManager, readInstalled, runnerOf } from './facts.js';
 
 /** Measures every guest of the store as its clients see it. */
 export async function probeGuests(deps: StoreDeps, guests: readonly Guest[]): Promise<GuestProbe[]> {
@@ -28,7 +28,7 @@ export async function probeStore(deps: StoreDeps, opened: Opened | undefined): P
     });
   const [cluster, ha, ceph, guests, matches] = await Promise.all([
     read('cluster status', readCluster(deps)),
-    read('HA status', readHa(deps)),
+    read('HA status', readHaManager(deps)),
     read('ceph', deps.ceph.facts()),
     read('guests', probeGuests(deps, opened?.artifact.store.guests ?? [])),
     opened ? read('inventory', inventoryMatches(deps, opened)) : undefined,

@@ -229,7 +229,7 @@ export function aFakeStore({
     guests: () => {
       haMoves();
       return Promise.resolve(
-        fake.guests.map(({ vmid, kind, name, node: at, status, template, maxMemory, lock }) => ({
+        fake.guests.map(({ vmid, kind, name, node: at, status, template, maxMemory, lock, ha }) => ({
           vmid,
           kind,
           name,
@@ -238,6 +238,7 @@ export function aFakeStore({
           template,
           maxMemory,
           ...(lock ? { lock } : {}),
+          ...(ha ? { haState: 'started' } : {}),
         })),
       );
     },

@@ -216,17 +216,26 @@ describe('an abort', () => {
   it('does not wait for a store that is silent: it is reported as cut off and undone when it is back', async () => {
     const world = await useWorld();
     const store = await world.store('s001', {}, { slots: 1 });
+    const other = await world.store('s002');
     const held = store.hold('drainNode n1');
+    const inWork = other.hold('drainNode n1');
     const wave = await world.startWave(
-      aWave(['s001'], {
+      aWave(['s001', 's002'], {
         limits: { offlineAfter: 3_000, cutOffAfter: 100, offlineThreshold: { count: 9, minSample: 1 } },
       }),
     );
     await held.reached;
     await waveUntil(wave, 's001 is cut off', ({ cutOff }) => cutOff.includes('s001'));
+    await inWork.reached;
     await wave.cancel();
+    await eventually('s002 was told', async () =>
+      (await eventsOf(world.storeHandle('s002'))).some(
+        (event) => event.workflowExecutionCancelRequestedEventAttributes,
+      ),
+    );
+    inWork.release();
     const report = await wave.result();
-    expect(outcomesOf(report)).toEqual({ s001: 'UndoPending' });
+    expect(outcomesOf(report)).toEqual({ s001: 'UndoPending', s002: 'Aborted' });
     await expect(world.storeHandle('s001').query(storeQuery)).resolves.toMatchObject({ step: 'draining n1' });
     held.release();
     await expect(world.storeHandle('s001').result()).resolves.toMatchObject({ outcome: 'aborted' });
@@ -401,6 +410,9 @@ describe('the history of a wave', () => {
         .build(),
     );
     const train = await world.startTrain();
+    const running = world.client.workflow.getHandle('2026-w48/wave-2/r0');
+    await eventually('the wave runs', () => running.describe());
+    await running.result();
     await trainUntil(train, 'the stage is through', ({ answers }) => answers.includes('finish'));
     await train.executeUpdate(answerUpdates.finish, { args: [{ by: 'anna' }] });
     await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { missed: 200, skipped: 50 } });
