@@ -1,6 +1,6 @@
 import { blockingChecks, foreignFlags, isClean, missingDaemons } from './ceph-health.js';
 import { differing, kernelFor, packagesFor, type Pins } from './downgrade.js';
-import type { GuestFacts, NodeFacts, StoreFacts } from './facts.js';
+import type { GuestFacts, NodeFacts, StagedNode, StoreFacts } from './facts.js';
 import type { NodeWork, Ours } from './messages/store.js';
 import type { Reason, Stop } from './reasons.js';
 
@@ -130,7 +130,7 @@ export function planNodes(facts: StoreFacts, context: Pins & { ours: Ours }): No
 }
 
 /** What apt would do, held against what the release pins. Removing anything, or installing anything unpinned, is a mismatch. */
-export function decideManifest(node: NodeFacts, context: Pins): StoreDecision {
+export function decideManifest(node: StagedNode, context: Pins): StoreDecision {
   const step = `stage packages ${node.name}`;
   if (!node.simulation)
     return stop(step, [finding('FactsUnreadable', `${node.name}: the upgrade could not be simulated`)]);

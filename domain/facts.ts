@@ -45,7 +45,6 @@ export interface GuestFacts {
 
 export interface NodeFacts {
   name: string;
-  bootId: string;
   runningKernel: string;
   /** Kernel releases that the boot loader knows, e.g. `6.14.11-4-pve`. */
   bootableKernels: string[];
@@ -58,7 +57,12 @@ export interface NodeFacts {
   rootFreeBytes: number;
   /** The upgrade unit of this service on the node, when one exists. */
   upgradeUnit?: { name: string; state: UnitState } | undefined;
-  /** `apt-get -s dist-upgrade` against the release's snapshot; absent until the lists are fetched. */
+}
+
+/** A node whose apt looks at the release's snapshot: what it has, and what apt says that it would do. */
+export interface StagedNode {
+  name: string;
+  installed: Record<string, string>;
   simulation?: { install: { name: string; version: string }[]; remove: string[] } | undefined;
 }
 

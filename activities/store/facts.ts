@@ -116,9 +116,8 @@ export async function readGuests({ proxmox }: StoreDeps): Promise<GuestFacts[]> 
 
 export async function readNode(deps: StoreDeps, name: string, packages: readonly string[]): Promise<NodeFacts> {
   const runner = runnerOf(deps, name);
-  const [status, boot, installed, audit, held, kernelList, unit] = await Promise.all([
+  const [status, installed, audit, held, kernelList, unit] = await Promise.all([
     deps.proxmox.nodeStatus(name),
-    bootId(runner),
     readInstalled(runner, packages),
     readAudit(runner),
     lines(runner, ['apt-mark', 'showhold']),
@@ -127,7 +126,6 @@ export async function readNode(deps: StoreDeps, name: string, packages: readonly
   ]);
   return {
     name,
-    bootId: boot,
     runningKernel: status.kernel,
     ...kernelsOf(kernelList),
     installed,

@@ -17,6 +17,7 @@ import {
   bootId,
   gatherFacts,
   lines,
+  readAudit,
   readCluster,
   readGuests,
   readHa,
@@ -208,20 +209,18 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
       return failed('UpgradeFailed', step, `apt failed on ${node}; the node stays out of service.`, log);
     }
 
-    const after = await readNode(deps, node, names);
-    const wrong = lacking(after, context);
-    if (after.dpkgAudit.length > 0 || wrong.length > 0) {
+    const [installed, audit] = await Promise.all([readInstalled(runner, names), readAudit(runner)]);
+    const wrong = lacking({ installed }, context);
+    if (audit.length > 0 || wrong.length > 0) {
       const detail = [
-        ...after.dpkgAudit,
-        ...wrong.map(
-          (name) => `${name}: ${after.installed[name] ?? 'not installed'}, pinned ${context.packages[name]}`,
-        ),
+        ...audit,
+        ...wrong.map((name) => `${name}: ${installed[name] ?? 'not installed'}, pinned ${context.packages[name]}`),
       ];
       return failed('InventoryMismatch', step, `${node} does not have the packages of the release.`, detail);
     }
     if (ended) await removeUnit(deps, node, ended);
     // The newer kernel stays installed: without a pin the next start of the node, whoever asks for it, would take it.
-    if (context.back) await chooseKernel(after, context.kernel);
+    if (context.back) await chooseKernel(await readNode(deps, node, names), context.kernel);
     return { kind: 'done', changed };
   }
 

@@ -1,8 +1,8 @@
 import { differing, packagesFor, type Pins } from '#domain/downgrade.js';
-import type { NodeFacts } from '#domain/facts.js';
+import type { NodeFacts, StagedNode } from '#domain/facts.js';
 import type { StepAnswer, StoreTask } from '#domain/messages/store.js';
 import { pinsOf, SUDO, type Opened, type StoreDeps } from './deps.js';
-import { lines, readInstalled, readNode, runnerOf } from './facts.js';
+import { lines, readInstalled, runnerOf } from './facts.js';
 
 const APT = ['apt-get', '-y', '-o', 'DPkg::Lock::Timeout=300'] as const;
 const KEEP_CONFIG_FILES = ['-o', 'Dpkg::Options::=--force-confdef', '-o', 'Dpkg::Options::=--force-confold'] as const;
@@ -37,13 +37,13 @@ export async function stagePackages(
   deps: StoreDeps,
   task: StoreTask & { nodes: string[] },
   opened: Opened,
-): Promise<StepAnswer<{ nodes: NodeFacts[] }>> {
+): Promise<StepAnswer<{ nodes: StagedNode[] }>> {
   const { snapshot, sources } = opened.manifest.packages;
   const pins = pinsOf(opened, task.permit !== undefined);
   const names = Object.keys(pins.packages);
   const sourceList = `${sources.map((line) => line.replaceAll('{snapshot}', snapshot)).join('\n')}\n`;
   const nodes = await Promise.all(
-    task.nodes.map(async (name): Promise<NodeFacts> => {
+    task.nodes.map(async (name): Promise<StagedNode> => {
       const runner = runnerOf(deps, name);
       const written = await runner.run([...SUDO, 'install', '-D', '-m', '0644', '/dev/stdin', SOURCES], {
         stdin: sourceList,
@@ -51,21 +51,19 @@ export async function stagePackages(
       if (written.code !== 0)
         throw new Error(`${name}: the package sources cannot be written: ${written.stderr.trim().slice(0, 300)}`);
       await lines(runner, [...SUDO, 'apt-get', 'update'], DOWNLOAD_TIMEOUT);
-      const request = aptRequest(pins.back ? { installed: await readInstalled(runner, names) } : NOT_ASKED, pins);
-      if (!request) return { ...(await readNode(deps, name, names)), simulation: { install: [], remove: [] } };
+      const installed = await readInstalled(runner, names);
+      const request = aptRequest({ installed }, pins);
+      if (!request) return { name, installed, simulation: { install: [], remove: [] } };
       const simulation = parseSimulation(await lines(runner, [...SUDO, 'apt-get', '-s', ...request]));
       await lines(runner, [...SUDO, ...APT, '--download-only', ...request], DOWNLOAD_TIMEOUT);
-      return { ...(await readNode(deps, name, names)), simulation };
+      return { name, installed, simulation };
     }),
   );
   return { kind: 'done', nodes };
 }
 
-/** Forward, apt itself finds out what there is to do. */
-const NOT_ASKED = { installed: {} };
-
 /** `Inst name [old] (new origin [arch])` and `Remv name [old]` lines of a simulated upgrade. */
-export function parseSimulation(output: readonly string[]): NonNullable<NodeFacts['simulation']> {
+export function parseSimulation(output: readonly string[]): NonNullable<StagedNode['simulation']> {
   const install: { name: string; version: string }[] = [];
   const remove: string[] = [];
   for (const line of output) {

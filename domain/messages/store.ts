@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { NodeFacts, ProbeFacts, StoreFacts } from '../facts.js';
+import type { ProbeFacts, StagedNode, StoreFacts } from '../facts.js';
 import { NODE_NAME, STAGE_NAME, STORE_ID, TRAIN_ID } from '../naming.js';
 import type { Stop } from '../reasons.js';
 import type { StoreResult } from '../outcomes.js';
@@ -79,7 +79,7 @@ export interface StoreActivities {
   /** Reads every fact that the pre-checks rest on, and keeps the health baseline. */
   readFacts(task: StoreTask): Promise<Preflight>;
   /** Points apt of all nodes at the release's snapshot, downloads, and simulates the upgrade. Changes no installed package. */
-  stagePackages(task: StoreTask & { nodes: string[] }): Promise<StepAnswer<{ nodes: NodeFacts[] }>>;
+  stagePackages(task: StoreTask & { nodes: string[] }): Promise<StepAnswer<{ nodes: StagedNode[] }>>;
   drainNode(task: NodeTask): Promise<StepAnswer<{ moved: number }>>;
   upgradeNode(task: NodeTask): Promise<StepAnswer<{ changed: number }>>;
   rebootNode(task: NodeTask): Promise<StepAnswer<{ kernel: string }>>;

@@ -156,7 +156,6 @@ function healthyFacts(): StoreFacts {
     runningTasks: [],
     nodes: NODES.map((name) => ({
       name,
-      bootId: bootIdOf(name, 0),
       runningKernel: OLD_KERNEL,
       bootableKernels: [OLD_KERNEL],
       installed: { ...OLD_PACKAGES },

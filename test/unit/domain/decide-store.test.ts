@@ -13,7 +13,7 @@ import {
   type StoreContext,
   type StoreDecision,
 } from '#domain/decide-store.js';
-import type { NodeFacts } from '#domain/facts.js';
+import type { NodeFacts, StagedNode } from '#domain/facts.js';
 import type { Reason } from '#domain/reasons.js';
 import {
   aStore,
@@ -635,12 +635,12 @@ describe('planNodes', () => {
 
 describe('decideManifest', () => {
   const install = Object.entries(PACKAGES).map(([name, version]) => ({ name, version }));
-  const decide = (simulation: NodeFacts['simulation']) => {
+  const decide = (simulation: StagedNode['simulation']) => {
     const node = aStore().facts().nodes[1] as NodeFacts;
     return decideManifest({ ...node, simulation }, { packages: PACKAGES, kernel: KERNEL });
   };
 
-  const cases: Record<string, { simulation: NodeFacts['simulation']; says?: string; reason?: Reason }> = {
+  const cases: Record<string, { simulation: StagedNode['simulation']; says?: string; reason?: Reason }> = {
     'proceeds when apt would install exactly what is pinned': { simulation: { install, remove: [] } },
     'stops when apt would remove a package': {
       simulation: { install, remove: ['proxmox-ve'] },
