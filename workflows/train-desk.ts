@@ -1,4 +1,5 @@
 import { condition, setCurrentDetails, workflowInfo } from '@temporalio/workflow';
+import { ANSWERS } from '#domain/messages/train.js';
 import type {
   Answer,
   Command,
@@ -84,9 +85,13 @@ export function openDesk(input: TrainInput) {
     if (said.aborted || isOver()) return [];
     const pausing: Answer = view.paused ? 'resume' : 'pause';
     const waiting: Answer[] = phase === 'catching up' && !view.hold ? ['finish'] : [];
-    return [
-      ...new Set([...(view.hold?.answers ?? waiting), pausing, ...(canRollBack() ? ROLL_BACK : []), 'abort' as const]),
-    ];
+    const taken = new Set<Answer>([
+      ...(view.hold?.answers ?? waiting),
+      pausing,
+      ...(canRollBack() ? ROLL_BACK : []),
+      'abort',
+    ]);
+    return ANSWERS.filter((answer) => taken.has(answer));
   };
   const refresh = () => {
     view.state = view.hold ? 'held' : view.paused && !isOver() ? 'paused' : phase;

@@ -258,7 +258,7 @@ describe('a health gate', () => {
     );
     const train = await world.startTrain();
     const view = await heldFor(train, 'HealthGateFailed', 'canary');
-    expect(view.answers).toEqual(['retry-gate', 'abort']);
+    expect(view.answers).toEqual(['retry-gate', 'roll-back', 'pause', 'abort']);
     expect(view.hold?.detail.join('\n')).toMatch(/guests running: s001: guest 101 \(pos\) does not run/);
     expect(world.central.promotions.map(({ stage }) => stage)).toEqual(['canary']);
     expect(stores.get('s002')?.calls).toEqual([]);
@@ -290,7 +290,7 @@ describe('a health gate', () => {
     );
     const train = await world.startTrain();
     const view = await heldFor(train, 'NotEnoughFacts', 'canary');
-    expect(view.answers).toEqual(['retry-gate', 'abort']);
+    expect(view.answers).toEqual(['retry-gate', 'roll-back', 'pause', 'abort']);
     await train.executeUpdate(abortUpdate, { args: [by] });
     await expect(train.result()).resolves.toMatchObject({ state: 'aborted', tally: { succeeded: 1 } });
   });
@@ -312,7 +312,7 @@ describe('a pause', () => {
       /^Paused by anna: lunch\./,
     );
     const paused = await train.query(trainQuery);
-    expect(paused).toMatchObject({ state: 'paused', answers: ['resume', 'roll-back', 'abort'] });
+    expect(paused).toMatchObject({ state: 'paused', answers: ['roll-back', 'resume', 'abort'] });
     await eventually('the wave knows', async () =>
       (await eventsOf(world.client.workflow.getHandle('2026-w48/canary/r0'))).some(
         (event) => event.workflowExecutionSignaledEventAttributes?.signalName === 'steerWave',

@@ -163,7 +163,7 @@ describe('operations', () => {
     expect(await kindOf(operations.startTrain({ fleet: name }))).toBe('train-running');
 
     const asking = await viewWhen(name, (view) => view.hold?.reason === 'ApprovalPending');
-    expect(asking).toMatchObject({ train: '2026-w48', planHash, answers: ['approve', 'reject', 'abort'] });
+    expect(asking).toMatchObject({ train: '2026-w48', planHash, answers: ['approve', 'reject', 'pause', 'abort'] });
 
     const decision = { stage: 'canary', planHash, decision: 'approve', by: 'mara' } as const;
     const wrongPlan = await operations.decide(name, { ...decision, planHash: `sha256:${'0'.repeat(64)}` });
