@@ -7,13 +7,14 @@ import {
   probeTaskSchema,
   PROTOCOL_RANGE,
   storeTaskSchema,
+  type ProbeTask,
   type StoreActivities,
   type StoreTask,
 } from '#domain/messages/store.js';
 import { ApplicationFailure, Context } from '@temporalio/activity';
 import type { z } from 'zod';
 import { translated } from '../to-failure.js';
-import type { StoreDeps } from './deps.js';
+import type { Opened, StoreDeps } from './deps.js';
 import { gatherFacts } from './facts.js';
 import { applyConfig } from './guest-config.js';
 import { createNodeSteps } from './node-steps.js';
@@ -125,14 +126,23 @@ export function createStoreActivities(deps: StoreDeps): StoreActivities {
     probeStore: (raw) =>
       beating(async () => {
         const task = mine(probeTaskSchema, raw);
-        const current = state.trust().current;
-        const asked =
-          current && (task.manifest === undefined || task.manifest === current.manifest) ? current : undefined;
-        // A release that is refused by now, expired say, leaves the inventory unread; the rest is still told.
-        const opened = asked ? await operation.release(probeAsTask(task, asked)).catch(refusedOnly) : undefined;
-        return probeStore(deps, opened);
+        return probeStore(deps, await releaseToProbe(task));
       }),
   });
+
+  /** The release that the store runs, or why it cannot be compared with one; the rest of a probe is told all the same. */
+  async function releaseToProbe(task: ProbeTask): Promise<Opened | string> {
+    const { current } = state.trust();
+    if (!current) return 'the release of this store is not known to its worker';
+    if (task.manifest !== undefined && task.manifest !== current.manifest)
+      return `the store was given release ${current.version}, not the one that is asked about`;
+    try {
+      return await operation.release(probeAsTask(task, current));
+    } catch (error) {
+      if (!(error instanceof ReleaseRefused)) throw error;
+      return `release ${current.version} is refused by now (${error.kind}): ${error.message}`;
+    }
+  }
 
   async function nodeStep<T extends Parameters<StoreActivities['drainNode']>[0], Answer>(
     raw: T,
@@ -160,10 +170,6 @@ const probeAsTask = (
   operationId: 'probe',
   fence: 0,
 });
-
-const refusedOnly = (error: unknown): undefined => {
-  if (!(error instanceof ReleaseRefused)) throw error;
-};
 
 const BEAT_MS = 5_000;
 
