@@ -24,5 +24,9 @@ export const HOSTILE = [
 /** What does harm even in text that people may write freely: it breaks a line, turns it round, or has no end. */
 export const HOSTILE_TEXT = ['a\nb', 'a\rb', 'a\0b', '\u001b[2J', 'a\u202eb', 'a\u2028b', 'a'.repeat(10_000_000)];
 
-/** How a word is shown in the name of a test. */
-export const shown = (word: string): string => JSON.stringify(word.slice(0, 30));
+/** How a word is shown in the name of a test: it must not do there what it is refused for. */
+export const shown = (word: string): string =>
+  JSON.stringify(word.slice(0, 30)).replace(
+    /[^ -~]/g,
+    (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
