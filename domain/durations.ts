@@ -4,15 +4,15 @@
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 export const DURATION = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)$/;
 
-/** Ten years: beyond this, instants and timers that are computed from a duration would overflow. */
-const MAX_MS = 3_650 * UNITS.d;
+/** Ten years in milliseconds: beyond this, instants and timers that are computed from a duration would overflow. */
+export const MAX_DURATION = 3_650 * UNITS.d;
 
 /** `"1.5h"` → 5400000. Returns undefined for anything else, and for more than ten years. */
 export function parseDuration(text: string): number | undefined {
   const match = DURATION.exec(text);
   if (!match) return undefined;
   const milliseconds = Math.round(Number(match[1]) * UNITS[match[2] as keyof typeof UNITS]);
-  return milliseconds <= MAX_MS ? milliseconds : undefined;
+  return milliseconds <= MAX_DURATION ? milliseconds : undefined;
 }
 
 /** 5400000 → `1 h 30 min`; for people. */

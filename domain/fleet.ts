@@ -1,13 +1,19 @@
 import { z } from 'zod';
-import { parseDuration } from './durations.js';
-import { NODE_NAME, STAGE_NAME, STORE_ID } from './naming.js';
+import { MAX_DURATION, parseDuration } from './durations.js';
+import { NODE_NAME, RELEASE_VERSION, STAGE_NAME, STORE_ID } from './naming.js';
 
 /**
  * The two files of the GitOps repo that the service reads: `fleet.yaml` and `clusters/<store>/store.yaml`.
  * Names come from people and end in paths, queues and commands, so each is matched against a closed alphabet here.
  */
 
-const text = (max: number) => z.string().min(1).max(max);
+/** One line for people or programs: what it is shown in has rows and columns, and no program takes a NUL. */
+const text = (max: number) =>
+  z
+    .string()
+    .min(1)
+    .max(max)
+    .regex(/^[^\p{Cc}\p{Zl}\p{Zp}\u202A-\u202E\u2066-\u2069]*$/u, 'may not contain line breaks or control characters');
 const duration = z
   .string()
   .max(20)
@@ -16,6 +22,8 @@ const duration = z
     'is not a duration. Write a number and ms, s, m, h or d, e.g. 15m',
   )
   .transform((value) => parseDuration(value) as number);
+/** For what waits for somebody or something: after no time at all it would be over before it began. */
+const wait = duration.refine((milliseconds) => milliseconds > 0, 'is no time at all. Write more than 0, e.g. 15m');
 const timeOfDay = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'is not a time of day. Write HH:MM, e.g. 10:00');
 const date = z.iso.date('is not a date. Write YYYY-MM-DD');
 const timeZone = z
@@ -92,14 +100,25 @@ export const limitsSchema = z
       .describe('Stores in work at the same time: a number, or percent of the stage (rounded down, at least 1).'),
     errorThreshold: errorThresholdSchema.prefault({ count: 0 }),
     offlineThreshold: errorThresholdSchema.prefault({ percent: 20 }),
-    storeTimeout: duration.prefault('4h').describe('The operation on one store.'),
-    stageTimeout: duration.prefault('12h'),
-    offlineAfter: duration.prefault('60s').describe('A store whose worker does not answer for so long is offline.'),
-    cutOffAfter: duration.prefault('30m').describe('A store in work that is silent for so long frees its slot.'),
-    deferFor: duration.prefault('5m').describe('A busy store is tried again after this time.'),
+    storeTimeout: wait.prefault('4h').describe('The operation on one store.'),
+    stageTimeout: wait.prefault('12h'),
+    offlineAfter: wait.prefault('60s').describe('A store whose worker does not answer for so long is offline.'),
+    cutOffAfter: wait.prefault('30m').describe('A store in work that is silent for so long frees its slot.'),
+    deferFor: wait.prefault('5m').describe('A busy store is tried again after this time.'),
     deferLimit: z.number().int().min(0).max(100).default(5),
   })
   .strict();
+
+/** Milliseconds of a duration that was read. */
+const milliseconds = z.number().int().min(1).max(MAX_DURATION);
+/** The same limits after they were read, as the inputs of workflows carry them. */
+export const readLimitsSchema = limitsSchema.extend({
+  storeTimeout: milliseconds,
+  stageTimeout: milliseconds,
+  offlineAfter: milliseconds,
+  cutOffAfter: milliseconds,
+  deferFor: milliseconds,
+});
 
 export const windowSchema = z
   .object({ days: z.array(weekday).min(1).max(7).optional(), start: timeOfDay, end: timeOfDay })
@@ -141,7 +160,7 @@ export const stageSchema = z
     soak: duration.prefault('24h').describe('Time between the last store and the health gate.'),
     gate: gateLimitsSchema.prefault({}),
     approval: z
-      .object({ required: z.boolean().default(true), expires: duration.prefault('24h') })
+      .object({ required: z.boolean().default(true), expires: wait.prefault('24h') })
       .strict()
       .prefault({}),
   })
@@ -151,13 +170,16 @@ export const freezeSchema = z
   .object({ from: date, to: date, reason: text(200), stores: z.array(storeId).max(10_000).optional() })
   .strict();
 
-/** Where a node's packages come from; `{snapshot}` is replaced by the release's snapshot id. */
+/**
+ * Where a node's packages come from; `{snapshot}` is replaced by the release's snapshot id. Of apt's options only those
+ * that narrow a source: `trusted`, `allow-insecure` and their like would switch off the check of its signature.
+ */
 const aptSource = z
   .string()
   .max(300)
   .regex(
-    /^deb (\[[a-z0-9=,. /-]+\] )?https?:\/\/[A-Za-z0-9./:{}_-]+ [a-z0-9./-]+( [a-z0-9-]+)*$/,
-    'is not a one-line apt source',
+    /^deb (\[(arch=[a-z0-9,-]+|signed-by=\/[A-Za-z0-9._/-]+)( arch=[a-z0-9,-]+| signed-by=\/[A-Za-z0-9._/-]+)*\] )?https?:\/\/[A-Za-z0-9./:{}_-]+ [a-z0-9./-]+( [a-z0-9-]+)*$/,
+    'is not a one-line apt source. Write deb [arch=… signed-by=/…] URL suite components; no other option is taken',
   );
 
 export const packagePinSchema = z
@@ -169,9 +191,9 @@ export const packagePinSchema = z
 
 export const releaseSourceSchema = z
   .object({
-    version: z.string().regex(/^\d{4}\.\d{1,2}\.\d{1,3}$/, 'is not a release version. Write YYYY.WW.N, e.g. 2026.48.0'),
+    version: z.string().regex(RELEASE_VERSION, 'is not a release version. Write YYYY.WW.N, e.g. 2026.48.0'),
     sequence: z.number().int().min(1).max(1_000_000_000),
-    validFor: duration.prefault('90d'),
+    validFor: wait.prefault('90d'),
     snapshot: z.string().regex(/^\d{8}T\d{6}Z$/, 'is not a snapshot id such as 20261116T000000Z'),
     sources: z.array(aptSource).min(1).max(20),
     packages: z.array(packagePinSchema).min(1).max(2_000),
@@ -180,7 +202,9 @@ export const releaseSourceSchema = z
       .array(
         z
           .object({
-            name: text(100).regex(/^[a-z0-9][a-z0-9._/-]*$/),
+            name: text(100)
+              .regex(/^[a-z0-9][a-z0-9._/-]*$/, 'is not an image name')
+              .refine((name) => !name.includes('..'), 'may not contain ..'),
             digest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
           })
           .strict(),
@@ -202,10 +226,10 @@ export const fleetSchema = z
       .object({
         build: z.object({ day: weekday, at: timeOfDay }).strict(),
         catchUp: duration.prefault('6h').describe('A train missed by an outage still starts within this time.'),
-        deadline: duration
+        deadline: wait
           .prefault('6d')
           .describe('The train ends at the latest so long after its start; open stores are missed.'),
-        note: z.string().max(200).default(''),
+        note: text(200).or(z.literal('')).default(''),
       })
       .strict(),
     stages: z.array(stageSchema).min(1).max(20),
@@ -248,8 +272,9 @@ const guestSchema = z
             file: fileName.describe('A file beside store.yaml.'),
             target: z
               .string()
-              .regex(/^\/[A-Za-z0-9._/-]{1,200}$/)
-              .refine((p) => !p.includes('..'), 'may not contain ..')
+              .max(201)
+              .regex(/^(\/[A-Za-z0-9._-]+)+$/, 'is not the absolute path of a file')
+              .refine((path) => !path.split('/').some((part) => /^\.+$/.test(part)), 'may not contain . or ..')
               .describe('The link in the guest that names the active file.'),
             check: z.array(text(200)).max(20).default([]).describe('A command in the guest; `{file}` is the new file.'),
             reload: z.array(text(200)).min(1).max(20),

@@ -130,7 +130,12 @@ function judgeInventory({ inventoryMatches }: ProbeFacts): Finding {
   return inventoryMatches ? [] : ['packages or kernel are not those of the release'];
 }
 
-function judgeRunning({ guests, baseline }: ProbeFacts): Finding {
+/** Which guests there are could not be read; they are not gone. `facts readable` fails such a store, and says why. */
+const guestsUnread = ({ guests, unreadable }: ProbeFacts): boolean => guests.length === 0 && unreadable.length > 0;
+
+function judgeRunning(probe: ProbeFacts): Finding {
+  if (guestsUnread(probe)) return 'unknown';
+  const { guests, baseline } = probe;
   const present = new Set(guests.map(({ vmid }) => vmid));
   return [
     ...guests.filter(({ running }) => !running).map((guest) => `${label(guest)} does not run`),
@@ -138,8 +143,9 @@ function judgeRunning({ guests, baseline }: ProbeFacts): Finding {
   ];
 }
 
-function judgeHealthy({ guests }: ProbeFacts): Finding {
-  return guests
+function judgeHealthy(probe: ProbeFacts): Finding {
+  if (guestsUnread(probe)) return 'unknown';
+  return probe.guests
     .filter(({ running, healthy }) => running && !healthy)
     .map((guest) => `${label(guest)} runs but is not healthy`);
 }

@@ -12,6 +12,10 @@ export const TRAIN_ID = /^[a-z0-9][a-z0-9-]{0,62}$/;
 export const STAGE_NAME = /^[a-z0-9][a-z0-9-]{0,30}$/;
 export const SHA256 = /^sha256:[0-9a-f]{64}$/;
 export const COMMIT = /^[0-9a-f]{40}$/;
+/** `YYYY.WW.N`, e.g. `2026.48.0`. */
+export const RELEASE_VERSION = /^\d{4}\.\d{1,2}\.\d{1,3}$/;
+/** As `operationId` makes them; a store takes the name from outside and keeps its journal by it. */
+export const OPERATION_ID = /^[a-z0-9][a-z0-9/-]{0,199}$/;
 
 export const CONTROL_QUEUE = 'edge-control';
 export const RELEASE_QUEUE = 'edge-release';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { packagePinSchema, storeSchema } from './fleet.js';
-import { COMMIT, SHA256, STAGE_NAME, STORE_ID, TRAIN_ID } from './naming.js';
+import { COMMIT, RELEASE_VERSION, SHA256, STAGE_NAME, STORE_ID, TRAIN_ID } from './naming.js';
 
 /**
  * `release.json`: what stores shall run. Its exact bytes are signed; everything else is named in it by digest.
@@ -72,7 +72,7 @@ export type StoreArtifact = z.infer<typeof storeArtifactSchema>;
 /** How a task names a release: where the signed bytes are, and what they must hash to. */
 export const releaseRefSchema = z
   .object({
-    version: z.string().max(40),
+    version: z.string().regex(RELEASE_VERSION),
     sequence: z.number().int().min(1),
     manifest: digest,
     bundle: digest,

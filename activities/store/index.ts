@@ -8,13 +8,14 @@ import {
   PROTOCOL_RANGE,
   storeTaskSchema,
   sweepTaskSchema,
+  type ProbeTask,
   type StoreActivities,
   type StoreTask,
 } from '#domain/messages/store.js';
 import { ApplicationFailure, Context } from '@temporalio/activity';
 import type { z } from 'zod';
 import { translated } from '../to-failure.js';
-import { pinsOf, type StoreDeps } from './deps.js';
+import { pinsOf, type Opened, type StoreDeps } from './deps.js';
 import { gatherFacts } from './facts.js';
 import { applyConfig } from './guest-config.js';
 import { createNodeSteps } from './node-steps.js';
@@ -131,17 +132,26 @@ export function createStoreActivities(deps: StoreDeps, operation: Operation): St
       beating(async () => {
         const task = mine(probeTaskSchema, raw);
         await operation.learnLastGood();
-        const current = state.trust().current;
-        const asked =
-          current && (task.manifest === undefined || task.manifest === current.manifest) ? current : undefined;
-        // A release that is refused by now, expired say, leaves the inventory unread; the rest is still told.
-        const opened = asked ? await operation.release(probeAsTask(task, asked)).catch(refusedOnly) : undefined;
-        return probeStore(deps, opened);
+        return probeStore(deps, await releaseToProbe(task));
       }),
 
     /** Retry-safe: what is taken back is not marked any more. */
     sweepStore: (raw) => beating(() => operation.sweep(mine(sweepTaskSchema, raw))),
   });
+
+  /** The release that the store runs, or why it cannot be compared with one; the rest of a probe is told all the same. */
+  async function releaseToProbe(task: ProbeTask): Promise<Opened | string> {
+    const { current } = state.trust();
+    if (!current) return 'the release of this store is not known to its worker';
+    if (task.manifest !== undefined && task.manifest !== current.manifest)
+      return `the store was given release ${current.version}, not the one that is asked about`;
+    try {
+      return await operation.release(probeAsTask(task, current));
+    } catch (error) {
+      if (!(error instanceof ReleaseRefused)) throw error;
+      return `release ${current.version} is refused by now (${error.kind}): ${error.message}`;
+    }
+  }
 
   async function nodeStep<T extends Parameters<StoreActivities['drainNode']>[0], Answer>(
     raw: T,
@@ -169,10 +179,6 @@ const probeAsTask = (
   operationId: 'probe',
   fence: 0,
 });
-
-const refusedOnly = (error: unknown): undefined => {
-  if (!(error instanceof ReleaseRefused)) throw error;
-};
 
 const BEAT_MS = 5_000;
 

@@ -18,8 +18,9 @@ export async function probeGuests(deps: StoreDeps, guests: readonly Guest[]): Pr
   );
 }
 
-/** What a health gate asks. Only looks. */
-export async function probeStore(deps: StoreDeps, opened: Opened | undefined): Promise<ProbeFacts> {
+/** What a health gate asks. Only looks. Instead of the release there may be the reason why there is none to compare with. */
+export async function probeStore(deps: StoreDeps, release: Opened | string): Promise<ProbeFacts> {
+  const opened = typeof release === 'string' ? undefined : release;
   const unreadable: string[] = [];
   const read = async <T>(what: string, reading: Promise<T>): Promise<T | undefined> =>
     reading.catch((error: unknown) => {
@@ -33,7 +34,7 @@ export async function probeStore(deps: StoreDeps, opened: Opened | undefined): P
     read('guests', probeGuests(deps, opened?.artifact.store.guests ?? [])),
     opened ? read('inventory', inventoryMatches(deps, opened)) : undefined,
   ]);
-  if (!opened) unreadable.push('the release of this store is not known to its worker');
+  if (typeof release === 'string') unreadable.push(`inventory: ${release}`);
   const leftSet = [
     ...Object.entries(ceph?.hostFlags ?? {}).flatMap(([host, flags]) => flags.map((flag) => `${flag} on ${host}`)),
     ...Object.entries(ha?.nodeStatus ?? {})

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { ProbeFacts, StagedNode, StoreFacts } from '../facts.js';
-import { NODE_NAME, STAGE_NAME, STORE_ID, TRAIN_ID } from '../naming.js';
+import { NODE_NAME, OPERATION_ID, SHA256, STAGE_NAME, STORE_ID, TRAIN_ID } from '../naming.js';
 import type { Stop } from '../reasons.js';
 import type { StoreResult } from '../outcomes.js';
 import { permitRefSchema, releaseRefSchema } from '../release.js';
@@ -21,7 +21,7 @@ export const storeTaskSchema = z
     fleet: z.string().regex(STORE_ID),
     train: z.string().regex(TRAIN_ID),
     stage: z.string().regex(STAGE_NAME),
-    operationId: z.string().min(1).max(200),
+    operationId: z.string().regex(OPERATION_ID),
     /** Rises with every operation on the store; a store worker refuses a lower one than it has seen. */
     fence: z.number().int().min(0),
     release: releaseRefSchema,
@@ -119,7 +119,12 @@ export interface Preflight {
 }
 
 export const probeTaskSchema = z
-  .object({ protocol: z.number().int(), store, fleet: z.string().regex(STORE_ID), manifest: z.string().optional() })
+  .object({
+    protocol: z.number().int(),
+    store,
+    fleet: z.string().regex(STORE_ID),
+    manifest: z.string().regex(SHA256).optional(),
+  })
   .strict();
 export type ProbeTask = z.infer<typeof probeTaskSchema>;
 

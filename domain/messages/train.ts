@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Stage } from '../fleet.js';
+import { readLimitsSchema, type Stage } from '../fleet.js';
 import type { ApprovalRow, StageRow, TrainRow } from './ledger.js';
 import { COMMIT, SHA256, STAGE_NAME, STORE_ID, TRAIN_ID } from '../naming.js';
 import type { StoreResult, Tally } from '../outcomes.js';
@@ -249,7 +249,7 @@ export const waveInputSchema = z
     permit: permitRefSchema.optional(),
     notAfter: z.iso.datetime().optional(),
     /** The limits of the stage as read from fleet.yaml, durations in milliseconds. */
-    limits: z.custom<Stage['limits']>((value) => typeof value === 'object' && value !== null),
+    limits: readLimitsSchema,
     /** Number of stores of the whole stage, the basis of percentages. */
     stageSize: z.number().int().min(1),
     /** How the stores of this stage have ended so far, in earlier parts of the round. */

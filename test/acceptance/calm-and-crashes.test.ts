@@ -72,13 +72,13 @@ describe('a train on a bad night', () => {
 
     const other = STORES.find((store) => store !== OWN) as string;
     await sinceStart(other, 'node.up');
-    await practice.wan(other, false);
+    await practice.lab.setWan(other, false);
     // The store goes on without its link; the answer it could not give is asked for again when the link is back.
     await practice.seen(
       'the drama to last longer than the SDK reports for',
       (entry) => entry.effect === 'wan.cut' && Date.now() - Date.parse(entry.at) > 16_000,
     );
-    await practice.wan(other, true);
+    await practice.lab.setWan(other, true);
 
     expect(await riding).toMatchObject({ state: 'done', tally: { succeeded: 3 } });
     for (const store of STORES) {

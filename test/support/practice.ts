@@ -1,6 +1,6 @@
-import { readFile, rm, writeFile, mkdtemp } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Connection, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { execa } from 'execa';
@@ -8,12 +8,18 @@ import { parse, stringify } from 'yaml';
 import { freeLabNetwork } from '#client/cli/lab-network.js';
 import { createLabClient, type LabClient, type LabEntry } from '#client/cli/lab-client.js';
 import { initRepo } from '#client/repo/template.js';
+import { planStages } from '#domain/plan.js';
+import { desiredPointer, type DesiredRecord, type ReleaseRef } from '#domain/release.js';
+import { checkRepo } from '#domain/repo-check.js';
+import { collectRepoFiles } from '#domain/repo-files.js';
+import { MAX_CONFIG_FILE } from '#domain/repo-limits.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { PatchStoreInput, StoreView } from '#domain/messages/store.js';
-import type { TrainReport, TrainView } from '#domain/messages/train.js';
-import type { ReleaseRef } from '#domain/release.js';
+import type { Decision, TrainReport, TrainView } from '#domain/messages/train.js';
 import { CONTROL_QUEUE, storeWorkflowId, trainWorkflowId } from '#domain/naming.js';
+import type { StoreSnapshot } from '#lab/control/snapshot.js';
 import { builtinMirror, NEXT_SNAPSHOT } from '#lab/world/mirror.js';
+import { openGitRepo } from '#systems/git/repo.js';
 import { startService, type Service } from '#workers/embedded/supervisor.js';
 import { buildOnce } from './build.js';
 
@@ -32,16 +38,35 @@ export interface Practice {
   /** Waits until the train's view satisfies the condition; approves every stage on the way when asked to. */
   until(what: string, condition: (view: TrainView) => boolean, options?: { approving?: boolean }): Promise<TrainView>;
   approve(stage?: string): Promise<string>;
+  /** A decision about what the train asks for at this moment, but for the change. */
+  decision(change?: Partial<Decision>): Promise<Decision>;
+  /** Sends it as an Update; resolves with the train's sentence, rejects with its refusal as the cause. */
+  decide(decision: Decision): Promise<string>;
   /** Approves whatever is asked until the train ends. */
   ride(handle: WorkflowHandle): Promise<TrainReport>;
   answer(update: string): Promise<unknown>;
   /** Waits for an entry of the journal. */
   seen(what: string, match: (entry: LabEntry) => boolean): Promise<LabEntry>;
+  /** Waits until a look has something to show. */
+  eventually<T>(what: string, look: () => Promise<T | undefined>): Promise<T>;
+  /** Waits until that instant has passed. */
+  past(instant: string): Promise<void>;
+  /** Waits until the store is as the condition says. */
+  storeIs(what: string, store: string, condition: (store: StoreSnapshot) => boolean): Promise<StoreSnapshot>;
+  /** The store as the practice fleet knows it. */
+  snapshot(store: string): Promise<StoreSnapshot>;
+  /** The stores of each stage, by its name. */
+  stages(): Promise<Record<string, string[]>>;
   effects(store: string): Promise<LabEntry[]>;
   violations(): Promise<string[]>;
   patch(store: string, release: ReleaseRef, change?: Partial<PatchStoreInput>): Promise<WorkflowHandle>;
+  /** The store's desired record, as somebody with the registry's keys could write it. */
+  promoteByHand(store: string, release: ReleaseRef): Promise<void>;
+  /** A path among the objects of the registry. */
+  objects(...path: string[]): string;
   storeView(store: string): Promise<StoreView>;
-  wan(store: string, up: boolean): Promise<void>;
+  /** The process that runs under this name of the service now. */
+  pid(name: string): number;
   editFleet(change: (fleet: EditableFleet) => void): Promise<void>;
   stop(): Promise<void>;
 }
@@ -67,6 +92,8 @@ export async function givenPractice(options: {
   stores: number;
   canary?: number;
   ownProcess?: string[];
+  /** The environment of whoever starts the service, on top of that of the tests. */
+  env?: NodeJS.ProcessEnv;
   edit?: (fleet: EditableFleet) => void;
 }): Promise<Practice> {
   await buildOnce();
@@ -96,13 +123,18 @@ export async function givenPractice(options: {
     ];
     options.edit?.(fleet);
   });
+  const pids = new Map<string, number>();
   const service = await startService({
     dir: join(dir, 'edge'),
     repo,
     fleet: FLEET,
     lab: { speed: 240, ...(options.ownProcess ? { ownProcess: options.ownProcess } : {}) },
-    env: process.env,
+    env: { ...process.env, ...options.env },
     log: () => undefined,
+    onEvent: (event) => {
+      if (event.kind === 'started') pids.set(event.name, event.pid);
+      if (event.kind === 'ended') pids.delete(event.name);
+    },
   });
   const connection = await Connection.connect({ address: service.temporal.address });
   const client = new Client({ connection, namespace: service.temporal.namespace });
@@ -145,11 +177,19 @@ export async function givenPractice(options: {
         if (approving && view?.hold?.reason === 'ApprovalPending') await practice.approve().catch(() => undefined);
         return undefined;
       }),
-    async approve(stage) {
-      const view = await practice.view();
-      const decision = { stage: stage ?? view.hold?.stage, planHash: view.planHash, decision: 'approve', by: 'test' };
-      return train().executeUpdate<string, [object]>('decide', { args: [decision] });
+    approve: async (stage) => practice.decide(await practice.decision(stage === undefined ? {} : { stage })),
+    async decision(change = {}) {
+      const { hold, planHash } = await practice.view();
+      return {
+        stage: hold?.stage ?? '',
+        planHash: planHash ?? '',
+        decision: 'approve',
+        by: 'test',
+        via: 'cli',
+        ...change,
+      };
     },
+    decide: (decision) => train().executeUpdate<string, [Decision]>('decide', { args: [decision] }),
     async ride(handle) {
       const ended = handle.result().then(
         (report: TrainReport) => report,
@@ -168,6 +208,27 @@ export async function givenPractice(options: {
     },
     answer: (update) => train().executeUpdate(update, { args: [{ by: 'test' }] }),
     seen: (what, match) => waitFor(what, async () => (await lab.journal(0)).find(match)),
+    eventually: waitFor,
+    past: (instant) =>
+      waitFor(instant, async () => (Date.now() > Date.parse(instant) ? true : undefined)).then(() => undefined),
+    snapshot: async (store) => (await lab.state(store)) as StoreSnapshot,
+    storeIs: (what, store, condition) =>
+      waitFor(`${store}: ${what}`, async () => {
+        const seen = await practice.snapshot(store);
+        return condition(seen) ? seen : undefined;
+      }),
+    async stages() {
+      const git = openGitRepo({ dir: repo });
+      const at = await git.head('main');
+      const files = await collectRepoFiles({
+        list: () => git.list(at, ''),
+        readMany: (paths) => git.readMany(at, paths, MAX_CONFIG_FILE),
+      });
+      const { fleet, stores, problems } = checkRepo(files);
+      if (!fleet) throw new Error(`The fleet of this test is not valid: ${JSON.stringify(problems)}`);
+      const plan = planStages({ fleet, stores, today: '2026-01-01' });
+      return Object.fromEntries(plan.stages.map((stage) => [stage.name, stage.stores]));
+    },
     effects: async (store) =>
       (await lab.journal(0)).filter(
         (entry) => entry.store === store && !entry.effect.startsWith('fault.') && !entry.effect.startsWith('wan.'),
@@ -195,14 +256,26 @@ export async function givenPractice(options: {
           } satisfies PatchStoreInput,
         ],
       }),
+    async promoteByHand(store, release) {
+      const record: DesiredRecord = {
+        schema: 'edge.desired/v1',
+        store,
+        release,
+        train: 'by-hand',
+        stage: 'canary',
+        commit: await openGitRepo({ dir: repo }).head('main'),
+        expires: new Date(Date.now() + 3_600_000).toISOString(),
+      };
+      const file = practice.objects('pointers', desiredPointer(store));
+      await mkdir(dirname(file), { recursive: true });
+      await writeFile(file, JSON.stringify(record));
+    },
+    objects: (...path) => join(dir, 'edge', 'objects', ...path),
     storeView: (store) => client.workflow.getHandle(storeWorkflowId(store)).query<StoreView>('store'),
-    async wan(store, up) {
-      const answer = await fetch(`${service.lab?.control}/stores/${store}/wan`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ up }),
-      });
-      if (!answer.ok) throw new Error(`The lab does not cut the link of ${store}: ${await answer.text()}`);
+    pid(name) {
+      const pid = pids.get(name);
+      if (pid === undefined) throw new Error(`No process ${name} runs.`);
+      return pid;
     },
     async stop() {
       await connection.close();

@@ -54,6 +54,16 @@ const oneStore: Record<string, OneStore> = {
     change: { unreadable: ['n2: uname -r: connection refused'] },
     fails: ['facts readable', 'n2: uname -r: connection refused'],
   },
+  'does not call guests gone that could not be read': {
+    change: { unreadable: ['inventory: release 2026.48.0 is refused by now (ReleaseExpired)'], guests: [] },
+    fails: ['facts readable', 'inventory: release 2026.48.0 is refused by now (ReleaseExpired)'],
+    unknown: ['guests running', 'guests healthy', LATENCY, CACHE_HIT],
+  },
+  'calls guests gone of a store that was read in full': {
+    change: { guests: [] },
+    fails: ['guests running', 'guest 100 (pos) is gone; guest 101 (cache) is gone'],
+    unknown: [LATENCY, CACHE_HIT],
+  },
   'fails a store with a node offline': {
     change: { nodesOnline: 2 },
     fails: ['nodes online', '2 of 3 nodes online'],

@@ -10,7 +10,15 @@ import {
   PROTOCOL_RANGE,
   storeTaskSchema,
 } from '#domain/messages/store.js';
-import { decisionSchema, trainInputSchema } from '#domain/messages/train.js';
+import {
+  commandSchema,
+  decisionSchema,
+  launchInputSchema,
+  trainInputSchema,
+  waveInputSchema,
+} from '#domain/messages/train.js';
+import { HOSTILE, shown } from '../../support/hostile.js';
+import { aWave } from '../../support/workflow-builders.js';
 import { aNodeTask, aReleaseRef, aTask } from '../../support/builders.js';
 
 const problemsOf = (schema: z.ZodType, raw: unknown): string[] => {
@@ -113,6 +121,11 @@ describe('what a store worker takes for a task', () => {
     'a negative fence': [storeTaskSchema, aTask({ fence: -1 }), /^fence: /],
     'a fence with a fraction': [storeTaskSchema, aTask({ fence: 1.5 }), /^fence: /],
     'a fence that is no number': [storeTaskSchema, aTask({ fence: Number.NaN }), /^fence: /],
+    'an operation whose name is no name': [
+      storeTaskSchema,
+      aTask({ operationId: '2026-w48/canary/store-001/r0|drain' }),
+      /^operationId: /,
+    ],
     'an operation without a name': [storeTaskSchema, aTask({ operationId: '' }), /^operationId: /],
     'an operation with a very long name': [storeTaskSchema, aTask({ operationId: 'x'.repeat(201) }), /^operationId: /],
     'a release by name': [
@@ -186,3 +199,109 @@ describe('what people say to a train', () => {
     ]);
   });
 });
+
+describe('what people type by hand to start a workflow', () => {
+  const train = {
+    fleet: 'edge',
+    train: '2026-w48',
+    commit: 'c'.repeat(40),
+    release: aReleaseRef(),
+    stages: ['canary'],
+    requestedBy: 'ops',
+  };
+  const store = {
+    fleet: 'edge',
+    train: '2026-w48',
+    stage: 'canary',
+    store: 'store-001',
+    round: 0,
+    release: aReleaseRef(),
+    notAfter: '2026-11-24T15:00:00Z',
+    offlineAfter: 1,
+    cutOffAfter: 1,
+    storeTimeout: 1,
+  };
+  const closes = '2026-11-24T15:00:00Z';
+  const wave = aWave([{ id: 'store-001', opens: '2026-11-24T09:00:00Z', closes }], { notAfter: closes });
+  const decision = {
+    stage: 'canary',
+    planHash: `sha256:${'4'.repeat(64)}`,
+    decision: 'approve',
+    by: 'ops',
+    via: 'cli',
+  };
+
+  const forms: [workflow: string, schema: z.ZodType, whole: object, fields: string[]][] = [
+    ['patchTrain', trainInputSchema, train, ['fleet', 'train', 'commit', 'stages[0]', ...ofRelease()]],
+    ['launchTrain', launchInputSchema, { fleet: 'edge' }, ['fleet']],
+    ['patchStore', patchStoreInputSchema, store, ['fleet', 'train', 'stage', 'store', 'notAfter', ...ofRelease()]],
+    [
+      'wave',
+      waveInputSchema,
+      wave,
+      [
+        'fleet',
+        'train',
+        'stage',
+        'operation',
+        'notAfter',
+        'stores[0].id',
+        'stores[0].opens',
+        'stores[0].closes',
+        'limits.maxConcurrency',
+        'limits.storeTimeout',
+        'limits.errorThreshold',
+        ...ofRelease(),
+      ],
+    ],
+    ['decide', decisionSchema, decision, ['stage', 'planHash', 'decision', 'via']],
+  ];
+  function ofRelease(): string[] {
+    return ['release.version', 'release.sequence', 'release.manifest', 'release.bundle'];
+  }
+
+  describe.each(forms)('%s', (_, schema, whole, fields) => {
+    it('is sound before it is spoilt', () => expect(problemsOf(schema, whole)).toEqual([]));
+
+    it.each(fields.flatMap((field) => HOSTILE.map((word) => [field, shown(word), word] as const)))(
+      'refuses by its path a hostile %s: %s',
+      (field, _shown, word) => {
+        const problems = problemsOf(schema, spoilt(whole, field, word));
+        expect(problems.map((line) => line.split(': ')[0])).toEqual([field]);
+        expect(problems.join().length).toBeLessThan(1_000);
+      },
+    );
+  });
+
+  it.each(['storeTimeout', 'stageTimeout', 'offlineAfter', 'cutOffAfter', 'deferFor'])(
+    'a wave never waits for no time, nor for ever: %s',
+    (key) => {
+      for (const value of [0, -1, 1.5, Number.MAX_SAFE_INTEGER, undefined])
+        expect(problemsOf(waveInputSchema, { ...wave, limits: { ...wave.limits, [key]: value } })).toEqual([
+          expect.stringMatching(`^limits\\.${key}: `),
+        ]);
+    },
+  );
+
+  it.each([{}, null, 'none'])('a wave is not run under the limits %j', (limits) => {
+    const problems = problemsOf(waveInputSchema, { ...wave, limits });
+    expect(problems).not.toEqual([]);
+    for (const problem of problems) expect(problem).toMatch(/^limits/);
+  });
+
+  it.each(['', ' ', '-x', 'a\nb', '\u001b[2J', 'x'.repeat(10_000_000)])('nobody has a name like %#', (by) => {
+    expect(problemsOf(commandSchema, { by })).not.toEqual([]);
+    expect(problemsOf(launchInputSchema, { fleet: 'edge', requestedBy: by })).not.toEqual([]);
+    expect(problemsOf(trainInputSchema, { fleet: 'edge', requestedBy: by })).not.toEqual([]);
+  });
+});
+
+/** A copy with the value at a path such as `stores[0].id` replaced. */
+function spoilt(whole: object, path: string, value: unknown): unknown {
+  const copy = structuredClone(whole) as Record<string, unknown>;
+  const keys = path.split(/[.[\]]+/).filter((key) => key !== '');
+  let at = copy;
+  for (const key of keys.slice(0, -1)) at = at[key] as Record<string, unknown>;
+  at[keys.at(-1) as string] = value;
+  return copy;
+}

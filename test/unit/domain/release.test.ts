@@ -65,7 +65,7 @@ describe('a reference to a release', () => {
     [{ manifest: 'c'.repeat(64) }, false],
     [{ bundle: `${digest}0` }, false],
     [{ sequence: 1.5 }, false],
-    [{ version: 'v'.repeat(41) }, false],
+    [{ version: '../2026.48.0' }, false],
     [{ trust: 'me' }, false],
   ])('with %j is accepted: %s', (change, good) => {
     expect(parse(releaseRefSchema, { ...aReleaseRef(), ...change }).ok).toBe(good);

@@ -206,15 +206,32 @@ describe('probeStore', () => {
 
   it('does not call a store well of whose release it knows nothing', async () => {
     const facts = await call(aFakeStore(), 'probeStore', probe);
-    expect(facts.unreadable).toEqual(['the release of this store is not known to its worker']);
+    expect(facts.unreadable).toEqual(['inventory: the release of this store is not known to its worker']);
     expect(facts.inventoryMatches).toBeUndefined();
   });
 
   it('does not judge a store by another release than it is asked about', async () => {
     const store = await patched();
     const facts = await call(store, 'probeStore', { ...probe, manifest: aReleaseRef(49).manifest });
-    expect(facts.unreadable).not.toEqual([]);
+    expect(facts.unreadable).toEqual([
+      'inventory: the store was given release 2026.48.0, not the one that is asked about',
+    ]);
+    expect(facts.inventoryMatches).toBeUndefined();
   });
+
+  it.each(['ReleaseExpired', 'NotPromoted', 'KeyUnknown'] as const)(
+    'says why it cannot compare a store with a release that is refused by now: %s',
+    async (reason) => {
+      const store = await patched();
+      store.releases.set(aReleaseRef().manifest, { refused: reason });
+      const facts = await call(store, 'probeStore', { ...probe, manifest: aReleaseRef().manifest });
+      expect(facts.unreadable).toEqual([
+        `inventory: release 2026.48.0 is refused by now (${reason}): Refused: ${reason}.`,
+      ]);
+      expect(facts).toMatchObject({ quorate: true, nodesOnline: 3 });
+      expect(facts.inventoryMatches).toBeUndefined();
+    },
+  );
 
   it('names what cannot be read', async () => {
     const store = await patched();
