@@ -49,6 +49,20 @@ export default defineConfig({
           maxWorkers: 1,
         },
       },
+      {
+        resolve,
+        ssr,
+        test: {
+          name: 'real',
+          sequence: { groupOrder: 4 },
+          include: ['test/real/**/*.test.ts'],
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+          maxWorkers: 2,
+          // The kernel ends the daemons of a test file with the process that runs it.
+          pool: 'forks',
+        },
+      },
     ],
   },
 });

@@ -1,7 +1,8 @@
 /**
  * `npm test`: the checks, then every test. The last line is `N passed, N failed`.
- * `--only PROJECT` runs one project (`unit`, `contract`, `workflows`, `acceptance`) or `checks`;
- * all other arguments go to vitest.
+ * `--only PROJECT` runs one project (`unit`, `contract`, `workflows`, `acceptance`, `real`) or `checks`; `--real` adds
+ * the tests against real Ceph and OpenSSH, which are skipped where those are not installed. All other arguments go to
+ * vitest.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -12,27 +13,29 @@ import { SetupError, say } from './lib/steps.mjs';
 import { addCounts, countReport, summary } from './lib/test-report.mjs';
 
 const PROJECTS = ['unit', 'contract', 'workflows', 'acceptance'];
-const NEEDS_NO_SERVER = ['unit', 'checks'];
+const REAL = 'real';
+const NEEDS_NO_SERVER = ['unit', 'checks', REAL];
 
 await enter(async () => {
-  const { only, rest } = parse(process.argv.slice(2));
+  const { only, projects, rest } = parse(process.argv.slice(2));
   await ready();
   if (only === undefined || !NEEDS_NO_SERVER.includes(only)) await prepareTemporal();
   const checks = only === undefined || only === 'checks' ? await runChecks() : undefined;
-  const tests = only === 'checks' ? undefined : await runTests(only, rest);
+  const tests = only === 'checks' ? undefined : await runTests(projects, rest);
   const total = addCounts([checks, tests].filter((counts) => counts !== undefined));
   process.stdout.write(`${summary(total)}\n`);
   return total.failed === 0 ? 0 : 1;
 });
 
-function parse(args) {
+function parse(argv) {
+  const args = argv.filter((arg) => arg !== '--real');
   const at = args.indexOf('--only');
-  if (at < 0) return { only: undefined, rest: args };
+  if (at < 0)
+    return { only: undefined, projects: args.length < argv.length ? [...PROJECTS, REAL] : PROJECTS, rest: args };
   const only = args[at + 1];
-  if (only !== 'checks' && !PROJECTS.includes(only)) {
-    throw new SetupError(`--only takes one of: ${[...PROJECTS, 'checks'].join(', ')}.`, 2);
-  }
-  return { only, rest: args.toSpliced(at, 2) };
+  const choices = [...PROJECTS, REAL, 'checks'];
+  if (!choices.includes(only)) throw new SetupError(`--only takes one of: ${choices.join(', ')}.`, 2);
+  return { only, projects: [only], rest: args.toSpliced(at, 2) };
 }
 
 /** On a new machine this takes minutes, which no test should spend in its time limit. Those that need it say what is missing. */
@@ -49,16 +52,15 @@ async function runChecks() {
   return { passed: 0, failed: 1, skipped: 0 };
 }
 
-async function runTests(only, rest) {
+async function runTests(projects, rest) {
   const folder = mkdtempSync(join(tmpdir(), 'edge-test-'));
   const report = join(folder, 'report.json');
   const vitest = join(ROOT, 'node_modules', 'vitest', 'vitest.mjs');
-  const projects = only === undefined ? [] : ['--project', only];
   try {
     const code = await show(process.execPath, [
       vitest,
       'run',
-      ...projects,
+      ...projects.map((project) => `--project=${project}`),
       '--reporter=default',
       '--reporter=json',
       `--outputFile.json=${report}`,

@@ -2,6 +2,7 @@ import { timingSafeEqual } from 'node:crypto';
 import net from 'node:net';
 import { NodeSSH } from 'node-ssh';
 import { CommandError } from './errors.js';
+import type { CommandErrorKind } from './errors.js';
 import { shellQuote } from './quote.js';
 import type { CommandResult, CommandRunner, RunOptions, SshOptions } from './types.js';
 
@@ -12,15 +13,32 @@ const KEEPALIVE_MS = 5_000;
 const KEEPALIVE_MISSES = 3;
 const MAX_OUTPUT_BYTES = 10 * 1024 * 1024;
 
-/** One node over SSH. Connects on first use, keeps one connection for all commands, and leaves it when idle. */
+/** One node over SSH. Connects on first use, keeps the connection for all commands, and leaves it when idle. */
 export function createSshRunner(options: SshOptions): CommandRunner {
   return new SshRunner(options);
 }
 
+/**
+ * A connection and the commands on it. A server opens only some channels per connection (OpenSSH: ten), and keeps the
+ * one of a command that was given up for as long as that command runs there.
+ */
+interface Link {
+  ssh: Promise<NodeSSH>;
+  commands: number;
+  /** Has run a command: a refusal means that there is no channel left, not that there is none at all. */
+  lent: boolean;
+  /** Refused a channel, and none was given back since. */
+  full: boolean;
+  /** Has a channel that may never be given back: it serves its commands to their end, and takes no others. */
+  retired: boolean;
+}
+
+const GIVEN_UP: ReadonlySet<CommandErrorKind> = new Set(['CommandTimeout', 'Aborted', 'OutputTooLarge']);
+
 class SshRunner implements CommandRunner {
   readonly #options: SshOptions;
   readonly #hostKey: Buffer;
-  #link: Promise<NodeSSH> | undefined;
+  readonly #links = new Set<Link>();
   #running = 0;
   #idle: NodeJS.Timeout | undefined;
   #closed = false;
@@ -38,14 +56,15 @@ class SshRunner implements CommandRunner {
 
   async run(argv: string[], options: RunOptions = {}): Promise<CommandResult> {
     const line = shellQuote(argv);
-    if (options.signal?.aborted) throw new CommandError('Aborted', `${this.#place(argv)}: aborted before it was sent`);
     this.#running += 1;
     clearTimeout(this.#idle);
     try {
-      const ssh = await this.#connection();
-      if (options.signal?.aborted)
-        throw new CommandError('Aborted', `${this.#place(argv)}: aborted before it was sent`);
-      return await this.#execute(ssh, line, argv, options);
+      for (;;) {
+        if (options.signal?.aborted)
+          throw new CommandError('Aborted', `${this.#place(argv)}: aborted before it was sent`);
+        const result = await this.#runOn(this.#freeLink(), line, argv, options);
+        if (result) return result;
+      }
     } finally {
       this.#running -= 1;
       this.#closeWhenIdle();
@@ -55,29 +74,47 @@ class SshRunner implements CommandRunner {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#idle);
-    const link = this.#link;
-    this.#link = undefined;
-    const ssh = await link?.catch(() => undefined);
-    ssh?.dispose();
+    await Promise.all([...this.#links].map((link) => this.#leave(link)));
   }
 
-  async #connection(): Promise<NodeSSH> {
+  #freeLink(): Link {
     if (this.#closed) throw new CommandError('Unreachable', `The runner for ${this.#options.host} is closed.`);
-    const current = this.#link;
-    if (current) {
-      const ssh = await current;
-      if (ssh.isConnected()) return ssh;
-      if (this.#link === current) this.#link = undefined;
-      return this.#connection();
-    }
-    const link = this.#connect();
-    this.#link = link;
+    for (const link of this.#links) if (!link.full && !link.retired) return link;
+    const link = { ssh: this.#connect(), commands: 0, lent: false, full: false, retired: false };
+    this.#links.add(link);
+    link.ssh.catch(() => this.#links.delete(link));
+    return link;
+  }
+
+  /** Undefined when nothing was started: another connection may serve, or nobody waits any more. */
+  async #runOn(link: Link, line: string, argv: string[], options: RunOptions): Promise<CommandResult | undefined> {
+    link.commands += 1;
     try {
-      return await link;
+      const ssh = await link.ssh;
+      if (!ssh.isConnected()) this.#links.delete(link);
+      if (!ssh.isConnected() || options.signal?.aborted) return undefined;
+      const result = await this.#execute(ssh, line, argv, { ...options, onChannel: () => (link.lent = true) });
+      link.full = false;
+      return result;
     } catch (error) {
-      if (this.#link === link) this.#link = undefined;
+      if (error instanceof ChannelRefused) {
+        // Refused the first and only one: another connection will fare no better.
+        if (!link.lent && link.commands === 1) throw new CommandError('Unreachable', error.message, error.cause);
+        link.full = true;
+        return undefined;
+      }
+      if (error instanceof CommandError && GIVEN_UP.has(error.kind)) link.retired = true;
       throw error;
+    } finally {
+      link.commands -= 1;
+      if (link.commands === 0 && (link.full || link.retired)) await this.#leave(link);
     }
+  }
+
+  async #leave(link: Link): Promise<void> {
+    this.#links.delete(link);
+    const ssh = await link.ssh.catch(() => undefined);
+    ssh?.dispose();
   }
 
   async #connect(): Promise<NodeSSH> {
@@ -118,10 +155,17 @@ class SshRunner implements CommandRunner {
     }
     // Without a listener, an error of an idle connection (a reset, a missed keepalive) would end the process.
     ssh.connection?.on('error', () => undefined);
+    // Every command listens; their number is no sign of a leak.
+    ssh.connection?.setMaxListeners(0);
     return ssh;
   }
 
-  async #execute(ssh: NodeSSH, line: string, argv: string[], options: RunOptions): Promise<CommandResult> {
+  async #execute(
+    ssh: NodeSSH,
+    line: string,
+    argv: string[],
+    options: RunOptions & { onChannel: () => void },
+  ): Promise<CommandResult> {
     const place = this.#place(argv);
     const connection = ssh.connection;
     const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
@@ -164,6 +208,7 @@ class SshRunner implements CommandRunner {
           onStderr: count,
           ...(options.stdin === undefined ? {} : { stdin: options.stdin }),
           onChannel: (channel) => {
+            options.onChannel();
             closeChannel = () => channel.close();
             if (ended) channel.close();
           },
@@ -180,7 +225,7 @@ class SshRunner implements CommandRunner {
       if (error instanceof CommandError) throw error;
       // The host refused to open a channel, so nothing was started.
       if (error instanceof Error && 'reason' in error) {
-        throw new CommandError('Unreachable', `${place}: ${error.message}`, error);
+        throw new ChannelRefused(`${place}: ${error.message}`, { cause: error });
       }
       // The line was handed over; whether it left this machine is not known.
       throw new CommandError('OutcomeUnknown', `${place}: ${textOf(error)}`, error);
@@ -196,12 +241,7 @@ class SshRunner implements CommandRunner {
     if (this.#running > 0 || this.#closed) return;
     clearTimeout(this.#idle);
     this.#idle = setTimeout(() => {
-      const link = this.#link;
-      this.#link = undefined;
-      link?.then(
-        (ssh) => ssh.dispose(),
-        () => undefined,
-      );
+      for (const link of this.#links) void this.#leave(link);
     }, IDLE_CLOSE_MS);
     this.#idle.unref();
   }
@@ -212,6 +252,8 @@ class SshRunner implements CommandRunner {
     return `${program} on ${this.#options.host}`;
   }
 }
+
+class ChannelRefused extends Error {}
 
 /** The socket is opened here and not by the SSH library, which leaves Nagle's delay on. */
 async function openSocket(host: string, port: number, timeoutMs: number, place: string): Promise<net.Socket> {

@@ -1,27 +1,18 @@
 import net from 'node:net';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createSshRunner } from '#systems/ssh/client.js';
-import { CommandError } from '#systems/ssh/errors.js';
-import type { CommandErrorKind } from '#systems/ssh/errors.js';
 import { createLocalRunner } from '#systems/ssh/local.js';
-import type { CommandRunner } from '#systems/ssh/types.js';
-import { ed25519, startSshd } from './real-sshd.js';
-import type { RealSshd } from './real-sshd.js';
+import { ed25519, startShellServer } from './shell-server.js';
+import type { ShellServer } from './shell-server.js';
+import { describeRunner, failureOf, kindOf, useRunners } from './runner-suite.js';
 
-let sshd: RealSshd;
+let sshd: ShellServer;
 beforeAll(async () => {
-  sshd = await startSshd();
+  sshd = await startShellServer();
 });
 afterAll(() => sshd.close());
 
-const open: CommandRunner[] = [];
-const kept = <T extends CommandRunner>(runner: T): T => {
-  open.push(runner);
-  return runner;
-};
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((runner) => runner.close()));
-});
+const kept = useRunners();
 
 const overSsh = (options: { hostKey?: string; privateKey?: string; port?: number; connectTimeoutMs?: number } = {}) =>
   kept(
@@ -35,101 +26,8 @@ const overSsh = (options: { hostKey?: string; privateKey?: string; port?: number
     }),
   );
 
-async function failureOf(promise: Promise<unknown>): Promise<CommandError> {
-  try {
-    await promise;
-  } catch (error) {
-    expect(error).toBeInstanceOf(CommandError);
-    return error as CommandError;
-  }
-  throw new Error('expected a failure');
-}
-const kindOf = async (promise: Promise<unknown>): Promise<CommandErrorKind> => (await failureOf(promise)).kind;
-
-const implementations: [string, () => CommandRunner][] = [
-  ['over SSH', () => overSsh()],
-  ['on this machine', () => kept(createLocalRunner())],
-];
-
-describe.each(implementations)('a command runner %s', (_name, create) => {
-  it('returns what the command printed, as it is', async () => {
-    const result = await create().run(['printf', String.raw`a\n b \n`]);
-    expect(result).toEqual({ code: 0, stdout: 'a\n b \n', stderr: '' });
-  });
-
-  it('hands over arguments without a shell seeing them', async () => {
-    const words = ['$HOME', "it's", '; id', '', 'a b', '*', 'ü☃'];
-    const result = await create().run(['printf', String.raw`%s\n`, ...words]);
-    expect(result.stdout.split('\n').slice(0, -1)).toEqual(words);
-  });
-
-  it('treats a non-zero code as a result', async () => {
-    const result = await create().run(['sh', '-c', 'echo out; echo err >&2; exit 16']);
-    expect(result).toEqual({ code: 16, stdout: 'out\n', stderr: 'err\n' });
-  });
-
-  it('says 127 for a program that does not exist', async () => {
-    expect((await create().run(['no-such-program-here'])).code).toBe(127);
-  });
-
-  it('gives the command its standard input and closes it', async () => {
-    const text = `${'ä'.repeat(100_000)}\nend`;
-    expect((await create().run(['cat'], { stdin: text })).stdout).toBe(text);
-  });
-
-  it('gives a command without input an end of file, not a terminal to wait at', async () => {
-    expect(await create().run(['cat'])).toEqual({ code: 0, stdout: '', stderr: '' });
-  });
-
-  it('puts characters together that were split between packets', async () => {
-    const result = await create().run(['sh', '-c', String.raw`printf '\342'; sleep 0.05; printf '\230\203'`]);
-    expect(result.stdout).toBe('☃');
-  });
-
-  it('runs commands side by side', async () => {
-    const runner = create();
-    const results = await Promise.all(Array.from({ length: 8 }, (_, i) => runner.run(['echo', String(i)])));
-    expect(results.map((result) => result.stdout.trim())).toEqual(['0', '1', '2', '3', '4', '5', '6', '7']);
-  });
-
-  it('gives up on a command that does not end', async () => {
-    expect(await kindOf(create().run(['sleep', '60'], { timeoutMs: 200 }))).toBe('CommandTimeout');
-  });
-
-  it('can be used again after that', async () => {
-    const runner = create();
-    await failureOf(runner.run(['sleep', '60'], { timeoutMs: 100 }));
-    expect((await runner.run(['echo', 'on'])).stdout).toBe('on\n');
-  });
-
-  it('gives up when told to', async () => {
-    const abort = new AbortController();
-    const running = kindOf(create().run(['sleep', '60'], { signal: abort.signal }));
-    abort.abort();
-    expect(await running).toBe('Aborted');
-  });
-
-  it('starts nothing when told to give up before', async () => {
-    expect(await kindOf(create().run(['sleep', '60'], { signal: AbortSignal.abort() }))).toBe('Aborted');
-  });
-
-  it('keeps no more output than it promises', async () => {
-    const flood = create().run(['head', '-c', '12000000', '/dev/zero']);
-    expect(await kindOf(flood)).toBe('OutputTooLarge');
-  });
-
-  it('runs nothing once it is closed', async () => {
-    const runner = create();
-    await runner.close();
-    expect(await kindOf(runner.run(['echo', 'x']))).toBe('Unreachable');
-  });
-
-  it('names the program in its errors and keeps the arguments out', async () => {
-    const failure = await failureOf(create().run(['sleep', '60', '--token=canary-secret'], { timeoutMs: 1 }));
-    expect(failure.message).toContain('sleep');
-    expect(failure.message).not.toContain('canary-secret');
-  });
-});
+describeRunner('over SSH', () => overSsh());
+describeRunner('on this machine', () => kept(createLocalRunner()));
 
 describe('the SSH runner', () => {
   it('connects once for many commands', async () => {

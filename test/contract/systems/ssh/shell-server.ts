@@ -1,11 +1,14 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import ssh2 from 'ssh2';
 import type { Connection, ServerChannel } from 'ssh2';
 
-/** An SSH server that gives every command to /bin/sh on this machine, and can be cut off at any moment. */
-export interface RealSshd {
+/**
+ * An SSH server made of the `ssh2` library: gives every command to /bin/sh on this machine, and can be cut off at any
+ * moment. Like OpenSSH it opens ten channels a connection, and lends one for as long as its command runs.
+ */
+export interface ShellServer {
   host: string;
   port: number;
   /** Second field of the public key line. */
@@ -32,13 +35,16 @@ export function ed25519(): KeyPair {
   }
 }
 
-export async function startSshd(): Promise<RealSshd> {
+const MAX_SESSIONS = 10;
+
+export async function startShellServer(): Promise<ShellServer> {
   const host = ed25519();
   const user = ed25519();
   const allowed = ssh2.utils.parseKey(user.public);
   if (allowed instanceof Error) throw allowed;
   const commands: string[] = [];
   const sockets = new Set<net.Socket>();
+  const children = new Set<ChildProcess>();
   let sessions = 0;
 
   const server = new ssh2.Server({ hostKeys: [host.private] }, (connection: Connection) => {
@@ -53,10 +59,18 @@ export async function startSshd(): Promise<RealSshd> {
     });
     connection.on('ready', () => {
       sessions += 1;
-      connection.on('session', (accept) => {
+      let channels = 0;
+      connection.on('session', (accept, reject) => {
+        if (channels === MAX_SESSIONS) return reject();
+        channels += 1;
         accept().on('exec', (acceptExec, _reject, info) => {
           commands.push(info.command);
-          runInShell(info.command, acceptExec());
+          const child = runInShell(info.command, acceptExec());
+          children.add(child);
+          child.on('close', () => {
+            children.delete(child);
+            channels -= 1;
+          });
         });
       });
     });
@@ -83,21 +97,22 @@ export async function startSshd(): Promise<RealSshd> {
     cut,
     async close() {
       cut();
+      for (const child of children) child.kill();
       await new Promise((resolve) => listener.close(resolve));
     },
   };
 }
 
-function runInShell(command: string, channel: ServerChannel): void {
+function runInShell(command: string, channel: ServerChannel): ChildProcess {
   const child = spawn('/bin/sh', ['-c', command], { stdio: 'pipe' });
   channel.pipe(child.stdin);
   child.stdin.on('error', () => undefined);
   child.stdout.on('data', (chunk: Buffer) => channel.write(chunk));
   child.stderr.on('data', (chunk: Buffer) => channel.stderr.write(chunk));
-  channel.on('close', () => child.kill());
   child.on('close', (code, signal) => {
     if (code === null) channel.exit(signal?.replace(/^SIG/, '') ?? 'KILL');
     else channel.exit(code);
     channel.end();
   });
+  return child;
 }
