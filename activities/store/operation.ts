@@ -100,8 +100,10 @@ export function createOperation(deps: StoreDeps): Operation {
 
   /** A permit says which releases may be gone back to; the store says which one of them it has seen to be good. */
   const notLastGood = ({ permit, release }: StoreTask): Stop | undefined => {
-    const { lastGood } = state.trust();
+    const { current, lastGood, goodBefore } = state.trust();
     if (!permit || !lastGood || sameRelease(lastGood, release)) return undefined;
+    const leavesLastGood = current !== undefined && sameRelease(current, lastGood);
+    if (leavesLastGood && (!goodBefore || sameRelease(goodBefore, release))) return undefined;
     return {
       reason: 'RollbackNotPermitted',
       step: 'verify release',
@@ -318,7 +320,8 @@ export function createOperation(deps: StoreDeps): Operation {
       const { current, lastGood } = state.trust();
       if (!current || (lastGood && sameRelease(current, lastGood))) return;
       const desired = await deps.verifier.desired(deps.store).catch(() => undefined);
-      if (desired?.soakedAt && sameRelease(desired.release, current)) await state.saveTrust({ lastGood: current });
+      if (!desired?.soakedAt || !sameRelease(desired.release, current)) return;
+      await state.saveTrust({ lastGood: current, ...(lastGood ? { goodBefore: lastGood } : {}) });
     },
   };
 

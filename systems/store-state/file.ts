@@ -95,6 +95,7 @@ const trustSchema: z.ZodType<TrustRecord> = z.object({
   current: releaseRef.exactOptional(),
   wentBack: z.boolean().exactOptional(),
   lastGood: releaseRef.exactOptional(),
+  goodBefore: releaseRef.exactOptional(),
   pins: z.record(z.string(), z.string()).exactOptional(),
   baseline: z.array(
     z.object({

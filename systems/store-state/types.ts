@@ -59,8 +59,10 @@ export interface TrustRecord {
   current?: ReleaseRef;
   /** The store went back to `current`, so some packages may be newer than it pins; see `domain/downgrade.ts`. */
   wentBack?: boolean;
-  /** The newest release that was current here when its stage had soaked: the only one a rollback may lead to. */
+  /** The newest release that was current here when its stage had soaked: where a rollback may lead to. */
   lastGood?: ReleaseRef;
+  /** The one before it, for when it is the last good one itself that has to go: wrong ones show late. */
+  goodBefore?: ReleaseRef;
   /** Kernels that we told boot loaders to start, by node; written before it is done. */
   pins?: Record<string, string>;
   /** Measurements just before the newest patch. */

@@ -321,6 +321,17 @@ describe('which release a store goes back to', () => {
     expect(store.state.trust().highestSequence).toBe(48);
   });
 
+  it('is the one before when the last good one itself has to go', async () => {
+    const store = await aStoreWithTheNewRelease();
+    await store.state.saveTrust({ lastGood: aReleaseRef(48), goodBefore: aReleaseRef(46) });
+    expect(await worker(store)('openOperation', BACK)).toMatchObject({
+      kind: 'refused',
+      stop: { reason: 'RollbackNotPermitted' },
+    });
+    await store.state.saveTrust({ goodBefore: aReleaseRef(47) });
+    expect(await worker(store)('openOperation', BACK)).toMatchObject({ kind: 'done' });
+  });
+
   it('is what the permit says when the store knows of no good one', async () => {
     const store = aStoreInTrial();
     await store.state.saveTrust({ highestSequence: 48 });
