@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { OperationError } from '../operation-errors.js';
-import { addBenchCommand } from './bench.js';
+import { addBenchCommand } from './bench/command.js';
 import { addDemoCommand } from './demo.js';
 import { addDoctorCommand } from './doctor.js';
 import { CliFailure } from './failure.js';

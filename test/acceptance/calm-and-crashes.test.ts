@@ -46,7 +46,7 @@ describe('a calm train', () => {
   });
 
   it('costs a three-node store no more than 24 Temporal actions', async () => {
-    const { costOf } = await import('#client/cli/bench-figures.js');
+    const { costOf } = await import('#client/cli/bench/figures.js');
     const { events } = await practice.client.workflow.getHandle('store/store-001').fetchHistory();
     expect(costOf(events ?? []).actions).toBeLessThanOrEqual(24);
   });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { costOf, renderBench } from '#client/cli/bench-figures.js';
+import { costOf, renderBench } from '#client/cli/bench/figures.js';
 
 describe('costOf', () => {
   const child = { workflowExecutionStartedEventAttributes: { parentWorkflowExecution: { workflowId: 'w' } } };

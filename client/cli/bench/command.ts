@@ -1,0 +1,75 @@
+import type { Command } from 'commander';
+import { wrongUsage } from '../failure.js';
+import { storeCount } from '../init.js';
+import type { AddCommands } from '../main.js';
+import { printableJson } from '../text.js';
+import { DEFAULT_SPEED, speedOf } from '../up.js';
+import { measureAnsible } from './ansible-side.js';
+import { renderBeside, renderKilled } from './beside.js';
+import { renderBench, type BenchRow } from './figures.js';
+import type { Side } from './side.js';
+import { measureTrain } from './train-side.js';
+
+interface BenchOptions {
+  stores: string;
+  speed: string;
+  ansible?: boolean;
+  kill?: boolean;
+  json?: boolean;
+}
+
+/** The share of all nodes whose reboot was asked for when `--kill` strikes: in the middle of a wave of every fleet. */
+const KILL_AT = 0.4;
+
+export const addBenchCommand: AddCommands = (program, io, result) => {
+  describe(program.command('bench')).action(async (options: BenchOptions) => {
+    if (options.kill && !options.ansible)
+      throw wrongUsage('--kill is a part of the comparison: give --ansible as well.');
+    const speed = speedOf(options.speed);
+    const sizes = options.stores.split(',').map(storeCount);
+    const print = (value: unknown, lines: string[]) => {
+      if (options.json) io.out(printableJson(value));
+      else for (const line of lines) io.out(line);
+    };
+    if (options.ansible) {
+      const pairs: [Side, Side][] = [];
+      for (const stores of sizes) {
+        const measure = { stores, speed, ...(options.kill ? { killAt: KILL_AT } : {}) };
+        const ansible = await measureAnsible(io, measure);
+        const { side } = await measureTrain(io, measure);
+        pairs.push([side, ansible]);
+        if (!options.kill && !(isSound(side) && isSound(ansible))) result.exitCode = 1;
+      }
+      print(
+        pairs,
+        pairs.flatMap((pair) => [...renderBeside(pair), ...(options.kill ? renderKilled(pair) : [])]),
+      );
+      return;
+    }
+    const rows: BenchRow[] = [];
+    for (const stores of sizes) {
+      const { row } = await measureTrain(io, { stores, speed });
+      if (row.violations > 0 || row.succeeded !== row.stores) result.exitCode = 1;
+      rows.push(row);
+    }
+    print(rows, renderBench(rows));
+  });
+};
+
+const describe = (command: Command): Command =>
+  command
+    .description('Measure calm trains over practice fleets: time, Temporal actions, history sizes, CPU and memory.')
+    .option('--stores <numbers>', 'sizes of the fleets, one after another', '60,500')
+    .option('--speed <factor>', 'how many times faster than real the practice fleet lives', DEFAULT_SPEED)
+    .option('--ansible', 'beside a playbook that does the same on a fleet of its own (installs ansible-core from PyPI)')
+    .option('--kill', 'with --ansible: both are killed (SIGKILL) in the middle of their work and started again')
+    .option('--json', 'print the figures as JSON')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  edge bench\n  edge bench --stores 60 --json\n  edge bench --ansible --stores 60\n' +
+        '  edge bench --ansible --kill --stores 12',
+    );
+
+/** A comparison with work that was not done, or not done safely, says nothing. */
+const isSound = ({ outcome, stores }: Side): boolean =>
+  outcome.finished === stores && Object.keys(outcome.broken).length === 0;
