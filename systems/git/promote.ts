@@ -8,7 +8,7 @@ type Promotion = Parameters<GitRepo['promote']>[0];
 
 export const PROMOTION_TRAILER = 'Edge-Promotion';
 
-export function promote(git: Git, dir: string, promotion: Promotion): Promise<string> {
+export async function promote(git: Git, dir: string, promotion: Promotion): Promise<string> {
   checkedPath(promotion.file);
   return recordOnce(git, dir, {
     ...promotion,

@@ -10,7 +10,7 @@ type Reversion = Parameters<GitRepo['revertPromotions']>[0];
 
 const TRAILER = 'Edge-Rollback';
 
-export function revertPromotions(git: Git, dir: string, reversion: Reversion): Promise<string> {
+export async function revertPromotions(git: Git, dir: string, reversion: Reversion): Promise<string> {
   checkedRef(reversion.promotions);
   return recordOnce(git, dir, { ...reversion, trailer: TRAILER, write: (tip) => writeReverts(git, tip, reversion) });
 }
