@@ -2,18 +2,23 @@ import { createHash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import type { Fleet, Store } from '#domain/fleet.js';
 import type { ControlActivities, Notification, OpenedTrain, StagePlan, TrainPlan } from '#domain/messages/train.js';
-import { promotionTag } from '#domain/naming.js';
+import { promotionTag, promotionTags, ROLLBACK_STAGE, rollbackTag } from '#domain/naming.js';
 import { exclusionOf, planStages } from '#domain/plan.js';
-import { desiredPointer, type DesiredRecord } from '#domain/release.js';
+import { desiredPointer, desiredRecordSchema, type DesiredRecord } from '#domain/release.js';
 import { checkRepo } from '#domain/repo-check.js';
 import { collectRepoFiles } from '#domain/repo-files.js';
 import { MAX_CONFIG_FILE } from '#domain/repo-limits.js';
+import { revocationOf, revocationText } from '#domain/revocations.js';
+import { decideRollback } from '#domain/rollback.js';
 import { problemText } from '#domain/yaml-file.js';
 import { isoWeekId, localDate, nextWindow, storeWindow } from '#domain/windows.js';
 import type { GitRepo } from '#systems/git/types.js';
 import type { Ledger } from '#systems/ledger/types.js';
 import type { Objects } from '#systems/objects/types.js';
+import { readRevocations, refuseRevoked } from './revocations.js';
 import { translated } from './to-failure.js';
+
+const MAX_DESIRED = 16_000;
 
 /** Central work of a train: Git, the registry's pointers, the ledger, telling people. */
 export interface ControlDeps {
@@ -41,7 +46,7 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
       };
     },
 
-    /** Only looks, at a fixed commit: the same call gives the same plan, and so the same hash. */
+    /** Only looks, at a fixed commit: the same call gives the same plan, and so the same hash, or is refused. */
     async planTrain({ opened, fleet: name, release, stages: selected, startedAt }) {
       const { fleet, stores } = await readRepo(opened.commit);
       if (fleet.fleet !== name)
@@ -52,6 +57,8 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
       const today = localDate(new Date(startedAt), fleet.timeZone);
       const planned = planStages({ fleet, stores, today, selected });
       if (planned.problems.length > 0) return { kind: 'refused', problems: planned.problems };
+      const revocation = revocationOf(await readRevocations(repo, branch), release);
+      if (revocation) return { kind: 'refused', problems: [revocationText(release, revocation)] };
       const plan: TrainPlan = {
         train: opened.train,
         fleet: fleet.fleet,
@@ -102,6 +109,7 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
 
     /** The tag is the proof: when it is there the promotion was made and only the records are written again, alike. */
     async promoteStage({ plan, stage, stores, planHash, approvedBy, expires }) {
+      await refuseRevoked(repo, branch, [plan.release]);
       const tag = promotionTag(plan.train, stage);
       const promotion = { train: plan.train, stage, release: plan.release, planHash, approvedBy, stores };
       const commit = await repo.promote({
@@ -112,18 +120,63 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         message: `Promote ${plan.release.version} to ${stage} of ${plan.train} (${stores.length} stores)`,
       });
       for (const store of stores) {
-        const record: DesiredRecord = {
-          schema: 'edge.desired/v1',
-          store,
-          release: plan.release,
-          train: plan.train,
-          stage,
-          commit,
-          expires,
-        };
-        await objects.setPointer(desiredPointer(store), Buffer.from(JSON.stringify(record)));
+        const record = { store, release: plan.release, train: plan.train, stage, commit, expires };
+        await writeDesired({ schema: 'edge.desired/v1', ...record });
       }
       return { commit, tag };
+    },
+
+    /** A record that has its mark already is left as it is, so a repeated call changes nothing. */
+    async confirmStage({ train, stage, release, stores, soakedAt }) {
+      const left: string[] = [];
+      for (const store of stores) {
+        const record = await readDesired(store);
+        const isOurs = record?.train === train && record.stage === stage && sameJson(record.release, release);
+        if (!record || !isOurs) left.push(store);
+        else if (record.soakedAt === undefined) await writeDesired({ ...record, soakedAt });
+      }
+      return { left };
+    },
+
+    /** Only looks, and keeps the plan as an object: its digest is the plan hash, by which the release worker finds it. */
+    async planRollback({ fleet, train, stores }) {
+      const [row, results, lastGood, revoked] = await Promise.all([
+        ledger.train(train),
+        ledger.results(train),
+        ledger.lastGoodBefore(train),
+        readRevocations(repo, branch),
+      ]);
+      const decided = decideRollback({ fleet, trainId: train, train: row, results, lastGood, revoked, wanted: stores });
+      if (decided.kind === 'refused') return decided;
+      const planHash = await objects.put(Buffer.from(canonicalize(decided.plan) ?? ''));
+      return { kind: 'planned', plan: decided.plan, planHash };
+    },
+
+    /** The tag is the proof, as with a promotion. */
+    async revertPromotions({ train, planHash, approvedBy }) {
+      const tag = rollbackTag(train);
+      const commit = await repo.revertPromotions({
+        branch,
+        promotions: promotionTags(train),
+        tag,
+        message: `Roll back ${train}\n\nPlan ${planHash}\nApproved by ${approvedBy}`,
+      });
+      return { commit, tag };
+    },
+
+    /** The same records again, alike, however often it is called. */
+    async pointBack({ train, commit, groups, expires }) {
+      await refuseRevoked(
+        repo,
+        branch,
+        groups.map(({ to }) => to),
+      );
+      for (const { to, stores, permit } of groups) {
+        for (const store of stores) {
+          const record = { store, release: to, train, stage: ROLLBACK_STAGE, commit, expires, permit };
+          await writeDesired({ schema: 'edge.desired/v1', ...record });
+        }
+      }
     },
 
     /** Upserts by natural key: a repeated write changes nothing. */
@@ -148,6 +201,20 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
     },
   });
 
+  async function writeDesired(record: DesiredRecord): Promise<void> {
+    await objects.setPointer(desiredPointer(record.store), Buffer.from(JSON.stringify(record)));
+  }
+
+  async function readDesired(store: string): Promise<DesiredRecord | undefined> {
+    const raw = await objects.getPointer(desiredPointer(store), MAX_DESIRED);
+    if (!raw) return undefined;
+    try {
+      return desiredRecordSchema.safeParse(JSON.parse(raw.toString('utf8'))).data;
+    } catch {
+      return undefined;
+    }
+  }
+
   function deadlineOf(opened: OpenedTrain, startedAt: string): string {
     return new Date(Date.parse(startedAt) + opened.deadlineAfter).toISOString();
   }
@@ -168,6 +235,8 @@ export const hashOf = (plan: TrainPlan): string =>
   `sha256:${createHash('sha256')
     .update(canonicalize(plan) ?? '')
     .digest('hex')}`;
+
+const sameJson = (a: unknown, b: unknown): boolean => canonicalize(a) === canonicalize(b);
 
 interface Repo {
   fleet: Fleet;

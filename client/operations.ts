@@ -5,10 +5,12 @@ import type { z } from 'zod';
 import {
   commandSchema,
   decisionSchema,
+  steeringSchema,
   trainInputSchema,
   type Command,
   type Decision,
   type StageView,
+  type Steering,
   type TrainInput,
   type TrainView,
   type WaveProgress,
@@ -20,14 +22,14 @@ import type { ResultRow } from '#domain/messages/ledger.js';
 import { OUTCOMES } from '#domain/outcomes.js';
 import {
   abortUpdate,
+  answerUpdates,
   decideUpdate,
   pauseUpdate,
   resumeUpdate,
-  retryFailedUpdate,
-  retryGateUpdate,
   storeQuery,
   trainQuery,
   waveQuery,
+  type PlainAnswer,
 } from '#workflows/messages.js';
 import { OperationError, toOperationError, type CallPlace } from './operation-errors.js';
 
@@ -40,11 +42,12 @@ export interface Operations {
   /** The running train of the fleet, else the newest one that Temporal remembers. */
   trainView(fleet: string): Promise<TrainView>;
   decide(fleet: string, decision: z.input<typeof decisionSchema>): Promise<Reply>;
-  pause(fleet: string, command: Command): Promise<Reply>;
-  resume(fleet: string, command: Command): Promise<Reply>;
-  abort(fleet: string, command: Command): Promise<Reply>;
-  retryGate(fleet: string, command: Command): Promise<Reply>;
-  retryFailed(fleet: string, command: Command): Promise<Reply>;
+  /** The whole train, or the stage or store that is named. */
+  pause(fleet: string, steering: Steering): Promise<Reply>;
+  resume(fleet: string, steering: Steering): Promise<Reply>;
+  abort(fleet: string, steering: Steering): Promise<Reply>;
+  /** An answer to a train that stands still; it is refused when the train does not take it now. */
+  answer(fleet: string, answer: PlainAnswer, command: Command): Promise<Reply>;
   storeView(store: string): Promise<StoreAnswer>;
   /** Newest first. */
   recentStoreOperations(store: string, limit?: number): Promise<StoreOperation[]>;
@@ -112,8 +115,6 @@ const RECENT = 20;
 
 const operationKey = defineSearchAttributeKey(SEARCH_ATTRIBUTES.operation, SearchAttributeType.KEYWORD);
 
-type CommandUpdate = typeof pauseUpdate;
-
 export function createOperations(options: OperationsOptions): Operations {
   const { client, address, ledger } = options;
   const timeout = options.timeout ?? DEFAULT_TIMEOUT;
@@ -137,9 +138,9 @@ export function createOperations(options: OperationsOptions): Operations {
     });
   }
 
-  const command = (update: CommandUpdate) => async (fleet: string, raw: Command) => {
+  const steer = (update: typeof pauseUpdate) => async (fleet: string, raw: Steering) => {
     const checked = checkFleet(fleet);
-    const args: [Command] = [check(commandSchema, raw)];
+    const args: [Steering] = [check(steeringSchema, raw)];
     const handle = client.workflow.getHandle(trainWorkflowId(checked));
     return send(checked, () => handle.executeUpdate(update, { args }));
   };
@@ -208,11 +209,16 @@ export function createOperations(options: OperationsOptions): Operations {
       return send(fleet, () => handle.executeUpdate(decideUpdate, { args: [decision] }));
     },
 
-    pause: command(pauseUpdate),
-    resume: command(resumeUpdate),
-    abort: command(abortUpdate),
-    retryGate: command(retryGateUpdate),
-    retryFailed: command(retryFailedUpdate),
+    pause: steer(pauseUpdate),
+    resume: steer(resumeUpdate),
+    abort: steer(abortUpdate),
+
+    async answer(rawFleet, answer, raw) {
+      const fleet = checkFleet(rawFleet);
+      const args: [Command] = [check(commandSchema, raw)];
+      const handle = client.workflow.getHandle(trainWorkflowId(fleet));
+      return send(fleet, () => handle.executeUpdate(answerUpdates[answer], { args }));
+    },
 
     async storeView(rawStore) {
       const store = checkStore(rawStore);

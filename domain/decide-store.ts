@@ -1,6 +1,7 @@
 import { blockingChecks, foreignFlags, isClean, missingDaemons } from './ceph-health.js';
-import type { GuestFacts, NodeFacts, StoreFacts } from './facts.js';
-import type { NodeWork } from './messages/store.js';
+import { differing, kernelFor, packagesFor, type Pins } from './downgrade.js';
+import type { GuestFacts, NodeFacts, StagedNode, StoreFacts } from './facts.js';
+import type { NodeWork, Ours } from './messages/store.js';
 import type { Reason, Stop } from './reasons.js';
 
 /**
@@ -11,14 +12,10 @@ import type { Reason, Stop } from './reasons.js';
 
 export type StoreDecision = { kind: 'proceed' } | { kind: 'stop'; stop: Stop };
 
-export interface StoreContext {
+export interface StoreContext extends Pins {
   /** Node names of the store as its file says. */
   expectedNodes: string[];
-  /** Every package the release pins, and the kernel that has to run afterwards. */
-  packages: Record<string, string>;
-  kernel: string;
-  /** What this operation has set: nodes in maintenance, hosts with noout. */
-  ours: { maintenance: string[]; noout: string[] };
+  ours: Ours;
   /** Nodes that still have to be worked on; memory and ok-to-stop are asked for these. */
   work: string[];
 }
@@ -55,6 +52,7 @@ const readyChecks: Check[] = [
   noGuestLocked,
   nothingRunning,
   packagesSound,
+  bootLoadersAreFree,
   diskHasRoom,
   othersHoldTheGuests,
   cephLetsEachHostStop,
@@ -84,6 +82,7 @@ const rebootChecks: NodeCheck[] = [
   nooutIsSet,
   inventoryMatches,
   kernelIsBootable,
+  bootLoaderIsFree,
   cephLetsThisHostStop,
 ];
 
@@ -117,12 +116,13 @@ export const decideVerified = (facts: StoreFacts, context: StoreContext): StoreD
  * What each node needs, in the order in which to do it: the node that leads the HA managers last, and first of all a
  * node that was taken over out of service, since no other node may leave before it is back.
  */
-export function planNodes(facts: StoreFacts, context: Pick<StoreContext, 'packages' | 'kernel' | 'ours'>): NodeWork[] {
+export function planNodes(facts: StoreFacts, context: Pins & { ours: Ours }): NodeWork[] {
   const isOut = (name: string) =>
     facts.ha.nodeStatus[name] === 'maintenance' && context.ours.maintenance.includes(name);
   const work = facts.nodes.map((node) => {
-    const packages = differing(node, context.packages).length > 0;
-    const reboot = packages || node.runningKernel !== context.kernel;
+    const packages = lacking(node, context).length > 0;
+    // Going back disturbs no more than it must: what is older was running here before.
+    const reboot = (packages && !context.back) || node.runningKernel !== kernelFor(node, context);
     return { node: node.name, packages, reboot, out: isOut(node.name) };
   });
   const rank = ({ node, out }: NodeWork) => (out ? -1 : node === facts.ha.master ? 1 : 0);
@@ -130,11 +130,12 @@ export function planNodes(facts: StoreFacts, context: Pick<StoreContext, 'packag
 }
 
 /** What apt would do, held against what the release pins. Removing anything, or installing anything unpinned, is a mismatch. */
-export function decideManifest(node: NodeFacts, packages: Record<string, string>): StoreDecision {
+export function decideManifest(node: StagedNode, context: Pins): StoreDecision {
   const step = `stage packages ${node.name}`;
   if (!node.simulation)
     return stop(step, [finding('FactsUnreadable', `${node.name}: the upgrade could not be simulated`)]);
   const { install, remove } = node.simulation;
+  const packages = packagesFor(node, context);
   const findings = [
     ...remove.map((name) => finding('ManifestMismatch', `${node.name}: apt would remove ${name}`)),
     ...install
@@ -157,9 +158,9 @@ export function decideManifest(node: NodeFacts, packages: Record<string, string>
   return findings.length === 0 ? { kind: 'proceed' } : stop(step, findings);
 }
 
-/** Pinned packages that are not installed in the pinned version. */
-export const differing = (node: Pick<NodeFacts, 'installed'>, packages: Record<string, string>): string[] =>
-  Object.keys(packages).filter((name) => node.installed[name] !== packages[name]);
+/** Packages that the node shall have in another version than it has. */
+export const lacking = (node: Pick<NodeFacts, 'installed'>, context: Pins): string[] =>
+  differing(node, packagesFor(node, context));
 
 // The checks.
 
@@ -192,7 +193,8 @@ function haSettled({ ha }: StoreFacts): Finding[] {
     ...ha.services
       .filter(({ state }) => !settled.has(state))
       .map(({ sid, node, state }) => finding('HaUnhealthy', `${sid} on ${node} is ${state}`)),
-    ...Object.entries(ha.managers)
+    ...(ha.managers ? [] : [finding('FactsUnreadable', 'the HA resource managers were not looked at')]),
+    ...Object.entries(ha.managers ?? {})
       .filter(([, status]) => /old timestamp|dead|lost/i.test(status))
       .map(([name, status]) => finding('HaUnhealthy', `the resource manager of ${name} is stale: ${status}`)),
     ...Object.entries(ha.nodeStatus)
@@ -217,9 +219,14 @@ function cephClean({ ceph }: StoreFacts): Finding[] {
 
 function cephHasRoom({ ceph }: StoreFacts): Finding[] {
   return ceph.osds
-    .filter(({ utilization }) => utilization >= MAX_OSD_UTILIZATION)
+    .filter(({ utilization }) => utilization === undefined || utilization >= MAX_OSD_UTILIZATION)
     .map(({ id, utilization }) =>
-      finding('CephBlocked', `osd.${id} is ${utilization.toFixed(0)} % full, the limit is ${MAX_OSD_UTILIZATION} %`),
+      utilization === undefined
+        ? finding('FactsUnreadable', `nobody looked how full osd.${id} is`)
+        : finding(
+            'CephBlocked',
+            `osd.${id} is ${utilization.toFixed(0)} % full, the limit is ${MAX_OSD_UTILIZATION} %`,
+          ),
     );
 }
 
@@ -244,6 +251,7 @@ function noGuestLocked({ guests }: StoreFacts): Finding[] {
 }
 
 function nothingRunning({ runningTasks }: StoreFacts): Finding[] {
+  if (!runningTasks) return [finding('FactsUnreadable', 'nobody looked which tasks run')];
   return runningTasks.map(({ type, node }) => finding('TasksRunning', `a ${type} task runs on ${node}`));
 }
 
@@ -303,11 +311,22 @@ function nooutIsSet({ ceph }: StoreFacts, { ours }: StoreContext, node: NodeFact
   return set ? [] : [finding('FactsChanged', `noout is not set on ${node.name}`)];
 }
 
-function inventoryMatches(_: StoreFacts, { packages }: StoreContext, node: NodeFacts): Finding[] {
-  return differing(node, packages).map((name) =>
+/** A pin of someone else's would bring the node back with another kernel than the release names. */
+function bootLoadersAreFree(facts: StoreFacts, context: StoreContext): Finding[] {
+  return facts.nodes.flatMap((node) => bootLoaderIsFree(facts, context, node));
+}
+
+function bootLoaderIsFree(_: StoreFacts, context: StoreContext, node: NodeFacts): Finding[] {
+  const { name, pinnedKernel } = node;
+  const harmless = [undefined, context.ours.pins?.[name], kernelFor(node, context)].includes(pinnedKernel);
+  return harmless ? [] : [finding('WrongKernel', `${name}: someone else has pinned kernel ${pinnedKernel}`)];
+}
+
+function inventoryMatches(_: StoreFacts, context: StoreContext, node: NodeFacts): Finding[] {
+  return lacking(node, context).map((name) =>
     finding(
       'InventoryMismatch',
-      `${node.name}: ${name} is ${node.installed[name] ?? 'not installed'}, the release pins ${packages[name]}`,
+      `${node.name}: ${name} is ${node.installed[name] ?? 'not installed'}, the release pins ${context.packages[name]}`,
     ),
   );
 }
@@ -336,15 +355,15 @@ function nothingLeftSet({ ceph, ha, nodes }: StoreFacts): Finding[] {
   ];
 }
 
-function everyNodeHasTheRelease({ nodes }: StoreFacts, { expectedNodes, packages, kernel }: StoreContext): Finding[] {
-  const unknown = expectedNodes.filter((name) => !nodes.some((node) => node.name === name));
+function everyNodeHasTheRelease({ nodes }: StoreFacts, context: StoreContext): Finding[] {
+  const unknown = context.expectedNodes.filter((name) => !nodes.some((node) => node.name === name));
   const wrong = nodes.flatMap((node) => [
-    ...differing(node, packages).map((name) =>
+    ...lacking(node, context).map((name) =>
       finding('InventoryMismatch', `${node.name}: ${name} is ${node.installed[name] ?? 'not installed'}`),
     ),
-    ...(node.runningKernel === kernel
+    ...(node.runningKernel === kernelFor(node, context)
       ? []
-      : [finding('WrongKernel', `${node.name} runs ${node.runningKernel}, the release names ${kernel}`)]),
+      : [finding('WrongKernel', `${node.name} runs ${node.runningKernel}, the release names ${context.kernel}`)]),
   ]);
   return [...unknown.map((name) => finding('FactsUnreadable', `nothing is known of ${name}`)), ...wrong];
 }

@@ -18,7 +18,8 @@ export interface CephFacts {
   monsInMap: string[];
   mgrAvailable: boolean;
   mgrStandbys: number;
-  osds: { id: number; host: string; up: boolean; in: boolean; utilization: number }[];
+  /** `utilization` in percent, absent when it was not asked for. */
+  osds: { id: number; host: string; up: boolean; in: boolean; utilization?: number | undefined }[];
   pgs: { total: number; states: { state: string; count: number }[] };
   degradedObjects: number;
   misplacedObjects: number;
@@ -44,10 +45,11 @@ export interface GuestFacts {
 
 export interface NodeFacts {
   name: string;
-  bootId: string;
   runningKernel: string;
   /** Kernel releases that the boot loader knows, e.g. `6.14.11-4-pve`. */
   bootableKernels: string[];
+  /** The one that the boot loader starts although it knows newer ones. */
+  pinnedKernel?: string | undefined;
   /** Installed version of every package that the release pins; absent = not installed. */
   installed: Record<string, string>;
   dpkgAudit: string[];
@@ -55,7 +57,12 @@ export interface NodeFacts {
   rootFreeBytes: number;
   /** The upgrade unit of this service on the node, when one exists. */
   upgradeUnit?: { name: string; state: UnitState } | undefined;
-  /** `apt-get -s dist-upgrade` against the release's snapshot; absent until the lists are fetched. */
+}
+
+/** A node whose apt looks at the release's snapshot: what it has, and what apt says that it would do. */
+export interface StagedNode {
+  name: string;
+  installed: Record<string, string>;
   simulation?: { install: { name: string; version: string }[]; remove: string[] } | undefined;
 }
 
@@ -65,8 +72,8 @@ export interface HaFacts {
   quorumOk: boolean;
   /** `online`, `maintenance`, `unknown`, `fence`, `gone`, by node. */
   nodeStatus: Record<string, string>;
-  /** Status line of each local resource manager, e.g. `idle`, `active`, `maintenance mode`. */
-  managers: Record<string, string>;
+  /** Status line of each local resource manager, e.g. `idle`, `active`, `maintenance mode`; absent when not asked for. */
+  managers?: Record<string, string> | undefined;
   services: { sid: string; node: string; state: string }[];
   /** The node whose cluster resource manager leads; patched last. */
   master?: string | undefined;
@@ -86,8 +93,8 @@ export interface StoreFacts {
   ha: HaFacts;
   ceph: CephFacts;
   guests: GuestFacts[];
-  /** Tasks running in the cluster that this operation did not start. */
-  runningTasks: { type: string; node: string; upid: string }[];
+  /** Tasks running in the cluster that this operation did not start; absent when not asked for. */
+  runningTasks?: { type: string; node: string; upid: string }[] | undefined;
   /** The nodes that were looked into. */
   nodes: NodeFacts[];
   /** Bytes of memory of every node. */

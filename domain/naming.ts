@@ -31,7 +31,12 @@ export const trainScheduleId = (fleet: string): string => `edge-governor/train/$
 /** Written into the memo of each schedule that `edge schedules` manages; schedules without it are never touched. */
 export const SCHEDULE_OWNER = 'edge-governor';
 
-export const promotionTag = (train: string, stage: string): string => `edge/${train}/${stage}`;
+/** Below it stand the tags of all promotions of a train. */
+export const promotionTags = (train: string): string => `edge/${train}`;
+export const promotionTag = (train: string, stage: string): string => `${promotionTags(train)}/${stage}`;
+/** Taken in fleet.yaml: under this name stand the approval, the results and the desired records of a rollback. */
+export const ROLLBACK_STAGE = 'rollback';
+export const rollbackTag = (train: string): string => promotionTag(train, ROLLBACK_STAGE);
 
 /** The systemd unit that upgrades a node. Named by the release, so that a later operation with the same release adopts it. */
 export const upgradeUnit = (releaseDigest: string): string => `edge-governor-upgrade-${shortDigest(releaseDigest)}`;

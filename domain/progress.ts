@@ -1,3 +1,4 @@
+import { abridge } from './abridge.js';
 import { formatDuration } from './durations.js';
 import type { Answer, Hold, StageView, TrainView } from './messages/train.js';
 import type { NodeView, StoreView } from './messages/store.js';
@@ -53,6 +54,7 @@ export function renderTrainDetails(view: TrainView): string {
     `**${plain(view.train)}** of ${plain(view.fleet)} · ${view.state}${release}`,
     `${plain(view.doing)}${deadline}`,
     view.hold && renderHold(view.hold),
+    renderPauses(view),
     renderAnswers(view),
     renderStages(view.stages),
     renderGates(view.stages),
@@ -70,6 +72,7 @@ export function renderStoreDetails(view: StoreView): string {
   const details = sections(
     `**${plain(view.store)}** · ${plain(view.train)}/${plain(view.stage)} · release ${plain(view.release)}`,
     view.result ? renderResult(view.result) : `Now: ${plain(view.step)}, since ${time(view.since)}.`,
+    view.paused ? 'Paused: stands still between two nodes until it is resumed.' : undefined,
     silent,
     renderNodes(view.nodes),
     bullets('Notes', view.notes.slice(-MAX_NOTES)),
@@ -93,13 +96,27 @@ function renderHold(hold: Hold): string {
   );
 }
 
+function renderPauses({ paused, pausedStores, awaited }: TrainView): string | undefined {
+  const reason = paused?.reason ? `: ${paused.reason}` : '';
+  return bullets('Waiting', [
+    ...(paused ? [`paused by ${paused.by} since ${time(paused.at)}${reason}`] : []),
+    ...(pausedStores.length > 0 ? [`paused one by one: ${abridge(pausedStores)}`] : []),
+    ...(awaited.length > 0 ? [`tried again when they answer: ${abridge(awaited)}`] : []),
+  ]);
+}
+
 /** What each answer means, and how it is sent from the UI: the name of the update. */
 const ANSWER_MEANS: Record<Answer, { meaning: string; update: string }> = {
   approve: { meaning: 'start the stage', update: 'decide' },
   reject: { meaning: 'do not start the stage; the train stays held', update: 'decide' },
+  'ask-again': { meaning: 'ask for the approval again', update: 'askAgain' },
   'retry-gate': { meaning: 'measure and judge again', update: 'retryGate' },
-  'retry-failed': { meaning: 'start the stores that did not succeed once more', update: 'retryFailed' },
-  resume: { meaning: 'go on', update: 'resume' },
+  'retry-failed': { meaning: 'try again what failed; stores that were offline stay out', update: 'retryFailed' },
+  'retry-offline': { meaning: 'try the stores again that were offline or cut off', update: 'retryOffline' },
+  skip: { meaning: 'leave these stores as they are and go on with the others', update: 'skip' },
+  'roll-back': { meaning: 'take the release back from every store that took it', update: 'rollBack' },
+  finish: { meaning: 'end the train now; stores that are still offline are missed', update: 'finish' },
+  resume: { meaning: 'go on after the pause', update: 'resume' },
   pause: { meaning: 'start no further store', update: 'pause' },
   abort: { meaning: 'end the train; stores in work reach a safe end first', update: 'abort' },
 };
@@ -117,7 +134,8 @@ function renderAnswers(view: TrainView): string | undefined {
 function inputOf(answer: Answer, view: TrainView): string {
   if (answer !== 'approve' && answer !== 'reject') return JSON.stringify({ by: '' });
   const stage = view.hold?.stage ?? view.stages.find(({ state }) => state === 'awaiting approval')?.name ?? '';
-  return JSON.stringify({ stage, planHash: view.planHash ?? '', decision: answer, by: '' });
+  const planHash = view.hold?.planHash ?? view.planHash ?? '';
+  return JSON.stringify({ stage, planHash, decision: answer, by: '' });
 }
 
 function renderStages(stages: readonly StageView[]): string | undefined {
@@ -126,7 +144,7 @@ function renderStages(stages: readonly StageView[]): string | undefined {
     const left = Math.max(0, stage.stores - totalOf(stage.tally) - stage.inFlight - stage.deferred);
     return [
       stage.wave ? link(stage.name, stage.wave) : plain(stage.name),
-      stage.state,
+      stage.paused ? `${stage.state}, paused` : stage.state,
       String(stage.stores),
       String(stage.tally.succeeded),
       othersOf(stage.tally),

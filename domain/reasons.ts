@@ -13,6 +13,10 @@ export const REASONS = {
   ScanDenied: 'The vulnerability scan of the release denies it, is missing, or is not for this release.',
   ReleaseMalformed: 'The release or its bundle cannot be read: too large, not JSON, or not of the known form.',
   NotPromoted: 'The desired record that this store pulled does not name this release.',
+  RollbackNotPermitted: 'The release is older, and the permit to go back to it does not hold for this store.',
+  RegistryUnreachable: 'The registry did not answer, so the release could not be pulled and verified.',
+  ReleaseRevoked: 'The release is revoked; no store is brought to it.',
+  NoLastGood: 'No earlier release is recorded that ran well on this store, so there is nothing to go back to.',
 
   // Before anything is changed.
   StoreBusy: 'Another operation holds the store.',
@@ -56,6 +60,7 @@ export const REASONS = {
 
   // Why a store is not started or not finished.
   StoreOffline: 'The store worker did not answer.',
+  UndoPending: 'The store was silent when the train ended; it takes back what is set when it is back.',
   StoreCutOff: 'The store fell silent in the middle of the operation.',
   StoreOnHold: 'The store is on hold until a date given in its file.',
   Frozen: 'A freeze is in force.',
@@ -73,6 +78,9 @@ export const REASONS = {
   HealthGateFailed: 'Stores are worse after the patch than before.',
   NotEnoughFacts: 'Fewer stores could be measured than the gate needs.',
   StageTimeout: 'The stage did not end in time.',
+  StageAborted: 'An operator aborted the stage.',
+  RolledBack: 'The train was taken back.',
+  RollbackRefused: 'The rollback could not be planned, permitted or promoted.',
   PausedByOperator: 'An operator paused the train.',
   BuildFailed: 'The release could not be built, scanned or signed.',
   PromotionFailed: 'The promotion could not be recorded in Git.',

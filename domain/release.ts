@@ -80,6 +80,37 @@ export const releaseRefSchema = z
   .strict();
 export type ReleaseRef = z.infer<typeof releaseRefSchema>;
 
+/** The release that a rollback leaves. */
+export const leftReleaseSchema = releaseRefSchema.omit({ bundle: true });
+export type LeftRelease = z.infer<typeof leftReleaseSchema>;
+
+/** How a task names a rollback permit: the signed bytes, and the bundle over them. */
+export const permitRefSchema = z.object({ permit: digest, bundle: digest }).strict();
+export type PermitRef = z.infer<typeof permitRefSchema>;
+
+/**
+ * What lets a store take a release of a lower sequence than it has accepted. Its exact bytes are signed with the key
+ * that signs releases.
+ */
+export const rollbackPermitSchema = z
+  .object({
+    schema: z.literal('edge.rollback-permit/v1'),
+    fleet: z.string().regex(STORE_ID),
+    stores: z.array(z.string().regex(STORE_ID)).min(1).max(10_000),
+    /** The release that is left. A store that has meanwhile accepted another one does not take the permit. */
+    from: leftReleaseSchema,
+    to: releaseRefSchema,
+    /** The recorded approval that it was signed against. */
+    approval: z
+      .object({ id: z.string().min(1).max(300), by: z.string().max(100), at: instant, planHash: digest })
+      .strict(),
+    /** The instant of the approval, so that signing again gives the same bytes. */
+    created: instant,
+    expires: instant,
+  })
+  .strict();
+export type RollbackPermit = z.infer<typeof rollbackPermitSchema>;
+
 export const desiredRecordSchema = z
   .object({
     schema: z.literal('edge.desired/v1'),
@@ -89,6 +120,10 @@ export const desiredRecordSchema = z
     stage: z.string().regex(STAGE_NAME),
     commit: z.string().regex(COMMIT),
     expires: instant,
+    /** Present when the release is older than the one before. */
+    permit: permitRefSchema.optional(),
+    /** When the stage had soaked and passed its gate: from then on the release is this store's last good one. */
+    soakedAt: instant.optional(),
   })
   .strict();
 export type DesiredRecord = z.infer<typeof desiredRecordSchema>;

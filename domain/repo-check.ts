@@ -1,10 +1,11 @@
 import { fleetSchema, storeSchema, type Fleet, type MaintenanceWindow, type Store } from './fleet.js';
 import { pathOf } from './messages/parse.js';
-import { STORE_ID } from './naming.js';
+import { ROLLBACK_STAGE, STORE_ID } from './naming.js';
 import { planStages } from './plan.js';
 import { isPveRange } from './pve-range.js';
 import type { RepoFiles } from './repo-files.js';
 import { MAX_CONFIG_FILE, MAX_FLEET_FILE, MAX_STORE_CONFIG, MAX_STORE_FILE, MAX_STORES } from './repo-limits.js';
+import { parseRevocations, REVOKED_FILE } from './revocations.js';
 import { parseAdvisories } from './scan.js';
 import { windowsMeet } from './windows.js';
 import { printable, readYaml, type Problem, type YamlFile } from './yaml-file.js';
@@ -42,6 +43,7 @@ export function checkRepo(files: RepoFiles): CheckedRepo {
   const fleet = readFleet(files, problems);
   const stores = readStores(files, problems);
   for (const store of stores) problems.push(...problemsOfStore(store, files));
+  problems.push(...problemsOfRevocations(files));
   if (fleet?.value) {
     problems.push(...problemsOfFleet(fleet.value, fleet.lineOf, files));
     problems.push(...problemsOfAdvisories(fleet.value, files));
@@ -187,6 +189,7 @@ function* configFindings(store: Store, files: RepoFiles): Generator<Finding> {
 function problemsOfFleet(fleet: Fleet, lineOf: YamlFile<Fleet>['lineOf'], files: RepoFiles): Problem[] {
   return [
     ...releaseFindings(fleet),
+    ...nameFindings(fleet),
     ...limitFindings(fleet),
     ...freezeFindings(fleet),
     ...scanFindings(fleet, files),
@@ -216,6 +219,13 @@ function* releaseFindings({ release }: Fleet): Generator<Finding> {
   }
 }
 
+function* nameFindings({ stages }: Fleet): Generator<Finding> {
+  for (const [index, { name }] of stages.entries()) {
+    if (name !== ROLLBACK_STAGE) continue;
+    yield [['stages', index, 'name'], `may not be ${ROLLBACK_STAGE}: rollbacks are recorded under that name.`];
+  }
+}
+
 function* limitFindings({ stages }: Fleet): Generator<Finding> {
   for (const [index, { name, limits }] of stages.entries()) {
     for (const key of ['errorThreshold', 'offlineThreshold'] as const) {
@@ -238,6 +248,14 @@ function problemsOfAdvisories(fleet: Fleet, files: RepoFiles): Problem[] {
   const file = fleet.scan.advisories;
   const text = files.get(file)?.text;
   return text === undefined ? [] : parseAdvisories(text, file).problems;
+}
+
+/** A repo without the file revokes nothing; one whose file cannot be read is not planned from. */
+function problemsOfRevocations(files: RepoFiles): Problem[] {
+  if (!files.has(REVOKED_FILE)) return [];
+  const found = textOf(files, REVOKED_FILE, MAX_FLEET_FILE);
+  if (typeof found === 'object') return [{ file: REVOKED_FILE, line: 1, path: '', message: found.problem }];
+  return parseRevocations(found).problems;
 }
 
 function* scanFindings({ scan }: Fleet, files: RepoFiles): Generator<Finding> {

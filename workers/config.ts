@@ -27,6 +27,9 @@ const releaseSchema = z.object({
   EDGE_REPO: controlSchema.shape.EDGE_REPO,
   EDGE_BRANCH: controlSchema.shape.EDGE_BRANCH,
   EDGE_OBJECTS: controlSchema.shape.EDGE_OBJECTS,
+  EDGE_DATABASE_URL: controlSchema.shape.EDGE_DATABASE_URL.describe(
+    'PostgreSQL URL of the ledger, where approvals are looked up; an account that may read is enough',
+  ),
   EDGE_RELEASE_KEY_FILE: z
     .string()
     .min(1)
@@ -84,6 +87,7 @@ export const storeWorkerSchema = z
         stable: milliseconds.default(60_000),
         homecoming: milliseconds.default(900_000),
         rebootGrace: milliseconds.default(120_000),
+        maxMaintenance: milliseconds.default(5_400_000),
       })
       .strict()
       .prefault({}),

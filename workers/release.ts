@@ -3,8 +3,10 @@ import { NativeConnection, Worker } from '@temporalio/worker';
 import { createReleaseActivities } from '#activities/release.js';
 import { RELEASE_QUEUE } from '#domain/naming.js';
 import { openGitRepo } from '#systems/git/repo.js';
+import { openLedgerReader } from '#systems/ledger/client.js';
 import { openObjects } from '#systems/objects/open.js';
 import { createReleaseBuilder } from '#systems/release/build.js';
+import { createPermitSigner } from '#systems/release/permit.js';
 import { releaseConfig } from './config.js';
 import { openLog, runUntilStopped, start } from './runtime.js';
 
@@ -12,24 +14,27 @@ import { openLog, runUntilStopped, start } from './runtime.js';
 start(async () => {
   const config = releaseConfig();
   const log = openLog('release-worker');
+  const ledger = openLedgerReader(config.EDGE_DATABASE_URL, { connections: 1 });
   const connection = await NativeConnection.connect({ address: config.EDGE_TEMPORAL_ADDRESS });
-  const builder = createReleaseBuilder({
-    repo: openGitRepo({ dir: config.EDGE_REPO }),
-    branch: config.EDGE_BRANCH,
-    scanPrograms: config.EDGE_SCAN_PROGRAMS,
-    objects: openObjects(config.EDGE_OBJECTS),
-    key: await readFile(config.EDGE_RELEASE_KEY_FILE, 'utf8'),
-  });
+  const key = await readFile(config.EDGE_RELEASE_KEY_FILE, 'utf8');
+  const repo = openGitRepo({ dir: config.EDGE_REPO });
+  const branch = config.EDGE_BRANCH;
+  const objects = openObjects(config.EDGE_OBJECTS);
+  const builder = createReleaseBuilder({ repo, branch, scanPrograms: config.EDGE_SCAN_PROGRAMS, objects, key });
+  const signer = createPermitSigner({ objects, key });
   const worker = await Worker.create({
     connection,
     namespace: config.EDGE_TEMPORAL_NAMESPACE,
     taskQueue: RELEASE_QUEUE,
     identity: `release-worker/${process.pid}`,
-    activities: createReleaseActivities({ builder }),
+    activities: createReleaseActivities({ builder, signer, repo, branch, objects, ledger, now: () => new Date() }),
     maxConcurrentActivityTaskExecutions: 1,
     shutdownGraceTime: '5 seconds',
   });
   log.info({ queue: RELEASE_QUEUE }, 'polling');
   process.stdout.write(`${JSON.stringify({ ready: true })}\n`);
-  await runUntilStopped(log, [worker], () => connection.close());
+  await runUntilStopped(log, [worker], async () => {
+    await connection.close();
+    await ledger.close();
+  });
 });

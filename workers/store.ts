@@ -1,9 +1,13 @@
+import { setMaxListeners } from 'node:events';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
+import type { StoreDeps } from '#activities/store/deps.js';
 import { createStoreActivities } from '#activities/store/index.js';
+import { createOperation } from '#activities/store/operation.js';
+import { watchStore } from '#activities/store/watch.js';
 import { storeQueue } from '#domain/naming.js';
 import { createCephClient } from '#systems/ceph/client.js';
 import { openObjects } from '#systems/objects/open.js';
@@ -27,6 +31,8 @@ start(async () => {
   const log = openLog('store-worker');
   const configs = await configsFrom(process.argv.slice(2));
   const stopped = new AbortController();
+  // Every store of the process waits on it.
+  setMaxListeners(0, stopped.signal);
   const opened = await Promise.all(configs.map((config) => open(config, log, stopped.signal)));
   log.info({ stores: configs.length }, 'polling');
   process.stdout.write(`${JSON.stringify({ ready: true, stores: configs.length })}\n`);
@@ -65,7 +71,7 @@ async function open(
   );
   const registry = openObjects(config.registry);
   const state = await openStoreState(config.stateDir);
-  const activities = createStoreActivities({
+  const deps: StoreDeps = {
     store,
     proxmox,
     nodes,
@@ -75,7 +81,12 @@ async function open(
     probe: probeGuest,
     timing: config.timing,
     now: () => new Date(),
-  });
+    uptime: () => performance.now(),
+  };
+  const operation = createOperation(deps);
+  const activities = createStoreActivities(deps, operation);
+  // Before there is a link: what a dead run left is taken back with or without one.
+  void watchStore(operation, config.timing, (line) => log.warn({ store }, line), stopped);
   const connection = await connect(config, log, stopped);
   // The SDK runs each activity in an async-local storage of its connection, for activities that call Temporal, which
   // ours never do. Node visits every such storage at every asynchronous call: with a hundred stores in one process

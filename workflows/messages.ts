@@ -1,5 +1,13 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
-import type { Command, Decision, TrainView, WaveProgress } from '#domain/messages/train.js';
+import type {
+  Answer,
+  Command,
+  Decision,
+  Steering,
+  TrainView,
+  WaveProgress,
+  WaveSteering,
+} from '#domain/messages/train.js';
 import type { StoreView } from '#domain/messages/store.js';
 
 /**
@@ -10,17 +18,30 @@ import type { StoreView } from '#domain/messages/store.js';
 export const trainQuery = defineQuery<TrainView>('train');
 export const decideUpdate = defineUpdate<string, [Decision]>('decide');
 export const approveWaveSignal = defineSignal<[Decision]>('approveWave');
-export const pauseUpdate = defineUpdate<string, [Command]>('pause');
-export const resumeUpdate = defineUpdate<string, [Command]>('resume');
-export const abortUpdate = defineUpdate<string, [Command]>('abort');
-export const retryGateUpdate = defineUpdate<string, [Command]>('retryGate');
-export const retryFailedUpdate = defineUpdate<string, [Command]>('retryFailed');
+
+/** To a train: all of it, one stage or one store. To the operation on a store, without stage and store: itself. */
+export const pauseUpdate = defineUpdate<string, [Steering]>('pause');
+export const resumeUpdate = defineUpdate<string, [Steering]>('resume');
+export const abortUpdate = defineUpdate<string, [Steering]>('abort');
+
+/** Answers to a train that stands still, by the update that gives each. */
+export const answerUpdates = {
+  'ask-again': defineUpdate<string, [Command]>('askAgain'),
+  'retry-gate': defineUpdate<string, [Command]>('retryGate'),
+  'retry-failed': defineUpdate<string, [Command]>('retryFailed'),
+  'retry-offline': defineUpdate<string, [Command]>('retryOffline'),
+  skip: defineUpdate<string, [Command]>('skip'),
+  'roll-back': defineUpdate<string, [Command]>('rollBack'),
+  finish: defineUpdate<string, [Command]>('finish'),
+} satisfies Partial<Record<Answer, unknown>>;
+export type PlainAnswer = keyof typeof answerUpdates;
 
 /** From a wave to its train: how far it is. */
 export const waveProgressSignal = defineSignal<[WaveProgress]>('waveProgress');
 export const waveQuery = defineQuery<WaveProgress>('wave');
-/** From a train to its wave. */
-export const pauseWaveSignal = defineSignal<[boolean]>('pauseWave');
+/** From a train to its wave, and from a wave to the operation on a store. */
+export const steerWaveSignal = defineSignal<[WaveSteering]>('steerWave');
+export const steerStoreSignal = defineSignal<[{ paused: boolean; aborted: boolean }]>('steerStore');
 
 export const storeQuery = defineQuery<StoreView>('store');
 /** From a store's operation to its wave: it fell silent, or it is back. */

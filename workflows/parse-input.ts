@@ -19,3 +19,16 @@ export function invalid(problems: string[]): ApplicationFailure {
     details: [{ problems }],
   });
 }
+
+/** Refuses an Update before it is accepted; the sentence is the answer. */
+export function refused(why: string): ApplicationFailure {
+  const type: Reason = 'InvalidInput';
+  return ApplicationFailure.create({ type, nonRetryable: true, message: why });
+}
+
+/** What an Update brings, or its refusal with every problem. */
+export function messageOrRefusal<T>(schema: z.ZodType<T>, raw: unknown): T {
+  const parsed = parse(schema, raw);
+  if (parsed.ok) return parsed.value;
+  throw refused(parsed.problems.join('; '));
+}

@@ -23,6 +23,7 @@ import { operationId } from '#domain/naming.js';
 import type { Outcome, StoreResult } from '#domain/outcomes.js';
 import type { Stop } from '#domain/reasons.js';
 import { cutOffSignal, storeQuery } from './messages.js';
+import { listenForStop, type Stopping } from './store-steering.js';
 import { parseInput } from './parse-input.js';
 import { helloProxy, returnProxy, storeProxies } from './proxies.js';
 import { searchKeys } from './search-keys.js';
@@ -43,7 +44,7 @@ export async function patchStore(raw: PatchStoreInput): Promise<StoreResult> {
   const task = taskOf(input);
   const view = openView(input, task);
   setHandler(storeQuery, () => view.current);
-  const stopping = listenForStop(input);
+  const stopping = listenForStop(input, view);
 
   const absent = await greet(input, view);
   if (absent) return finish(view, absent);
@@ -57,8 +58,6 @@ export async function patchStore(raw: PatchStoreInput): Promise<StoreResult> {
     return finish(view, closed);
   });
 }
-
-type Stopping = ReturnType<typeof listenForStop>;
 
 async function greet(input: PatchStoreInput, view: View): Promise<Ended | undefined> {
   view.step('hello');
@@ -101,11 +100,10 @@ async function operate(task: StoreTask, view: View, stopping: Stopping): Promise
     const seen = await read.readFacts.executeWithOptions({ summary: 'read facts and baseline' }, [task]);
     const work = planNodes(seen.facts, seen).filter(({ packages, reboot, out }) => packages || reboot || out);
     view.plan(seen.nodes, work);
+    if (seen.notes) view.note(...seen.notes);
     const ready = decideReady(seen.facts, {
+      ...seen,
       expectedNodes: seen.nodes,
-      packages: seen.packages,
-      kernel: seen.kernel,
-      ours: seen.ours,
       work: work.map(({ node }) => node),
     });
     if (ready.kind === 'stop') return ended('failed', ready.stop);
@@ -119,16 +117,18 @@ async function operate(task: StoreTask, view: View, stopping: Stopping): Promise
       );
       if (staged.kind !== 'done') return notDone(staged, view);
       for (const node of staged.nodes) {
-        const manifest = decideManifest(node, seen.packages);
+        const manifest = decideManifest(node, seen);
         if (manifest.kind === 'stop') return ended('failed', manifest.stop);
       }
     }
 
     for (const node of work) {
+      await stopping.whilePaused();
       if (stopping.stop) return stopping.ended();
       const stopped = await patchNode(task, node, view, stopping);
       if (stopped) return stopped;
     }
+    await stopping.whilePaused();
     if (stopping.stop) return stopping.ended();
 
     view.step('apply config');
@@ -186,6 +186,7 @@ async function renewNode(
     view.touch();
   }
 
+  if (!work.reboot) return undefined;
   view.node(node, 'rebooting');
   const rebooted = await longTask.rebootNode.executeWithOptions({ summary: `reboot ${node}` }, [nodeTask]);
   if (rebooted.kind !== 'done') return view.stopped(node, notDone(rebooted, view));
@@ -231,32 +232,6 @@ function finish(view: View, end: Ended): StoreResult {
   return result;
 }
 
-/** Abort (as cancellation) and the store's timeout: remembered here, acted upon between steps. */
-function listenForStop(input: PatchStoreInput) {
-  const timer = new CancellationScope();
-  const state = {
-    stop: undefined as Ended | undefined,
-    ended: (): Ended => state.stop ?? ended('aborted', { reason: 'Aborted', summary: 'Aborted.' }),
-    cancel: () => timer.cancel(),
-  };
-  CancellationScope.current().cancelRequested.catch(() => {
-    state.stop ??= ended('aborted', {
-      reason: 'Aborted',
-      summary: 'Aborted by an operator; stopped at the nearest safe point.',
-    });
-  });
-  timer
-    .run(async () => {
-      await sleep(input.storeTimeout, { summary: 'time for one store' });
-      state.stop ??= ended('timedOut', {
-        reason: 'OperationTimeout',
-        summary: 'The store took longer than its stage allows; stopped at the nearest safe point.',
-      });
-    })
-    .catch(() => undefined);
-  return state;
-}
-
 /** Tells the wave when the store falls silent, and when it is back; the operation itself just waits. */
 function watchForSilence(input: PatchStoreInput, view: View) {
   const scope = new CancellationScope();
@@ -294,7 +269,7 @@ function watchForSilence(input: PatchStoreInput, view: View) {
 }
 
 function taskOf(input: PatchStoreInput): StoreTask {
-  const { fleet, train, stage, store, round, release, notAfter } = input;
+  const { fleet, train, stage, store, round, release, permit, notAfter } = input;
   return {
     protocol: PROTOCOL,
     store,
@@ -304,6 +279,7 @@ function taskOf(input: PatchStoreInput): StoreTask {
     operationId: operationId(train, stage, store, round),
     fence: workflowInfo().startTime.getTime(),
     release,
+    ...(permit ? { permit } : {}),
     ...(notAfter ? { notAfter } : {}),
   };
 }

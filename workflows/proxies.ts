@@ -1,6 +1,6 @@
 import { ActivityCancellationType, proxyActivities, type ActivityOptions } from '@temporalio/workflow';
 import type { StoreActivities } from '#domain/messages/store.js';
-import type { ControlActivities, BuildOutcome } from '#domain/messages/train.js';
+import type { ControlActivities, ReleaseActivities } from '#domain/messages/train.js';
 import { CONTROL_QUEUE, RELEASE_QUEUE, storeQueue } from '#domain/naming.js';
 
 /**
@@ -73,16 +73,22 @@ const central: ActivityOptions = {
   cancellationType: ActivityCancellationType.TRY_CANCEL,
 };
 
-export const control = proxyActivities<Omit<ControlActivities, 'notify' | 'promoteStage'>>(central);
+/** What changes Git and the desired records. */
+type Promotions = 'promoteStage' | 'revertPromotions' | 'pointBack';
+export const control = proxyActivities<Omit<ControlActivities, 'notify' | Promotions>>(central);
 /** Given up after some three minutes, because then people have to look: the train holds and can be aborted. */
-export const { promoteStage } = proxyActivities<Pick<ControlActivities, 'promoteStage'>>({
+export const { promoteStage, revertPromotions, pointBack } = proxyActivities<Pick<ControlActivities, Promotions>>({
   ...central,
   retry: { ...classes.central.retry, maximumAttempts: 10 },
 });
 export const { notify } = proxyActivities<Pick<ControlActivities, 'notify'>>({ ...central, ...classes.notify });
-export const { buildRelease } = proxyActivities<{ buildRelease(input: { commit: string }): Promise<BuildOutcome> }>({
+export const { buildRelease, signRollbackPermit } = proxyActivities<ReleaseActivities>({
   ...central,
   taskQueue: RELEASE_QUEUE,
   startToCloseTimeout: '1 hour',
   retry: { initialInterval: '2 seconds', maximumInterval: '1 minute', maximumAttempts: 10 },
 });
+
+/** What an activity said when it failed for good. */
+export const messageOf = (error: unknown): string =>
+  error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);

@@ -25,6 +25,7 @@ export function openView(input: PatchStoreInput, task: StoreTask) {
     step: 'start',
     since: startedAt,
     cutOff: false,
+    paused: false,
     nodes: [],
     notes: [],
   };
@@ -50,6 +51,7 @@ export function openView(input: PatchStoreInput, task: StoreTask) {
     },
     touched: () => touched,
     cutOff: (cutOff: boolean) => set({ cutOff }),
+    paused: (paused: boolean) => set({ paused }),
     note: (...notes: string[]) => set({ notes: [...current.notes, ...notes].slice(-20) }),
     plan: (nodes: string[], work: NodeWork[]) =>
       set({
@@ -68,7 +70,7 @@ export function openView(input: PatchStoreInput, task: StoreTask) {
       const done = current.nodes.filter(({ state }) => state === 'done').length;
       const result: StoreResult = {
         store: input.store,
-        outcome: end.outcome,
+        outcome: end.outcome === 'succeeded' && input.permit ? 'rolledBack' : end.outcome,
         reason: end.reason,
         stop: end.stop,
         operationId: task.operationId,

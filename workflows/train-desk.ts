@@ -1,67 +1,46 @@
-import { ApplicationFailure, condition, setCurrentDetails, setHandler, workflowInfo } from '@temporalio/workflow';
-import { parse } from '#domain/messages/parse.js';
-import {
-  commandSchema,
-  decisionSchema,
-  type Answer,
-  type Command,
-  type Decision,
-  type Hold,
-  type StagePlan,
-  type StageView,
-  type TrainInput,
-  type TrainPlan,
-  type TrainView,
-  type WaveProgress,
+import { condition, setCurrentDetails, workflowInfo } from '@temporalio/workflow';
+import type {
+  Answer,
+  Command,
+  Decision,
+  Hold,
+  StagePlan,
+  StageView,
+  Steering,
+  TrainInput,
+  TrainPlan,
+  TrainView,
+  WaveProgress,
+  WaveSteering,
 } from '#domain/messages/train.js';
 import { addTallies, emptyTally, tallyOf, type StoreResult } from '#domain/outcomes.js';
 import { renderTrainDetails } from '#domain/progress.js';
-import type { Reason } from '#domain/reasons.js';
-import {
-  abortUpdate,
-  approveWaveSignal,
-  decideUpdate,
-  pauseUpdate,
-  resumeUpdate,
-  retryFailedUpdate,
-  retryGateUpdate,
-  trainQuery,
-  waveProgressSignal,
-} from './messages.js';
-import { control, notify } from './proxies.js';
+import type { Over } from './train-waves.js';
+import { notify } from './proxies.js';
 
 /**
- * The desk of a train: what people see of it and what they may say to it. It keeps the view, judges every message
- * against the moment (does the train ask this now? for this stage? for this plan?), and hands accepted answers to the
- * runbook in `patch-train.ts`, which waits for them here.
+ * The desk of a train: what people see of it and what they have said to it. It keeps the view, remembers what was said
+ * (see `train-messages.ts` for how it comes in), and is where the runbook in `patch-train.ts` waits.
  */
-export interface TrainDesk {
-  readonly view: TrainView;
-  readonly aborted: { by: string; reason?: string | undefined } | undefined;
-  readonly paused: boolean;
-  /** True from the train's deadline on. */
-  deadlineReached(): boolean;
-  /** Results so far, newest outcome per store. */
-  readonly results: Map<string, StoreResult>;
-  doing(what: string, change?: Partial<TrainView>): void;
-  showPlan(plan: TrainPlan, planHash: string): void;
-  stage(name: string, change: Partial<StageView>): void;
-  take(stage: string, results: StoreResult[]): void;
-  /** A wave begins: from now on these stores are counted by its reports until their results are taken. */
-  follow(stage: string, wave: string, stores: string[]): void;
-  /** Stands still until one of `answers` comes, an operator aborts, or the deadline or `until` passes. */
-  hold(hold: Omit<Hold, 'since'>): Promise<Answer | 'deadline' | 'expired'>;
-  /** Waits until nobody pauses the train. */
-  unpaused(): Promise<void>;
-  /** Waits so long, less if the train is aborted or reaches its deadline. */
-  wait(milliseconds: number): Promise<void>;
-  /** The approval that ended the last hold. */
-  approval(): Decision | undefined;
-  /** The workflow was cancelled from outside: an abort by another door. */
-  cancel(): void;
+export type TrainDesk = ReturnType<typeof openDesk>;
+
+/** What people have said and what still holds of it. */
+interface Said {
+  /** The answer to the hold that stands now. */
+  answer: Answer | undefined;
+  approval: Decision | undefined;
+  aborted: Command | undefined;
+  rollBack: (Command & { policy?: boolean }) | undefined;
+  abortedStages: Map<string, Command>;
+  abortedStores: Set<string>;
+  /** Stores whose outcome people accepted: it is no longer held against those that are still to come. */
+  accepted: Set<string>;
 }
 
-export function openDesk(input: TrainInput): TrainDesk {
+/** How a hold ended: by an answer, an abort, or because its time or the train's was over. */
+export type HoldEnd = Answer | 'deadline' | 'expired';
+
+export function openDesk(input: TrainInput) {
   const now = () => new Date().toISOString();
   const view: TrainView = {
     train: input.train ?? '',
@@ -69,253 +48,99 @@ export function openDesk(input: TrainInput): TrainDesk {
     state: 'building',
     startedAt: workflowInfo().startTime.toISOString(),
     doing: 'Opening the train.',
+    pausedStores: [],
     answers: ['pause', 'abort'],
     stages: [],
+    awaited: [],
     notSucceeded: [],
     refusedDecisions: [],
   };
+  const said: Said = {
+    answer: undefined,
+    approval: undefined,
+    aborted: undefined,
+    rollBack: undefined,
+    abortedStages: new Map(),
+    abortedStores: new Set(),
+    accepted: new Set(),
+  };
   const results = new Map<string, StoreResult>();
-  const seen = new Set<string>();
-  let answer: Answer | undefined;
-  let approval: Decision | undefined;
-  let aborted: TrainDesk['aborted'];
-  let paused = false;
+  const stageStores = new Map<string, string[]>();
+  const rounds = new Map<string, number>();
+  const proven = new Set<string>();
+  /** What the train is about when nobody pauses it and nothing holds it. */
+  let phase: TrainView['state'] = 'building';
+  let rollingBack = false;
   let deadline: number | undefined;
+  let followed = new Set<string>();
+  let turn: Promise<unknown> = Promise.resolve();
 
-  const show = () => setCurrentDetails(renderTrainDetails(view));
+  const resultsOf = (stage: string) => (stageStores.get(stage) ?? []).flatMap((store) => results.get(store) ?? []);
+  const stageView = (name: string) => view.stages.find((stage) => stage.name === name);
+  const isOver = () => ['done', 'rolled back', 'aborted', 'failed'].includes(phase);
+  const canRollBack = () => !rollingBack && !said.rollBack && view.stages.some(({ startedAt }) => startedAt);
+
   const answersNow = (): Answer[] => {
-    if (aborted) return [];
-    if (view.hold) return view.hold.answers;
-    return paused ? ['resume', 'abort'] : ['pause', 'abort'];
+    if (said.aborted || isOver()) return [];
+    const pausing: Answer = view.paused ? 'resume' : 'pause';
+    const waiting: Answer[] = phase === 'catching up' && !view.hold ? ['finish'] : [];
+    return [
+      ...new Set([...(view.hold?.answers ?? waiting), pausing, ...(canRollBack() ? ROLL_BACK : []), 'abort' as const]),
+    ];
   };
   const refresh = () => {
+    view.state = view.hold ? 'held' : view.paused && !isOver() ? 'paused' : phase;
     view.answers = answersNow();
-    show();
+    setCurrentDetails(renderTrainDetails(view));
   };
+
   const deadlineReached = () => deadline !== undefined && Date.now() >= deadline;
-  const mustStop = () => aborted !== undefined || deadlineReached();
-  /** `condition` that also ends at the deadline. */
-  const until = (ready: () => boolean, milliseconds?: number) => {
-    const left =
-      deadline === undefined ? milliseconds : Math.min(milliseconds ?? Infinity, Math.max(1, deadline - Date.now()));
-    return left === undefined || left === Infinity
-      ? condition(() => ready() || aborted !== undefined)
-      : condition(() => ready() || aborted !== undefined, left);
+  /** Nothing new may begin. The way back does not end with the time of the train. */
+  const mustStop = () =>
+    said.aborted !== undefined || (!rollingBack && (said.rollBack !== undefined || deadlineReached()));
+  /** `condition` that also ends when the train must stop. */
+  const until = (ready: () => boolean, milliseconds = Infinity) => {
+    const end = deadline === undefined || rollingBack ? Infinity : Math.max(1, deadline - Date.now());
+    const left = Math.min(milliseconds, end);
+    const done = () => ready() || mustStop();
+    return left === Infinity ? condition(done) : condition(done, left);
   };
 
-  const refusalOf = (decision: Decision): string | undefined => {
-    const { hold } = view;
-    if (decision.id && seen.has(decision.id)) return 'This decision was already recorded.';
-    if (hold?.reason !== 'ApprovalPending') {
-      const stage = view.stages.find(({ name }) => name === decision.stage);
-      if (stage?.approvedBy) return `Stage ${decision.stage} was already approved by ${stage.approvedBy}.`;
-      return `The train does not ask for an approval now. ${view.doing}`;
-    }
-    if (hold.stage !== decision.stage) return `The train asks for stage ${hold.stage}, not for ${decision.stage}.`;
-    if (view.planHash !== decision.planHash)
-      return `The plan hash is not that of this train: it runs ${view.planHash}. Look at the plan again before you approve it.`;
-    if (hold.until && Date.now() >= Date.parse(hold.until))
-      return `The time to approve stage ${decision.stage} is over since ${hold.until}.`;
-    if (approval) return `Stage ${decision.stage} was already decided by ${approval.by}.`;
-    return undefined;
-  };
-
-  const record = async (decision: Decision, refusal: string | undefined) => {
-    const id = decision.id ?? `${decision.by}/${decision.decision}/${now()}`;
-    await control.record({
-      kind: 'approval',
-      row: {
-        train: view.train,
-        stage: decision.stage,
-        id,
-        planHash: decision.planHash,
-        decision: decision.decision,
-        by: decision.by,
-        via: decision.via,
-        comment: decision.comment,
-        accepted: refusal === undefined,
-        refusal,
-        at: now(),
-      },
-    });
-  };
-
-  const accept = (decision: Decision) => {
-    if (decision.id) seen.add(decision.id);
-    approval = decision;
-    answer = decision.decision;
-  };
-
-  const refuseUnless = (wanted: Answer) => (raw: Command) => {
-    const parsed = parse(commandSchema, raw);
-    if (!parsed.ok) throw refused(parsed.problems.join('; '));
-    if (wanted === 'abort' && !aborted) return;
-    if (!answersNow().includes(wanted))
-      throw refused(
-        `The train does not take "${wanted}" now. ${view.doing} It takes: ${answersNow().join(', ') || 'nothing any more'}.`,
-      );
-  };
-
-  setHandler(trainQuery, () => view);
-  setHandler(
-    decideUpdate,
-    async (raw) => {
-      const decision = decisionSchema.parse(raw);
-      accept(decision);
-      await record(decision, undefined);
-      return decision.decision === 'approve'
-        ? `Stage ${decision.stage} is approved.`
-        : `Stage ${decision.stage} is rejected; the train stays where it is.`;
-    },
-    {
-      validator: (raw) => {
-        const parsed = parse(decisionSchema, raw);
-        if (!parsed.ok) throw refused(parsed.problems.join('; '));
-        const refusal = refusalOf(parsed.value);
-        if (refusal) throw refused(refusal);
-      },
-      description: 'Approves or rejects the stage that the train asks for: {stage, planHash, decision, by, comment?}',
-    },
-  );
-  setHandler(
-    approveWaveSignal,
-    async (raw) => {
-      const parsed = parse(decisionSchema, raw);
-      if (!parsed.ok) {
-        view.refusedDecisions = [
-          ...view.refusedDecisions,
-          { at: now(), by: 'unknown', why: parsed.problems.join('; ').slice(0, 300) },
-        ].slice(-20);
-        refresh();
-        return;
-      }
-      const decision = parsed.value;
-      // Signals are delivered at least once; the second time is not a refusal and must not overwrite the first.
-      if (decision.id && seen.has(decision.id)) return;
-      const refusal = refusalOf(decision);
-      if (decision.id) seen.add(decision.id);
-      if (refusal) {
-        view.refusedDecisions = [...view.refusedDecisions, { at: now(), by: decision.by, why: refusal }].slice(-20);
-        refresh();
-      } else {
-        accept(decision);
-      }
-      await record(decision, refusal);
-      if (refusal) {
-        await notify({
-          event: 'refused',
-          fleet: view.fleet,
-          train: view.train,
-          stage: decision.stage,
-          summary: refusal,
-          answers: answersNow(),
-        }).catch(() => undefined);
-      }
-    },
-    { description: 'The same as the update `decide`, for senders that cannot wait; a refused one is recorded.' },
-  );
-  setHandler(
-    pauseUpdate,
-    ({ by, reason }) => {
-      paused = true;
-      view.doing = `Paused by ${by}${reason ? `: ${reason}` : ''}. Nothing new starts; stores in work end by themselves.`;
-      view.state = 'paused';
-      refresh();
-      return view.doing;
-    },
-    { validator: refuseUnless('pause'), description: 'Starts nothing new until `resume`: {by, reason?}' },
-  );
-  setHandler(
-    resumeUpdate,
-    ({ by }) => {
-      if (view.hold) answer = 'resume';
-      paused = false;
-      view.state = 'running';
-      view.doing = `Resumed by ${by}.`;
-      refresh();
-      return view.doing;
-    },
-    {
-      validator: refuseUnless('resume'),
-      description: 'Goes on after a pause, or past a hold that takes it: {by, reason?}',
-    },
-  );
-  setHandler(
-    abortUpdate,
-    ({ by, reason }) => {
-      if (aborted) return `The train was already aborted by ${aborted.by}.`;
-      aborted = { by, reason };
-      paused = false;
-      view.doing = `Aborted by ${by}. Stores in work stop at the nearest safe point.`;
-      refresh();
-      return view.doing;
-    },
-    { validator: refuseUnless('abort'), description: 'Ends the train: {by, reason?}' },
-  );
-  for (const [update, wanted] of [
-    [retryGateUpdate, 'retry-gate'],
-    [retryFailedUpdate, 'retry-failed'],
-  ] as const) {
-    setHandler(
-      update,
-      ({ by }) => {
-        answer = wanted;
-        view.doing =
-          wanted === 'retry-gate'
-            ? `${by} asked to measure again.`
-            : `${by} asked to try the stores again that did not succeed.`;
-        refresh();
-        return view.doing;
-      },
-      { validator: refuseUnless(wanted), description: `Answers a held train with ${wanted}: {by, reason?}` },
-    );
-  }
-  setHandler(waveProgressSignal, (progress: WaveProgress) => {
-    const stage = view.stages.find(({ wave }) => wave === progress.wave);
-    if (!stage) return;
-    stage.inFlight = progress.inFlight;
-    stage.deferred = progress.deferred;
-    const planned = new Set(progress.notSucceeded.map(({ store }) => store));
-    view.notSucceeded = [
-      ...progress.notSucceeded,
-      ...view.notSucceeded.filter(({ store }) => !planned.has(store)),
-    ].slice(0, 100);
-    stage.tally = addTallies(
-      tallyOf(resultsOf(stage.name).filter(({ store }) => !followed.has(store))),
-      progress.tally,
-    );
-    refresh();
-  });
-
-  const stageStores = new Map<string, string[]>();
-  let followed = new Set<string>();
-  const resultsOf = (stage: string) => (stageStores.get(stage) ?? []).flatMap((store) => results.get(store) ?? []);
-
-  const desk: TrainDesk = {
+  const desk = {
     view,
+    said,
+    /** Newest outcome per store. */
     results,
-    get aborted() {
-      return aborted;
-    },
-    get paused() {
-      return paused;
-    },
+    resultsOf,
+    /** What stands in the ledger already. */
+    written: new Set<StoreResult>(),
+    answersNow,
+    mustStop,
     deadlineReached,
-    doing(what, change = {}) {
-      Object.assign(view, change);
-      if (!paused && !aborted) view.doing = what;
+
+    doing(what: string, change: Partial<TrainView> = {}): void {
+      const { state, ...rest } = change;
+      if (state) phase = state;
+      Object.assign(view, rest);
+      if (!view.paused && !said.aborted) view.doing = what;
       refresh();
     },
-    showPlan(plan, planHash) {
-      Object.assign(view, {
-        train: plan.train,
-        commit: plan.commit,
-        release: plan.release,
-        planHash,
-        deadline: plan.deadline,
-      });
+    /** Of what people said, in their words. */
+    say(what: string): string {
+      view.doing = what;
+      refresh();
+      return what;
+    },
+    refuse(by: string, why: string): void {
+      view.refusedDecisions = [...view.refusedDecisions, { at: now(), by, why: why.slice(0, 300) }].slice(-20);
+      refresh();
+    },
+
+    showPlan(plan: TrainPlan, planHash: string): void {
+      const { train, commit, release } = plan;
+      Object.assign(view, { train, commit, release, planHash, deadline: plan.deadline });
       deadline = Date.parse(plan.deadline);
-      view.stages = plan.stages.map((stage: StagePlan) => ({
+      view.stages = plan.stages.map((stage) => ({
         name: stage.name,
         state: 'waiting',
         stores: stage.stores.length + stage.excluded.length,
@@ -326,90 +151,177 @@ export function openDesk(input: TrainInput): TrainDesk {
       }));
       for (const stage of plan.stages) {
         stageStores.set(stage.name, [...stage.stores, ...stage.excluded.map(({ store }) => store)]);
-        desk.take(
-          stage.name,
-          stage.excluded.map(({ store, reason, detail }) => ({
-            store,
-            outcome: 'excluded',
-            reason,
-            stop: { reason, summary: detail },
-          })),
-        );
+        desk.take(stage.name, stage.excluded.map(excludedResult));
       }
       refresh();
     },
-    stage(name, change) {
-      const stage = view.stages.find((entry) => entry.name === name);
+    stage(name: string, change: Partial<StageView>): void {
+      const stage = stageView(name);
       if (stage) Object.assign(stage, change);
       refresh();
     },
-    follow(stage, wave, stores) {
-      followed = new Set(stores);
-      desk.stage(stage, { state: 'running', wave });
+    /** The number of the next round of a stage; rounds name operations, so none is used twice. */
+    nextRound(stage: string): number {
+      const round = rounds.get(stage) ?? 0;
+      rounds.set(stage, round + 1);
+      return round;
     },
-    take(stage, taken) {
+    /** A wave begins: from now on these stores are counted by its reports until their results are taken. */
+    follow(stage: string, wave: string, stores: string[]): void {
+      followed = new Set(stores);
+      desk.stage(stage, { wave, ...(desk.isDone(stage) ? {} : { state: 'running' }) });
+    },
+    take(stage: string, taken: StoreResult[]): void {
       for (const result of taken) results.set(result.store, result);
       const fresh = new Set(taken.map(({ store }) => store));
-      const notSucceeded = taken.filter(({ outcome }) => outcome !== 'succeeded' && outcome !== 'excluded');
-      view.notSucceeded = [...notSucceeded, ...view.notSucceeded.filter(({ store }) => !fresh.has(store))].slice(
-        0,
-        100,
+      desk.showNotSucceeded(
+        taken.filter(({ outcome }) => outcome !== 'succeeded' && outcome !== 'excluded'),
+        fresh,
       );
+      followed = new Set();
       desk.stage(stage, { tally: tallyOf(resultsOf(stage)), inFlight: 0, deferred: 0 });
     },
-    async hold(hold) {
+    showNotSucceeded(newest: StoreResult[], instead: Set<string>): void {
+      view.notSucceeded = [...newest, ...view.notSucceeded.filter(({ store }) => !instead.has(store))].slice(0, 100);
+    },
+    progress(progress: WaveProgress): void {
+      const stage = view.stages.find(({ wave }) => wave === progress.wave);
+      if (!stage) return;
+      stage.inFlight = progress.inFlight;
+      stage.deferred = progress.deferred;
+      desk.showNotSucceeded(progress.notSucceeded, new Set(progress.notSucceeded.map(({ store }) => store)));
+      const settled = resultsOf(stage.name).filter(({ store }) => !followed.has(store));
+      stage.tally = addTallies(tallyOf(settled), progress.tally);
+      refresh();
+    },
+    awaiting(stores: string[]): void {
+      view.awaited = stores;
+      refresh();
+    },
+
+    /** Stands still until one of `answers` comes, the train must stop, or `until` passes. */
+    async hold(hold: Omit<Hold, 'since'>): Promise<HoldEnd> {
       // Nobody is asked any more what cannot be answered any more.
-      if (mustStop()) return aborted ? 'abort' : 'deadline';
-      answer = undefined;
-      approval = undefined;
-      view.hold = { ...hold, since: now() };
-      view.state = 'held';
+      if (mustStop()) return endOf();
+      said.answer = undefined;
+      said.approval = undefined;
+      const answers: Answer[] = [...hold.answers, ...(canRollBack() ? ROLL_BACK : []), 'abort'];
+      view.hold = { ...hold, answers, since: now() };
       view.doing = hold.summary;
-      if (hold.stage)
-        desk.stage(hold.stage, { state: hold.reason === 'ApprovalPending' ? 'awaiting approval' : 'held' });
+      const asks = hold.reason === 'ApprovalPending';
+      if (hold.stage) desk.stage(hold.stage, { state: asks ? 'awaiting approval' : 'held' });
       refresh();
       await notify({
-        event: hold.reason === 'ApprovalPending' ? 'approval-needed' : 'held',
+        event: asks ? 'approval-needed' : 'held',
         fleet: view.fleet,
         train: view.train,
         stage: hold.stage,
         reason: hold.reason,
-        planHash: view.planHash,
+        planHash: hold.planHash ?? view.planHash,
         summary: hold.summary,
-        answers: hold.answers,
+        answers,
       }).catch(() => undefined);
-      await until(
-        () => answer !== undefined,
-        hold.until ? Math.max(1, Date.parse(hold.until) - Date.now()) : undefined,
-      );
-      const given = answer;
-      answer = undefined;
+      const wait = hold.until ? Math.max(1, Date.parse(hold.until) - Date.now()) : undefined;
+      await until(() => said.answer !== undefined, wait);
+      const given = said.answer;
+      said.answer = undefined;
       view.hold = undefined;
-      view.state = 'running';
       refresh();
-      if (aborted) return 'abort';
-      if (given) return given;
-      return deadlineReached() ? 'deadline' : 'expired';
+      return mustStop() ? endOf() : (given ?? 'expired');
     },
-    async unpaused() {
-      if (!paused) return;
-      await until(() => !paused);
+    /** Waits until nobody pauses the train or this stage. */
+    async unpaused(stage?: string): Promise<void> {
+      const isPaused = () => view.paused !== undefined || (stage !== undefined && stageView(stage)?.paused === true);
+      if (isPaused()) await until(() => !isPaused());
     },
-    async wait(milliseconds) {
+    /** Waits so long, less if the train must stop. */
+    async wait(milliseconds: number, stage?: string): Promise<void> {
       if (milliseconds > 0 && !mustStop()) await until(() => false, milliseconds);
-      await desk.unpaused();
+      await desk.unpaused(stage);
     },
-    approval: () => approval,
-    cancel() {
-      aborted ??= { by: 'a cancellation of the workflow' };
+    until,
+    /** One round at a time, whoever runs it: the stage in its turn, or stores that came back. */
+    inTurn<T>(work: () => Promise<T>): Promise<T> {
+      const mine = turn.then(work, work);
+      turn = mine.catch(() => undefined);
+      return mine;
+    },
+
+    /** These passed the gate of their stage. */
+    prove(stores: string[]): void {
+      for (const store of stores) proven.add(store);
+    },
+    isProven: (store: string): boolean => proven.has(store),
+    accept(stores: string[]): void {
+      for (const store of stores) said.accepted.add(store);
+    },
+    isAccepted: (store: string): boolean => said.accepted.has(store),
+    hasStore: (store: string): boolean => [...stageStores.values()].some((stores) => stores.includes(store)),
+    isDone: (stage: string): boolean => stageView(stage)?.endedAt !== undefined,
+    isPaused: (stage: string): boolean => view.paused !== undefined || stageView(stage)?.paused === true,
+    steering: (stage: string): WaveSteering => ({
+      paused: desk.isPaused(stage),
+      pausedStores: [...view.pausedStores],
+      abortedStores: [...said.abortedStores],
+    }),
+    pause({ by, reason, stage, store }: Steering): void {
+      if (store) view.pausedStores = [...new Set([...view.pausedStores, store])];
+      else if (stage) desk.stage(stage, { paused: true });
+      else view.paused = { by, at: now(), reason };
       refresh();
+    },
+    resume({ stage, store }: Steering): void {
+      if (store) view.pausedStores = view.pausedStores.filter((other) => other !== store);
+      else if (stage) desk.stage(stage, { paused: undefined });
+      else view.paused = undefined;
+      refresh();
+    },
+    abort(command: Steering): void {
+      if (command.store) said.abortedStores.add(command.store);
+      else if (command.stage) said.abortedStages.set(command.stage, command);
+      else {
+        said.aborted ??= command;
+        view.paused = undefined;
+      }
+      refresh();
+    },
+    /** The workflow was cancelled from outside: an abort by another door. */
+    cancel: () => desk.abort({ by: 'a cancellation of the workflow' }),
+    /** A rollback has begun: what was asked for is being done. */
+    rollingBack(): void {
+      rollingBack = true;
+      desk.doing('Planning the rollback.', { state: 'rolling back' });
+    },
+
+    /** Who approved the last stage that asked. */
+    approval: () => said.approval,
+    /** Why the train goes on with no further stage. */
+    over(): Over {
+      const { aborted, rollBack } = said;
+      if (aborted)
+        return {
+          state: 'aborted',
+          reason: 'Aborted',
+          summary: `Aborted by ${aborted.by}${aborted.reason ? `: ${aborted.reason}` : ''}.`,
+        };
+      if (rollBack && !rollingBack)
+        return { state: 'rolled back', reason: 'RolledBack', summary: `${rollBack.by} asked to roll back.` };
+      return {
+        state: 'aborted',
+        reason: 'DeadlineReached',
+        summary: 'The train reached its deadline; open stores are missed.',
+      };
     },
   };
+  const endOf = (): HoldEnd => (said.aborted ? 'abort' : said.rollBack && !rollingBack ? 'roll-back' : 'deadline');
   return desk;
 }
 
-/** Refuses an Update before it is accepted; the sentence is the answer. */
-const refused = (why: string) => {
-  const type: Reason = 'InvalidInput';
-  return ApplicationFailure.create({ type, nonRetryable: true, message: why });
-};
+const ROLL_BACK: Answer[] = ['roll-back'];
+
+const excludedResult = ({ store, reason, detail }: StagePlan['excluded'][number]): StoreResult => ({
+  store,
+  outcome: 'excluded',
+  reason,
+  stop: { reason, summary: detail },
+});

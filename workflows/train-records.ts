@@ -1,4 +1,5 @@
 import { workflowInfo } from '@temporalio/workflow';
+import type { StoreResult } from '#domain/outcomes.js';
 import { control } from './proxies.js';
 import type { TrainDesk } from './train-desk.js';
 import type { Over } from './train-waves.js';
@@ -15,6 +16,7 @@ export async function recordTrain({ view }: TrainDesk, over?: Over): Promise<voi
       release: view.release?.version,
       sequence: view.release?.sequence,
       manifest: view.release?.manifest,
+      bundle: view.release?.bundle,
       commit: view.commit,
       planHash: view.planHash,
       state: view.state,
@@ -43,4 +45,22 @@ export async function recordStage({ view }: TrainDesk, name: string): Promise<vo
       endedAt: stage.endedAt,
     },
   });
+}
+
+/** `stage` is the name under which the operations ran. */
+export async function recordResults(
+  { view, written }: TrainDesk,
+  stage: string,
+  round: number,
+  results: StoreResult[],
+): Promise<void> {
+  if (results.length === 0) return;
+  await control.record({ kind: 'results', train: view.train, stage, round, results });
+  for (const result of results) written.add(result);
+}
+
+/** The outcomes that no wave wrote down: of stores that were excluded, missed or never started. */
+export async function recordRest(desk: TrainDesk, stage: string): Promise<void> {
+  const rest = desk.resultsOf(stage).filter((result) => !desk.written.has(result));
+  if (rest.length > 0) await recordResults(desk, stage, desk.nextRound(stage), rest);
 }

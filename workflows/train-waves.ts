@@ -1,6 +1,5 @@
 import {
   CancellationScope,
-  condition,
   executeChild,
   getExternalWorkflowHandle,
   isCancellation,
@@ -9,7 +8,8 @@ import {
 import type { StagePlan, StageWindows, TrainPlan, WaveReport } from '#domain/messages/train.js';
 import { waveWorkflowId } from '#domain/naming.js';
 import type { Reason } from '#domain/reasons.js';
-import { pauseWaveSignal } from './messages.js';
+import type { PermitRef, ReleaseRef } from '#domain/release.js';
+import { steerWaveSignal } from './messages.js';
 import { searchKeys } from './search-keys.js';
 import type { TrainDesk } from './train-desk.js';
 import type { wave } from './wave.js';
@@ -18,7 +18,7 @@ import type { wave } from './wave.js';
 
 /** Why the train is over before its last stage. */
 export interface Over {
-  state: 'aborted' | 'failed';
+  state: 'aborted' | 'failed' | 'rolled back';
   reason: Reason;
   summary: string;
 }
@@ -28,103 +28,116 @@ export interface Run {
   planHash: string;
 }
 
+/** What one wave does. Limits are those of the stage, whatever it does to its stores. */
+export interface Mission {
+  operation: 'patch' | 'roll-back';
+  release: ReleaseRef;
+  permit?: PermitRef | undefined;
+  /** Under which name its operations run and are promoted; a rollback has one of its own. */
+  name: string;
+  round: number;
+  stores: StartableStore[];
+  before: { tally: Record<string, number>; started: number };
+  notAfter?: string | undefined;
+}
+
 export async function runWave(
   { desk, plan }: Run,
   stage: StagePlan,
   workflowId: string,
-  members: {
-    round: number;
-    stores: StartableStore[];
-    before: { tally: Record<string, number>; started: number };
-    notAfter?: string | undefined;
-  },
+  mission: Mission,
 ): Promise<WaveReport> {
+  const { operation, release, permit, name, round, stores, before, notAfter } = mission;
   const scope = new CancellationScope();
   const settled = { done: false };
   const running = scope.run(() =>
     executeChild<typeof wave>('wave', {
       workflowId,
       parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
-      staticSummary: `${stage.name}: patch ${members.stores.length} stores`,
-      typedSearchAttributes: searchAttributes(plan, stage, 'patch'),
+      staticSummary: `${name}: ${operation} ${stores.length} stores`,
+      typedSearchAttributes: searchAttributes(plan, name, operation, release),
       args: [
         {
           fleet: plan.fleet,
           train: plan.train,
-          stage: stage.name,
-          operation: 'patch',
-          release: plan.release,
+          stage: name,
+          round,
+          operation,
+          stores,
+          release,
+          permit,
+          notAfter,
           limits: stage.settings.limits,
           stageSize: stage.stores.length,
-          paused: desk.paused,
-          ...members,
-          ...(members.notAfter ? {} : { notAfter: undefined }),
+          before,
+          steering: desk.steering(stage.name),
         },
       ],
     }),
   );
-  const follow = followPauses(desk, workflowId, settled, scope);
+  const steering = steer(desk, stage.name, workflowId, settled, scope);
   try {
     return await running;
   } catch (error) {
-    if (!isCancellation(error) && !desk.aborted) throw error;
-    return { results: [], probes: [], notStarted: members.stores.map(({ id }) => id) };
+    if (!isCancellation(error)) throw error;
+    return { results: [], probes: [], notStarted: stores.map(({ id }) => id) };
   } finally {
     settled.done = true;
-    await follow;
+    await steering;
   }
 }
 
-/** Passes on pause, resume, abort and the deadline to the wave that runs. */
-async function followPauses(
+/** Passes on what people say about stage and stores; abort and the deadline end the wave. */
+async function steer(
   desk: TrainDesk,
+  stage: string,
   workflowId: string,
   settled: { done: boolean },
   scope: CancellationScope,
 ): Promise<void> {
-  let told = desk.paused;
+  let told = JSON.stringify(desk.steering(stage));
+  const isEnding = () => desk.mustStop() || desk.said.abortedStages.has(stage);
   for (;;) {
-    const left = desk.view.deadline ? Math.max(1, Date.parse(desk.view.deadline) - Date.now()) : 1;
-    const inTime = await condition(() => settled.done || desk.aborted !== undefined || desk.paused !== told, left);
+    await desk.until(() => settled.done || isEnding() || JSON.stringify(desk.steering(stage)) !== told);
     if (settled.done) return;
-    if (desk.aborted || !inTime) {
+    if (isEnding()) {
       scope.cancel();
       return;
     }
-    told = desk.paused;
+    const now = desk.steering(stage);
+    told = JSON.stringify(now);
     await getExternalWorkflowHandle(workflowId)
-      .signal(pauseWaveSignal, told)
+      .signal(steerWaveSignal, now)
       .catch(() => undefined);
   }
 }
 
-/** Measures stores: a wave that only looks. */
+/** Measures stores: a wave that only looks. `name` tells its measurements from others of the train. */
 export async function probeStores(
   { plan }: Run,
   stage: StagePlan,
   stores: string[],
-  attempt: number,
+  { name, attempt, release }: { name: string; attempt: number; release: ReleaseRef },
 ): Promise<WaveReport['probes']> {
   const probes: WaveReport['probes'] = [];
   for (const [part, members] of partsOf(stores.map((id) => ({ id }))).entries()) {
     const report = await executeChild<typeof wave>('wave', {
-      workflowId: `${waveWorkflowId(plan.train, stage.name, attempt, part)}/gate`,
+      workflowId: `${waveWorkflowId(plan.train, name, attempt, part)}/gate`,
       parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
-      staticSummary: `${stage.name}: measure ${members.length} stores`,
-      typedSearchAttributes: searchAttributes(plan, stage, 'probe'),
+      staticSummary: `${name}: measure ${members.length} stores`,
+      typedSearchAttributes: searchAttributes(plan, name, 'probe', release),
       args: [
         {
           fleet: plan.fleet,
           train: plan.train,
-          stage: stage.name,
+          stage: name,
           round: attempt,
           operation: 'probe',
           stores: members,
-          release: plan.release,
+          release,
           limits: stage.settings.limits,
           stageSize: stage.stores.length,
           before: { tally: {}, started: 0 },
-          paused: false,
         },
       ],
     });
@@ -133,11 +146,11 @@ export async function probeStores(
   return probes;
 }
 
-const searchAttributes = (plan: TrainPlan, stage: StagePlan, operation: string) => [
+const searchAttributes = (plan: TrainPlan, name: string, operation: string, release: ReleaseRef) => [
   { key: searchKeys.train, value: plan.train },
-  { key: searchKeys.stage, value: stage.name },
+  { key: searchKeys.stage, value: name },
   { key: searchKeys.operation, value: operation },
-  { key: searchKeys.release, value: plan.release.version },
+  { key: searchKeys.release, value: release.version },
 ];
 export const PART_SIZE = 250;
 export interface StartableStore {

@@ -11,15 +11,22 @@ import {
   sleep,
   startChild,
   workflowInfo,
+  type ChildWorkflowHandle,
 } from '@temporalio/workflow';
 import type { ProbeFacts } from '#domain/facts.js';
 import { concurrencyOf, judgeWave } from '#domain/limits.js';
 import { PROTOCOL } from '#domain/messages/store.js';
-import { waveInputSchema, type WaveInput, type WaveProgress, type WaveReport } from '#domain/messages/train.js';
+import {
+  waveInputSchema,
+  type WaveInput,
+  type WaveProgress,
+  type WaveReport,
+  type WaveSteering,
+} from '#domain/messages/train.js';
 import { storeWorkflowId } from '#domain/naming.js';
 import { addTallies, emptyTally, tallyOf, type StoreResult } from '#domain/outcomes.js';
 import type { Reason } from '#domain/reasons.js';
-import { cutOffSignal, pauseWaveSignal, waveProgressSignal, waveQuery } from './messages.js';
+import { cutOffSignal, steerStoreSignal, steerWaveSignal, waveProgressSignal, waveQuery } from './messages.js';
 import { parseInput } from './parse-input.js';
 import type { patchStore } from './patch-store.js';
 import { helloProxy } from './proxies.js';
@@ -29,15 +36,16 @@ import { searchKeys } from './search-keys.js';
  * Runs one operation over at most 250 stores: so many at a time as the limits allow, and no further one after a breach,
  * a pause, an abort or the stage's timeout. What is in flight always ends by itself.
  *
- * Started by `patchTrain`. `patch` is a child workflow per store; `probe` only looks and is an activity per store.
- * - A busy store is deferred and tried again; a silent one gives its slot free and stays the wave's to count.
+ * Started by `patchTrain`. `patch` and `roll-back` are a child workflow per store; `probe` only looks and is an activity
+ * per store.
+ * - A busy store is deferred and tried again; a silent one gives its slot free and is counted, but not waited for.
  * - Every store of the input is either in `results` or in `notStarted`.
  */
 export async function wave(raw: WaveInput): Promise<WaveReport> {
   const input = parseInput(waveInputSchema, raw);
   const floor = openFloor(input);
   setHandler(waveQuery, floor.progress);
-  setHandler(pauseWaveSignal, floor.pause);
+  setHandler(steerWaveSignal, floor.steer);
   setHandler(cutOffSignal, floor.cutOff);
 
   CancellationScope.current().cancelRequested.catch(floor.abort);
@@ -67,7 +75,7 @@ function openFloor(input: WaveInput) {
 
   const waiting: Waiting[] = input.stores.map((store) => ({ ...store, deferrals: 0 }));
   let deferred: Waiting[] = [];
-  let paused = input.paused;
+  let steering: WaveSteering = input.steering ?? { paused: false, pausedStores: [], abortedStores: [] };
   let aborted = false;
   let breach: WaveReport['breach'];
   let changes = 0;
@@ -76,13 +84,13 @@ function openFloor(input: WaveInput) {
   let endedSinceReport = 0;
   const results: StoreResult[] = [];
   const probes: ProbeFacts[] = [];
-  const inFlight = new Set<string>();
+  const inFlight = new Map<string, ChildWorkflowHandle<typeof patchStore> | undefined>();
   const silent = new Set<string>();
   const children = new CancellationScope();
   const clocks = new CancellationScope();
 
   const now = () => new Date();
-  const mayStart = () => !paused && !aborted && !breach;
+  const mayStart = () => !steering.paused && !aborted && !breach;
   const busySlots = () => inFlight.size - silent.size;
   const started = () => results.filter(({ outcome }) => outcome !== 'skipped').length + inFlight.size;
 
@@ -156,8 +164,8 @@ function openFloor(input: WaveInput) {
   };
 
   const start = (store: Waiting) => {
-    inFlight.add(store.id);
-    const run = input.operation === 'patch' ? patchOne(store) : probeOne(store);
+    inFlight.set(store.id, undefined);
+    const run = input.operation === 'probe' ? probeOne(store) : operateOn(store);
     children
       .run(() => run)
       .catch((error: unknown) => ended(failedResult(store.id, error)))
@@ -168,21 +176,21 @@ function openFloor(input: WaveInput) {
       });
   };
 
-  const patchOne = async (store: Waiting) => {
-    const { fleet, train, stage, round, release } = input;
+  const operateOn = async (store: Waiting) => {
+    const { fleet, train, stage, round, release, permit, operation } = input;
     const notAfter = store.closes ?? input.notAfter;
     const child = await children
       .run(() =>
         startChild<typeof patchStore>('patchStore', {
           workflowId: storeWorkflowId(store.id),
-          staticSummary: `patch ${store.id} to ${release.version}`,
+          staticSummary: `${operation} ${store.id} to ${release.version}`,
           parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
           cancellationType: ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
           typedSearchAttributes: [
             { key: searchKeys.store, value: store.id },
             { key: searchKeys.train, value: train },
             { key: searchKeys.stage, value: stage },
-            { key: searchKeys.operation, value: 'patch' },
+            { key: searchKeys.operation, value: operation },
             { key: searchKeys.release, value: release.version },
           ],
           args: [
@@ -193,6 +201,7 @@ function openFloor(input: WaveInput) {
               store: store.id,
               round,
               release,
+              ...(permit ? { permit } : {}),
               ...(notAfter ? { notAfter } : {}),
               offlineAfter: limits.offlineAfter,
               cutOffAfter: limits.cutOffAfter,
@@ -209,7 +218,23 @@ function openFloor(input: WaveInput) {
       defer(store);
       return;
     }
+    inFlight.set(store.id, child);
+    tell(store.id, child);
     ended(await children.run(() => child.result()));
+  };
+
+  /** An operation hears only what is not the normal case: that it is to stand still, or to end. */
+  const told = new Map<string, string>();
+  const tell = (store: string, child: ChildWorkflowHandle<typeof patchStore>) => {
+    const message = {
+      paused: steering.pausedStores.includes(store),
+      aborted: steering.abortedStores.includes(store),
+    };
+    const text = JSON.stringify(message);
+    const isNews = told.has(store) ? told.get(store) !== text : message.paused || message.aborted;
+    if (!isNews) return;
+    told.set(store, text);
+    child.signal(steerStoreSignal, message).catch(() => undefined);
   };
 
   const probeOne = async (store: Waiting) => {
@@ -221,9 +246,22 @@ function openFloor(input: WaveInput) {
     ended({ store: store.id, outcome: facts ? 'succeeded' : 'offline' });
   };
 
+  /** Stores that people took out before their turn. */
+  const dropAborted = () => {
+    for (const list of [waiting, deferred]) {
+      for (const store of list.filter(({ id }) => steering.abortedStores.includes(id))) {
+        list.splice(list.indexOf(store), 1);
+        ended(notRun(store.id, 'aborted', 'Aborted', 'Aborted by an operator before its turn.'));
+      }
+    }
+  };
+
   const startWhatFits = () => {
+    dropAborted();
     while (mayStart() && waiting.length > 0 && busySlots() < slots) {
-      const next = waiting.findIndex(({ opens }) => !opens || new Date(opens) <= now());
+      const next = waiting.findIndex(
+        ({ id, opens }) => !steering.pausedStores.includes(id) && (!opens || new Date(opens) <= now()),
+      );
       if (next < 0) break;
       const [store] = waiting.splice(next, 1) as [Waiting];
       const closes = store.closes ?? input.notAfter;
@@ -233,15 +271,17 @@ function openFloor(input: WaveInput) {
     }
   };
 
+  /** Whoever fell silent is not waited for: the stage goes on, and its operation ends when it is back. */
   const isOver = () => {
-    const nothingMoves = inFlight.size === 0 || ((aborted || breach !== undefined) && busySlots() === 0);
-    return nothingMoves && (!(waiting.length > 0 || deferred.length > 0) || aborted || breach !== undefined);
+    const startsNothing = aborted || breach !== undefined || waiting.length + deferred.length === 0;
+    return startsNothing && busySlots() === 0;
   };
 
   return {
     progress,
-    pause: (value: boolean) => {
-      paused = value;
+    steer: (next: WaveSteering) => {
+      steering = next;
+      for (const [store, child] of inFlight) if (child) tell(store, child);
       changes += 1;
     },
     cutOff: ({ store, cutOff }: { store: string; cutOff: boolean }) => {
@@ -289,15 +329,11 @@ function openFloor(input: WaveInput) {
     },
     close: (): WaveReport => {
       clocks.cancel();
+      const [reason, then] = aborted
+        ? (['UndoPending', 'It takes back what is set by itself, or when it is back.'] as const)
+        : (['StoreCutOff', 'Its operation ends when it is back, and the store is tried again.'] as const);
       for (const store of silent) {
-        results.push(
-          notRun(
-            store,
-            'cutOff',
-            'StoreCutOff',
-            'The store fell silent in the middle of its operation, which goes on or is undone when it is back.',
-          ),
-        );
+        results.push(notRun(store, 'cutOff', reason, `The store fell silent in the middle of its operation. ${then}`));
       }
       return { results, probes, notStarted: [...waiting, ...deferred].map(({ id }) => id), breach };
     },

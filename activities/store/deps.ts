@@ -1,5 +1,6 @@
 import type { Guest } from '#domain/fleet.js';
-import type { StoreArtifact, ReleaseManifest } from '#domain/release.js';
+import type { Pins } from '#domain/downgrade.js';
+import { pinnedPackages, type StoreArtifact, type ReleaseManifest } from '#domain/release.js';
 import type { CephClient } from '#systems/ceph/types.js';
 import type { ProxmoxClient } from '#systems/proxmox/types.js';
 import type { ReleaseVerifier } from '#systems/release/types.js';
@@ -18,6 +19,8 @@ export interface StoreDeps {
   probe: GuestProber;
   timing: StoreTiming;
   now: () => Date;
+  /** Milliseconds that only ever go forward, for ages that a jump of the clock must not change. */
+  uptime: () => number;
 }
 
 /** Asks one guest how it is, over HTTP. */
@@ -40,6 +43,8 @@ export interface StoreTiming {
   homecoming: number;
   /** A reboot that was asked for and did not happen is asked for again after this time. */
   rebootGrace: number;
+  /** What an operation has set is taken back by the store itself when it is so old and nobody goes on with it. */
+  maxMaintenance: number;
 }
 
 /** What the store's open operation works with: the release as verified, and the store's own artifact of it. */
@@ -47,6 +52,13 @@ export interface Opened {
   manifest: ReleaseManifest;
   artifact: StoreArtifact;
 }
+
+/** What the nodes shall have of the release. A store that is given a permit goes `back` to it. */
+export const pinsOf = ({ manifest }: Opened, back: boolean): Pins => ({
+  packages: pinnedPackages(manifest),
+  kernel: manifest.packages.kernel,
+  ...(back ? { back } : {}),
+});
 
 /** The service's user is not root; its sudoers file lists exactly the commands that come with this prefix. */
 export const SUDO = ['sudo', '-n'] as const;

@@ -21,8 +21,10 @@ export interface Wanted {
   stoppable: readonly string[];
   packages: readonly string[];
   privileges?: boolean;
-  /** The memory of every node, to tell whether the others can hold a node's guests. */
-  memory?: boolean;
+  /** What only tells whether a node may be emptied: memory of every node, room on the OSDs, running tasks. */
+  load?: boolean;
+  /** How the HA resource managers are; without it only what HA says of nodes and services. */
+  managers?: boolean;
 }
 
 export async function gatherFacts(deps: StoreDeps, wanted: Wanted): Promise<StoreFacts> {
@@ -41,12 +43,12 @@ export async function gatherFacts(deps: StoreDeps, wanted: Wanted): Promise<Stor
     wanted.privileges ? read('version', proxmox.version(), { version: '', release: '' }) : { version: '', release: '' },
     wanted.privileges ? read('permissions', missingOf(deps), []) : [],
     read('cluster status', readCluster(deps), { quorate: false, nodes: [] }),
-    read('HA status', readHa(deps), NO_HA),
-    read('ceph', ceph.facts(), NO_CEPH),
+    read('HA status', wanted.managers ? readHa(deps) : readHaManager(deps), NO_HA),
+    read('ceph', ceph.facts({ room: wanted.load === true }), NO_CEPH),
     read('guests', readGuests(deps), []),
-    read('running tasks', proxmox.runningTasks(), []),
+    wanted.load ? read('running tasks', proxmox.runningTasks(), []) : undefined,
     Promise.all(wanted.nodes.map((name) => read(name, readNode(deps, name, wanted.packages), undefined))),
-    wanted.memory ? read('memory', readMemory(deps, names), {}) : {},
+    wanted.load ? read('memory', readMemory(deps, names), {}) : {},
   ]);
   const okToStop = Object.fromEntries(
     await Promise.all(wanted.stoppable.map(async (name) => [name, await askCeph(deps, cephFacts, name)] as const)),
@@ -60,7 +62,7 @@ export async function gatherFacts(deps: StoreDeps, wanted: Wanted): Promise<Stor
     ceph: cephFacts,
     guests,
     runningTasks: tasks
-      .filter(({ type }) => !HARMLESS_TASKS.has(type))
+      ?.filter(({ type }) => !HARMLESS_TASKS.has(type))
       .map(({ type, node, upid }) => ({ type, node, upid })),
     nodes: nodes.filter((node): node is NodeFacts => node !== undefined),
     memory,
@@ -74,23 +76,32 @@ export async function readCluster({ proxmox }: StoreDeps): Promise<ClusterFacts>
   return { quorate, nodes: nodes.map(({ name, online }) => ({ name, online })) };
 }
 
-export async function readHa({ proxmox }: StoreDeps): Promise<HaFacts> {
-  const [manager, rows] = await Promise.all([proxmox.haManagerStatus(), proxmox.haStatus()]);
+/** Nodes and services as the manager of HA sees them. */
+export async function readHaManager({ proxmox }: StoreDeps): Promise<HaFacts> {
+  const { quorate, nodeStatus, serviceStatus } = await proxmox.haManagerStatus();
+  return {
+    quorumOk: quorate,
+    nodeStatus,
+    services: Object.entries(serviceStatus).map(([sid, { node, state }]) => ({ sid, node, state })),
+  };
+}
+
+export async function readHa(deps: StoreDeps): Promise<HaFacts> {
+  const [manager, rows] = await Promise.all([readHaManager(deps), deps.proxmox.haStatus()]);
   const master = rows.find(({ type }) => type === 'master')?.node;
   return {
-    quorumOk: manager.quorate,
-    nodeStatus: manager.nodeStatus,
+    ...manager,
     managers: Object.fromEntries(
       rows.filter(({ type }) => type === 'lrm').map(({ node, id, status }) => [node ?? id, status ?? 'no status']),
     ),
-    services: Object.entries(manager.serviceStatus).map(([sid, { node, state }]) => ({ sid, node, state })),
     ...(master ? { master } : {}),
   };
 }
 
+/** Proxmox gives `hastate` to exactly those guests that the manager of HA has in its charge. */
 export async function readGuests({ proxmox }: StoreDeps): Promise<GuestFacts[]> {
-  const [guests, ha] = await Promise.all([proxmox.guests(), proxmox.haManagerStatus()]);
-  return guests.map(({ vmid, kind, name, node, status, lock, maxMemory, template }) => ({
+  const guests = await proxmox.guests();
+  return guests.map(({ vmid, kind, name, node, status, lock, maxMemory, template, haState }) => ({
     vmid,
     kind,
     name,
@@ -98,16 +109,15 @@ export async function readGuests({ proxmox }: StoreDeps): Promise<GuestFacts[]> 
     status,
     ...(lock ? { lock } : {}),
     maxMemory,
-    ha: Object.hasOwn(ha.serviceStatus, `${kind === 'qemu' ? 'vm' : 'ct'}:${vmid}`),
+    ha: haState !== undefined,
     template,
   }));
 }
 
 export async function readNode(deps: StoreDeps, name: string, packages: readonly string[]): Promise<NodeFacts> {
   const runner = runnerOf(deps, name);
-  const [status, boot, installed, audit, held, kernels, unit] = await Promise.all([
+  const [status, installed, audit, held, kernelList, unit] = await Promise.all([
     deps.proxmox.nodeStatus(name),
-    bootId(runner),
     readInstalled(runner, packages),
     readAudit(runner),
     lines(runner, ['apt-mark', 'showhold']),
@@ -116,15 +126,28 @@ export async function readNode(deps: StoreDeps, name: string, packages: readonly
   ]);
   return {
     name,
-    bootId: boot,
     runningKernel: status.kernel,
-    bootableKernels: kernels.filter((line) => /^\d\S+$/.test(line)),
+    ...kernelsOf(kernelList),
     installed,
     dpkgAudit: audit,
     held,
     rootFreeBytes: status.rootFree,
     ...(unit ? { upgradeUnit: unit } : {}),
   };
+}
+
+/** Reads `proxmox-boot-tool kernel list`: kernels under headings that end with a colon, `None.` where there is none. */
+function kernelsOf(list: readonly string[]): Pick<NodeFacts, 'bootableKernels' | 'pinnedKernel'> {
+  let heading = '';
+  const bootableKernels = new Set<string>();
+  let pinnedKernel: string | undefined;
+  for (const line of list) {
+    if (line.endsWith(':')) heading = line;
+    if (!/^\d\S+$/.test(line)) continue;
+    if (heading === 'Pinned kernel:') pinnedKernel = line;
+    else bootableKernels.add(line);
+  }
+  return { bootableKernels: [...bootableKernels], ...(pinnedKernel ? { pinnedKernel } : {}) };
 }
 
 /** Changes with every boot; the proof that a node was rebooted. */
@@ -266,7 +289,7 @@ async function askCeph(
   }
 }
 
-const NO_HA: HaFacts = { quorumOk: false, nodeStatus: {}, managers: {}, services: [] };
+const NO_HA: HaFacts = { quorumOk: false, nodeStatus: {}, services: [] };
 const NO_CEPH: CephFacts = {
   health: 'unreadable',
   checks: [],

@@ -1,5 +1,5 @@
 import { decideVerified } from '#domain/decide-store.js';
-import { pinnedPackages } from '#domain/release.js';
+import { keptOn } from '#domain/downgrade.js';
 import { parse } from '#domain/messages/parse.js';
 import {
   helloTaskSchema,
@@ -7,17 +7,18 @@ import {
   probeTaskSchema,
   PROTOCOL_RANGE,
   storeTaskSchema,
+  sweepTaskSchema,
   type StoreActivities,
   type StoreTask,
 } from '#domain/messages/store.js';
 import { ApplicationFailure, Context } from '@temporalio/activity';
 import type { z } from 'zod';
 import { translated } from '../to-failure.js';
-import type { StoreDeps } from './deps.js';
+import { pinsOf, type StoreDeps } from './deps.js';
 import { gatherFacts } from './facts.js';
 import { applyConfig } from './guest-config.js';
 import { createNodeSteps } from './node-steps.js';
-import { createOperation, ReleaseRefused } from './operation.js';
+import { ReleaseRefused, type Operation } from './operation.js';
 import { stagePackages } from './packages.js';
 import { probeGuests, probeStore } from './probe.js';
 
@@ -25,8 +26,7 @@ import { probeGuests, probeStore } from './probe.js';
  * What a store does when it is asked. Each task is judged at the door; each effect runs through `operation.step`,
  * which is where "once" comes from. The procedures themselves are in the files beside this one.
  */
-export function createStoreActivities(deps: StoreDeps): StoreActivities {
-  const operation = createOperation(deps);
+export function createStoreActivities(deps: StoreDeps, operation: Operation): StoreActivities {
   const steps = createNodeSteps(deps, operation);
   const { state } = deps;
 
@@ -43,10 +43,12 @@ export function createStoreActivities(deps: StoreDeps): StoreActivities {
       mine(helloTaskSchema, raw);
       const held = state.operation();
       const { current } = state.trust();
+      const selfUndo = operation.selfUndo();
       return {
         store: deps.store,
         protocol: PROTOCOL_RANGE,
         ...(held?.open ? { operation: held.operationId } : {}),
+        ...(selfUndo ? { selfUndo } : {}),
         ...(current
           ? { release: { version: current.version, sequence: current.sequence, manifest: current.manifest } }
           : {}),
@@ -61,18 +63,22 @@ export function createStoreActivities(deps: StoreDeps): StoreActivities {
     readFacts: (raw) =>
       beating(async () => {
         const task = mine(storeTaskSchema, raw);
-        const { manifest, artifact } = await operation.release(task);
-        const nodes = artifact.store.nodes.map(({ name }) => name);
-        const packages = pinnedPackages(manifest);
+        const opened = await operation.release(task);
+        const { guests, nodes: expected } = opened.artifact.store;
+        const nodes = expected.map(({ name }) => name);
+        const pins = pinsOf(opened, task.permit !== undefined);
         const facts = await gatherFacts(deps, {
           nodes,
           stoppable: nodes,
-          packages: Object.keys(packages),
+          packages: Object.keys(pins.packages),
           privileges: true,
-          memory: true,
+          load: true,
+          managers: true,
         });
-        await state.saveTrust({ ...state.trust(), baseline: await probeGuests(deps, artifact.store.guests) });
-        return { facts, nodes, kernel: manifest.packages.kernel, packages, ours: operation.ours() };
+        // A store that goes back is ill: what it was like before that is what it is to be compared with.
+        if (!pins.back) await state.saveTrust({ baseline: await probeGuests(deps, guests) });
+        const notes = pins.back ? { notes: facts.nodes.flatMap((node) => keptOn(node, pins)) } : {};
+        return { facts, nodes, ...pins, ours: operation.ours(), ...notes };
       }),
 
     stagePackages: (raw) =>
@@ -101,17 +107,16 @@ export function createStoreActivities(deps: StoreDeps): StoreActivities {
     verifyStore: (raw) =>
       beating(async () => {
         const task = mine(storeTaskSchema, raw);
-        const { manifest, artifact } = await operation.release(task);
-        const nodes = artifact.store.nodes.map(({ name }) => name);
-        const packages = pinnedPackages(manifest);
-        const facts = await gatherFacts(deps, { nodes, stoppable: [], packages: Object.keys(packages) });
-        const decision = decideVerified(facts, {
-          expectedNodes: nodes,
-          packages,
-          kernel: manifest.packages.kernel,
-          ours: operation.ours(),
-          work: [],
+        const opened = await operation.release(task);
+        const nodes = opened.artifact.store.nodes.map(({ name }) => name);
+        const pins = pinsOf(opened, task.permit !== undefined);
+        const facts = await gatherFacts(deps, {
+          nodes,
+          stoppable: [],
+          packages: Object.keys(pins.packages),
+          managers: true,
         });
+        const decision = decideVerified(facts, { ...pins, expectedNodes: nodes, ours: operation.ours(), work: [] });
         return decision.kind === 'proceed' ? { kind: 'done' } : { kind: 'failed', stop: decision.stop };
       }),
 
@@ -125,6 +130,7 @@ export function createStoreActivities(deps: StoreDeps): StoreActivities {
     probeStore: (raw) =>
       beating(async () => {
         const task = mine(probeTaskSchema, raw);
+        await operation.learnLastGood();
         const current = state.trust().current;
         const asked =
           current && (task.manifest === undefined || task.manifest === current.manifest) ? current : undefined;
@@ -132,6 +138,9 @@ export function createStoreActivities(deps: StoreDeps): StoreActivities {
         const opened = asked ? await operation.release(probeAsTask(task, asked)).catch(refusedOnly) : undefined;
         return probeStore(deps, opened);
       }),
+
+    /** Retry-safe: what is taken back is not marked any more. */
+    sweepStore: (raw) => beating(() => operation.sweep(mine(sweepTaskSchema, raw))),
   });
 
   async function nodeStep<T extends Parameters<StoreActivities['drainNode']>[0], Answer>(

@@ -1,25 +1,27 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { pinnedPackages } from '#domain/release.js';
 import {
   decideDrain,
   decidePackages,
   decideReboot,
   decideRejoined,
-  differing,
+  lacking,
   type StoreContext,
 } from '#domain/decide-store.js';
-import type { GuestFacts, StoreFacts } from '#domain/facts.js';
+import { decideBoot } from '#domain/downgrade.js';
+import type { GuestFacts, NodeFacts, StoreFacts } from '#domain/facts.js';
 import type { NodeTask, StepAnswer } from '#domain/messages/store.js';
 import { upgradeUnit } from '#domain/naming.js';
 import type { Reason, Stop } from '#domain/reasons.js';
-import { SUDO, type StoreDeps } from './deps.js';
+import { pinsOf, SUDO, type StoreDeps } from './deps.js';
 import {
   bootId,
   gatherFacts,
   lines,
+  readAudit,
   readCluster,
   readGuests,
   readHa,
+  readHaManager,
   readInstalled,
   readNode,
   readUpgradeUnit,
@@ -27,8 +29,9 @@ import {
   unitLog,
   type Wanted,
 } from './facts.js';
-import { leaveMaintenance, removeUnit, type Operation } from './operation.js';
-import { APT_UPGRADE } from './packages.js';
+import { leaveMaintenance, removeUnit } from './marks.js';
+import type { Operation } from './operation.js';
+import { aptCommand, aptRequest } from './packages.js';
 import { waitFor } from './wait.js';
 
 /**
@@ -39,11 +42,10 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
   const { timing, proxmox, ceph, state } = deps;
 
   const contextOf = async (task: NodeTask): Promise<StoreContext> => {
-    const { manifest, artifact } = await operation.release(task);
+    const opened = await operation.release(task);
     return {
-      expectedNodes: artifact.store.nodes.map(({ name }) => name),
-      packages: pinnedPackages(manifest),
-      kernel: manifest.packages.kernel,
+      ...pinsOf(opened, task.permit !== undefined),
+      expectedNodes: opened.artifact.store.nodes.map(({ name }) => name),
       ours: operation.ours(),
       work: [task.node],
     };
@@ -54,12 +56,12 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     task: NodeTask,
     context: StoreContext,
     decide: (facts: StoreFacts, context: StoreContext, node: string) => ReturnType<typeof decideDrain>,
-    wanted: Pick<Wanted, 'stoppable' | 'memory'>,
-  ): Promise<Stop | undefined> => {
+    wanted: Pick<Wanted, 'stoppable' | 'load' | 'managers'>,
+  ): Promise<{ stop: Stop } | { stop?: undefined; node: NodeFacts | undefined }> => {
     const facts = await gatherFacts(deps, { nodes: [task.node], packages: Object.keys(context.packages), ...wanted });
     const decision = decide(facts, context, task.node);
-    if (decision.kind === 'proceed') return undefined;
-    return { ...decision.stop, reason: 'FactsChanged', detail: decision.stop.detail };
+    if (decision.kind === 'proceed') return { node: facts.nodes.find(({ name }) => name === task.node) };
+    return { stop: { ...decision.stop, reason: 'FactsChanged', detail: decision.stop.detail } };
   };
 
   const outsideWindow = (task: NodeTask, step: string): Stop | undefined =>
@@ -79,10 +81,12 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     const step = `drain ${node}`;
     const context = await contextOf(task);
     // An intent alone does not say that anything happened: until maintenance is there the decision is made anew.
-    const begun = state.step(key)?.intent !== undefined && (await readHa(deps)).nodeStatus[node] === 'maintenance';
+    const begun =
+      state.step(key)?.intent !== undefined && (await readHaManager(deps)).nodeStatus[node] === 'maintenance';
     if (!begun) {
       const late =
-        outsideWindow(task, step) ?? (await lookAgain(task, context, decideDrain, { stoppable: [node], memory: true }));
+        outsideWindow(task, step) ??
+        (await lookAgain(task, context, decideDrain, { stoppable: [node], load: true, managers: true })).stop;
       if (late) return refused(late);
     }
     const there = await guestsOn(node);
@@ -97,7 +101,7 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
       const left = await guestsOn(node);
       for (const guest of left.filter(({ ha }) => !ha)) await moveAway(guest, context);
       const { nodeStatus, managers } = await readHa(deps);
-      manager = managers[node];
+      manager = managers?.[node];
       const watchdogOff = manager !== undefined && !/active/.test(manager);
       return left.length === 0 && nodeStatus[node] === 'maintenance' && watchdogOff ? true : undefined;
     });
@@ -142,7 +146,7 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
   }
 
   async function roomiest(guest: GuestFacts, { expectedNodes }: StoreContext): Promise<string> {
-    const [guests, { nodeStatus }] = await Promise.all([readGuests(deps), readHa(deps)]);
+    const [guests, { nodeStatus }] = await Promise.all([readGuests(deps), readHaManager(deps)]);
     const candidates = await Promise.all(
       expectedNodes
         .filter((name) => name !== guest.node && nodeStatus[name] === 'online')
@@ -173,9 +177,11 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
 
     const before = await readInstalled(runner, names);
     const present = await readUpgradeUnit(runner);
-    const changed = differing({ installed: before }, context.packages).length;
-    if (!present && changed > 0) {
-      const late = outsideWindow(task, step) ?? (await lookAgain(task, context, decidePackages, { stoppable: [] }));
+    const changed = lacking({ installed: before }, context).length;
+    const request = aptRequest({ installed: before }, context);
+    if (!present && changed > 0 && request) {
+      const late =
+        outsideWindow(task, step) ?? (await lookAgain(task, context, decidePackages, { stoppable: [] })).stop;
       if (late) return refused(late);
       await state.intent(key, { unit, changed });
       await lines(runner, [
@@ -186,7 +192,7 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
         '--setenv=DEBIAN_FRONTEND=noninteractive',
         '--setenv=NEEDRESTART_MODE=l',
         '--',
-        ...APT_UPGRADE,
+        ...aptCommand(request),
       ]);
     } else if (present && present.name !== unit && present.state === 'running') {
       return failed('PackagesBroken', step, `Another upgrade (${present.name}) runs on ${node}.`);
@@ -203,18 +209,18 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
       return failed('UpgradeFailed', step, `apt failed on ${node}; the node stays out of service.`, log);
     }
 
-    const after = await readNode(deps, node, names);
-    const wrong = differing(after, context.packages);
-    if (after.dpkgAudit.length > 0 || wrong.length > 0) {
+    const [installed, audit] = await Promise.all([readInstalled(runner, names), readAudit(runner)]);
+    const wrong = lacking({ installed }, context);
+    if (audit.length > 0 || wrong.length > 0) {
       const detail = [
-        ...after.dpkgAudit,
-        ...wrong.map(
-          (name) => `${name}: ${after.installed[name] ?? 'not installed'}, pinned ${context.packages[name]}`,
-        ),
+        ...audit,
+        ...wrong.map((name) => `${name}: ${installed[name] ?? 'not installed'}, pinned ${context.packages[name]}`),
       ];
       return failed('InventoryMismatch', step, `${node} does not have the packages of the release.`, detail);
     }
     if (ended) await removeUnit(deps, node, ended);
+    // The newer kernel stays installed: without a pin the next start of the node, whoever asks for it, would take it.
+    if (context.back) await chooseKernel(await readNode(deps, node, names), context.kernel);
     return { kind: 'done', changed };
   }
 
@@ -231,9 +237,12 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     const current = recorded === undefined ? await bootId(runner) : await bootId(runner).catch(() => undefined);
     const old = recorded ?? current;
     if (current !== undefined && current === old) {
-      const late = outsideWindow(task, step) ?? (await lookAgain(task, context, decideReboot, { stoppable: [node] }));
+      const late = outsideWindow(task, step);
       if (late) return refused(late);
+      const look = await lookAgain(task, context, decideReboot, { stoppable: [node] });
+      if (look.stop) return refused(look.stop);
       if (recorded === undefined) await state.intent(key, { bootId: current });
+      if (look.node) await chooseKernel(look.node, context.kernel);
     }
     // An attempt before this one may have asked just now; the node gets its time to act on that.
     let askedAt = recorded === undefined ? undefined : performance.now();
@@ -257,6 +266,22 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
       );
     }
     return { kind: 'done', kernel: kernel.seen };
+  }
+
+  /** Pins outlast the operation, so they are kept with the trust of the store: the next upgrade takes them away. */
+  async function chooseKernel(facts: NodeFacts, kernel: string): Promise<void> {
+    const { name } = facts;
+    const pins = state.trust().pins ?? {};
+    const change = decideBoot(facts, kernel, pins[name]);
+    if (change === 'none') return;
+    const bootTool = (...words: string[]) =>
+      lines(runnerOf(deps, name), [...SUDO, 'proxmox-boot-tool', ...words], timing.rejoin);
+    if (change === 'pin') await state.saveTrust({ pins: { ...pins, [name]: kernel } });
+    await bootTool('kernel', ...(change === 'pin' ? ['pin', kernel] : ['unpin']));
+    // Writes the choice to the boot partitions of nodes that have them.
+    await bootTool('refresh');
+    if (change === 'unpin')
+      await state.saveTrust({ pins: Object.fromEntries(Object.entries(pins).filter(([node]) => node !== name)) });
   }
 
   async function askToReboot(node: string): Promise<void> {
@@ -320,7 +345,7 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
         await moveAway(guest, context, node);
         moved.add(guest.vmid);
       }
-      const { services } = await readHa(deps);
+      const { services } = await readHaManager(deps);
       const moving = services.some(({ state: service }) => service === 'migrate' || service === 'relocate');
       return away.every(({ ha }) => !ha) && !moving ? true : undefined;
     });

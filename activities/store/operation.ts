@@ -1,15 +1,16 @@
-import type { NodeFacts } from '#domain/facts.js';
-import type { StepAnswer, StoreTask } from '#domain/messages/store.js';
+import { decideAbandoned } from '#domain/abandoned.js';
+import type { Ours, SelfUndo, StepAnswer, StoreTask, Swept, SweepTask } from '#domain/messages/store.js';
 import type { Stop } from '#domain/reasons.js';
+import type { ReleaseRef } from '#domain/release.js';
 import type { Mark, OperationRecord } from '#systems/store-state/types.js';
-import { SUDO, type Opened, type StoreDeps } from './deps.js';
-import { lines, readAudit, readHa, readUpgradeUnit, runnerOf, unitLog } from './facts.js';
-import { waitFor } from './wait.js';
+import type { Opened, StoreDeps } from './deps.js';
+import { readHaManager } from './facts.js';
+import { inOrderOfUndo, mendPackages, settle, takeBack } from './marks.js';
 
 /**
  * The store's own lock and memory. One operation at a time holds the store; it is known by its id and its fence, and
  * what it sets on the cluster is marked here, on disk, before it is set. Whoever comes next adopts or takes back what
- * an earlier operation left, however that one ended.
+ * an earlier operation left, however that one ended; when nobody comes, the store does it itself.
  */
 export interface Operation {
   open(task: StoreTask): Promise<StepAnswer<{ adopted: string[] }>>;
@@ -25,149 +26,189 @@ export interface Operation {
   /** The release this operation was opened with. After a restart of the worker it is pulled and verified again. */
   release(task: StoreTask): Promise<Opened>;
   marks(): Mark[];
-  ours(): { maintenance: string[]; noout: string[] };
+  ours(): Ours;
   mark(kind: Mark['kind'], node: string): Promise<void>;
   unmark(kind: Mark['kind'], node: string): Promise<void>;
   homes(): Record<string, string>;
   rememberHomes(homes: Record<string, string>): Promise<void>;
   close(task: StoreTask, outcome: string): Promise<{ undone: string[]; leftSet: string[] }>;
+  /** Of the operation that holds the store, or of the one that it freed itself from. */
+  selfUndo(): SelfUndo | undefined;
+  /** Takes back, or frees, what is abandoned. Called again and again; says what it did, in sentences. */
+  lookAfter(): Promise<string[]>;
+  sweep(task: SweepTask): Promise<Swept>;
+  /** The release that is current here becomes the last good one when the desired record says that it has soaked. */
+  learnLastGood(): Promise<void>;
 }
 
 export function createOperation(deps: StoreDeps): Operation {
-  const { state, now } = deps;
+  const { state, now, uptime } = deps;
+  /** Steps, and the work that suffers no step beside it. */
   const running = new Map<string, Promise<unknown>>();
+  const ALONE = 'alone';
   let verified: { manifest: string; opened: Opened } | undefined;
+  /** On the clock that only goes forward: when the holder was heard of last, and when each mark was seen first. */
+  let heardAt = uptime();
+  const seenAt = new Map<string, number>();
 
   const record = (): OperationRecord => {
     const operation = state.operation();
     if (!operation) throw new Error('No operation holds the store.');
     return operation;
   };
+  const isHolder = ({ operationId, fence }: StoreTask): boolean => {
+    const held = state.operation();
+    return held?.operationId === operationId && held.fence === fence;
+  };
+
+  /** Waits until nothing runs, and lets nothing start meanwhile. */
+  const alone = async <T>(work: () => Promise<T>): Promise<T> => {
+    while (running.size > 0) await Promise.allSettled(running.values());
+    const attempt = work().finally(() => running.delete(ALONE));
+    running.set(ALONE, attempt);
+    return attempt;
+  };
 
   const staleness = (task: StoreTask): Stop | undefined => {
     const held = state.operation();
-    if (held?.open && held.operationId === task.operationId && held.fence === task.fence) return undefined;
+    if (held?.open && isHolder(task)) return undefined;
+    if (held?.outcome === 'freed' && isHolder(task))
+      return stale(`The store gave itself free at ${held.endedAt}, since ${task.operationId} was silent for too long.`);
     return stale(`The store is held by ${held?.operationId ?? 'nobody'}; ${task.operationId} may not act on it.`);
   };
 
   const verify = async (task: StoreTask): Promise<Opened | Stop> => {
     const { version } = await deps.proxmox.version();
-    const verdict = await deps.verifier.verify({
-      ref: task.release,
-      store: task.store,
-      fleet: task.fleet,
-      now: now(),
-      highestSequence: state.trust().highestSequence,
-      pveVersion: version,
-    });
+    const verdict = await deps.verifier
+      .verify({
+        ref: task.release,
+        ...(task.permit ? { permit: task.permit } : {}),
+        store: task.store,
+        fleet: task.fleet,
+        now: now(),
+        highestSequence: state.trust().highestSequence,
+        pveVersion: version,
+      })
+      .catch((error: unknown) => {
+        throw isUnavailable(error) ? new RegistryUnreachable(task.release, error) : error;
+      });
     if (verdict.kind === 'refused') return { reason: verdict.reason, step: 'verify release', summary: verdict.summary };
     const opened = { manifest: verdict.manifest, artifact: verdict.artifact };
     verified = { manifest: task.release.manifest, opened };
     return opened;
   };
 
-  /** Waits for what an earlier operation began on its nodes, so that nothing is undone under a running upgrade. */
-  const settle = async (marks: Mark[]): Promise<string[]> => {
-    const notes: string[] = [];
-    for (const node of new Set(marks.map(({ node: name }) => name))) {
-      const settled = await waitFor(deps, deps.timing.reboot + deps.timing.upgrade, async () => {
-        const unit = await readUpgradeUnit(runnerOf(deps, node));
-        return unit?.state === 'running' ? undefined : { unit };
-      });
-      if (!settled.seen) {
-        notes.push(`${node} is not back: ${settled.lastError}`);
-        continue;
-      }
-      const { unit } = settled.seen;
-      if (!unit) continue;
-      notes.push(`${node}: adopted the upgrade ${unit.name}, which ${unit.state}`);
-      if (unit.state === 'failed') notes.push(...(await removeUnit(deps, node, unit)));
-    }
-    return notes;
+  /** A permit says which releases may be gone back to; the store says which one of them it has seen to be good. */
+  const notLastGood = ({ permit, release }: StoreTask): Stop | undefined => {
+    const { lastGood } = state.trust();
+    if (!permit || !lastGood || sameRelease(lastGood, release)) return undefined;
+    return {
+      reason: 'RollbackNotPermitted',
+      step: 'verify release',
+      summary: `The last good release of this store is ${lastGood.version}; it does not go back to ${release.version}.`,
+    };
   };
 
-  const undo = async (): Promise<{ undone: string[]; leftSet: string[] }> => {
+  /** What the store refuses from now on. With a permit it accepts again what follows the older release. */
+  const accept = async ({ permit, release: { sequence } }: StoreTask): Promise<void> => {
+    const { highestSequence } = state.trust();
+    const next = permit ? sequence : Math.max(highestSequence, sequence);
+    if (next !== highestSequence) await state.saveTrust({ highestSequence: next });
+  };
+
+  const undo = async (marks: readonly Mark[]): Promise<{ undone: string[]; leftSet: string[] }> => {
     const undone: string[] = [];
     const leftSet: string[] = [];
-    // noout first: it is the one that hides a fault from Ceph.
-    for (const { kind, node } of [...record().marks].sort((a, b) =>
-      a.kind === b.kind ? 0 : a.kind === 'noout' ? -1 : 1,
-    )) {
-      const why = kind === 'noout' ? await takeBackNoout(node) : await takeBackMaintenance(node);
+    for (const mark of inOrderOfUndo(marks)) {
+      const why = await takeBack(deps, mark);
       if (why === undefined) {
-        await keeper.unmark(kind, node);
-        undone.push(`${kind} of ${node}`);
+        await keeper.unmark(mark.kind, mark.node);
+        undone.push(`${mark.kind} of ${mark.node}`);
       } else {
-        leftSet.push(`${kind} of ${node} (${why})`);
+        leftSet.push(`${mark.kind} of ${mark.node} (${why})`);
       }
     }
     return { undone, leftSet };
   };
 
-  const takeBackNoout = async (node: string): Promise<string | undefined> => {
-    const gone = await waitFor(deps, deps.timing.rejoin, async () => {
-      await deps.ceph.unsetHostNoout(node);
-      const hostFlags = await deps.ceph.hostFlags();
-      return hostFlags[node]?.includes('noout') ? undefined : true;
-    });
-    return gone.seen ? undefined : gone.lastError;
+  /** By both clocks: one that is set back makes a mark look young, and the other starts anew with the process. */
+  const ageOf = ({ kind, node, setAt }: Mark): number => {
+    const key = `${kind} ${node} ${setAt}`;
+    const seen = seenAt.get(key) ?? uptime();
+    seenAt.set(key, seen);
+    return Math.max(now().getTime() - new Date(setAt).getTime(), uptime() - seen);
   };
 
-  /** A node that is not fit to run guests stays cordoned, on purpose; people decide. */
-  const takeBackMaintenance = async (node: string): Promise<string | undefined> => {
-    const unfit = await whyUnfit(deps, node);
-    if (unfit) return unfit;
-    try {
-      await leaveMaintenance(deps, node);
-      return undefined;
-    } catch (error) {
-      return error instanceof Error ? error.message : String(error);
-    }
+  const selfUndoKey = ({ operationId, fence }: OperationRecord) => `${operationId}|${fence}|self-undo`;
+  const recordedSelfUndo = (held: OperationRecord) => state.step(selfUndoKey(held))?.result as SelfUndo | undefined;
+
+  /** Journaled, so that it is known when the centre is back. The same unfit node is not told again and again. */
+  const undoBySelf = async (marks: readonly Mark[]) => {
+    const held = record();
+    const earlier = recordedSelfUndo(held);
+    const at = now().toISOString();
+    if (!earlier)
+      await state.intent(selfUndoKey(held), { at, marks: marks.map(({ kind, node }) => `${kind} ${node}`) });
+    const answer = await undo(marks);
+    const undone = [...(earlier?.undone ?? []), ...answer.undone];
+    const leftSet = answer.leftSet;
+    const isNews = answer.undone.length > 0 || leftSet.join() !== earlier?.leftSet.join();
+    if (isNews) await state.result(selfUndoKey(held), { at, undone, leftSet } satisfies SelfUndo);
+    return { ...answer, isNews };
+  };
+
+  const free = async (): Promise<void> => {
+    await state.save({ ...record(), open: false, endedAt: now().toISOString(), outcome: 'freed' });
   };
 
   const keeper: Operation = {
-    async open(task) {
-      const held = state.operation();
-      if (held && held.operationId === task.operationId && held.fence === task.fence) {
-        if (!held.open) return { kind: 'refused', stop: stale(`${task.operationId} has ended already.`) };
-        await this.release(task);
-        return { kind: 'done', adopted: [] };
-      }
-      if (held && task.fence <= held.fence)
-        return { kind: 'refused', stop: stale(`${held.operationId} is newer than ${task.operationId}.`) };
+    open: (task) =>
+      alone(async () => {
+        const held = state.operation();
+        if (held && isHolder(task)) {
+          if (!held.open) return { kind: 'refused', stop: staleOrEnded(task) };
+          await keeper.release(task);
+          await accept(task);
+          return { kind: 'done', adopted: task.permit ? await mendPackages(deps, held.marks) : [] };
+        }
+        if (held && task.fence <= held.fence)
+          return { kind: 'refused', stop: stale(`${held.operationId} is newer than ${task.operationId}.`) };
 
-      const opened = await verify(task);
-      if (!('manifest' in opened)) return { kind: 'refused', stop: opened };
+        if (state.trust().current?.manifest === task.release.manifest) await keeper.learnLastGood();
+        const notPermitted = notLastGood(task);
+        if (notPermitted) return { kind: 'refused', stop: notPermitted };
+        const opened = await verify(task);
+        if (!('manifest' in opened)) return { kind: 'refused', stop: opened };
 
-      // Steps of an operation that was terminated may still run in this process; what they do is waited for.
-      await Promise.allSettled(running.values());
-      const left = held?.marks ?? [];
-      const adopted = await settle(left);
-      await state.save({
-        operationId: task.operationId,
-        fence: task.fence,
-        open: true,
-        release: task.release,
-        startedAt: now().toISOString(),
-        marks: left,
-        homes: left.length > 0 ? (held?.homes ?? {}) : {},
-      });
-      await state.saveTrust({
-        ...state.trust(),
-        highestSequence: Math.max(state.trust().highestSequence, task.release.sequence),
-      });
-      if (held?.release.manifest === task.release.manifest) {
-        adopted.push(...left.map(({ kind, node }) => `took over ${kind} of ${node} from ${held.operationId}`));
-      } else if (left.length > 0) {
-        const { undone, leftSet } = await undo();
-        adopted.push(...undone.map((what) => `undone: ${what}`), ...leftSet.map((what) => `left: ${what}`));
-      }
-      return { kind: 'done', adopted };
-    },
+        const left = held?.marks ?? [];
+        const adopted = await settle(deps, left);
+        await state.save({
+          operationId: task.operationId,
+          fence: task.fence,
+          open: true,
+          release: task.release,
+          startedAt: now().toISOString(),
+          marks: left,
+          homes: left.length > 0 ? (held?.homes ?? {}) : {},
+        });
+        heardAt = uptime();
+        await accept(task);
+        // What goes back begins with the node that the failed operation left out of service: as it is, it is ours.
+        if (task.permit || held?.release.manifest === task.release.manifest) {
+          adopted.push(...left.map(({ kind, node }) => `took over ${kind} of ${node} from ${held?.operationId}`));
+          if (task.permit) adopted.push(...(await mendPackages(deps, left)));
+        } else if (left.length > 0) {
+          const { undone, leftSet } = await undo(left);
+          adopted.push(...undone.map((what) => `undone: ${what}`), ...leftSet.map((what) => `left: ${what}`));
+        }
+        return { kind: 'done', adopted };
+      }),
 
     async step<Done extends object>(task: StoreTask, name: string, run: (key: string) => Promise<StepAnswer<Done>>) {
+      while (running.has(ALONE)) await Promise.allSettled([running.get(ALONE)]);
       const notOurs = staleness(task);
       if (notOurs) return { kind: 'refused', stop: notOurs };
+      heardAt = uptime();
       // With the fence: a train that is run again under its old id repeats operation ids, and must not find old results.
       const key = `${task.operationId}|${task.fence}|${name}`;
       const recorded = state.step(key)?.result;
@@ -179,12 +220,16 @@ export function createOperation(deps: StoreDeps): Operation {
           await state.result(key, answer);
           return answer;
         })
-        .finally(() => running.delete(key));
+        .finally(() => {
+          heardAt = uptime();
+          running.delete(key);
+        });
       running.set(key, attempt);
       return attempt;
     },
 
     async release(task) {
+      if (isHolder(task)) heardAt = uptime();
       if (verified?.manifest === task.release.manifest) return verified.opened;
       const opened = await verify(task);
       if ('manifest' in opened) return opened;
@@ -195,7 +240,8 @@ export function createOperation(deps: StoreDeps): Operation {
     ours() {
       const marks = this.marks();
       const of = (kind: Mark['kind']) => marks.filter((mark) => mark.kind === kind).map(({ node }) => node);
-      return { maintenance: of('maintenance'), noout: of('noout') };
+      const { pins } = state.trust();
+      return { maintenance: of('maintenance'), noout: of('noout'), ...(pins ? { pins } : {}) };
     },
     async mark(kind, node) {
       const operation = record();
@@ -216,62 +262,106 @@ export function createOperation(deps: StoreDeps): Operation {
       await state.save({ ...operation, homes: { ...homes, ...operation.homes } });
     },
 
-    async close(task, outcome) {
+    close: (task, outcome) =>
+      alone(async () => {
+        const held = state.operation();
+        if (!held || !isHolder(task)) return { undone: [], leftSet: [] };
+        const bySelf = recordedSelfUndo(held);
+        const { undone, leftSet } = await undo(held.marks);
+        if (outcome === 'succeeded' && leftSet.length === 0)
+          await state.saveTrust({ current: task.release, wentBack: task.permit !== undefined });
+        await state.save({ ...record(), open: false, endedAt: now().toISOString(), outcome });
+        const before = bySelf?.undone.map((what) => `${what} (by the store itself, at ${bySelf.at})`) ?? [];
+        return { undone: [...before, ...undone], leftSet };
+      }),
+
+    selfUndo() {
       const held = state.operation();
-      if (!held || held.operationId !== task.operationId || held.fence !== task.fence)
-        return { undone: [], leftSet: [] };
-      await Promise.allSettled(running.values());
-      const answer = await undo();
-      if (outcome === 'succeeded' && answer.leftSet.length === 0)
-        await state.saveTrust({ ...state.trust(), current: task.release });
-      await state.save({ ...record(), open: false, endedAt: now().toISOString(), outcome });
-      return answer;
+      return held && (held.open || held.outcome === 'freed') ? recordedSelfUndo(held) : undefined;
+    },
+
+    async lookAfter() {
+      const held = state.operation();
+      if (!held || running.size > 0) return [];
+      const decision = decideAbandoned(
+        {
+          open: held.open,
+          marks: held.marks.map((mark) => ({ node: mark.node, ageMs: ageOf(mark) })),
+          quietMs: uptime() - heardAt,
+        },
+        deps.timing.maxMaintenance,
+      );
+      if (decision.kind === 'leave') return [];
+      return alone(async () => {
+        if (decision.kind === 'free') {
+          await free();
+          return [`The store is free again: ${held.operationId} holds nothing and has been silent for too long.`];
+        }
+        const marks = held.marks.filter(({ node }) => decision.nodes.includes(node));
+        const { undone, leftSet, isNews } = await undoBySelf(marks);
+        if (!isNews) return [];
+        return [
+          ...undone.map((what) => `Taken back, since ${held.operationId} is silent: ${what}.`),
+          ...leftSet.map((what) => `Left in place by ${held.operationId}: ${what}.`),
+        ];
+      });
+    },
+
+    sweep: (task) =>
+      alone(async () => {
+        const held = state.operation();
+        const swept: Swept = held ? await sweepHeld(held, task) : { undone: [], left: [], foreign: [] };
+        return { ...swept, foreign: await foreignMarks() };
+      }),
+
+    async learnLastGood() {
+      const { current, lastGood } = state.trust();
+      if (!current || (lastGood && sameRelease(current, lastGood))) return;
+      const desired = await deps.verifier.desired(deps.store).catch(() => undefined);
+      if (desired?.soakedAt && sameRelease(desired.release, current)) await state.saveTrust({ lastGood: current });
     },
   };
+
+  const sweepHeld = async (held: OperationRecord, { alive, olderThan }: SweepTask): Promise<Swept> => {
+    const runs = held.open && alive.includes(held.operationId);
+    const whyNot = (mark: Mark): string | undefined =>
+      runs ? `${held.operationId} runs` : ageOf(mark) < olderThan ? `set by ${held.operationId} only now` : undefined;
+    const left = held.marks.flatMap((mark) => {
+      const why = whyNot(mark);
+      return why ? [`${mark.kind} of ${mark.node} (${why})`] : [];
+    });
+    const old = held.marks.filter((mark) => whyNot(mark) === undefined);
+    const { undone, leftSet } = old.length > 0 ? await undoBySelf(old) : { undone: [], leftSet: [] };
+    const isOld = now().getTime() - new Date(held.startedAt).getTime() >= olderThan;
+    if (!held.open || runs || !isOld || keeper.marks().length > 0)
+      return { undone, left: [...left, ...leftSet], foreign: [] };
+    await free();
+    return { undone: [...undone, `the lock of ${held.operationId}`], left, foreign: [] };
+  };
+
+  /** Set, and by our record not by us. */
+  const foreignMarks = async (): Promise<string[]> => {
+    const { maintenance, noout } = keeper.ours();
+    const [{ nodeStatus }, hostFlags] = await Promise.all([readHaManager(deps), deps.ceph.hostFlags()]);
+    return [
+      ...Object.entries(hostFlags).flatMap(([host, flags]) =>
+        flags.filter((flag) => !(flag === 'noout' && noout.includes(host))).map((flag) => `${flag} of ${host}`),
+      ),
+      ...Object.entries(nodeStatus)
+        .filter(([node, status]) => status === 'maintenance' && !maintenance.includes(node))
+        .map(([node]) => `maintenance of ${node}`),
+    ];
+  };
+
+  const staleOrEnded = (task: StoreTask): Stop =>
+    state.operation()?.outcome === 'freed'
+      ? (staleness(task) as Stop)
+      : stale(`${task.operationId} has ended already.`);
+
   return keeper;
 }
 
-/** Why a node may not take guests yet; undefined = it may. */
-async function whyUnfit(deps: StoreDeps, node: string): Promise<string | undefined> {
-  try {
-    const runner = runnerOf(deps, node);
-    const audit = await readAudit(runner);
-    if (audit.length > 0) return `dpkg is not clean: ${audit[0]}`;
-    const unit = await readUpgradeUnit(runner);
-    if (unit?.state === 'running') return `${unit.name} still runs`;
-    if (unit) await removeUnit(deps, node, unit);
-    return undefined;
-  } catch (error) {
-    return `not reachable: ${error instanceof Error ? error.message : String(error)}`;
-  }
-}
-
-export async function leaveMaintenance(deps: StoreDeps, node: string): Promise<void> {
-  const gone = await waitFor(deps, deps.timing.rejoin, async () => {
-    const { nodeStatus } = await readHa(deps);
-    if (nodeStatus[node] === 'online') return true;
-    await lines(runnerOf(deps, node), [...SUDO, 'ha-manager', 'crm-command', 'node-maintenance', 'disable', node]);
-    return undefined;
-  });
-  if (!gone.seen) throw new Error(`${node} does not leave maintenance: ${gone.lastError}`);
-}
-
-/** Removes a unit that has ended. Of one that failed the last lines of its log are given, as evidence. */
-export async function removeUnit(
-  deps: StoreDeps,
-  node: string,
-  { name, state }: NonNullable<NodeFacts['upgradeUnit']>,
-): Promise<string[]> {
-  const runner = runnerOf(deps, node);
-  const unit = `${name}.service`;
-  if (state === 'succeeded') {
-    await runner.run([...SUDO, 'systemctl', 'stop', unit]);
-    return [];
-  }
-  const log = await unitLog(runner, name);
-  await runner.run([...SUDO, 'systemctl', 'reset-failed', unit]);
-  return log;
-}
+const sameRelease = (a: ReleaseRef, b: ReleaseRef): boolean => a.manifest === b.manifest && a.bundle === b.bundle;
 
 const stale = (summary: string): Stop => ({ reason: 'StaleOperation', step: 'open', summary });
 
@@ -283,5 +373,18 @@ export class ReleaseRefused extends Error {
     super(stop.summary);
     this.name = 'ReleaseRefused';
     this.kind = stop.reason;
+  }
+}
+
+const isUnavailable = (error: unknown): error is Error =>
+  error instanceof Error && (error as { kind?: unknown }).kind === 'Unavailable';
+
+/** Not a refusal: whether the release is good nobody can say before the registry answers. */
+class RegistryUnreachable extends Error {
+  readonly kind = 'RegistryUnreachable';
+  readonly retryable = true;
+  constructor({ version }: ReleaseRef, cause: Error) {
+    super(`Release ${version} cannot be verified, because the registry does not give it: ${cause.message}`, { cause });
+    this.name = 'RegistryUnreachable';
   }
 }

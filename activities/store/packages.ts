@@ -1,36 +1,49 @@
-import type { NodeFacts } from '#domain/facts.js';
+import { differing, packagesFor, type Pins } from '#domain/downgrade.js';
+import type { NodeFacts, StagedNode } from '#domain/facts.js';
 import type { StepAnswer, StoreTask } from '#domain/messages/store.js';
-import { SUDO, type Opened, type StoreDeps } from './deps.js';
-import { lines, readNode, runnerOf } from './facts.js';
+import { pinsOf, SUDO, type Opened, type StoreDeps } from './deps.js';
+import { lines, readInstalled, runnerOf } from './facts.js';
 
-/** `dist-upgrade`, never `upgrade`: the latter keeps new kernels and changed dependencies back and leaves half an upgrade. */
 const APT = ['apt-get', '-y', '-o', 'DPkg::Lock::Timeout=300'] as const;
-export const APT_UPGRADE = [
-  ...APT,
-  '-o',
-  'Dpkg::Options::=--force-confdef',
-  '-o',
-  'Dpkg::Options::=--force-confold',
-  'dist-upgrade',
-];
+const KEEP_CONFIG_FILES = ['-o', 'Dpkg::Options::=--force-confdef', '-o', 'Dpkg::Options::=--force-confold'] as const;
+
+/** Changes the packages of a node as asked, keeps configuration files of people, and asks nothing. */
+export const aptCommand = (what: readonly string[]): string[] => [...APT, ...KEEP_CONFIG_FILES, ...what];
+
+/**
+ * What apt is asked for. Forward: `dist-upgrade`, never `upgrade`: the latter keeps new kernels and changed dependencies
+ * back and leaves half an upgrade. Back: each package by name and version, since apt never goes back by itself.
+ * Undefined when there is nothing to go back with.
+ */
+export function aptRequest(node: Pick<NodeFacts, 'installed'>, pins: Pins): string[] | undefined {
+  if (!pins.back) return ['dist-upgrade'];
+  const packages = packagesFor(node, pins);
+  const names = differing(node, packages);
+  return names.length === 0
+    ? undefined
+    : ['install', '--allow-downgrades', ...names.map((name) => `${name}=${packages[name]}`)];
+}
+
 const SOURCES = '/etc/apt/sources.list.d/edge-governor.list';
 
 /** A download over a thin link may take its time. */
 const DOWNLOAD_TIMEOUT = 3_600_000;
 
 /**
- * Points apt of each node at the release's snapshot, simulates the upgrade and downloads it. Retry-safe: the same file
+ * Points apt of each node at the release's snapshot, simulates what apt is asked for and downloads it. Retry-safe: the same file
  * is written again, and apt fetches only what it lacks. No installed package changes.
  */
 export async function stagePackages(
   deps: StoreDeps,
   task: StoreTask & { nodes: string[] },
-  { manifest }: Opened,
-): Promise<StepAnswer<{ nodes: NodeFacts[] }>> {
-  const { snapshot, sources, pinned } = manifest.packages;
+  opened: Opened,
+): Promise<StepAnswer<{ nodes: StagedNode[] }>> {
+  const { snapshot, sources } = opened.manifest.packages;
+  const pins = pinsOf(opened, task.permit !== undefined);
+  const names = Object.keys(pins.packages);
   const sourceList = `${sources.map((line) => line.replaceAll('{snapshot}', snapshot)).join('\n')}\n`;
   const nodes = await Promise.all(
-    task.nodes.map(async (name): Promise<NodeFacts> => {
+    task.nodes.map(async (name): Promise<StagedNode> => {
       const runner = runnerOf(deps, name);
       const written = await runner.run([...SUDO, 'install', '-D', '-m', '0644', '/dev/stdin', SOURCES], {
         stdin: sourceList,
@@ -38,21 +51,19 @@ export async function stagePackages(
       if (written.code !== 0)
         throw new Error(`${name}: the package sources cannot be written: ${written.stderr.trim().slice(0, 300)}`);
       await lines(runner, [...SUDO, 'apt-get', 'update'], DOWNLOAD_TIMEOUT);
-      const simulation = parseSimulation(await lines(runner, [...SUDO, 'apt-get', '-s', 'dist-upgrade']));
-      await lines(runner, [...SUDO, ...APT, '--download-only', 'dist-upgrade'], DOWNLOAD_TIMEOUT);
-      const node = await readNode(
-        deps,
-        name,
-        pinned.map((pin) => pin.name),
-      );
-      return { ...node, simulation };
+      const installed = await readInstalled(runner, names);
+      const request = aptRequest({ installed }, pins);
+      if (!request) return { name, installed, simulation: { install: [], remove: [] } };
+      const simulation = parseSimulation(await lines(runner, [...SUDO, 'apt-get', '-s', ...request]));
+      await lines(runner, [...SUDO, ...APT, '--download-only', ...request], DOWNLOAD_TIMEOUT);
+      return { name, installed, simulation };
     }),
   );
   return { kind: 'done', nodes };
 }
 
 /** `Inst name [old] (new origin [arch])` and `Remv name [old]` lines of a simulated upgrade. */
-export function parseSimulation(output: readonly string[]): NonNullable<NodeFacts['simulation']> {
+export function parseSimulation(output: readonly string[]): NonNullable<StagedNode['simulation']> {
   const install: { name: string; version: string }[] = [];
   const remove: string[] = [];
   for (const line of output) {

@@ -1,10 +1,10 @@
 import { blockingChecks } from '#domain/ceph-health.js';
-import { pinnedPackages } from '#domain/release.js';
-import { differing } from '#domain/decide-store.js';
+import { lacking } from '#domain/decide-store.js';
+import { kernelFor } from '#domain/downgrade.js';
 import type { GuestProbe, ProbeFacts } from '#domain/facts.js';
 import type { Guest } from '#domain/fleet.js';
-import type { Opened, StoreDeps } from './deps.js';
-import { readCluster, readGuests, readHa, readInstalled, runnerOf } from './facts.js';
+import { pinsOf, type Opened, type StoreDeps } from './deps.js';
+import { readCluster, readGuests, readHaManager, readInstalled, runnerOf } from './facts.js';
 
 /** Measures every guest of the store as its clients see it. */
 export async function probeGuests(deps: StoreDeps, guests: readonly Guest[]): Promise<GuestProbe[]> {
@@ -28,7 +28,7 @@ export async function probeStore(deps: StoreDeps, opened: Opened | undefined): P
     });
   const [cluster, ha, ceph, guests, matches] = await Promise.all([
     read('cluster status', readCluster(deps)),
-    read('HA status', readHa(deps)),
+    read('HA status', readHaManager(deps)),
     read('ceph', deps.ceph.facts()),
     read('guests', probeGuests(deps, opened?.artifact.store.guests ?? [])),
     opened ? read('inventory', inventoryMatches(deps, opened)) : undefined,
@@ -56,15 +56,17 @@ export async function probeStore(deps: StoreDeps, opened: Opened | undefined): P
   };
 }
 
-async function inventoryMatches(deps: StoreDeps, { manifest }: Opened): Promise<boolean> {
-  const packages = pinnedPackages(manifest);
+async function inventoryMatches(deps: StoreDeps, opened: Opened): Promise<boolean> {
+  const pins = pinsOf(opened, deps.state.trust().wentBack === true);
   const nodes = await Promise.all(
     [...deps.nodes.keys()].map(async (name) => {
-      const [installed, status] = await Promise.all([
-        readInstalled(runnerOf(deps, name), Object.keys(packages)),
+      const [installed, { kernel }] = await Promise.all([
+        readInstalled(runnerOf(deps, name), Object.keys(pins.packages)),
         deps.proxmox.nodeStatus(name),
       ]);
-      return differing({ installed }, packages).length === 0 && status.kernel === manifest.packages.kernel;
+      return (
+        lacking({ installed }, pins).length === 0 && kernel === kernelFor({ installed, runningKernel: kernel }, pins)
+      );
     }),
   );
   return nodes.every(Boolean);

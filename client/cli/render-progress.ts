@@ -134,5 +134,6 @@ function trainNews(before: TrainView | undefined, after: TrainView): string[] {
   const waitsForWindow = after.stages.some(
     (stage, index) => stage.state === 'awaiting window' && before?.stages[index]?.state !== 'awaiting window',
   );
-  return waitsForWindow || (after.state === 'paused' && before?.state !== 'paused') ? [printable(after.doing)] : [];
+  const isNews = after.state !== before?.state && ['paused', 'catching up', 'rolling back'].includes(after.state);
+  return waitsForWindow || isNews ? [printable(after.doing)] : [];
 }

@@ -25,6 +25,7 @@ function currentLines(view: StoreView, clock: Clock): string[] {
   return [
     `${printable(view.store)}: patch is running (${where}).`,
     `  Step: ${printable(view.step)}, since ${timeInZone(view.since, clock)} (${ago(view.since, clock)})`,
+    ...(view.paused ? ['  Paused: it stands still between two nodes until it is resumed.'] : []),
     ...(view.cutOff
       ? ['  The store fell silent: its WAN may be down. It keeps serving; the operation goes on when it is back.']
       : []),

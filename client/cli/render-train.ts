@@ -22,6 +22,7 @@ export function renderTrain(view: TrainView, options: RenderOptions): string[] {
     ...untouchedLine(view),
     'Stages:',
     ...columns(view.stages.map((stage) => stageRow(stage, options))),
+    ...waitingLines(view, options),
     ...notSucceededLines(view, options),
     ...refusedLines(view, options),
     ...answerLines(view, options),
@@ -100,7 +101,7 @@ function stageRow(stage: StageView, { clock }: RenderOptions): string[] {
   ];
   return [
     printable(stage.name),
-    STATE_WORDS[stage.state] ?? stage.state,
+    `${STATE_WORDS[stage.state] ?? stage.state}${stage.paused ? ', PAUSED' : ''}`,
     `${number(totalOf(tally))}/${number(stage.stores)}`,
     facts.filter((fact) => fact !== '').join('; '),
   ];
@@ -118,6 +119,33 @@ export function tallyWords(tally: Tally): string {
   return OUTCOMES.filter((outcome) => tally[outcome] > 0)
     .map((outcome) => `${OUTCOME_WORDS[outcome]} ${number(tally[outcome])}`)
     .join(', ');
+}
+
+function waitingLines({ paused, pausedStores, awaited, state }: TrainView, { clock }: RenderOptions): string[] {
+  const reason = paused?.reason === undefined ? '' : `: ${printable(paused.reason)}`;
+  return [
+    ...(paused && state !== 'paused'
+      ? [
+          `Paused by ${printable(paused.by)} since ${timeInZone(paused.at, clock)}${reason}. Whatever is answered, nothing new starts.`,
+        ]
+      : []),
+    ...(pausedStores.length > 0
+      ? [
+          `Paused one by one: ${listed(
+            pausedStores.map((store) => printable(store)),
+            10,
+          )}`,
+        ]
+      : []),
+    ...(awaited.length > 0
+      ? [
+          `Tried again when they answer (${number(awaited.length)}): ${listed(
+            awaited.map((store) => printable(store)),
+            10,
+          )}`,
+        ]
+      : []),
+  ];
 }
 
 function notSucceededLines(view: TrainView, options: RenderOptions): string[] {
@@ -184,8 +212,9 @@ export function answerCommands(view: TrainView, suffix: string): AnswerCommand[]
 
 function commandWords(answer: Answer, view: TrainView): string {
   if (answer !== 'approve' && answer !== 'reject') return answer;
-  const stage = askedStage(view)?.name ?? '<stage>';
-  const plan = view.planHash === undefined ? '<hash>' : shortDigest(view.planHash);
+  const stage = view.hold?.stage ?? askedStage(view)?.name ?? '<stage>';
+  const asked = view.hold?.planHash ?? view.planHash;
+  const plan = asked === undefined ? '<hash>' : shortDigest(asked);
   return `${answer} ${printable(stage)} --plan ${plan}`;
 }
 
@@ -201,9 +230,19 @@ function meaningOf(answer: Answer, view: TrainView): string {
     case 'retry-gate':
       return 'measure the health again';
     case 'retry-failed':
-      return 'try the stores of the stage that did not succeed once more';
+      return retryMeaning(view.hold?.reason);
+    case 'retry-offline':
+      return 'try the stores again that were offline or cut off';
+    case 'skip':
+      return 'leave these stores as they are and go on with the others';
+    case 'roll-back':
+      return 'take the release back from every store that took it; asks for an approval of the plan first';
+    case 'ask-again':
+      return 'ask for the approval again';
+    case 'finish':
+      return 'end the train now; stores that are still offline are missed';
     case 'resume':
-      return resumeMeaning(view.hold?.reason);
+      return 'go on after the pause';
     case 'pause':
       return 'start no further store; those in work reach their end';
     case 'abort':
@@ -213,15 +252,15 @@ function meaningOf(answer: Answer, view: TrainView): string {
   }
 }
 
-function resumeMeaning(reason: Hold['reason'] | undefined): string {
+function retryMeaning(reason: Hold['reason'] | undefined): string {
   switch (reason) {
-    case undefined:
-      return 'go on';
-    case 'ApprovalRejected':
-    case 'ApprovalExpired':
-      return 'ask for the approval again';
+    case 'BuildFailed':
+      return 'build the release again';
+    case 'PromotionFailed':
+    case 'RollbackRefused':
+      return 'try it again';
     default:
-      return 'go on past this hold; stores of the stage that were not started are missed';
+      return 'try again what failed; stores that were offline stay out';
   }
 }
 
@@ -234,8 +273,7 @@ function askedStage(view: TrainView): StageView | undefined {
   );
 }
 
-export const isOver = (view: TrainView): boolean =>
-  view.state === 'done' || view.state === 'aborted' || view.state === 'failed';
+export const isOver = (view: TrainView): boolean => ['done', 'rolled back', 'aborted', 'failed'].includes(view.state);
 
 function fromNow(instant: string, clock: Clock): string {
   const left = Date.parse(instant) - clock.now.getTime();

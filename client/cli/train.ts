@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { SHA256, shortDigest } from '#domain/naming.js';
 import type { TrainView } from '#domain/messages/train.js';
+import type { PlainAnswer } from '#workflows/messages.js';
 import type { Operations, Reply } from '../operations.js';
 import {
   answer,
@@ -33,7 +34,8 @@ export const addTrainCommands: AddCommands = (program, io, result) => {
   addShow(train, io, result);
   addDecision(train, io, result, 'approve');
   addDecision(train, io, result, 'reject');
-  for (const spec of COMMANDS) addCommand(train, io, result, spec);
+  for (const spec of STEERING) addSteering(train, io, result, spec);
+  for (const name of Object.keys(ANSWERS) as PlainAnswer[]) addAnswer(train, io, result, name);
   addHistory(train, io);
 };
 
@@ -235,12 +237,12 @@ function addDecision(train: Command, io: Io, result: CommandResult, decision: 'a
 const MIN_PREFIX = 8;
 
 /** The full hash that the digits stand for. Throws when they are not those of the plan that the train runs. */
-export function fullPlanHash(typed: string, view: Pick<TrainView, 'train' | 'planHash'>): string {
+export function fullPlanHash(typed: string, view: Pick<TrainView, 'train' | 'planHash' | 'hold'>): string {
   const digits = typed.toLowerCase().replace(/^sha256:/, '');
   if (!/^[0-9a-f]{1,64}$/.test(digits) || digits.length < MIN_PREFIX) {
     throw wrongUsage(`--plan takes the plan's hash, or at least its first ${MIN_PREFIX} digits: edge train show`);
   }
-  const full = view.planHash;
+  const full = view.hold?.planHash ?? view.planHash;
   if (full === undefined || !SHA256.test(full)) {
     throw new CliFailure(`Train ${printable(view.train)} has no plan yet, so there is nothing to decide.`);
   }
@@ -253,41 +255,77 @@ export function fullPlanHash(typed: string, view: Pick<TrainView, 'train' | 'pla
   return full;
 }
 
-interface CommandSpec {
-  name: string;
-  send: keyof Pick<Operations, 'pause' | 'resume' | 'abort' | 'retryGate' | 'retryFailed'>;
-  description: string;
+const STEERING = [
+  { name: 'pause', description: 'Start nothing new; stores in work end by themselves.' },
+  { name: 'resume', description: 'Go on after a pause.' },
+  { name: 'abort', description: 'End the train, a stage or a store; stores in work stop at the nearest safe point.' },
+] as const;
+
+interface SayOptions extends FleetCommandOptions {
+  by?: string;
+  reason?: string;
 }
 
-const COMMANDS: readonly CommandSpec[] = [
-  { name: 'pause', send: 'pause', description: 'Start nothing new; stores in work end by themselves.' },
-  { name: 'resume', send: 'resume', description: 'Go on after a pause, or past a hold that takes it.' },
-  { name: 'abort', send: 'abort', description: 'End the train; stores in work stop at the nearest safe point.' },
-  { name: 'retry-gate', send: 'retryGate', description: 'Measure the health of the held stage again.' },
-  {
-    name: 'retry-failed',
-    send: 'retryFailed',
-    description: 'Try the stores of the held stage that did not succeed again.',
-  },
-];
-
-function addCommand(train: Command, io: Io, result: CommandResult, spec: CommandSpec): void {
-  forFleet(train.command(spec.name))
-    .description(spec.description)
-    .option('--by <name>', 'who says so (default: your user name)')
-    .option('--reason <text>', 'kept with the answer')
-    .addHelpText('after', `\nExample:\n  edge train ${spec.name} --reason "why"`)
-    .action(async (options: FleetCommandOptions & { by?: string; reason?: string }) => {
-      await withSession(io, options, async ({ operations, target }) => {
-        const fleet = fleetOf(io, options, target.service);
-        const by = options.by ?? io.user;
-        const reply = await operations[spec.send](fleet, {
-          by,
-          ...(options.reason === undefined ? {} : { reason: options.reason }),
-        });
-        tell(io, options, result, reply, { fleet, command: spec.name, by }, []);
-      });
+function addSteering(
+  train: Command,
+  io: Io,
+  result: CommandResult,
+  { name, description }: (typeof STEERING)[number],
+): void {
+  sayer(train, name, description)
+    .option('--stage <name>', 'only this stage')
+    .option('--store <id>', 'only this store')
+    .addHelpText('after', `\nExamples:\n  edge train ${name} --reason "why"\n  edge train ${name} --store store-014`)
+    .action(async (options: SayOptions & { stage?: string; store?: string }) => {
+      const { stage, store } = options;
+      await say(io, options, result, name, (operations, fleet, command) =>
+        operations[name](fleet, {
+          ...command,
+          ...(stage === undefined ? {} : { stage }),
+          ...(store === undefined ? {} : { store }),
+        }),
+      );
     });
+}
+
+const ANSWERS: Record<PlainAnswer, string> = {
+  'ask-again': 'Ask again for an approval that was rejected or came too late.',
+  'retry-gate': 'Measure the health of the held stage again.',
+  'retry-failed': 'Try again what failed: the stores of the held stage, a build, a promotion.',
+  'retry-offline': 'Try the stores of the held stage again that were offline or cut off.',
+  skip: 'Leave the stores that failed as they are and go on with the others.',
+  'roll-back': 'Take the release back from every store of the train that took it.',
+  finish: 'End a train that only waits for stores that are offline.',
+};
+
+function addAnswer(train: Command, io: Io, result: CommandResult, name: PlainAnswer): void {
+  sayer(train, name, ANSWERS[name])
+    .addHelpText('after', `\nExample:\n  edge train ${name} --reason "why"`)
+    .action((options: SayOptions) =>
+      say(io, options, result, name, (operations, fleet, command) => operations.answer(fleet, name, command)),
+    );
+}
+
+const sayer = (train: Command, name: string, description: string): Command =>
+  forFleet(train.command(name))
+    .description(description)
+    .option('--by <name>', 'who says so (default: your user name)')
+    .option('--reason <text>', 'kept with the answer');
+
+async function say(
+  io: Io,
+  options: SayOptions,
+  result: CommandResult,
+  name: string,
+  send: (operations: Operations, fleet: string, command: { by: string; reason?: string }) => Promise<Reply>,
+): Promise<void> {
+  await withSession(io, options, async ({ operations, target }) => {
+    const fleet = fleetOf(io, options, target.service);
+    const by = options.by ?? io.user;
+    const command = { by, ...(options.reason === undefined ? {} : { reason: options.reason }) };
+    const reply = await send(operations, fleet, command);
+    tell(io, options, result, reply, { fleet, command: name, by }, []);
+  });
 }
 
 /** A refusal is an answer, not an error, but the command has not done what was asked. */

@@ -46,6 +46,7 @@ export function renderRepo(options: RepoOptions): Map<string, string> {
     ['README.md', README],
     ['fleet.yaml', fleetFile],
     ['policies/advisories.yaml', ADVISORIES],
+    ['policies/revoked.yaml', REVOKED],
     ['policies/opa/README.md', OPA_README],
     ['modules/README.md', MODULES_README],
     ['ci/check.sh', CI_CHECK],
@@ -108,13 +109,15 @@ scanned, signed, approved and promoted from here.
 | \`clusters/<store>/store.yaml\` | one store: nodes, guests, tags, its own window, a hold                                                  |
 | \`clusters/<store>/*\`          | the files its guests get, e.g. \`inventory-api.yaml\`, \`varnish-vcl.vcl\`                                  |
 | \`policies/advisories.yaml\`    | known vulnerabilities and dated exceptions; a critical one without exception stops the build            |
+| \`policies/revoked.yaml\`       | releases that no store is brought to any more, forward or back                                          |
 | \`promotions/\`                 | written by the service: one file, commit and tag per promoted stage                                     |
 | \`modules/\`, \`ci/\`, \`docs/\`    | provisioning code, pipeline, run books of your own                                                      |
 
 Check before you push: \`edge fleet check --repo .\` names every problem by file and line.
 
 To release: change \`release\` in \`fleet.yaml\` (raise \`version\` and \`sequence\`), or a store's files (raise them too),
-have it reviewed, merge. The next train takes it. To roll back: \`git revert\`, with a higher sequence.
+have it reviewed, merge. The next train takes it. To roll back: \`edge train rollback\`. It reverts the promotions of the
+train here, under the tag \`edge/<train>/rollback\`, and brings its stores back to their last good release.
 `;
 
 const ADVISORIES = `# Known vulnerabilities of packages in the release, matched against its parts list (SBOM) at each build.
@@ -131,6 +134,13 @@ advisories:
 # An exception admits one finding for at most 30 days. Owner and approver are two people.
 #  - {id: EXAMPLE-2026-0002, package: systemd, owner: ann, approvedBy: bob, reason: not reachable here, expires: 2026-12-01}
 exceptions: []
+`;
+
+const REVOKED = `# Releases that no store is brought to any more: no train, no promotion, no rollback takes them. It holds from the merge on.
+# With a manifest only that build of the version is meant.
+#  - {version: 2026.47.0, reason: breaks the card readers, at: 2026-11-20}
+schema: edge.revoked/v1
+revoked: []
 `;
 
 const OPA_README = `# Rules of your own

@@ -8,6 +8,8 @@ export interface TrainRow {
   release?: string | undefined;
   sequence?: number | undefined;
   manifest?: string | undefined;
+  /** Digest of the signature bundle over the manifest: with it the release can be named in full again. */
+  bundle?: string | undefined;
   commit?: string | undefined;
   planHash?: string | undefined;
   state: string;

@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import type { NodeFacts, ProbeFacts, StoreFacts } from '../facts.js';
+import type { ProbeFacts, StagedNode, StoreFacts } from '../facts.js';
 import { NODE_NAME, STAGE_NAME, STORE_ID, TRAIN_ID } from '../naming.js';
 import type { Stop } from '../reasons.js';
 import type { StoreResult } from '../outcomes.js';
-import { releaseRefSchema } from '../release.js';
+import { permitRefSchema, releaseRefSchema } from '../release.js';
 
 /**
  * What is said to and by a store: the input of `patchStore`, and the tasks and answers of the store's activities.
@@ -25,6 +25,8 @@ export const storeTaskSchema = z
     /** Rises with every operation on the store; a store worker refuses a lower one than it has seen. */
     fence: z.number().int().min(0),
     release: releaseRefSchema,
+    /** Lets the store go back: the release may be older than what it has accepted, and apt may install older packages. */
+    permit: permitRefSchema.optional(),
     /** No drain, package or reboot starts after this instant. Proof, rejoin and undo never look at it. */
     notAfter: z.iso.datetime().optional(),
   })
@@ -42,8 +44,18 @@ export interface Hello {
   protocol: { min: number; max: number };
   /** The operation that holds the store on its side, if any. */
   operation?: string | undefined;
+  /** What the store took back by itself while that operation was silent. */
+  selfUndo?: SelfUndo | undefined;
   release?: { version: string; sequence: number; manifest: string } | undefined;
   clock: string;
+}
+
+/** Lines such as `noout of n1`. */
+export interface SelfUndo {
+  at: string;
+  undone: string[];
+  /** What could not be taken back, and why. Tried again until it goes. */
+  leftSet: string[];
 }
 
 /** A step either did its work, was refused before it changed anything, or failed on the way. */
@@ -67,7 +79,7 @@ export interface StoreActivities {
   /** Reads every fact that the pre-checks rest on, and keeps the health baseline. */
   readFacts(task: StoreTask): Promise<Preflight>;
   /** Points apt of all nodes at the release's snapshot, downloads, and simulates the upgrade. Changes no installed package. */
-  stagePackages(task: StoreTask & { nodes: string[] }): Promise<StepAnswer<{ nodes: NodeFacts[] }>>;
+  stagePackages(task: StoreTask & { nodes: string[] }): Promise<StepAnswer<{ nodes: StagedNode[] }>>;
   drainNode(task: NodeTask): Promise<StepAnswer<{ moved: number }>>;
   upgradeNode(task: NodeTask): Promise<StepAnswer<{ changed: number }>>;
   rebootNode(task: NodeTask): Promise<StepAnswer<{ kernel: string }>>;
@@ -79,6 +91,17 @@ export interface StoreActivities {
     task: StoreTask & { outcome: 'succeeded' | 'failed' | 'aborted' | 'timedOut' },
   ): Promise<{ undone: string[]; leftSet: string[] }>;
   probeStore(task: ProbeTask): Promise<ProbeFacts>;
+  /** Takes back what operations left that nobody runs any more. What does not carry our mark is named, never touched. */
+  sweepStore(task: SweepTask): Promise<Swept>;
+}
+
+/** What the service has set on a store by its own record; never what merely looks like it. */
+export interface Ours {
+  /** Nodes in maintenance, hosts with noout. */
+  maintenance: string[];
+  noout: string[];
+  /** Kernels that we told boot loaders to start, by node. They outlast the operation. */
+  pins?: Record<string, string> | undefined;
 }
 
 export interface Preflight {
@@ -88,13 +111,39 @@ export interface Preflight {
   kernel: string;
   packages: Record<string, string>;
   /** What this operation has set already: not empty when it took over an earlier one. */
-  ours: { maintenance: string[]; noout: string[] };
+  ours: Ours;
+  /** The store goes back: an older release, with a permit. */
+  back?: boolean | undefined;
+  /** What stays newer on a store that goes back, and why, in sentences. */
+  notes?: string[] | undefined;
 }
 
 export const probeTaskSchema = z
   .object({ protocol: z.number().int(), store, fleet: z.string().regex(STORE_ID), manifest: z.string().optional() })
   .strict();
 export type ProbeTask = z.infer<typeof probeTaskSchema>;
+
+export const sweepTaskSchema = z
+  .object({
+    protocol: z.number().int(),
+    store,
+    fleet: z.string().regex(STORE_ID),
+    /** Operations that somebody runs at this moment; what is theirs is left alone. */
+    alive: z.array(z.string().min(1).max(200)).max(100),
+    /** Milliseconds. Younger marks are left alone: their operation may be too new for the caller to know. */
+    olderThan: z.number().int().min(0),
+  })
+  .strict();
+export type SweepTask = z.infer<typeof sweepTaskSchema>;
+
+/** Lines such as `maintenance of n2`. */
+export interface Swept {
+  undone: string[];
+  /** Ours, and left in place: too young, alive, or not to be taken back safely. With the reason. */
+  left: string[];
+  /** Set by someone else. */
+  foreign: string[];
+}
 
 export const patchStoreInputSchema = z
   .object({
@@ -104,6 +153,8 @@ export const patchStoreInputSchema = z
     store,
     round: z.number().int().min(0).max(1_000),
     release: releaseRefSchema,
+    /** Makes it a rollback: the release is an older one, and this lets the store take it. */
+    permit: permitRefSchema.optional(),
     notAfter: z.iso.datetime().optional(),
     /** Milliseconds. */
     offlineAfter: z.number().int().min(1),
@@ -129,6 +180,8 @@ export interface StoreView {
   step: string;
   since: string;
   cutOff: boolean;
+  /** Stands still between two steps until it is resumed. */
+  paused: boolean;
   nodes: NodeView[];
   notes: string[];
   result?: StoreResult | undefined;

@@ -4,7 +4,8 @@ import type { ApprovalRow, StageRow, TrainRow } from './ledger.js';
 import { COMMIT, SHA256, STAGE_NAME, STORE_ID, TRAIN_ID } from '../naming.js';
 import type { StoreResult, Tally } from '../outcomes.js';
 import type { Reason } from '../reasons.js';
-import { releaseRefSchema, type ReleaseRef } from '../release.js';
+import { permitRefSchema, releaseRefSchema, type LeftRelease, type PermitRef, type ReleaseRef } from '../release.js';
+import type { RollbackPlan } from '../rollback.js';
 import type { ProbeFacts } from '../facts.js';
 
 /** Everything that is said to and by a train: its input, the messages people send it, and what it shows. */
@@ -65,8 +66,31 @@ export type Decision = z.infer<typeof decisionSchema>;
 export const commandSchema = z.object({ by: person, reason: comment.optional() }).strict();
 export type Command = z.infer<typeof commandSchema>;
 
-/** What an operator may answer to a train that stands still. */
-export const ANSWERS = ['approve', 'reject', 'retry-gate', 'retry-failed', 'resume', 'pause', 'abort'] as const;
+/** Pause, resume and abort reach the whole train, one stage of it, or one store. */
+export const steeringSchema = commandSchema
+  .extend({
+    stage: z.string().regex(STAGE_NAME, 'is not a stage name').optional(),
+    store: z.string().regex(STORE_ID, 'is not a store id').optional(),
+  })
+  .strict()
+  .refine(({ stage, store }) => stage === undefined || store === undefined, 'names a stage and a store: give one');
+export type Steering = z.infer<typeof steeringSchema>;
+
+/** What an operator may say to a train; which of these it takes now is in its view. */
+export const ANSWERS = [
+  'approve',
+  'reject',
+  'ask-again',
+  'retry-gate',
+  'retry-failed',
+  'retry-offline',
+  'skip',
+  'roll-back',
+  'finish',
+  'resume',
+  'pause',
+  'abort',
+] as const;
 export type Answer = (typeof ANSWERS)[number];
 
 /** One stage of the plan, frozen before the first stage starts. */
@@ -85,6 +109,8 @@ export interface TrainPlan {
   release: ReleaseRef;
   stages: StagePlan[];
   deadline: string;
+  /** Whether a failed first stage is taken back without asking. */
+  onCanaryFailure?: 'hold' | 'roll-back' | undefined;
 }
 
 export interface OpenedTrain {
@@ -137,6 +163,7 @@ export interface StageView {
   endedAt?: string | undefined;
   gate?: string | undefined;
   approvedBy?: string | undefined;
+  paused?: boolean | undefined;
 }
 
 export interface Hold {
@@ -144,6 +171,8 @@ export interface Hold {
   stage?: string | undefined;
   since: string;
   until?: string | undefined;
+  /** What an approval would be for; default: the plan of the train. */
+  planHash?: string | undefined;
   summary: string;
   detail: string[];
   answers: Answer[];
@@ -153,7 +182,18 @@ export interface Hold {
 export interface TrainView {
   train: string;
   fleet: string;
-  state: 'building' | 'planning' | 'running' | 'held' | 'paused' | 'done' | 'aborted' | 'failed';
+  state:
+    | 'building'
+    | 'planning'
+    | 'running'
+    | 'held'
+    | 'paused'
+    | 'catching up'
+    | 'rolling back'
+    | 'done'
+    | 'rolled back'
+    | 'aborted'
+    | 'failed';
   release?: ReleaseRef | undefined;
   commit?: string | undefined;
   planHash?: string | undefined;
@@ -162,8 +202,14 @@ export interface TrainView {
   /** One sentence: what happens or what it waits for. */
   doing: string;
   hold?: Hold | undefined;
+  /** Who paused the whole train. */
+  paused?: { by: string; at: string; reason?: string | undefined } | undefined;
+  /** Stores that are paused one by one. */
+  pausedStores: string[];
   answers: Answer[];
   stages: StageView[];
+  /** Stores that were offline or fell silent; each is tried again when it answers, until the deadline. */
+  awaited: string[];
   /** Stores that did not succeed, newest first, at most 100. */
   notSucceeded: StoreResult[];
   refusedDecisions: { at: string; by: string; why: string }[];
@@ -171,7 +217,7 @@ export interface TrainView {
 
 export interface TrainReport {
   train: string;
-  state: 'done' | 'aborted' | 'failed';
+  state: 'done' | 'rolled back' | 'aborted' | 'failed';
   release?: ReleaseRef | undefined;
   planHash?: string | undefined;
   tally: Tally;
@@ -186,7 +232,7 @@ export const waveInputSchema = z
     train: z.string().regex(TRAIN_ID),
     stage: z.string().regex(STAGE_NAME),
     round: z.number().int().min(0).max(1_000),
-    operation: z.enum(['patch', 'probe']),
+    operation: z.enum(['patch', 'roll-back', 'probe']),
     stores: z
       .array(
         z
@@ -199,6 +245,8 @@ export const waveInputSchema = z
       )
       .max(250),
     release: releaseRefSchema,
+    /** Lets stores go back to an older release. */
+    permit: permitRefSchema.optional(),
     notAfter: z.iso.datetime().optional(),
     /** The limits of the stage as read from fleet.yaml, durations in milliseconds. */
     limits: z.custom<Stage['limits']>((value) => typeof value === 'object' && value !== null),
@@ -208,10 +256,17 @@ export const waveInputSchema = z
     before: z
       .object({ tally: z.record(z.string(), z.number().int().min(0)), started: z.number().int().min(0) })
       .strict(),
-    paused: z.boolean().default(false),
+    steering: z.custom<WaveSteering>((value) => typeof value === 'object' && value !== null).optional(),
   })
   .strict();
 export type WaveInput = z.infer<typeof waveInputSchema>;
+
+/** From a train to its wave, always the whole of it: what is not to be started or to go on now. */
+export interface WaveSteering {
+  paused: boolean;
+  pausedStores: string[];
+  abortedStores: string[];
+}
 
 export interface WaveProgress {
   wave: string;
@@ -268,8 +323,56 @@ export interface ControlActivities {
     approvedBy: string;
     expires: string;
   }): Promise<{ commit: string; tag: string }>;
+  /**
+   * After soak and gate: writes into the desired records of these stores that the release has proven itself. `left` are
+   * stores whose record names something else by now; nothing was written for them.
+   */
+  confirmStage(input: {
+    train: string;
+    stage: string;
+    release: ReleaseRef;
+    stores: string[];
+    soakedAt: string;
+  }): Promise<{ left: string[] }>;
+  /** Where the stores that took something of a train can go back to; all of them, or those named. */
+  planRollback(input: { fleet: string; train: string; stores?: string[] | undefined }): Promise<RollbackOutcome>;
+  /** Reverts every promotion of the train on the branch, newest first, and tags the result. */
+  revertPromotions(input: {
+    train: string;
+    planHash: string;
+    approvedBy: string;
+  }): Promise<{ commit: string; tag: string }>;
+  /** The desired records that take stores back; from here on a store accepts the older release. */
+  pointBack(input: {
+    train: string;
+    commit: string;
+    groups: { to: ReleaseRef; stores: string[]; permit: PermitRef }[];
+    expires: string;
+  }): Promise<void>;
   record(input: LedgerEntry): Promise<void>;
   notify(input: Notification): Promise<void>;
+}
+
+export type RollbackOutcome =
+  { kind: 'planned'; plan: RollbackPlan; planHash: string } | { kind: 'refused'; problems: string[] };
+export type PermitOutcome = { kind: 'signed'; permit: PermitRef } | { kind: 'refused'; problems: string[] };
+
+/** What a permit is asked for: some or all stores of one group of an approved rollback plan. */
+export interface PermitRequest {
+  fleet: string;
+  train: string;
+  stores: string[];
+  from: LeftRelease;
+  to: ReleaseRef;
+  planHash: string;
+  /** The id of the approval in the ledger, recorded for the stage `rollback`. */
+  approvalId: string;
+}
+
+/** Run by the release worker, the only process with the signing key. */
+export interface ReleaseActivities {
+  buildRelease(input: { commit: string }): Promise<BuildOutcome>;
+  signRollbackPermit(input: PermitRequest): Promise<PermitOutcome>;
 }
 
 export type LedgerEntry =
@@ -279,7 +382,7 @@ export type LedgerEntry =
   | { kind: 'approval'; row: ApprovalRow };
 
 export interface Notification {
-  event: 'approval-needed' | 'held' | 'done' | 'aborted' | 'failed' | 'refused';
+  event: 'approval-needed' | 'held' | 'done' | 'rolled back' | 'aborted' | 'failed' | 'refused' | 'attention';
   fleet: string;
   train: string;
   stage?: string | undefined;

@@ -142,6 +142,9 @@ class NodeDoor {
     if (socket.destroyed) return;
     if (answer.kind === 'lost') return void socket.destroy();
     const { code, stdout, stderr } = answer.result;
+    // One packet for all parts of the answer: each write of its own wakes the other side once more.
+    socket.cork();
+    setImmediate(() => socket.uncork());
     if (stderr !== '') channel.stderr.write(stderr);
     if (stdout !== '') channel.write(stdout);
     channel.exit(code);

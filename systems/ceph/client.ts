@@ -46,13 +46,13 @@ export function createCephClient(runner: CommandRunner, options: CephOptions = {
   };
 
   return {
-    async facts() {
+    async facts({ room = false } = {}) {
       const parts = await inTurns(CONCURRENCY, {
         status: () => read(statusSchema, ['status']),
         health: () => read(healthDetailSchema, ['health', 'detail']),
         dump: () => read(osdDumpSchema, ['osd', 'dump']),
         tree: () => read(osdTreeSchema, ['osd', 'tree']),
-        df: () => read(osdDfSchema, ['osd', 'df']),
+        df: async () => (room ? read(osdDfSchema, ['osd', 'df']) : undefined),
         quorum: () => read(quorumSchema, ['quorum_status']),
       });
       return factsOf(parts);
@@ -104,7 +104,7 @@ interface Parts {
   health: z.output<typeof healthDetailSchema>;
   dump: z.output<typeof osdDumpSchema>;
   tree: z.output<typeof osdTreeSchema>;
-  df: z.output<typeof osdDfSchema>;
+  df: z.output<typeof osdDfSchema> | undefined;
   quorum: z.output<typeof quorumSchema>;
 }
 
@@ -113,7 +113,7 @@ function factsOf({ status, health, dump, tree, df, quorum }: Parts): CephFacts {
   for (const node of tree.nodes) {
     if (node.type === 'host') for (const child of node.children) hostOf.set(child, node.name);
   }
-  const utilizationOf = new Map(df.nodes.map((node) => [node.id, node.utilization]));
+  const utilizationOf = new Map(df?.nodes.map((node) => [node.id, node.utilization]));
 
   return {
     health: health.status,
@@ -131,7 +131,7 @@ function factsOf({ status, health, dump, tree, df, quorum }: Parts): CephFacts {
     mgrStandbys: status.mgrmap.num_standbys,
     osds: dump.osds.map((osd) => {
       const utilization = utilizationOf.get(osd.osd);
-      if (utilization === undefined && osd.up === 1) {
+      if (df && utilization === undefined && osd.up === 1) {
         throw new CephUnreadable(`ceph osd df: says nothing of osd.${osd.osd}, which is up`);
       }
       return {
@@ -139,7 +139,7 @@ function factsOf({ status, health, dump, tree, df, quorum }: Parts): CephFacts {
         host: hostOf.get(osd.osd) ?? '',
         up: osd.up === 1,
         in: osd.in === 1,
-        utilization: utilization ?? 0,
+        ...(df ? { utilization: utilization ?? 0 } : {}),
       };
     }),
     pgs: {

@@ -7,7 +7,8 @@ import type { CephFacts } from '#domain/facts.js';
  * is not zero, because `osd ok-to-stop` says "no" that way. What cannot be parsed throws `CephUnreadable`.
  */
 export interface CephClient {
-  facts(): Promise<CephFacts>;
+  /** With `room`, how full each OSD is as well, at the price of one more command. */
+  facts(options?: { room?: boolean }): Promise<CephFacts>;
   /**
    * One cheap look: everything seems to be up, in and clean. For waiting loops; the proof is `facts()`.
    */

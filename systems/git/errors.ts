@@ -7,6 +7,8 @@ type GitErrorKind =
   | 'BadName'
   /** The branch moved again and again while a promotion was written. */
   | 'Contended'
+  /** A promoted file was changed by somebody else, so its promotion cannot be reverted. Permanent until a person mends it. */
+  | 'Conflict'
   /** git itself failed; the message has its last words. */
   | 'GitFailed';
 

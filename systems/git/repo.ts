@@ -3,6 +3,7 @@ import { checkedCommit, checkedPath } from './names.js';
 import { gitIn, type Git } from './program.js';
 import { promote } from './promote.js';
 import { headOf, tagCommit } from './refs.js';
+import { revertPromotions } from './revert.js';
 import type { GitRepo } from './types.js';
 
 /** All files of one `readMany` together; a fleet of 500 stores has some 10 MB. */
@@ -41,7 +42,8 @@ export function openGitRepo(options: { dir: string }): GitRepo {
       return code === 0;
     },
 
-    promote: (promotion) => promote(git, promotion),
+    promote: (promotion) => promote(git, options.dir, promotion),
+    revertPromotions: (reversion) => revertPromotions(git, options.dir, reversion),
     tagCommit: (tag) => tagCommit(git, tag),
   };
 }

@@ -1,8 +1,8 @@
 /**
  * The GitOps repo. All through the `git` program with hooks off and arguments as arrays.
  *
- * A read names a commit and sees that commit only. `promote` is done once: when the tag is there it returns what the
- * tag names and writes nothing.
+ * A read names a commit and sees that commit only. `promote` and `revertPromotions` are done once: when the tag is there
+ * they return what the tag names and write nothing.
  */
 export interface GitRepo {
   /** Full hash of the tip of the branch. */
@@ -15,6 +15,12 @@ export interface GitRepo {
   readMany(commit: string, paths: string[], maxBytes: number): Promise<Map<string, Buffer>>;
   /** One commit that writes `file` on the branch, and one annotated tag on it. Returns the commit that the tag names. */
   promote(promotion: { branch: string; tag: string; file: string; content: string; message: string }): Promise<string>;
+  /**
+   * Reverts what `promote` committed under tags below `promotions` (e.g. `edge/2026-w48`), newest first, one commit each,
+   * and puts one annotated tag on the last. Returns the commit that the tag names. Throws `RefMissing` when there is
+   * nothing of the kind on the branch, `Conflict` when a promoted file was changed since; then nothing is written.
+   */
+  revertPromotions(reversion: { branch: string; promotions: string; tag: string; message: string }): Promise<string>;
   /** Whether the commit is on the branch. False also when the repo does not have it. */
   contains(branch: string, commit: string): Promise<boolean>;
   tagCommit(tag: string): Promise<string | undefined>;

@@ -1,11 +1,13 @@
 import pg from 'pg';
 import type { z } from 'zod';
+import { ROLLBACK_STAGE } from '#domain/naming.js';
 import type { StoreResult } from '#domain/outcomes.js';
+import type { LastGood } from '#domain/rollback.js';
 import { LedgerError } from './errors.js';
 import { migrate } from './migrate.js';
-import { approvalRow, durationRow, resultRow, stageRow, trainRow } from './rows.js';
+import { approvalRow, durationRow, lastGoodRow, resultRow, stageRow, trainRow } from './rows.js';
 import { inTransaction } from './transaction.js';
-import type { ApprovalRow, Ledger, ResultRow, StageRow, TrainRow } from './types.js';
+import type { ApprovalRow, Ledger, LedgerReader, ResultRow, StageRow, TrainRow } from './types.js';
 
 /** Below every activity timeout, so that an attempt that was given up can no longer overwrite what came after it. */
 const STATEMENT_TIMEOUT_MS = 8_000;
@@ -22,6 +24,24 @@ export interface LedgerOptions {
  * A row that is recorded replaces the one with the same key, whole. Throws `LedgerError`.
  */
 export async function openLedger(databaseUrl: string, options: LedgerOptions = {}): Promise<Ledger> {
+  const pool = openPool(databaseUrl, options);
+  try {
+    await migrate(pool);
+  } catch (error) {
+    await pool.end();
+    throw error;
+  }
+  return new PgLedger(pool);
+}
+
+/**
+ * For a process that only asks: an account that may read is enough. Connects at the first question, and leaves the
+ * schema to those who write. Throws `LedgerError` for a URL that is none.
+ */
+export const openLedgerReader = (databaseUrl: string, options: LedgerOptions = {}): LedgerReader =>
+  new PgLedger(openPool(databaseUrl, options));
+
+function openPool(databaseUrl: string, options: LedgerOptions): pg.Pool {
   const pool = new pg.Pool({
     connectionString: checkedUrl(databaseUrl),
     max: options.connections ?? 4,
@@ -33,13 +53,7 @@ export async function openLedger(databaseUrl: string, options: LedgerOptions = {
   });
   // Without a listener, a broken idle connection would end the process.
   pool.on('error', (error) => options.onConnectionLost?.(error));
-  try {
-    await migrate(pool);
-  } catch (error) {
-    await pool.end();
-    throw error;
-  }
-  return new PgLedger(pool);
+  return pool;
 }
 
 function checkedUrl(databaseUrl: string): string {
@@ -67,6 +81,7 @@ class PgLedger implements Ledger {
           release: row.release,
           sequence: row.sequence,
           manifest: row.manifest,
+          bundle: row.bundle,
           commit: row.commit,
           plan_hash: row.planHash,
           state: row.state,
@@ -187,6 +202,26 @@ class PgLedger implements Ledger {
     );
   }
 
+  lastGoodBefore(train: string): Promise<LastGood[]> {
+    return this.#select(
+      'last good releases',
+      lastGoodRow,
+      `SELECT DISTINCT ON (results.store) results.store, earlier.id AS train,
+              earlier.release AS version, earlier.sequence, earlier.manifest, earlier.bundle
+         FROM trains this
+         JOIN trains earlier ON earlier.fleet = this.fleet AND earlier.started_at < this.started_at
+                            AND earlier.sequence < this.sequence
+         JOIN stages ON stages.train = earlier.id AND stages.state = 'done'
+         JOIN results ON results.train = stages.train AND results.stage = stages.stage
+        WHERE this.id = $1 AND results.outcome = 'succeeded' AND results.stage <> $2
+          AND earlier.release IS NOT NULL AND earlier.manifest IS NOT NULL
+          AND NOT EXISTS (SELECT FROM results back
+                           WHERE back.train = results.train AND back.store = results.store AND back.stage = $2)
+        ORDER BY results.store, earlier.started_at DESC`,
+      [train, ROLLBACK_STAGE],
+    );
+  }
+
   close(): Promise<void> {
     return this.#pool.end();
   }
@@ -205,8 +240,11 @@ class PgLedger implements Ledger {
   }
 
   async #select<T>(table: string, row: z.ZodType<T>, sql: string, values: unknown[]): Promise<T[]> {
-    const { rows } = await inTransaction(this.#pool, `read ${table}`, (client) =>
-      client.query<Record<string, unknown>>(sql, values),
+    const { rows } = await inTransaction(
+      this.#pool,
+      `read ${table}`,
+      (client) => client.query<Record<string, unknown>>(sql, values),
+      'read only',
     );
     const parsed = row.array().safeParse(rows);
     if (parsed.success) return parsed.data;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { OUTCOMES } from '#domain/outcomes.js';
+import type { LastGood } from '#domain/rollback.js';
 import type { ApprovalRow, ResultRow, StageRow, TrainRow } from './types.js';
 
 /** How rows look when `pg` reads them, and how the contract wants them: instants as text, absent instead of null. */
@@ -15,6 +16,7 @@ export const trainRow = z
     release: maybe(text),
     sequence: maybe(integer),
     manifest: maybe(text),
+    bundle: maybe(text),
     commit: maybe(text),
     plan_hash: maybe(text),
     state: text,
@@ -76,3 +78,18 @@ export const approvalRow = z
   .transform(({ plan_hash, by_whom, ...rest }): ApprovalRow => ({ ...rest, planHash: plan_hash, by: by_whom }));
 
 export const durationRow = z.object({ milliseconds: z.number() }).transform(({ milliseconds }) => milliseconds);
+
+export const lastGoodRow = z
+  .object({
+    store: text,
+    train: text,
+    version: text,
+    sequence: integer,
+    manifest: text,
+    bundle: maybe(text),
+  })
+  .transform(({ store, train, bundle, ...release }): LastGood => ({
+    store,
+    train,
+    release: bundle === undefined ? undefined : { ...release, bundle },
+  }));

@@ -10,12 +10,13 @@ export async function inTransaction<T>(
   pool: pg.Pool,
   doing: string,
   work: (client: pg.PoolClient) => Promise<T>,
+  mode: 'read only' | 'read write' = 'read write',
 ): Promise<T> {
   const client = await pool.connect().catch((error: unknown) => {
     throw toLedgerError(doing, error);
   });
   try {
-    await client.query('BEGIN');
+    await client.query(`BEGIN ${mode}`);
     const result = await work(client);
     await client.query('COMMIT');
     client.release();

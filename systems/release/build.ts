@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import canonicalize from 'canonicalize';
 import { z } from 'zod';
 import type { Fleet, Store } from '#domain/fleet.js';
 import { COMMIT, SHA256 } from '#domain/naming.js';
@@ -18,6 +17,7 @@ import { decideScan, parseAdvisories, type Advisories, type ScanDecision, type S
 import { problemText } from '#domain/yaml-file.js';
 import type { GitRepo } from '#systems/git/types.js';
 import type { Objects } from '#systems/objects/types.js';
+import { canonical, jsonOf, presentBytes } from './bytes.js';
 import { BuildRefused, ScanFailed } from './errors.js';
 import { renderSbom } from './sbom.js';
 import { advisoryScanner, commandScanner, type Scanner } from './scan.js';
@@ -154,16 +154,6 @@ async function earlierBuild(
   return age >= 0 && age < REUSE_MS && now.getTime() < Date.parse(manifest.expires) ? ref : undefined;
 }
 
-async function presentBytes(objects: Objects, digest: string, maxBytes: number): Promise<Buffer | undefined> {
-  try {
-    return await objects.get(digest, maxBytes);
-  } catch (error) {
-    const kind = error instanceof Error && 'kind' in error ? error.kind : undefined;
-    if (kind === 'ObjectMissing' || kind === 'DigestMismatch' || kind === 'ObjectTooLarge') return undefined;
-    throw error;
-  }
-}
-
 function readAdvisories(files: RepoFiles, fleet: Fleet): Advisories {
   const file = fleet.scan.advisories;
   const { value, problems } = parseAdvisories(files.get(file)?.text ?? '', file);
@@ -269,21 +259,6 @@ async function publish(objects: Objects, key: SigningKey, manifest: ReleaseManif
   };
   await objects.setPointer(builtPointer(manifest.fleet, manifest.source.commit), canonical(ref));
   return ref;
-}
-
-/** The same content is the same bytes, whatever order its keys were written in. */
-function canonical(value: unknown): Buffer {
-  const text = canonicalize(value);
-  if (text === undefined) throw new TypeError('There is nothing to write.');
-  return Buffer.from(text);
-}
-
-function jsonOf(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(Buffer.from(bytes).toString('utf8'));
-  } catch {
-    return undefined;
-  }
 }
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

@@ -24,3 +24,16 @@ export class ScanFailed extends Error {
   readonly kind = 'ScanFailed';
   readonly retryable = false;
 }
+
+/** No store would take the target of the permit; `problems` says why. Never retryable. */
+export class PermitRefused extends Error {
+  override readonly name = 'PermitRefused';
+  readonly kind = 'RollbackNotPermitted';
+  readonly problems: string[];
+  readonly retryable = false;
+
+  constructor(problems: string[]) {
+    super(`The rollback permit was not signed: ${problems.join(' ')}`);
+    this.problems = problems;
+  }
+}

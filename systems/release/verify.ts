@@ -9,9 +9,12 @@ import {
   desiredPointer,
   desiredRecordSchema,
   releaseManifestSchema,
+  rollbackPermitSchema,
   storeArtifactSchema,
+  type PermitRef,
   type ReleaseManifest,
   type ReleaseRef,
+  type RollbackPermit,
   type StoreArtifact,
 } from '#domain/release.js';
 import type { Objects } from '#systems/objects/types.js';
@@ -22,9 +25,11 @@ import type { PinnedKey, ReleaseVerifier } from './types.js';
 const MAX_MANIFEST = 4_000_000;
 const MAX_BUNDLE = 64_000;
 const MAX_DESIRED = 16_000;
+/** Ten thousand stores of the longest name, and the rest. */
+const MAX_PERMIT = 1_000_000;
 /** A jump further ahead than this would leave no room for later releases: an attack, or a slip, either way refused. */
 const MAX_SEQUENCE_JUMP = 1_000;
-/** A release from the future means that the store's clock is behind, and expiry cannot be judged. */
+/** A release or permit from the future means that the store's clock is behind, and expiry cannot be judged. */
 const MAX_CLOCK_LAG_MS = 60 * 60_000;
 
 type Request = Parameters<ReleaseVerifier['verify']>[0];
@@ -67,20 +72,26 @@ export function createReleaseVerifier(options: { registry: Objects; keys: readon
       try {
         const bytes = await fetchObject(registry, request.ref.manifest, MAX_MANIFEST, 'The release manifest');
         const bundle = await fetchObject(registry, request.ref.bundle, MAX_BUNDLE, 'The signature bundle');
-        checkSignature(bytes, bundle, keys, request.now);
+        checkSignature('release', bytes, bundle, keys, request.now);
         const manifest = parseAs(releaseManifestSchema, bytes, 'The release manifest');
         checkIdentity(manifest, request);
         checkExpiry(manifest, request.now);
-        checkSequence(manifest, request.highestSequence);
+        const permit = await checkSequence(registry, keys, request);
         checkCompatibility(manifest, request);
         checkScan(manifest);
         await checkPromotion(registry, request);
         const artifact = await fetchArtifact(registry, manifest, request.store);
-        return { kind: 'accepted', manifest, artifact };
+        return permit ? { kind: 'accepted', manifest, artifact, permit } : { kind: 'accepted', manifest, artifact };
       } catch (error) {
         if (error instanceof Refusal) return { kind: 'refused', reason: error.reason, summary: error.message };
         throw error;
       }
+    },
+
+    async desired(store) {
+      const raw = await registry.getPointer(desiredPointer(store), MAX_DESIRED);
+      const desired = raw && desiredRecordSchema.safeParse(jsonOf(raw)).data;
+      return desired?.store === store ? desired : undefined;
     },
   };
 }
@@ -89,7 +100,7 @@ export function createReleaseVerifier(options: { registry: Objects; keys: readon
 export function signatureHolds(bytes: Buffer, bundle: Buffer, { hint, publicKeyPem }: PinnedKey): boolean {
   const { key } = readPublicKey(publicKeyPem);
   try {
-    checkSignature(bytes, bundle, new Map([[hint, { key, pinned: { hint, publicKeyPem } }]]), new Date(0));
+    checkSignature('release', bytes, bundle, new Map([[hint, { key, pinned: { hint, publicKeyPem } }]]), new Date(0));
     return true;
   } catch (error) {
     if (error instanceof Refusal) return false;
@@ -98,17 +109,23 @@ export function signatureHolds(bytes: Buffer, bundle: Buffer, { hint, publicKeyP
 }
 
 /** Everything about the bundle is checked before the library sees it; the library then checks the signature itself. */
-function checkSignature(bytes: Buffer, raw: Buffer, keys: Map<string, PinnedKeyState>, now: Date): void {
+function checkSignature(
+  what: 'release' | 'rollback permit',
+  bytes: Buffer,
+  raw: Buffer,
+  keys: Map<string, PinnedKeyState>,
+  now: Date,
+): void {
   const bundle = readBundle(raw);
   if (!isBundleWithPublicKey(bundle)) {
     throw new Refusal('KeyUnknown', 'The bundle carries a certificate; this store accepts pinned keys only.');
   }
   if (!isBundleWithMessageSignature(bundle)) {
-    throw new Refusal('ReleaseMalformed', 'The bundle signs a statement instead of the release itself.');
+    throw new Refusal('ReleaseMalformed', `The bundle signs a statement instead of the ${what} itself.`);
   }
   const hint = bundle.verificationMaterial.content.publicKey.hint;
   const state = keys.get(hint);
-  if (!state) throw new Refusal('KeyUnknown', 'The release is signed by a key that is not pinned here.');
+  if (!state) throw new Refusal('KeyUnknown', `The ${what} is signed by a key that is not pinned here.`);
   checkKeyTime(state.pinned, hint, now);
 
   const trust = toTrustMaterial(
@@ -126,7 +143,7 @@ function checkSignature(bytes: Buffer, raw: Buffer, keys: Map<string, PinnedKeyS
     new Verifier(trust, { tlogThreshold: 0, ctlogThreshold: 0, tsaThreshold: 0 }).verify(toSignedEntity(bundle, bytes));
   } catch (error) {
     if (error instanceof VerificationError) {
-      throw new Refusal('SignatureInvalid', 'The signature does not match the release. It may have been altered.');
+      throw new Refusal('SignatureInvalid', `The signature does not match the ${what}. It may have been altered.`);
     }
     throw new Refusal('SignatureInvalid', 'The signature could not be checked.');
   }
@@ -178,22 +195,78 @@ function checkExpiry(manifest: ReleaseManifest, now: Date): void {
   }
 }
 
-function checkSequence(manifest: ReleaseManifest, highest: number): void {
-  const { sequence, version } = manifest;
+/** Returns the permit by which a lower sequence was accepted. */
+async function checkSequence(
+  registry: Objects,
+  keys: Map<string, PinnedKeyState>,
+  request: Request,
+): Promise<RollbackPermit | undefined> {
+  const { ref, highestSequence: highest } = request;
   if (!Number.isSafeInteger(highest) || highest < 0) {
     throw new Refusal('SequenceRollback', 'The highest sequence that this store accepted is not known.');
   }
-  if (sequence < highest) {
+  if (ref.sequence < highest) {
+    if (request.permit) return usePermit(registry, keys, request.permit, request);
     throw new Refusal(
       'SequenceRollback',
-      `Release ${version} has sequence ${sequence}; this store has already accepted ${highest}.`,
+      `Release ${ref.version} has sequence ${ref.sequence}; this store has already accepted ${highest}.`,
     );
   }
-  if (highest > 0 && sequence - highest > MAX_SEQUENCE_JUMP) {
+  if (highest > 0 && ref.sequence - highest > MAX_SEQUENCE_JUMP) {
     throw new Refusal(
       'SequenceRollback',
-      `Release ${version} jumps from sequence ${highest} to ${sequence}; more than ${MAX_SEQUENCE_JUMP} at once would block later releases.`,
+      `Release ${ref.version} jumps from sequence ${highest} to ${ref.sequence}; more than ${MAX_SEQUENCE_JUMP} at once would block later releases.`,
     );
+  }
+  return undefined;
+}
+
+/** Whatever is wrong with a permit is one reason, so that nobody takes it for a fault of the release. */
+async function usePermit(
+  registry: Objects,
+  keys: Map<string, PinnedKeyState>,
+  ref: PermitRef,
+  request: Request,
+): Promise<RollbackPermit> {
+  try {
+    const bytes = await fetchObject(registry, ref.permit, MAX_PERMIT, 'The rollback permit');
+    const bundle = await fetchObject(registry, ref.bundle, MAX_BUNDLE, 'The signature bundle of the rollback permit');
+    checkSignature('rollback permit', bytes, bundle, keys, request.now);
+    const permit = parseAs(rollbackPermitSchema, bytes, 'The rollback permit');
+    checkPermit(permit, request);
+    return permit;
+  } catch (error) {
+    if (error instanceof Refusal) throw new Refusal('RollbackNotPermitted', error.message);
+    throw error;
+  }
+}
+
+function checkPermit(permit: RollbackPermit, { ref, store, fleet, now, highestSequence }: Request): void {
+  const refuse = (summary: string): never => {
+    throw new Refusal('RollbackNotPermitted', summary);
+  };
+  const { from, to } = permit;
+  if (permit.fleet !== fleet) {
+    refuse(`The rollback permit is for the fleet ${permit.fleet}; this store is in ${fleet}.`);
+  }
+  if (!permit.stores.includes(store)) refuse(`The rollback permit does not name ${store}.`);
+  if (from.sequence !== highestSequence) {
+    refuse(
+      `The rollback permit leads away from ${from.version} (sequence ${from.sequence}); this store has accepted sequence ${highestSequence}.`,
+    );
+  }
+  if (!sameRelease(to, ref)) {
+    refuse(
+      `The rollback permit leads to ${to.version} (manifest ${to.manifest.slice(0, 19)}…), not to ${ref.version} (${ref.manifest.slice(0, 19)}…).`,
+    );
+  }
+  if (Date.parse(permit.created) > now.getTime() + MAX_CLOCK_LAG_MS) {
+    refuse(
+      `The rollback permit was made on ${permit.created}, which this store's clock (${now.toISOString()}) has not reached. Check the clock.`,
+    );
+  }
+  if (!(now.getTime() < Date.parse(permit.expires))) {
+    refuse(`The rollback permit expired on ${permit.expires}. It takes a new approval.`);
   }
 }
 

@@ -5,8 +5,9 @@ import type { OperationRecord, StepEntry, StoreState, TrustRecord } from './type
 
 /**
  * Three files in the store worker's own folder: `operation.json` and `trust.json`, replaced atomically, and
- * `steps.jsonl`, appended. A torn last line of the journal is what a crash leaves and is cut off; anything else that
- * cannot be read stops the worker, because acting without its memory is not safe.
+ * `steps.jsonl`, appended, and replaced when another operation takes the store. A torn last line of the journal is what
+ * a crash leaves and is cut off; anything else that cannot be read stops the worker, because acting without its memory
+ * is not safe.
  */
 export async function openStoreState(dir: string): Promise<StoreState> {
   await mkdir(dir, { recursive: true, mode: 0o700 });
@@ -19,35 +20,63 @@ export async function openStoreState(dir: string): Promise<StoreState> {
   const steps = await readJournal(journalPath, operation?.operationId);
   let journal: FileHandle | undefined = await open(journalPath, 'a', 0o600);
 
-  const append = async (key: string, entry: StepEntry) => {
-    if (!journal) throw new Error('The state of the store worker is closed.');
-    await journal.appendFile(`${JSON.stringify({ key, at: new Date().toISOString(), ...entry })}\n`);
-    await journal.datasync();
-    steps.set(key, { ...steps.get(key), ...entry });
+  let queue: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(write: () => Promise<T>): Promise<T> => {
+    const turn = queue.then(write);
+    queue = turn.catch(() => undefined);
+    return turn;
+  };
+  const append = (key: string, entry: StepEntry) =>
+    inTurn(async () => {
+      if (!journal) throw new Error('The state of the store worker is closed.');
+      await journal.appendFile(`${JSON.stringify({ key, at: new Date().toISOString(), ...entry })}\n`);
+      await journal.datasync();
+      steps.set(key, { ...steps.get(key), ...entry });
+    });
+
+  /** Until the new file has the name, the old one holds all that it has; a crash in between loses nothing. */
+  const compact = async (operations: OperationRecord[]) => {
+    const prefixes = operations.map(keyPrefix);
+    const lines = (await readFile(journalPath, 'utf8')).split('\n');
+    const kept = lines.filter((line) => prefixes.some((prefix) => parseLine(line)?.key.startsWith(prefix)));
+    await replace(dir, 'steps.jsonl', kept.map((line) => `${line}\n`).join(''));
+    if (!journal) return;
+    await journal.close();
+    journal = await open(journalPath, 'a', 0o600);
   };
 
   return {
     operation: () => operation,
-    async save(next) {
-      await replace(dir, 'operation.json', next);
-      if (operation?.operationId !== next.operationId) steps.clear();
-      operation = next;
-    },
+    save: (next) =>
+      inTurn(async () => {
+        const before = operation;
+        await replace(dir, 'operation.json', JSON.stringify(next));
+        operation = next;
+        if (before === undefined || keyPrefix(before) === keyPrefix(next)) return;
+        if (before.operationId !== next.operationId) steps.clear();
+        await compact([before, next]);
+      }),
     trust: () => trust,
-    async saveTrust(next) {
-      await replace(dir, 'trust.json', next);
-      trust = next;
-    },
+    saveTrust: (change) =>
+      inTurn(async () => {
+        const next = { ...trust, ...change };
+        await replace(dir, 'trust.json', JSON.stringify(next));
+        trust = next;
+      }),
     step: (key) => steps.get(key),
     intent: (key, detail) => append(key, { intent: detail }),
     result: (key, result) => append(key, { result }),
-    async close() {
-      const handle = journal;
-      journal = undefined;
-      await handle?.close();
-    },
+    close: () =>
+      inTurn(async () => {
+        const handle = journal;
+        journal = undefined;
+        await handle?.close();
+      }),
   };
 }
+
+/** Keys of steps begin with it. With the fence, since a train that is run again repeats the ids of its operations. */
+const keyPrefix = ({ operationId, fence }: OperationRecord): string => `${operationId}|${fence}|`;
 
 const releaseRef = z.object({ version: z.string(), sequence: z.number(), manifest: z.string(), bundle: z.string() });
 const operationSchema: z.ZodType<OperationRecord> = z.object({
@@ -64,6 +93,9 @@ const operationSchema: z.ZodType<OperationRecord> = z.object({
 const trustSchema: z.ZodType<TrustRecord> = z.object({
   highestSequence: z.number(),
   current: releaseRef.exactOptional(),
+  wentBack: z.boolean().exactOptional(),
+  lastGood: releaseRef.exactOptional(),
+  pins: z.record(z.string(), z.string()).exactOptional(),
   baseline: z.array(
     z.object({
       vmid: z.number(),
@@ -130,11 +162,11 @@ function parseLine(line: string): z.output<typeof entrySchema> | undefined {
   }
 }
 
-async function replace(dir: string, name: string, value: unknown): Promise<void> {
+async function replace(dir: string, name: string, content: string): Promise<void> {
   const temporary = join(dir, `.${name}.new`);
   const file = await open(temporary, 'w', 0o600);
   try {
-    await file.writeFile(JSON.stringify(value));
+    await file.writeFile(content);
     await file.sync();
   } finally {
     await file.close();

@@ -5,14 +5,17 @@ import type { ReleaseRef } from '#domain/release.js';
  * What a store worker must not forget: which operation holds the store, what it has set, which effects were begun and
  * how they ended, and which releases the store has accepted.
  *
- * Everything here is on disk (fsync) before the call returns, since an effect follows it.
+ * Everything here is on disk (fsync) before the call returns, since an effect follows it. Writes may overlap: they are
+ * done one after another, in the order of the calls.
  */
 export interface StoreState {
   /** The operation that holds or last held the store. */
   operation(): OperationRecord | undefined;
+  /** Of the steps, those of this operation and of the one before it are kept. */
   save(operation: OperationRecord): Promise<void>;
   trust(): TrustRecord;
-  saveTrust(trust: TrustRecord): Promise<void>;
+  /** Changes what is named, and leaves the rest as it is at that moment. */
+  saveTrust(change: Partial<TrustRecord>): Promise<void>;
   /** The newest entry of a step, by `<operation id>|<fence>|<step>`. */
   step(key: string): StepEntry | undefined;
   /** Written before an effect. */
@@ -29,6 +32,7 @@ export interface OperationRecord {
   release: ReleaseRef;
   startedAt: string;
   endedAt?: string;
+  /** `freed`: the store gave itself free when nobody had asked for anything for too long. */
   outcome?: string;
   /** What this operation has set, or was about to set, and has not proven to be taken back. */
   marks: Mark[];
@@ -51,7 +55,14 @@ export interface StepEntry {
 /** Kept outside of any release, so that no release can change it. */
 export interface TrustRecord {
   highestSequence: number;
+  /** What the store was brought to and proven to have. */
   current?: ReleaseRef;
+  /** The store went back to `current`, so some packages may be newer than it pins; see `domain/downgrade.ts`. */
+  wentBack?: boolean;
+  /** The newest release that was current here when its stage had soaked: the only one a rollback may lead to. */
+  lastGood?: ReleaseRef;
+  /** Kernels that we told boot loaders to start, by node; written before it is done. */
+  pins?: Record<string, string>;
   /** Measurements just before the newest patch. */
   baseline: GuestProbe[];
 }

@@ -5,7 +5,7 @@ import type { WorkflowHandle } from '@temporalio/client';
 import { execa } from 'execa';
 import type { StepAnswer } from '#domain/messages/store.js';
 import { SEARCH_ATTRIBUTES } from '#domain/naming.js';
-import { decideUpdate, retryFailedUpdate, retryGateUpdate } from '#workflows/messages.js';
+import { answerUpdates, decideUpdate } from '#workflows/messages.js';
 import { findTemporalCli } from '#workers/embedded/temporal-cli.js';
 import { startTemporal } from '#workers/embedded/temporal.js';
 import { aHealthyProbe, aPlan, aStoreInput, currentPreflight, PLAN_HASH } from '../support/workflow-builders.js';
@@ -67,10 +67,10 @@ async function heldTrain(world: World) {
   const train = await world.startTrain();
   await trainUntil(train, 'the breach', ({ hold }) => hold?.reason === 'ErrorThresholdExceeded');
   store.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
-  await train.executeUpdate(retryFailedUpdate, { args: [{ by: 'anna' }] });
+  await train.executeUpdate(answerUpdates['retry-failed'], { args: [{ by: 'anna' }] });
   await trainUntil(train, 'the gate', ({ hold }) => hold?.reason === 'HealthGateFailed');
   store.on('probeStore', async () => aHealthyProbe('s001'));
-  await train.executeUpdate(retryGateUpdate, { args: [{ by: 'anna' }] });
+  await train.executeUpdate(answerUpdates['retry-gate'], { args: [{ by: 'anna' }] });
   return ended(train);
 }
 

@@ -63,7 +63,7 @@ export function aStore(): StoreBuilder {
     inMaintenance: (name) =>
       builder.with(({ ha }) => {
         ha.nodeStatus[name] = 'maintenance';
-        ha.managers[name] = `${name} (maintenance mode, Tue Nov 24 11:00:00 2026)`;
+        ha.managers = { ...ha.managers, [name]: `${name} (maintenance mode, Tue Nov 24 11:00:00 2026)` };
       }),
     withService: (sid, state) => builder.with(({ ha }) => ha.services.push({ sid, node: 'n1', state })),
     withCheck: (code, change = {}) =>
@@ -156,7 +156,6 @@ function healthyFacts(): StoreFacts {
     runningTasks: [],
     nodes: NODES.map((name) => ({
       name,
-      bootId: bootIdOf(name, 0),
       runningKernel: OLD_KERNEL,
       bootableKernels: [OLD_KERNEL],
       installed: { ...OLD_PACKAGES },

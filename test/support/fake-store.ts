@@ -1,7 +1,7 @@
 import type { GuestProber, StoreDeps, StoreTiming } from '#activities/store/deps.js';
 import type { CephFacts } from '#domain/facts.js';
 import type { Reason } from '#domain/reasons.js';
-import type { ReleaseManifest, StoreArtifact } from '#domain/release.js';
+import type { DesiredRecord, ReleaseManifest, StoreArtifact } from '#domain/release.js';
 import { CephUnreadable } from '#systems/ceph/errors.js';
 import type { CephClient } from '#systems/ceph/types.js';
 import { ProxmoxError } from '#systems/proxmox/errors.js';
@@ -52,9 +52,11 @@ export interface FakeStore {
   managerShows: (node: string, line: string) => string | undefined;
   releases: Map<string, { manifest: ReleaseManifest; artifact: StoreArtifact } | { refused: Reason }>;
   verifications: number;
+  desired?: DesiredRecord;
   /** Guests that do not answer their health check. */
   ill: (guest: FakeGuest) => boolean;
-  clock: { now: Date };
+  /** `uptime` in milliseconds: goes forward whatever the clock does. */
+  clock: { now: Date; uptime: number };
 }
 
 export interface FakeNode {
@@ -63,6 +65,7 @@ export interface FakeNode {
   boots: number;
   kernel: string;
   bootable: string[];
+  pinned?: string | undefined;
   installed: Record<string, string>;
   audit: string[];
   /** What `dpkg --audit` ends with when it finds something: 0 up to dpkg 1.22, 1 in some later ones. */
@@ -72,8 +75,12 @@ export interface FakeNode {
   sources?: string;
   /** What `dist-upgrade` would install, and does. */
   offers: Record<string, string>;
+  /** Packages that apt would install besides the ones it is asked for. */
+  alsoInstalls: Record<string, string>;
   wouldRemove: string[];
   unit?: { name: string; state: 'running' | 'succeeded' | 'failed' } | undefined;
+  /** `name=version` words that the upgrade was given; undefined for a `dist-upgrade`. */
+  asked?: Record<string, string> | undefined;
   log: string[];
   /** How an upgrade ends, and after how many looks. */
   upgradeEnds: 'succeeded' | 'failed' | 'never';
@@ -122,6 +129,7 @@ const TIMING: StoreTiming = {
   stable: 1,
   homecoming: 5_000,
   rebootGrace: 60_000,
+  maxMaintenance: 90 * 60_000,
 };
 
 const MIGRATION_LOOKS = 2;
@@ -173,7 +181,7 @@ export function aFakeStore({
     releases: new Map([[aReleaseRef().manifest, { manifest: aManifest(), artifact }]]),
     verifications: 0,
     ill: () => false,
-    clock: { now: new Date('2026-11-24T11:00:00Z') },
+    clock: { now: new Date('2026-11-24T11:00:00Z'), uptime: 0 },
     deps: undefined as unknown as StoreDeps,
   };
 
@@ -221,7 +229,7 @@ export function aFakeStore({
     guests: () => {
       haMoves();
       return Promise.resolve(
-        fake.guests.map(({ vmid, kind, name, node: at, status, template, maxMemory, lock }) => ({
+        fake.guests.map(({ vmid, kind, name, node: at, status, template, maxMemory, lock, ha }) => ({
           vmid,
           kind,
           name,
@@ -230,6 +238,7 @@ export function aFakeStore({
           template,
           maxMemory,
           ...(lock ? { lock } : {}),
+          ...(ha ? { haState: 'started' } : {}),
         })),
       );
     },
@@ -349,14 +358,15 @@ export function aFakeStore({
   };
 
   const verifier: ReleaseVerifier = {
-    verify: ({ ref, highestSequence }) => {
+    desired: () => Promise.resolve(fake.desired),
+    verify: ({ ref, highestSequence, permit }) => {
       fake.verifications += 1;
       const release = fake.releases.get(ref.manifest);
       if (!release)
         return Promise.resolve({ kind: 'refused', reason: 'ReleaseMalformed', summary: 'There is no such release.' });
       if ('refused' in release)
         return Promise.resolve({ kind: 'refused', reason: release.refused, summary: `Refused: ${release.refused}.` });
-      if (ref.sequence < highestSequence)
+      if (ref.sequence < highestSequence && !permit)
         return Promise.resolve({
           kind: 'refused',
           reason: 'SequenceRollback',
@@ -381,6 +391,7 @@ export function aFakeStore({
     probe,
     timing: { ...TIMING, ...timing },
     now: () => fake.clock.now,
+    uptime: () => fake.clock.uptime,
   };
   return fake;
 }
@@ -397,6 +408,7 @@ const aNode = (name: string): FakeNode => ({
   held: [],
   rootFree: 20 * GIB,
   offers: { ...PACKAGES },
+  alsoInstalls: {},
   wouldRemove: [],
   log: [],
   upgradeEnds: 'succeeded',
@@ -431,13 +443,13 @@ function comeBack(node: FakeNode): void {
   node.up = true;
   node.boots += 1;
   node.unit = undefined;
-  node.kernel = node.boots_into ?? node.bootable.at(-1) ?? node.kernel;
+  node.kernel = node.boots_into ?? node.pinned ?? node.bootable.at(-1) ?? node.kernel;
 }
 
 /** The upgrade is over: what apt was to install is installed. */
-export function finishUpgrade(node: FakeNode): void {
-  node.installed = { ...node.installed, ...node.offers };
-  for (const name of Object.keys(node.offers)) {
+export function finishUpgrade(node: FakeNode, packages: Record<string, string> = node.offers): void {
+  node.installed = { ...node.installed, ...packages };
+  for (const name of Object.keys(packages)) {
     const kernel = /^proxmox-kernel-(.+)-signed$/.exec(name)?.[1];
     if (kernel && !node.bootable.includes(kernel)) node.bootable.push(kernel);
   }
@@ -468,6 +480,18 @@ function aRunner(fake: FakeStore, node: FakeNode, effect: Effect): CommandRunner
         return node.audit.length === 0 ? ok() : fail(node.auditCode, '', `${node.audit.join('\n')}\n\n`);
       if (line === 'apt-mark showhold') return ok(node.held.map((name) => `${name}\n`).join(''));
       if (line === 'proxmox-boot-tool kernel list') return ok(kernelList(node));
+      if (program === 'proxmox-boot-tool') {
+        const [, verb, kernel] = args;
+        await effect(`boot-tool ${node.name} ${args.join(' ')}`, () => {
+          if (verb === 'pin') node.pinned = kernel;
+          if (verb === 'unpin') node.pinned = undefined;
+        });
+        return ok();
+      }
+      if (line === 'dpkg --configure -a') {
+        await effect(`configure ${node.name}`, () => (node.audit = []));
+        return ok();
+      }
       if (program === 'dpkg-query') return dpkgQuery(node, args);
       if (program === 'ha-manager') {
         const [, , verb, name = ''] = args;
@@ -490,7 +514,7 @@ function aRunner(fake: FakeStore, node: FakeNode, effect: Effect): CommandRunner
 }
 
 const kernelList = (node: FakeNode): string =>
-  `Manually selected kernels:\nNone.\n\nAutomatically selected kernels:\n${node.bootable.map((kernel) => `${kernel}\n`).join('')}\nPinned kernel:\nNone.\n`;
+  `Manually selected kernels:\nNone.\n\nAutomatically selected kernels:\n${node.bootable.map((kernel) => `${kernel}\n`).join('')}\nPinned kernel:\n${node.pinned ?? 'None.'}\n`;
 
 function dpkgQuery(node: FakeNode, args: string[]): CommandResult {
   const names = args.filter((word) => !word.startsWith('-'));
@@ -514,6 +538,7 @@ async function systemd(node: FakeNode, program: string, args: string[], effect: 
       return fail(1, `Failed to start transient service unit: Unit ${name}.service was already loaded.`);
     await effect(`upgrade ${node.name} ${args.slice(args.indexOf('--') + 1).join(' ')}`, () => {
       node.unit = { name, state: 'running' };
+      node.asked = namedPackages(args);
       node.pending = node.upgradeLooks;
     });
     return ok();
@@ -524,7 +549,7 @@ async function systemd(node: FakeNode, program: string, args: string[], effect: 
     if (!unit) return ok();
     if (unit.state === 'running' && node.upgradeEnds !== 'never' && (node.pending -= 1) <= 0) {
       unit.state = node.upgradeEnds;
-      if (unit.state === 'succeeded') finishUpgrade(node);
+      if (unit.state === 'succeeded') finishUpgrade(node, node.asked ?? node.offers);
     }
     const words = {
       running: 'loaded active running',
@@ -540,13 +565,24 @@ async function systemd(node: FakeNode, program: string, args: string[], effect: 
   return ok();
 }
 
+/** What `apt-get install name=version …` is asked for; undefined for anything else. */
+function namedPackages(args: string[]): Record<string, string> | undefined {
+  const at = args.indexOf('install');
+  if (at < 0) return undefined;
+  const words = args.slice(at + 1).filter((word) => !word.startsWith('-'));
+  return Object.fromEntries(words.map((word) => word.split('=') as [string, string]));
+}
+
 async function apt(node: FakeNode, args: string[], effect: Effect): Promise<CommandResult> {
   if (args[0] === 'update') return ok();
   if (args.includes('--download-only')) {
     await effect(`download ${node.name}`, () => undefined);
     return ok();
   }
-  const inst = Object.entries(node.offers)
+  const asked = namedPackages(args);
+  if (asked && !args.includes('--allow-downgrades'))
+    return fail(100, 'E: Packages were downgraded and -y was used without --allow-downgrades.');
+  const inst = Object.entries(asked ? { ...asked, ...node.alsoInstalls } : node.offers)
     .filter(([name, version]) => node.installed[name] !== version)
     .map(([name, version]) => {
       const old = node.installed[name];

@@ -17,8 +17,8 @@ export function memoryStoreState(): StoreState {
       return Promise.resolve();
     },
     trust: () => structuredClone(trust),
-    saveTrust: (next) => {
-      trust = structuredClone(next);
+    saveTrust: (change) => {
+      trust = structuredClone({ ...trust, ...change });
       return Promise.resolve();
     },
     step: (key) => structuredClone(steps.get(key)),

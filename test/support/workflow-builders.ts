@@ -1,4 +1,4 @@
-import type { NodeFacts, ProbeFacts, StoreFacts } from '#domain/facts.js';
+import type { NodeFacts, ProbeFacts, StagedNode, StoreFacts } from '#domain/facts.js';
 import { stageSchema, type Limits, type Stage } from '#domain/fleet.js';
 import type { PatchStoreInput, Preflight } from '#domain/messages/store.js';
 import type { StagePlan, TrainPlan, WaveInput } from '#domain/messages/train.js';
@@ -42,12 +42,13 @@ export const aPreflight = (facts: StoreFacts = factsToPatch()): Preflight => ({
 export const currentPreflight = (): Preflight => aPreflight(aStore().patched('n1').patched('n2').patched('n3').facts());
 
 /** A node after the simulation of exactly the pinned upgrade. */
-export const simulated = (node: NodeFacts): NodeFacts => ({
-  ...node,
+export const simulated = ({ name, installed }: NodeFacts): StagedNode => ({
+  name,
+  installed,
   simulation: {
     install: Object.entries(PACKAGES)
-      .filter(([name, version]) => node.installed[name] !== version)
-      .map(([name, version]) => ({ name, version })),
+      .filter(([pin, version]) => installed[pin] !== version)
+      .map(([pin, version]) => ({ name: pin, version })),
     remove: [],
   },
 });
@@ -144,7 +145,6 @@ export function aWave(stores: (string | WaveInput['stores'][number])[], change: 
     limits: someLimits(limits),
     stageSize: Math.max(1, stores.length),
     before: { tally: {}, started: 0 },
-    paused: false,
     ...rest,
   };
 }

@@ -10,6 +10,9 @@ import type {
   LedgerEntry,
   LaunchInput,
   Notification,
+  PermitOutcome,
+  PermitRequest,
+  ReleaseActivities,
   TrainInput,
   TrainPlan,
   TrainView,
@@ -72,7 +75,7 @@ export async function openWorld({ address, codePath }: Place) {
 
   const central = createCentral();
   await run({ taskQueue: CONTROL_QUEUE, workflowBundle: { codePath }, activities: central.activities });
-  await run({ taskQueue: RELEASE_QUEUE, activities: { buildRelease: central.buildRelease } });
+  await run({ taskQueue: RELEASE_QUEUE, activities: central.release });
   const taskQueue = CONTROL_QUEUE;
   const started: WorkflowHandle[] = [];
   const stores: FakeStore[] = [];
@@ -155,6 +158,9 @@ function createCentral() {
   const ledger: LedgerEntry[] = [];
   const notifications: Notification[] = [];
   const promotions: Parameters<ControlActivities['promoteStage']>[0][] = [];
+  const confirmed: Parameters<ControlActivities['confirmStage']>[0][] = [];
+  const permits: PermitRequest[] = [];
+  const reverted: string[] = [];
 
   const planned = (): TrainPlan => {
     if (!plan) throw new Error('The test gave no plan: central.plans(aPlan()…)');
@@ -172,6 +178,16 @@ function createCentral() {
       promotions.push(promotion);
       return { commit: promotion.plan.commit, tag: `edge/${promotion.plan.train}/${promotion.stage}` };
     },
+    confirmStage: async (stage) => {
+      confirmed.push(stage);
+      return { left: [] };
+    },
+    planRollback: async () => ({ kind: 'refused', problems: ['The test gave no rollback plan.'] }),
+    revertPromotions: async ({ train }) => {
+      reverted.push(train);
+      return { commit: planned().commit, tag: `edge/${train}/rollback` };
+    },
+    pointBack: async () => undefined,
     record: async (entry) => void ledger.push(entry),
     notify: async (notification) => void notifications.push(notification),
   };
@@ -188,6 +204,10 @@ function createCentral() {
     ledger,
     notifications,
     promotions,
+    /** Stages whose release was confirmed as the last good one, permits that were asked for, trains that were reverted. */
+    confirmed,
+    permits,
+    reverted,
     plans: (given: TrainPlan) => void (plan = given),
     builds: (given: typeof build) => void (build = given),
     on: <K extends keyof ControlActivities>(name: K, activity: ControlActivities[K]) => {
@@ -196,10 +216,16 @@ function createCentral() {
     activities: Object.fromEntries(
       (Object.keys(activities) as (keyof ControlActivities)[]).map((name) => [name, called(name)]),
     ),
-    buildRelease: async ({ commit }: { commit: string }) => {
-      calls.push('buildRelease');
-      return build(commit);
-    },
+    release: {
+      buildRelease: async ({ commit }) => {
+        calls.push('buildRelease');
+        return build(commit);
+      },
+      signRollbackPermit: async (request): Promise<PermitOutcome> => {
+        permits.push(request);
+        return { kind: 'signed', permit: { permit: request.planHash, bundle: request.to.bundle } };
+      },
+    } satisfies ReleaseActivities,
     ledgerOf: <Kind extends LedgerEntry['kind']>(kind: Kind) =>
       ledger.filter((entry): entry is Extract<LedgerEntry, { kind: Kind }> => entry.kind === kind),
   };
@@ -237,6 +263,7 @@ function createStore(id: string, script: StoreScript) {
     verifyStore: async () => ({ kind: 'done' }),
     closeOperation: async () => ({ undone: [], leftSet: [] }),
     probeStore: async () => aHealthyProbe(id),
+    sweepStore: async () => ({ undone: [], left: [], foreign: [] }),
   };
   const current: StoreActivities = { ...sound, ...script };
 

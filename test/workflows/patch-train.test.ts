@@ -5,12 +5,11 @@ import type { Decision, TrainInput, TrainView } from '#domain/messages/train.js'
 import { totalOf } from '#domain/outcomes.js';
 import {
   abortUpdate,
+  answerUpdates,
   approveWaveSignal,
   decideUpdate,
   pauseUpdate,
   resumeUpdate,
-  retryFailedUpdate,
-  retryGateUpdate,
   trainQuery,
 } from '#workflows/messages.js';
 import { aHealthyProbe, aPlan, COMMIT, currentPreflight, OTHER_HASH, PLAN_HASH } from '../support/workflow-builders.js';
@@ -145,11 +144,11 @@ describe('an approval', () => {
     );
     await expect(approve(train, 'wave-1')).rejects.toMatchObject(refusal(/asks for stage canary, not for wave-1/));
     await expect(approve(train, 'canary', { by: '' })).rejects.toMatchObject(refusal(/by: /));
-    await expect(train.executeUpdate(retryGateUpdate, { args: [by] })).rejects.toMatchObject(
-      refusal(/does not take "retry-gate" now.*It takes: approve, reject, abort/s),
+    await expect(train.executeUpdate(answerUpdates['retry-gate'], { args: [by] })).rejects.toMatchObject(
+      refusal(/does not take "retry-gate" now.*It takes: approve, reject, pause, abort/s),
     );
-    await expect(train.executeUpdate(pauseUpdate, { args: [by] })).rejects.toMatchObject(
-      refusal(/does not take "pause"/),
+    await expect(train.executeUpdate(resumeUpdate, { args: [by] })).rejects.toMatchObject(
+      refusal(/does not take "resume"/),
     );
     expect(await acceptedUpdates(train)).toBe(0);
     expect(world.central.ledgerOf('approval')).toEqual([]);
@@ -203,7 +202,7 @@ describe('an approval', () => {
     expect(central.promotions.map(({ approvedBy }) => approvedBy)).toEqual(['anna']);
   });
 
-  it('that nobody gives in time is expired; resume asks again', async () => {
+  it('that nobody gives in time is expired; ask-again asks again', async () => {
     const world = await useWorld();
     await world.store('s001', quick);
     world.central.plans(
@@ -213,9 +212,9 @@ describe('an approval', () => {
     );
     const train = await world.startTrain();
     const { answers } = await heldFor(train, 'ApprovalExpired');
-    expect(answers).toEqual(['resume', 'abort']);
+    expect(answers).toEqual(['ask-again', 'pause', 'abort']);
     await expect(approve(train, 'canary')).rejects.toMatchObject(refusal(/does not ask for an approval now/));
-    await train.executeUpdate(resumeUpdate, { args: [by] });
+    await train.executeUpdate(answerUpdates['ask-again'], { args: [by] });
     await heldFor(train, 'ApprovalPending');
     await approve(train, 'canary');
     await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 1 } });
@@ -264,14 +263,14 @@ describe('a health gate', () => {
     expect(world.central.promotions.map(({ stage }) => stage)).toEqual(['canary']);
     expect(stores.get('s002')?.calls).toEqual([]);
 
-    await train.executeUpdate(retryGateUpdate, { args: [by] });
+    await train.executeUpdate(answerUpdates['retry-gate'], { args: [by] });
     await trainUntil(
       train,
       'it was measured again',
       ({ hold }) => hold !== undefined && hold.since !== view.hold?.since,
     );
     stores.get('s001')?.on('probeStore', async () => aHealthyProbe('s001'));
-    await train.executeUpdate(retryGateUpdate, { args: [by] });
+    await train.executeUpdate(answerUpdates['retry-gate'], { args: [by] });
     await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 2 } });
     expect(stores.get('s001')?.calls.filter((call) => call === 'probeStore')).toHaveLength(3);
   });
@@ -313,10 +312,10 @@ describe('a pause', () => {
       /^Paused by anna: lunch\./,
     );
     const paused = await train.query(trainQuery);
-    expect(paused).toMatchObject({ state: 'paused', answers: ['resume', 'abort'] });
+    expect(paused).toMatchObject({ state: 'paused', answers: ['resume', 'roll-back', 'abort'] });
     await eventually('the wave knows', async () =>
       (await eventsOf(world.client.workflow.getHandle('2026-w48/canary/r0'))).some(
-        (event) => event.workflowExecutionSignaledEventAttributes?.signalName === 'pauseWave',
+        (event) => event.workflowExecutionSignaledEventAttributes?.signalName === 'steerWave',
       ),
     );
     held?.release();
@@ -450,7 +449,7 @@ describe('a build', () => {
       answers: ['retry-failed', 'abort'],
     });
     world.central.builds(() => ({ kind: 'built', release: aPlan().build().release }));
-    await train.executeUpdate(retryFailedUpdate, { args: [by] });
+    await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
     await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 1 } });
   });
 
@@ -482,7 +481,7 @@ describe('a plan or promotion that does not work', () => {
     });
   });
 
-  it('holds the train when the promotion fails, before any store is touched; resume promotes again', async () => {
+  it('holds the train when the promotion fails, before any store is touched; retry-failed promotes again', async () => {
     const world = await useWorld();
     const { central } = world;
     const store = await world.store('s001', quick);
@@ -498,11 +497,11 @@ describe('a plan or promotion that does not work', () => {
     const view = await heldFor(train, 'PromotionFailed', 'canary');
     expect(view.hold).toMatchObject({
       summary: 'Stage canary could not be promoted: the tag exists at another commit',
-      answers: ['resume', 'abort'],
+      answers: ['retry-failed', 'roll-back', 'abort'],
     });
     expect(store.calls).toEqual([]);
     central.on('promoteStage', async () => ({ commit: COMMIT, tag: 'edge/2026-w48/canary' }));
-    await train.executeUpdate(resumeUpdate, { args: [by] });
+    await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
     await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 1 } });
   });
 });
@@ -570,12 +569,12 @@ describe('a breach in a stage', () => {
     world.central.plans(threeStores());
     const train = await world.startTrain();
     const view = await heldFor(train, 'ErrorThresholdExceeded', 'canary');
-    expect(view.hold?.answers).toEqual(['retry-failed', 'resume', 'abort']);
+    expect(view.hold?.answers).toEqual(['retry-failed', 'retry-offline', 'skip', 'roll-back', 'abort']);
     expect(view.hold?.detail).toEqual(['s002: ConfigRejected nginx -t said no']);
     expect(stores.get('s003')?.calls).toEqual([]);
 
     stores.get('s002')?.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
-    await train.executeUpdate(retryFailedUpdate, { args: [by] });
+    await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
     await expect(train.result()).resolves.toMatchObject({ state: 'done', planned: 3, tally: { succeeded: 3 } });
     expect(stores.get('s001')?.tasks).toHaveLength(1);
     expect(stores.get('s002')?.tasks.map(({ operationId }) => operationId)).toEqual([
@@ -585,20 +584,20 @@ describe('a breach in a stage', () => {
     expect(stores.get('s003')?.tasks.map(({ operationId }) => operationId)).toEqual(['2026-w48/canary/s003/r1']);
   });
 
-  it('can be gone past by resume; those never started have an outcome all the same', async () => {
+  it('can be gone past by skip: who failed stays as it is, and the others of the stage go on', async () => {
     const world = await useWorld();
     const stores = await world.stores(['s001', 's002', 's003'], quick);
     stores.get('s002')?.on('applyConfig', async () => failedStep);
     world.central.plans(threeStores());
     const train = await world.startTrain();
     await heldFor(train, 'ErrorThresholdExceeded', 'canary');
-    await train.executeUpdate(resumeUpdate, { args: [by] });
+    await train.executeUpdate(answerUpdates.skip, { args: [by] });
     await expect(train.result()).resolves.toMatchObject({
       state: 'done',
       planned: 3,
-      tally: { succeeded: 1, failed: 1, missed: 1 },
+      tally: { succeeded: 2, failed: 1 },
     });
-    expect(stores.get('s003')?.calls).toEqual([]);
+    expect(stores.get('s002')?.tasks).toHaveLength(1);
   });
 
   it('that is answered when the window has closed waits for the next one and runs in that', async () => {
@@ -613,7 +612,7 @@ describe('a breach in a stage', () => {
     stores.get('s002')?.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
     const tomorrow = { opens: inSeconds(3), closes: inSeconds(1_200) };
     world.central.on('stageWindows', async () => ({ ...tomorrow, stores: {}, never: [], excluded: [] }));
-    await train.executeUpdate(retryFailedUpdate, { args: [by] });
+    await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
     await trainUntil(train, 'it waits', (view) => stageOf(view, 'canary')?.state === 'awaiting window');
     await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 3 } });
     expect(stores.get('s002')?.tasks.map(({ notAfter }) => notAfter)).toEqual([today.closes, tomorrow.closes]);

@@ -2,10 +2,10 @@ import { describe, expect, it } from 'vitest';
 import type { StepAnswer } from '#domain/messages/store.js';
 import type { WaveInput, WaveReport } from '#domain/messages/train.js';
 import { storeWorkflowId } from '#domain/naming.js';
-import { pauseWaveSignal, storeQuery } from '#workflows/messages.js';
+import { answerUpdates, steerWaveSignal, storeQuery } from '#workflows/messages.js';
 import { aPlan, aStoreInput, aWave, currentPreflight, storeNames } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
-import { eventsOf, eventually, waveUntil } from '../support/workflow-harness.js';
+import { eventsOf, eventually, trainUntil, waveUntil } from '../support/workflow-harness.js';
 
 const failedStep: StepAnswer<never> = { kind: 'failed', stop: { reason: 'UpgradeFailed', summary: 'apt said no' } };
 const inSeconds = (seconds: number): string => new Date(Date.now() + seconds * 1_000).toISOString();
@@ -160,6 +160,8 @@ describe('a breach', () => {
   });
 });
 
+const free = { paused: false, pausedStores: [], abortedStores: [] };
+
 describe('a pause', () => {
   it('starts nothing new, lets those in work end, and goes on where it was', async () => {
     const world = await useWorld();
@@ -167,21 +169,21 @@ describe('a pause', () => {
     const held = stores.get('s001')?.hold('drainNode n1');
     const wave = await world.startWave(aWave(['s001', 's002']));
     await held?.reached;
-    await wave.signal(pauseWaveSignal, true);
+    await wave.signal(steerWaveSignal, { ...free, paused: true });
     held?.release();
     await waveUntil(wave, 's001 has ended', ({ inFlight, tally }) => inFlight === 0 && tally.succeeded === 1);
     expect(stores.get('s002')?.calls).toEqual([]);
-    await wave.signal(pauseWaveSignal, false);
+    await wave.signal(steerWaveSignal, free);
     expect(outcomesOf(await wave.result())).toEqual({ s001: 'succeeded', s002: 'succeeded' });
   });
 
   it('that was there before the wave holds it from its first store on', async () => {
     const world = await useWorld();
     const store = await world.store('s001', { readFacts: async () => currentPreflight() });
-    const wave = await world.startWave(aWave(['s001'], { paused: true }));
+    const wave = await world.startWave(aWave(['s001'], { steering: { ...free, paused: true } }));
     await waveUntil(wave, 'the wave runs', ({ started }) => started === 0);
     expect(store.calls).toEqual([]);
-    await wave.signal(pauseWaveSignal, false);
+    await wave.signal(steerWaveSignal, free);
     expect(outcomesOf(await wave.result())).toEqual({ s001: 'succeeded' });
   });
 });
@@ -214,17 +216,26 @@ describe('an abort', () => {
   it('does not wait for a store that is silent: it is reported as cut off and undone when it is back', async () => {
     const world = await useWorld();
     const store = await world.store('s001', {}, { slots: 1 });
+    const other = await world.store('s002');
     const held = store.hold('drainNode n1');
+    const inWork = other.hold('drainNode n1');
     const wave = await world.startWave(
-      aWave(['s001'], {
+      aWave(['s001', 's002'], {
         limits: { offlineAfter: 3_000, cutOffAfter: 100, offlineThreshold: { count: 9, minSample: 1 } },
       }),
     );
     await held.reached;
     await waveUntil(wave, 's001 is cut off', ({ cutOff }) => cutOff.includes('s001'));
+    await inWork.reached;
     await wave.cancel();
+    await eventually('s002 was told', async () =>
+      (await eventsOf(world.storeHandle('s002'))).some(
+        (event) => event.workflowExecutionCancelRequestedEventAttributes,
+      ),
+    );
+    inWork.release();
     const report = await wave.result();
-    expect(outcomesOf(report)).toEqual({ s001: 'StoreCutOff' });
+    expect(outcomesOf(report)).toEqual({ s001: 'UndoPending', s002: 'Aborted' });
     await expect(world.storeHandle('s001').query(storeQuery)).resolves.toMatchObject({ step: 'draining n1' });
     held.release();
     await expect(world.storeHandle('s001').result()).resolves.toMatchObject({ outcome: 'aborted' });
@@ -233,11 +244,12 @@ describe('an abort', () => {
 });
 
 describe('a store that falls silent', () => {
-  it('gives its slot to the next one, stays counted, and ends by itself when it is back', async () => {
+  it('gives its slot to the next one, and its own end counts when it is back before the wave is over', async () => {
     const world = await useWorld();
     const silent = await world.store('s001', {}, { slots: 1 });
-    await world.store('s002', { readFacts: async () => currentPreflight() });
+    const other = await world.store('s002', { readFacts: async () => currentPreflight() });
     const held = silent.hold('drainNode n1');
+    const late = other.hold('closeOperation succeeded');
     const input = aWave(['s001', 's002'], {
       limits: { offlineAfter: 3_000, cutOffAfter: 100, offlineThreshold: { count: 1, minSample: 1 } },
     });
@@ -245,13 +257,31 @@ describe('a store that falls silent', () => {
     await held.reached;
     await waveUntil(
       wave,
-      's002 has ended while s001 is silent',
-      ({ cutOff, tally }) => cutOff.includes('s001') && tally.succeeded === 1,
+      's002 works while s001 is silent',
+      ({ cutOff, started }) => cutOff.includes('s001') && started === 2,
     );
     held.release();
+    await waveUntil(wave, 's001 has ended', ({ tally }) => tally.succeeded === 1);
+    late.release();
     const report = await wave.result();
     expect(outcomesOf(report)).toEqual({ s001: 'succeeded', s002: 'succeeded' });
     expectWhole(report, input);
+  });
+
+  it('is not waited for when all others have ended; its operation ends safely when it is back', async () => {
+    const world = await useWorld();
+    const silent = await world.store('s001', {}, { slots: 1 });
+    await world.store('s002', { readFacts: async () => currentPreflight() });
+    const held = silent.hold('drainNode n1');
+    const input = aWave(['s001', 's002'], {
+      limits: { offlineAfter: 3_000, cutOffAfter: 100, offlineThreshold: { count: 1, minSample: 1 } },
+    });
+    const report = await (await world.startWave(input)).result();
+    expect(outcomesOf(report)).toEqual({ s001: 'StoreCutOff', s002: 'succeeded' });
+    expectWhole(report, input);
+    held.release();
+    await expect(world.storeHandle('s001').result()).resolves.toMatchObject({ outcome: 'aborted' });
+    expect(silent.work().at(-1)).toBe('closeOperation aborted');
   });
 
   it('counts in the offline threshold', async () => {
@@ -380,7 +410,12 @@ describe('the history of a wave', () => {
         .build(),
     );
     const train = await world.startTrain();
-    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { offline: 200, skipped: 50 } });
+    const running = world.client.workflow.getHandle('2026-w48/wave-2/r0');
+    await eventually('the wave runs', () => running.describe());
+    await running.result();
+    await trainUntil(train, 'the stage is through', ({ answers }) => answers.includes('finish'));
+    await train.executeUpdate(answerUpdates.finish, { args: [{ by: 'anna' }] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { missed: 200, skipped: 50 } });
     const events = await eventsOf(world.client.workflow.getHandle('2026-w48/wave-2/r0'));
     const refusals = events.filter((event) => event.startChildWorkflowExecutionFailedEventAttributes);
     const reports = events.filter((event) => event.signalExternalWorkflowExecutionInitiatedEventAttributes);

@@ -149,8 +149,12 @@ class Supervisor {
       Promise.all([temporal, ledger]).then(([, url]) =>
         this.#startWorker('control', ['control.js'], { ...central, EDGE_DATABASE_URL: url }),
       ),
-      temporal.then(() =>
-        this.#startWorker('release', ['release.js'], { ...central, EDGE_RELEASE_KEY_FILE: key.privateKey }),
+      Promise.all([temporal, ledger]).then(([, url]) =>
+        this.#startWorker('release', ['release.js'], {
+          ...central,
+          EDGE_DATABASE_URL: url,
+          EDGE_RELEASE_KEY_FILE: key.privateKey,
+        }),
       ),
       Promise.all([temporal, lab]).then(() => options.lab && this.#startStores(options.lab)),
     ]);

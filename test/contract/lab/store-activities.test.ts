@@ -6,11 +6,14 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { StoreDeps } from '#activities/store/deps.js';
 import { createStoreActivities } from '#activities/store/index.js';
+import { createOperation, type Operation } from '#activities/store/operation.js';
+import { decideManifest, planNodes } from '#domain/decide-store.js';
 import { storeSchema } from '#domain/fleet.js';
 import type { StoreActivities, StoreTask } from '#domain/messages/store.js';
 import { promotionTag } from '#domain/naming.js';
-import { desiredPointer, type ReleaseRef } from '#domain/release.js';
+import { desiredPointer, type DesiredRecord, type ReleaseRef } from '#domain/release.js';
 import { startLab, type Lab } from '#lab/lab.js';
 import { builtinMirror, WEEKLY_SNAPSHOT } from '#lab/world/mirror.js';
 import { createCephClient } from '#systems/ceph/client.js';
@@ -27,6 +30,9 @@ import { aStoreSpec } from '../../unit/lab/lab-support.js';
 
 const NET = '127.61.4';
 const TRAIN = '2026-w48';
+const FLEET = 'practice';
+const COMMIT = 'a'.repeat(40);
+const inADay = () => new Date(Date.now() + 86_400_000).toISOString();
 const VCL = 'vcl 4.1;\nbackend default { .host = "127.0.0.1"; .port = "8080"; }\n';
 const INVENTORY = 'listen: 0.0.0.0:8080\nworkers: 4\n';
 
@@ -35,12 +41,28 @@ interface Enrolment {
   ssh: { user: string; keyFile: string; nodes: Record<string, { address: string; port: number; hostKey: string }> };
 }
 
+/** What a release of these tests is made of. */
+interface Recipe {
+  sequence: number;
+  snapshot: string;
+  kernel: string;
+}
+const WEEKLY: Recipe = { sequence: 1, snapshot: WEEKLY_SNAPSHOT, kernel: '6.14.11-4-pve' };
+
 describe('the activities of a store on the practice fleet', () => {
   let dir: string;
   let lab: Lab;
   let registry: Registry;
+  let repo: string;
+  let deps: StoreDeps;
+  let operation: Operation;
   let activities: StoreActivities;
   let task: StoreTask;
+  let sign: (value: unknown) => Promise<{ object: string; bundle: string }>;
+  let publish: (recipe: Recipe) => Promise<ReleaseRef>;
+  let desire: (record: Partial<DesiredRecord>) => Promise<void>;
+  /** Milliseconds by which both clocks of the store worker are ahead. */
+  let ahead: number;
   let closeClients: () => Promise<void>;
 
   beforeEach(async () => {
@@ -71,23 +93,32 @@ describe('the activities of a store on the practice fleet', () => {
     );
     const sbom = await objects.put(Buffer.from('{}'));
     const digest = await objects.put(artifact);
-    const manifest = Buffer.from(
-      JSON.stringify({
+    sign = async (value) => {
+      const bytes = Buffer.from(JSON.stringify(value));
+      return {
+        object: await objects.put(bytes),
+        bundle: await objects.put(Buffer.from(createBundle(key, bytes))),
+      };
+    };
+    publish = async ({ sequence, snapshot, kernel }) => {
+      const version = `2026.${sequence}.0`;
+      const isOther = (name: string) => name.startsWith('proxmox-kernel-6.14.') && !name.includes(kernel);
+      const signed = await sign({
         schema: 'edge.release/v1',
-        fleet: 'practice',
-        version: '2026.48.0',
-        sequence: 1,
+        fleet: FLEET,
+        version,
+        sequence,
         created: new Date().toISOString(),
-        expires: new Date(Date.now() + 86_400_000).toISOString(),
-        source: { commit: 'a'.repeat(40), builder: 'test' },
+        expires: inADay(),
+        source: { commit: COMMIT, builder: 'test' },
         compat: { pve: '>=8.2 <10', minSequence: 0 },
         packages: {
-          snapshot: WEEKLY_SNAPSHOT,
+          snapshot,
           sources: ['deb http://mirror.example/{snapshot} trixie main'],
-          pinned: [...(builtinMirror.get(WEEKLY_SNAPSHOT) ?? [])]
-            .filter(([name]) => !name.startsWith('proxmox-kernel-6.14.11-3'))
-            .map(([name, version]) => ({ name, version })),
-          kernel: '6.14.11-4-pve',
+          pinned: [...(builtinMirror.get(snapshot) ?? [])]
+            .filter(([name]) => !isOther(name))
+            .map(([name, version_]) => ({ name, version: version_ })),
+          kernel,
         },
         artifacts: [{ store: spec.id, digest, size: artifact.length }],
         images: [],
@@ -100,30 +131,28 @@ describe('the activities of a store on the practice fleet', () => {
           verdict: 'pass',
           counts: { critical: 0, high: 0, other: 0 },
         },
-      }),
-    );
-    const release: ReleaseRef = {
-      version: '2026.48.0',
-      sequence: 1,
-      manifest: await objects.put(manifest),
-      bundle: await objects.put(Buffer.from(createBundle(key, manifest))),
+      });
+      return { version, sequence, manifest: signed.object, bundle: signed.bundle };
     };
-    const repo = join(dir, 'repo');
-    promoteIn(repo, release, [spec.id]);
-    await objects.setPointer(
-      desiredPointer(spec.id),
-      Buffer.from(
-        JSON.stringify({
-          schema: 'edge.desired/v1',
-          store: spec.id,
-          release,
-          train: TRAIN,
-          stage: 'canary',
-          commit: 'a'.repeat(40),
-          expires: new Date(Date.now() + 86_400_000).toISOString(),
-        }),
-      ),
-    );
+    desire = (record) =>
+      objects.setPointer(
+        desiredPointer(spec.id),
+        Buffer.from(
+          JSON.stringify({
+            schema: 'edge.desired/v1',
+            store: spec.id,
+            train: TRAIN,
+            stage: 'canary',
+            commit: COMMIT,
+            expires: inADay(),
+            ...record,
+          }),
+        ),
+      );
+    repo = join(dir, 'repo');
+    const release = await publish(WEEKLY);
+    promoteIn(repo, TRAIN, release, [spec.id]);
+    await desire({ release });
 
     lab = await startLab({
       stores: [spec],
@@ -132,7 +161,7 @@ describe('the activities of a store on the practice fleet', () => {
       speed: 2_000,
       registry: registry.url.replace('http://', ''),
       releaseKeys,
-      fleet: 'practice',
+      fleet: FLEET,
     });
     const folder = await lab.enrol(spec.id);
     const enrolment = JSON.parse(readFileSync(join(folder, 'store-worker.json'), 'utf8')) as Enrolment;
@@ -149,8 +178,7 @@ describe('the activities of a store on the practice fleet', () => {
       ]),
     );
     const anyNode = [...nodes.values()];
-    const environment = new MockActivityEnvironment();
-    const made = createStoreActivities({
+    deps = {
       store: spec.id,
       proxmox,
       nodes,
@@ -168,15 +196,13 @@ describe('the activities of a store on the practice fleet', () => {
         stable: 20,
         homecoming: 10_000,
         rebootGrace: 2_000,
+        maxMaintenance: 60_000,
       },
-      now: () => new Date(),
-    });
-    activities = Object.fromEntries(
-      Object.entries(made).map(([name, run]) => [
-        name,
-        (argument: never) => environment.run(run as (argument: never) => Promise<unknown>, argument),
-      ]),
-    ) as unknown as StoreActivities;
+      now: () => new Date(Date.now() + ahead),
+      uptime: () => performance.now() + ahead,
+    };
+    ahead = 0;
+    startWorker();
     closeClients = async () => {
       await proxmox.close();
       await Promise.all(anyNode.map((runner) => runner.close()));
@@ -184,7 +210,7 @@ describe('the activities of a store on the practice fleet', () => {
     task = {
       protocol: 1,
       store: spec.id,
-      fleet: 'practice',
+      fleet: FLEET,
       train: TRAIN,
       stage: 'canary',
       operationId: `${TRAIN}/canary/${spec.id}/r0`,
@@ -199,32 +225,54 @@ describe('the activities of a store on the practice fleet', () => {
     rmSync(dir, { recursive: true, force: true });
   });
 
+  /** Another process of the store worker, with the same memory. */
+  function startWorker(): void {
+    operation = createOperation(deps);
+    const environment = new MockActivityEnvironment();
+    activities = Object.fromEntries(
+      Object.entries(createStoreActivities(deps, operation)).map(([name, run]) => [
+        name,
+        (argument: never) => environment.run(run as (argument: never) => Promise<unknown>, argument),
+      ]),
+    ) as unknown as StoreActivities;
+  }
+
   const broken = async () => {
     const response = await fetch(`${lab.control}/check`, { method: 'POST' });
     const report = (await response.json()) as { rules: { id: string; violations: unknown[] }[] };
     return report.rules.filter(({ violations }) => violations.length > 0);
   };
-  const nodeSteps = async (node: string) => [
-    await activities.drainNode({ ...task, node }),
-    await activities.upgradeNode({ ...task, node }),
-    await activities.rebootNode({ ...task, node }),
-    await activities.rejoinNode({ ...task, node }),
-  ];
+  const operate = async (given: StoreTask) => {
+    expect(await activities.openOperation(given)).toMatchObject({ kind: 'done' });
+    const seen = await activities.readFacts(given);
+    expect(seen.facts).toMatchObject({ unreadable: [], missingPrivileges: [], cluster: { quorate: true } });
+    const work = planNodes(seen.facts, seen).filter(({ packages, reboot, out }) => packages || reboot || out);
+    const staged = await activities.stagePackages({ ...given, nodes: work.map(({ node }) => node) });
+    expect(staged.kind === 'done' && staged.nodes.map((node) => decideManifest(node, seen).kind)).toEqual(
+      work.map(() => 'proceed'),
+    );
+    for (const { node, packages, reboot } of work) {
+      const nodeTask = { ...given, node };
+      if (packages || reboot) expect(await activities.drainNode(nodeTask)).toMatchObject({ kind: 'done' });
+      if (packages) expect(await activities.upgradeNode(nodeTask)).toMatchObject({ kind: 'done' });
+      if (reboot) expect(await activities.rebootNode(nodeTask)).toMatchObject({ kind: 'done' });
+      expect(await activities.rejoinNode(nodeTask)).toMatchObject({ kind: 'done' });
+    }
+    expect(await activities.applyConfig(given)).toMatchObject({ kind: 'done' });
+    expect(await activities.verifyStore(given)).toEqual({ kind: 'done' });
+    expect(await activities.closeOperation({ ...given, outcome: 'succeeded' })).toEqual({ undone: [], leftSet: [] });
+    return seen;
+  };
+  const kernels = () => [...lab.world.store(task.store).nodes.values()].map(({ kernel }) => kernel);
+  const isSet = (node: string) => ({
+    maintenance: lab.world.store(task.store).ha.inMaintenance(node),
+    noout: lab.world.store(task.store).ceph.hostFlags.get(node)?.has('noout') ?? false,
+  });
 
   it('patch a whole store, node by node, and no safety rule is broken', async () => {
-    expect(await activities.openOperation(task)).toMatchObject({ kind: 'done' });
-    const { facts } = await activities.readFacts(task);
-    expect(facts).toMatchObject({ unreadable: [], missingPrivileges: [], cluster: { quorate: true } });
-    expect(await activities.stagePackages({ ...task, nodes: ['n1', 'n2', 'n3'] })).toMatchObject({ kind: 'done' });
-    for (const node of ['n1', 'n2', 'n3']) {
-      expect((await nodeSteps(node)).filter(({ kind }) => kind !== 'done')).toEqual([]);
-    }
-    expect(await activities.applyConfig(task)).toMatchObject({ kind: 'done' });
-    expect(await activities.verifyStore(task)).toEqual({ kind: 'done' });
-    expect(await activities.closeOperation({ ...task, outcome: 'succeeded' })).toEqual({ undone: [], leftSet: [] });
+    await operate(task);
     expect(await broken()).toEqual([]);
-    const kernels = [...lab.world.store(task.store).nodes.values()].map(({ kernel }) => kernel);
-    expect(kernels).toEqual(['6.14.11-4-pve', '6.14.11-4-pve', '6.14.11-4-pve']);
+    expect(kernels()).toEqual(['6.14.11-4-pve', '6.14.11-4-pve', '6.14.11-4-pve']);
   });
 
   it('stop at a failed upgrade, keep the node out of service and say so', async () => {
@@ -241,15 +289,58 @@ describe('the activities of a store on the practice fleet', () => {
     expect(lab.world.store(task.store).ha.inMaintenance('n1')).toBe(true);
     expect(await broken()).toEqual([]);
   });
+
+  it('take back what they set when nobody goes on, and tell it when they are asked again', async () => {
+    await activities.openOperation(task);
+    await activities.readFacts(task);
+    await activities.drainNode({ ...task, node: 'n1' });
+    expect(isSet('n1')).toEqual({ maintenance: true, noout: true });
+    expect(await operation.lookAfter()).toEqual([]);
+
+    startWorker();
+    ahead = deps.timing.maxMaintenance;
+    expect(await operation.lookAfter()).toHaveLength(2);
+    expect(isSet('n1')).toEqual({ maintenance: false, noout: false });
+    const { selfUndo } = await activities.hello({ protocol: 1, store: task.store });
+    expect(selfUndo).toMatchObject({ undone: ['noout of n1', 'maintenance of n1'], leftSet: [] });
+
+    expect(await activities.upgradeNode({ ...task, node: 'n1' })).toMatchObject({
+      kind: 'refused',
+      stop: { reason: 'FactsChanged' },
+    });
+    const closed = await activities.closeOperation({ ...task, outcome: 'failed' });
+    expect(closed.undone[0]).toMatch(/^noout of n1 \(by the store itself/);
+    expect(await broken()).toEqual([]);
+  });
+
+  it('sweep what a dead operation left, and never touch what someone else has set', async () => {
+    await activities.openOperation(task);
+    await activities.readFacts(task);
+    await activities.drainNode({ ...task, node: 'n1' });
+    const store = lab.world.store(task.store);
+    store.ha.enableMaintenance('n3', 'root@pam');
+    store.ceph.setHostFlag('n3', 'noout', 'root@pam');
+
+    startWorker();
+    expect(
+      await activities.sweepStore({ protocol: 1, store: task.store, fleet: FLEET, alive: [], olderThan: 0 }),
+    ).toEqual({
+      undone: ['noout of n1', 'maintenance of n1', `the lock of ${task.operationId}`],
+      left: [],
+      foreign: ['noout of n3', 'maintenance of n3'],
+    });
+    expect(isSet('n1')).toEqual({ maintenance: false, noout: false });
+    expect(isSet('n3')).toEqual({ maintenance: true, noout: true });
+  });
 });
 
-function promoteIn(repo: string, release: ReleaseRef, stores: string[]): void {
-  mkdirSync(join(repo, `promotions/${TRAIN}`), { recursive: true });
-  writeFileSync(join(repo, `promotions/${TRAIN}/canary.json`), JSON.stringify({ release, stores }));
+function promoteIn(repo: string, train: string, release: ReleaseRef, stores: string[]): void {
+  mkdirSync(join(repo, `promotions/${train}`), { recursive: true });
+  writeFileSync(join(repo, `promotions/${train}/canary.json`), JSON.stringify({ release, stores }));
   const git = (...args: string[]) =>
     execFileSync('git', ['-C', repo, '-c', 'user.name=t', '-c', 'user.email=t@localhost', ...args], { stdio: 'pipe' });
   git('init', '-q', '-b', 'main');
   git('add', '-A');
   git('-c', 'commit.gpgsign=false', 'commit', '-q', '-m', 'Promote');
-  git('-c', 'tag.gpgsign=false', 'tag', '-a', '-m', 'canary', promotionTag(TRAIN, 'canary'));
+  git('-c', 'tag.gpgsign=false', 'tag', '-a', '-m', 'canary', promotionTag(train, 'canary'));
 }

@@ -44,6 +44,8 @@ export const trainView = (change: Partial<TrainView> = {}): TrainView => ({
   startedAt: '2026-11-23T01:00:00Z',
   deadline: '2026-11-29T01:00:00Z',
   doing: 'Stage canary: 5 stores.',
+  pausedStores: [],
+  awaited: [],
   answers: ['pause', 'abort'],
   stages: [stage('canary', 5), stage('wave-1', 50)],
   notSucceeded: [],

@@ -13,7 +13,7 @@ import {
   type StoreContext,
   type StoreDecision,
 } from '#domain/decide-store.js';
-import type { NodeFacts } from '#domain/facts.js';
+import type { NodeFacts, StagedNode } from '#domain/facts.js';
 import type { Reason } from '#domain/reasons.js';
 import {
   aStore,
@@ -134,7 +134,7 @@ const faults: Record<string, Fault> = {
   },
   'a local resource manager is stale': {
     fault: (store) =>
-      store.with(({ ha }) => (ha.managers['n3'] = 'n3 (old timestamp - dead?, Tue Nov 24 09:00:00 2026)')),
+      store.with(({ ha }) => (ha.managers = { n3: 'n3 (old timestamp - dead?, Tue Nov 24 09:00:00 2026)' })),
     reason: 'HaUnhealthy',
     says: 'resource manager of n3 is stale',
     stops: [...BEFORE_WORK, 'verified'],
@@ -239,6 +239,24 @@ const faults: Record<string, Fault> = {
     says: 'osd.3 is 75 % full',
     stops: BEFORE_WORK,
   },
+  'nobody looked how full the OSDs are': {
+    fault: (store) => store.with(({ ceph }) => ceph.osds.forEach((osd) => delete osd.utilization)),
+    reason: 'FactsUnreadable',
+    says: 'nobody looked how full osd.0 is',
+    stops: BEFORE_WORK,
+  },
+  'nobody looked at the HA resource managers': {
+    fault: (store) => store.with(({ ha }) => delete ha.managers),
+    reason: 'FactsUnreadable',
+    says: 'the HA resource managers were not looked at',
+    stops: [...BEFORE_WORK, 'verified'],
+  },
+  'nobody looked which tasks run': {
+    fault: (store) => store.with((facts) => delete facts.runningTasks),
+    reason: 'FactsUnreadable',
+    says: 'nobody looked which tasks run',
+    stops: BEFORE_WORK,
+  },
   'a pool keeps two copies': {
     fault: (store) => store.with(({ ceph }) => ceph.pools.push({ name: 'scratch', size: 2, minSize: 2 })),
     reason: 'CephBlocked',
@@ -276,7 +294,7 @@ const faults: Record<string, Fault> = {
     stops: BEFORE_WORK,
   },
   'a backup runs': {
-    fault: (store) => store.with((facts) => facts.runningTasks.push({ type: 'vzdump', node: 'n3', upid: 'UPID:n3:…' })),
+    fault: (store) => store.with((facts) => (facts.runningTasks = [{ type: 'vzdump', node: 'n3', upid: 'UPID:n3:…' }])),
     reason: 'TasksRunning',
     says: 'a vzdump task runs on n3',
     stops: BEFORE_WORK,
@@ -617,12 +635,12 @@ describe('planNodes', () => {
 
 describe('decideManifest', () => {
   const install = Object.entries(PACKAGES).map(([name, version]) => ({ name, version }));
-  const decide = (simulation: NodeFacts['simulation']) => {
+  const decide = (simulation: StagedNode['simulation']) => {
     const node = aStore().facts().nodes[1] as NodeFacts;
-    return decideManifest({ ...node, simulation }, PACKAGES);
+    return decideManifest({ ...node, simulation }, { packages: PACKAGES, kernel: KERNEL });
   };
 
-  const cases: Record<string, { simulation: NodeFacts['simulation']; says?: string; reason?: Reason }> = {
+  const cases: Record<string, { simulation: StagedNode['simulation']; says?: string; reason?: Reason }> = {
     'proceeds when apt would install exactly what is pinned': { simulation: { install, remove: [] } },
     'stops when apt would remove a package': {
       simulation: { install, remove: ['proxmox-ve'] },
@@ -662,6 +680,8 @@ describe('decideManifest', () => {
 
   it('proceeds when the node has everything and apt agrees', () => {
     const node = aStore().patched('n2').facts().nodes[1] as NodeFacts;
-    expect(decideManifest({ ...node, simulation: { install: [], remove: [] } }, PACKAGES)).toEqual({ kind: 'proceed' });
+    expect(
+      decideManifest({ ...node, simulation: { install: [], remove: [] } }, { packages: PACKAGES, kernel: KERNEL }),
+    ).toEqual({ kind: 'proceed' });
   });
 });

@@ -7,6 +7,8 @@ import {
   NODE_NAME,
   operationId,
   promotionTag,
+  promotionTags,
+  rollbackTag,
   RELEASE_QUEUE,
   SEARCH_ATTRIBUTES,
   SHA256,
@@ -103,6 +105,8 @@ describe('names built of names', () => {
     expect(waveWorkflowId('2026-w48', 'canary', 0, 0)).toBe('2026-w48/canary/r0');
     expect(waveWorkflowId('2026-w48', 'rest', 1, 2)).toBe('2026-w48/rest/r1/2');
     expect(promotionTag('2026-w48', 'canary')).toBe('edge/2026-w48/canary');
+    expect(promotionTags('2026-w48')).toBe('edge/2026-w48');
+    expect(rollbackTag('2026-w48')).toBe('edge/2026-w48/rollback');
   });
 
   it('never put a store on a queue of the centre', () => {

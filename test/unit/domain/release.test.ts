@@ -6,9 +6,11 @@ import {
   desiredRecordSchema,
   releaseManifestSchema,
   releaseRefSchema,
+  rollbackPermitSchema,
   storeArtifactSchema,
 } from '#domain/release.js';
 import { aManifest, anArtifact, aReleaseRef } from '../../support/builders.js';
+import { aPermit } from '../../support/rollback-builders.js';
 
 const digest = `sha256:${'c'.repeat(64)}`;
 
@@ -88,6 +90,10 @@ describe('a desired record', () => {
     [{ commit: 'HEAD' }, false],
     [{ expires: '' }, false],
     [{ release: { ...aReleaseRef(), manifest: 'latest' } }, false],
+    [{ permit: { permit: digest, bundle: digest }, soakedAt: '2026-11-25T10:00:00Z' }, true],
+    [{ permit: { permit: digest } }, false],
+    [{ permit: { permit: 'yes', bundle: digest } }, false],
+    [{ soakedAt: 'soon' }, false],
   ])('with %j is accepted: %s', (change, good) => {
     expect(parse(desiredRecordSchema, { ...record, ...change }).ok).toBe(good);
   });
@@ -95,6 +101,22 @@ describe('a desired record', () => {
   it('has a place of its own for each store and each build', () => {
     expect(desiredPointer('store-001')).toBe('desired/store-001.json');
     expect(builtPointer('edge', 'd'.repeat(40))).toBe(`built/edge/${'d'.repeat(40)}.json`);
+  });
+});
+
+describe('a rollback permit', () => {
+  it.each([
+    [{}, true],
+    [{ schema: 'edge.rollback-permit/v2' }, false],
+    [{ stores: [] }, false],
+    [{ stores: ['../x'] }, false],
+    [{ from: aReleaseRef(48) }, false],
+    [{ to: { ...aReleaseRef(47), bundle: undefined } }, false],
+    [{ approval: { ...aPermit().approval, planHash: 'latest' } }, false],
+    [{ expires: 'never' }, false],
+    [{ unlimited: true }, false],
+  ])('with %j is accepted: %s', (change, good) => {
+    expect(parse(rollbackPermitSchema, { ...aPermit(), ...change }).ok).toBe(good);
   });
 });
 

@@ -152,6 +152,14 @@ describe('the check of a GitOps repo', () => {
       () => replace('fleet.yaml', "'>=8.2 <10'", "'8 to 10'"),
       /release\.compat\.pve: is not a range/,
     ],
+    'a list of revoked releases that cannot be read': [
+      () => replace('policies/revoked.yaml', 'revoked: []', 'revoked: [{ version: v48, reason: x, at: 2026-11-25 }]'),
+      /^policies\/revoked\.yaml:5: revoked\[0\]\.version: "v48" is not a release version/,
+    ],
+    'a stage that bears the name of rollbacks': [
+      () => replace('fleet.yaml', 'name: canary', 'name: rollback'),
+      /^fleet\.yaml:\d+: stages\[0\]\.name: may not be rollback/,
+    ],
     'an advisory file outside policies': [
       () => replace('fleet.yaml', 'advisories: policies/advisories.yaml', 'advisories: policies/../../etc/passwd'),
       /scan\.advisories: must be a file in policies\//,

@@ -23,6 +23,9 @@ const anOperation = (change: Partial<OperationRecord> = {}): OperationRecord => 
 const trust: TrustRecord = {
   highestSequence: 48,
   current: aReleaseRef(),
+  wentBack: true,
+  lastGood: aReleaseRef(47),
+  pins: { n1: '6.14.8-2-pve' },
   baseline: [{ vmid: 101, name: 'pos', running: true, healthy: true, latencyMs: 41.5 }],
 };
 
@@ -61,6 +64,13 @@ describe.each([
     await state.saveTrust(trust);
     expect(state.operation()).toMatchObject({ open: false, outcome: 'succeeded', marks: [] });
     expect(state.trust()).toEqual(trust);
+  });
+
+  it('changes of the trust only what is named, even when two changes overlap', async () => {
+    const state = await open();
+    await state.saveTrust(trust);
+    await Promise.all([state.saveTrust({ highestSequence: 49 }), state.saveTrust({ wentBack: false })]);
+    expect(state.trust()).toEqual({ ...trust, highestSequence: 49, wentBack: false });
   });
 
   it('finds the intent of a step, and its result beside it', async () => {
@@ -213,6 +223,62 @@ describe('the files of a store worker', () => {
     expect((await readdir(dir)).sort()).toEqual(['operation.json', 'steps.jsonl']);
     await after.close();
     expect((await reopen()).operation()?.open).toBe(false);
+  });
+
+  describe('when another operation takes the store', () => {
+    const keyOf = ({ operationId, fence }: OperationRecord, step: string) => `${operationId}|${fence}|${step}`;
+    const operations = [1, 2, 3].map((fence) => anOperation({ operationId: `${A}${fence}`, fence }));
+    const [first, second, third] = operations as [OperationRecord, OperationRecord, OperationRecord];
+    const keys = async () =>
+      (await readFile(journal(), 'utf8'))
+        .split('\n')
+        .filter((line) => line !== '')
+        .map((line) => (JSON.parse(line) as { key: string }).key);
+    const through = async (state: StoreState, all: OperationRecord[]) => {
+      for (const operation of all) {
+        await state.save(operation);
+        await state.intent(keyOf(operation, 'drain n1'), { guests: [101] });
+        await state.result(keyOf(operation, 'drain n1'), { kind: 'done' });
+      }
+    };
+
+    it('lose the steps of all but that and the one before it', async () => {
+      const state = await reopen();
+      await through(state, operations);
+      expect(await keys()).toEqual([second, second, third, third].map((operation) => keyOf(operation, 'drain n1')));
+      expect(state.step(keyOf(third, 'drain n1'))).toEqual({ intent: { guests: [101] }, result: { kind: 'done' } });
+      await state.close();
+      expect((await reopen()).step(keyOf(third, 'drain n1'))).toBeDefined();
+    });
+
+    it('tell two runs under one name apart by their fence', async () => {
+      const state = await reopen();
+      const again = { ...first, fence: 9 };
+      const oncemore = { ...first, fence: 10 };
+      await through(state, [first, again, oncemore]);
+      expect(new Set(await keys())).toEqual(new Set([keyOf(again, 'drain n1'), keyOf(oncemore, 'drain n1')]));
+    });
+
+    it('lose nothing when the process dies before the journal is replaced', async () => {
+      const state = await reopen();
+      await through(state, [first, second]);
+      await state.close();
+      // As after a kill between the two files: the new operation is there, the journal is the old one.
+      await writeFile(join(dir, 'operation.json'), JSON.stringify(third));
+      await writeFile(join(dir, '.steps.jsonl.new'), '{"key":"torn');
+      const next = await reopen();
+      await next.result(keyOf(third, 'drain n1'), { kind: 'done' });
+      expect(await keys()).toContain(keyOf(second, 'drain n1'));
+      await next.save(anOperation({ operationId: B, fence: 4 }));
+      expect(await keys()).toEqual([keyOf(third, 'drain n1')]);
+    });
+
+    it('keep what is written at the same moment', async () => {
+      const state = await reopen();
+      await through(state, [first, second]);
+      await Promise.all([state.save(third), state.intent(keyOf(third, 'reboot n1'), { bootId: 'x' })]);
+      expect(await keys()).toContain(keyOf(third, 'reboot n1'));
+    });
   });
 
   it('are not written to after they are closed', async () => {

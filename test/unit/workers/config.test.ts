@@ -66,11 +66,17 @@ describe('the environment of a control worker', () => {
 });
 
 describe('the environment of a release worker', () => {
-  it('needs the file of its key, and no database', () => {
+  it('needs the file of its key, and the ledger to look approvals up in', () => {
     environment({ EDGE_REPO: '/srv/edge-infra', EDGE_OBJECTS: 'file:///srv/objects' });
     const { message } = errorOf(releaseConfig);
-    expect(message).toMatch(/^The release worker cannot start: EDGE_RELEASE_KEY_FILE /);
-    expect(message).not.toContain('EDGE_DATABASE_URL');
+    expect(message).toMatch(/EDGE_RELEASE_KEY_FILE \(/);
+    expect(message).toMatch(/EDGE_DATABASE_URL \(PostgreSQL URL of the ledger, .* may read is enough\)/);
+    expect(message).not.toContain('EDGE_REPO');
+  });
+
+  it('runs no scan program that it was not told of', () => {
+    environment({ ...CONTROL, EDGE_RELEASE_KEY_FILE: '/keys/key.pem' });
+    expect(releaseConfig()).toMatchObject({ EDGE_SCAN_PROGRAMS: [], EDGE_DATABASE_URL: CONTROL.EDGE_DATABASE_URL });
   });
 });
 

@@ -55,6 +55,10 @@ const activities: ControlActivities = {
   planTrain: async ({ fleet: name }) => ({ kind: 'planned', plan: plan(name), planHash }),
   stageWindows: async () => ({ stores: {}, never: [], excluded: [] }),
   promoteStage: async () => ({ commit, tag: 'edge/2026-w48/canary' }),
+  confirmStage: async () => ({ left: [] }),
+  planRollback: async () => ({ kind: 'refused', problems: ['nothing to go back to'] }),
+  revertPromotions: async () => ({ commit, tag: 'edge/2026-w48/rollback' }),
+  pointBack: async () => undefined,
   record: async () => undefined,
   notify: async () => undefined,
 };
@@ -174,7 +178,7 @@ describe('operations', () => {
     // No store worker polls, so the only store of the stage turns out to be offline.
     const held = await viewWhen(name, (view) => view.hold?.reason === 'OfflineThresholdExceeded');
     expect(held.stages[0]?.tally.offline).toBe(1);
-    expect(await operations.retryGate(name, { by: 'mara' })).toMatchObject({ kind: 'refused' });
+    expect(await operations.answer(name, 'retry-gate', { by: 'mara' })).toMatchObject({ kind: 'refused' });
 
     expect((await operations.abort(name, { by: 'mara', reason: 'practice' })).kind).toBe('accepted');
     const over = await viewWhen(name, (view) => view.state === 'aborted');

@@ -165,6 +165,134 @@ describe.each(['work tree', 'bare'])('a GitOps repo, %s', (form) => {
     expect(await git(dir, 'rev-parse', `${commit}^`)).toBe(other);
   });
 
+  describe('reverts the promotions of a train', () => {
+    const rollback = {
+      branch: 'main',
+      promotions: 'edge/2026-w48',
+      tag: 'edge/2026-w48/rollback',
+      message: 'Roll back 2026-w48',
+    };
+    const wave = {
+      ...promotion,
+      tag: 'edge/2026-w48/wave-1',
+      file: 'promotions/2026-w48/wave-1.json',
+      message: 'Promote 2026.48.0 to wave-1',
+    };
+    const otherTrain = { ...promotion, tag: 'edge/2026-w480/canary', file: 'promotions/2026-w480/canary.json' };
+    const log = async (range: string): Promise<string[]> =>
+      (await git(dir, 'log', '--format=%B%x00', range))
+        .split('\0')
+        .map((text) => text.trim())
+        .filter((text) => text !== '');
+
+    it('newest first, one commit each as git revert writes them, and one annotated tag', async () => {
+      const start = await repo.head('main');
+      const canary = await repo.promote(promotion);
+      await repo.promote(otherTrain);
+      const wave1 = await repo.promote(wave);
+      const before = await repo.head('main');
+
+      const commit = await repo.revertPromotions(rollback);
+
+      expect(await repo.head('main')).toBe(commit);
+      expect(await repo.tagCommit(rollback.tag)).toBe(commit);
+      expect(await git(dir, 'cat-file', '-t', rollback.tag)).toBe('tag');
+      expect(await git(dir, 'tag', '--list', '--format=%(contents)', rollback.tag)).toContain('Roll back 2026-w48');
+      expect(await log(`${before}..${commit}`)).toEqual([
+        `Revert "Promote 2026.48.0 to canary"\n\nThis reverts commit ${canary}.\n\nEdge-Rollback: ${rollback.tag}`,
+        `Revert "Promote 2026.48.0 to wave-1"\n\nThis reverts commit ${wave1}.\n\nEdge-Rollback: ${rollback.tag}`,
+      ]);
+      expect(await git(dir, 'diff', '--name-status', start, commit)).toBe(`A\t${otherTrain.file}`);
+      await git(dir, 'fsck', '--strict');
+    });
+
+    it('with the very tree that git revert makes', async () => {
+      await repo.promote(promotion);
+      await repo.promote(wave);
+      const clone = join(root, 'by-git');
+      await git(root, 'clone', '-q', dir, clone);
+      await git(clone, 'revert', '--no-edit', 'HEAD', 'HEAD~1');
+      const commit = await repo.revertPromotions(rollback);
+      expect(await git(dir, 'rev-parse', `${commit}^{tree}`)).toBe(await git(clone, 'rev-parse', 'HEAD^{tree}'));
+    });
+
+    it('puts back what a promoted file said before', async () => {
+      await repo.promote({ ...promotion, tag: 'edge/2026-w47/canary', content: 'earlier\n' });
+      await repo.promote(promotion);
+      const commit = await repo.revertPromotions(rollback);
+      expect((await repo.read(commit, promotion.file, 100)).toString()).toBe('earlier\n');
+    });
+
+    it('once: a second call writes nothing and returns the same commit, later promotions or not', async () => {
+      await repo.promote(promotion);
+      const commit = await repo.revertPromotions(rollback);
+      const later = await repo.promote(otherTrain);
+      expect(await repo.revertPromotions({ ...rollback, message: 'other' })).toBe(commit);
+      expect(await repo.head('main')).toBe(later);
+    });
+
+    it('once for many calls at the same time, beside a promotion that comes in between', async () => {
+      await repo.promote(promotion);
+      await repo.promote(wave);
+      const [first, second] = await Promise.all([
+        openGitRepo({ dir }).revertPromotions(rollback),
+        openGitRepo({ dir }).revertPromotions(rollback),
+        openGitRepo({ dir }).promote(otherTrain),
+      ]);
+      expect(first).toBe(second);
+      expect((await repo.list(await repo.head('main'), 'promotions')).map(({ path }) => path)).toEqual([
+        otherTrain.file,
+      ]);
+      expect((await log('main')).filter((text) => text.startsWith('Revert'))).toHaveLength(2);
+    });
+
+    it('after a crash between commits and tag finds the commits and writes the tag', async () => {
+      await repo.promote(promotion);
+      const commit = await repo.revertPromotions(rollback);
+      await git(dir, 'update-ref', '-d', `refs/tags/${rollback.tag}`);
+      const tip = await repo.promote(otherTrain);
+      expect(await repo.revertPromotions(rollback)).toBe(commit);
+      expect(await repo.head('main')).toBe(tip);
+    });
+
+    it('leaving out what a person has reverted already', async () => {
+      await repo.promote(promotion);
+      await repo.promote(wave);
+      const clone = join(root, 'by-hand');
+      await git(root, 'clone', '-q', dir, clone);
+      await git(clone, 'revert', '--no-edit', 'HEAD~1');
+      await git(dir, 'fetch', '-q', clone, 'HEAD');
+      await git(dir, 'update-ref', 'refs/heads/main', 'FETCH_HEAD');
+      const before = await repo.head('main');
+      const commit = await repo.revertPromotions(rollback);
+      expect(await git(dir, 'rev-parse', `${commit}^`)).toBe(before);
+      expect(await repo.list(commit, 'promotions')).toEqual([]);
+    });
+
+    it('or writes nothing at all when a promoted file was changed since', async () => {
+      const canary = await repo.promote(promotion);
+      await repo.promote(wave);
+      // A person's change of a promoted file, under a tag of its own.
+      await repo.promote({ ...promotion, tag: 'edge/by-hand/x', content: 'mended by hand\n' });
+      const before = await repo.head('main');
+      await expect(repo.revertPromotions(rollback)).rejects.toMatchObject({
+        kind: 'Conflict',
+        retryable: false,
+        message: `${promotion.file} was changed after commit ${canary.slice(0, 12)} promoted it. Put it back or revert that commit by hand, then try again.`,
+      });
+      expect(await repo.head('main')).toBe(before);
+      expect(await repo.tagCommit(rollback.tag)).toBeUndefined();
+    });
+
+    it('and says so when there are none', async () => {
+      await repo.promote(otherTrain);
+      await expect(repo.revertPromotions(rollback)).rejects.toMatchObject({
+        kind: 'RefMissing',
+        message: 'The branch main has no promotion below edge/2026-w48/ to revert.',
+      });
+    });
+  });
+
   it('runs no hook of the repo', async () => {
     const hooks = join(dir, form === 'bare' ? 'hooks' : '.git/hooks');
     const witness = join(root, 'hook-ran');
@@ -197,6 +325,42 @@ describe('a GitOps repo that someone works in', () => {
     await writeFile(join(work, promotion.file), 'mine');
     await openGitRepo({ dir: work }).promote(promotion);
     expect(await readFile(join(work, promotion.file), 'utf8')).toBe('mine');
+  });
+
+  const rollback = { branch: 'main', promotions: 'edge/2026-w48', tag: 'edge/2026-w48/rollback', message: 'back' };
+
+  it('takes reverted promotions out of index and folder, and keeps what is staged and changed there', async () => {
+    const repo = openGitRepo({ dir: work });
+    await repo.promote(promotion);
+    await writeFile(join(work, 'staged.txt'), 'staged');
+    await git(work, 'add', 'staged.txt');
+    await writeFile(join(work, 'fleet.yaml'), 'fleet: in-work\n');
+    await repo.revertPromotions(rollback);
+    expect(await git(work, 'status', '--porcelain')).toBe(' M fleet.yaml\nA  staged.txt');
+    expect(existsSync(join(work, 'promotions'))).toBe(false);
+  });
+
+  it('puts an earlier content back into the folder', async () => {
+    const repo = openGitRepo({ dir: work });
+    await repo.promote({ ...promotion, tag: 'edge/2026-w47/canary', content: 'earlier\n' });
+    await repo.promote(promotion);
+    await repo.revertPromotions(rollback);
+    expect(await readFile(join(work, promotion.file), 'utf8')).toBe('earlier\n');
+    expect(await git(work, 'status', '--porcelain')).toBe('');
+  });
+
+  it('does not remove a promoted file that the person has changed or staged', async () => {
+    const repo = openGitRepo({ dir: work });
+    const second = { ...promotion, tag: 'edge/2026-w48/wave-1', file: 'promotions/2026-w48/wave-1.json' };
+    await repo.promote(promotion);
+    await repo.promote(second);
+    await writeFile(join(work, promotion.file), 'mine');
+    await writeFile(join(work, second.file), 'staged');
+    await git(work, 'add', second.file);
+    await repo.revertPromotions(rollback);
+    expect(await readFile(join(work, promotion.file), 'utf8')).toBe('mine');
+    expect(await readFile(join(work, second.file), 'utf8')).toBe('staged');
+    expect(await git(work, 'diff', '--cached', '--name-only')).toBe(second.file);
   });
 
   it('leaves a work tree on another branch alone', async () => {

@@ -1,11 +1,13 @@
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type StoreResult, emptyTally } from '#domain/outcomes.js';
-import { openLedger } from '#systems/ledger/client.js';
+import { openLedger, openLedgerReader } from '#systems/ledger/client.js';
 import { migrate } from '#systems/ledger/migrate.js';
+import { inTransaction } from '#systems/ledger/transaction.js';
 import type { ApprovalRow, Ledger, StageRow, TrainRow } from '#systems/ledger/types.js';
 import { type TestDatabase, databaseKinds, execute } from '../../../support/databases.js';
 
@@ -15,6 +17,7 @@ const aTrain = (change: Partial<TrainRow> = {}): TrainRow => ({
   release: '2026.48.0',
   sequence: 48,
   manifest: `sha256:${'a'.repeat(64)}`,
+  bundle: `sha256:${'b'.repeat(64)}`,
   commit: 'c'.repeat(40),
   planHash: '4f1c9a02',
   state: 'running',
@@ -172,6 +175,159 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
     expect(await ledger.results('2026-w48')).toMatchObject([
       { store: 'store-099', outcome: 'excluded', reason: 'Frozen' },
     ]);
+  });
+
+  describe('the last good release of a store', () => {
+    const digest = (sign: string, sequence: number) => `sha256:${sign.repeat(62)}${sequence}`;
+    const release = (sequence: number) => ({
+      version: `2026.${sequence}.0`,
+      sequence,
+      manifest: digest('a', sequence),
+      bundle: digest('b', sequence),
+    });
+    /** Train `2026-w<week>` brought the release of that week to `stores`, and its stage ended in `state`. */
+    const ran = async (week: number, stores: string[], state = 'done', change: Partial<TrainRow> = {}) => {
+      const { version, ...rest } = release(week);
+      const id = `2026-w${week}`;
+      const startedAt = new Date(Date.UTC(2026, 0, 7 * week)).toISOString();
+      await ledger.recordTrain(aTrain({ id, release: version, ...rest, startedAt, ...change }));
+      await ledger.recordStage(aStage({ train: change.id ?? id, state }));
+      await ledger.recordResults(
+        change.id ?? id,
+        'canary',
+        0,
+        stores.map((store) => aResult({ store })),
+      );
+    };
+    const lastGood = () => ledger.lastGoodBefore('2026-w48');
+
+    it('is the newest that succeeded there before the train, with its full reference', async () => {
+      await ran(45, ['a', 'b', 'c']);
+      await ran(47, ['b', 'a']);
+      await ran(48, ['a', 'b', 'c']);
+      await ran(49, ['a']);
+      expect(await lastGood()).toEqual([
+        { store: 'a', train: '2026-w47', release: release(47) },
+        { store: 'b', train: '2026-w47', release: release(47) },
+        { store: 'c', train: '2026-w45', release: release(45) },
+      ]);
+    });
+
+    it('came in a stage that passed its gate', async () => {
+      await ran(45, ['a']);
+      await ran(46, ['a'], 'held');
+      await ran(47, ['a'], 'aborted');
+      await ran(48, ['a']);
+      expect(await lastGood()).toMatchObject([{ store: 'a', train: '2026-w45' }]);
+    });
+
+    it('came in the stage in which the store succeeded, whatever became of others', async () => {
+      await ran(47, ['a']);
+      await ledger.recordStage(aStage({ train: '2026-w47', stage: 'wave-1', state: 'held' }));
+      await ledger.recordResults('2026-w47', 'wave-1', 0, [aResult({ store: 'b' })]);
+      await ran(48, ['a', 'b']);
+      expect(await lastGood()).toMatchObject([{ store: 'a' }]);
+    });
+
+    it('counts when a later round succeeded, and not when none did', async () => {
+      await ran(47, []);
+      await ledger.recordResults('2026-w47', 'canary', 0, [
+        aResult({ store: 'a', outcome: 'failed' }),
+        aResult({ store: 'b', outcome: 'failed' }),
+        aResult({ store: 'c', outcome: 'skipped' }),
+      ]);
+      await ledger.recordResults('2026-w47', 'canary', 1, [
+        aResult({ store: 'a' }),
+        aResult({ store: 'b', outcome: 'failed' }),
+      ]);
+      await ran(48, []);
+      expect(await lastGood()).toMatchObject([{ store: 'a', train: '2026-w47' }]);
+    });
+
+    it('was not taken back, or tried to be, since', async () => {
+      await ran(46, ['a', 'b', 'c']);
+      await ran(47, ['a', 'b', 'c']);
+      await ledger.recordResults('2026-w47', 'rollback', 0, [
+        aResult({ store: 'a', outcome: 'rolledBack' }),
+        aResult({ store: 'b', outcome: 'failed' }),
+      ]);
+      await ledger.recordStage(aStage({ train: '2026-w47', stage: 'rollback', state: 'done' }));
+      await ran(48, []);
+      expect(await lastGood()).toMatchObject([
+        { store: 'a', train: '2026-w46' },
+        { store: 'b', train: '2026-w46' },
+        { store: 'c', train: '2026-w47' },
+      ]);
+    });
+
+    it('is older than the release of the train, also when an earlier train brought that one', async () => {
+      await ran(46, ['a']);
+      await ran(48, ['a'], 'done', { id: '2026-w47', startedAt: '2026-11-16T01:00:00Z' });
+      await ran(48, ['a']);
+      expect(await lastGood()).toMatchObject([{ store: 'a', train: '2026-w46' }]);
+    });
+
+    it('is of the same fleet', async () => {
+      await ran(47, ['a'], 'done', { fleet: 'north' });
+      await ran(48, ['a']);
+      expect(await lastGood()).toEqual([]);
+    });
+
+    it('has no reference when its bundle was not kept', async () => {
+      await ran(46, ['a']);
+      await ran(47, ['a'], 'done', { bundle: undefined });
+      await ran(48, ['a']);
+      expect(await lastGood()).toEqual([{ store: 'a', train: '2026-w47', release: undefined }]);
+    });
+
+    it('is of nobody for a train that is not known or has no release', async () => {
+      await ran(47, ['a']);
+      expect(await lastGood()).toEqual([]);
+      await ran(48, ['a'], 'done', { sequence: undefined });
+      expect(await lastGood()).toEqual([]);
+    });
+  });
+
+  describe('a reader', () => {
+    it('answers what others recorded', async () => {
+      const reader = openLedgerReader(database.url);
+      await ledger.recordTrain(aTrain());
+      await ledger.recordApproval(anApproval());
+      expect(await reader.train('2026-w48')).toEqual(aTrain());
+      expect(await reader.approvals('2026-w48')).toEqual([anApproval()]);
+      expect(await reader.lastGoodBefore('2026-w48')).toEqual([]);
+      await reader.close();
+    });
+
+    it('asks in transactions that cannot write', async () => {
+      const pool = new pg.Pool({ connectionString: database.url, max: 1 });
+      const write = inTransaction(pool, 'spoil', (client) => client.query('DELETE FROM trains'), 'read only');
+      await expect(write).rejects.toThrow(/read-only transaction/);
+      await pool.end();
+    });
+
+    it.runIf(kind.name === 'PostgreSQL')('needs no more than an account that may read', async () => {
+      const account = `reader_${randomUUID().slice(0, 8)}`;
+      await execute(
+        database.url,
+        `CREATE ROLE ${account} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO ${account}`,
+      );
+      await ledger.recordTrain(aTrain());
+      const reader = openLedgerReader(Object.assign(new URL(database.url), { username: account }).href);
+      expect(await reader.train('2026-w48')).toEqual(aTrain());
+      expect(await reader.lastGoodBefore('2026-w48')).toEqual([]);
+      await reader.close();
+      await execute(database.url, `DROP OWNED BY ${account}; DROP ROLE ${account}`);
+    });
+
+    it('leaves the schema to those who write', async () => {
+      const empty = await kind.create();
+      const reader = openLedgerReader(empty.url);
+      await expect(reader.train('2026-w48')).rejects.toMatchObject({ name: 'LedgerError', retryable: false });
+      expect(await execute(empty.url, `SELECT to_regclass('ledger_migrations') AS t`)).toEqual([{ t: null }]);
+      await reader.close();
+      await empty.drop();
+    });
   });
 
   it('records nothing for no results', async () => {

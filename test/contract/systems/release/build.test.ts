@@ -16,8 +16,10 @@ import {
 } from '#domain/release.js';
 import { openGitRepo } from '#systems/git/repo.js';
 import type { GitRepo } from '#systems/git/types.js';
+import { openLedgerReader } from '#systems/ledger/client.js';
 import { createReleaseBuilder, type BuilderOptions } from '#systems/release/build.js';
 import { BuildRefused } from '#systems/release/errors.js';
+import { createPermitSigner } from '#systems/release/permit.js';
 import { loadSigningKey } from '#systems/release/sign.js';
 import { createReleaseVerifier } from '#systems/release/verify.js';
 import { memoryObjects, type MemoryObjects } from '../../../support/memory-objects.js';
@@ -352,9 +354,18 @@ describe('a scan command', () => {
 
 describe('the activity buildRelease', () => {
   const run = (commit: string) =>
-    new MockActivityEnvironment().run(createReleaseActivities({ builder: builder(), now: () => NOW }).buildRelease, {
-      commit,
-    });
+    new MockActivityEnvironment().run(
+      createReleaseActivities({
+        builder: builder(),
+        signer: createPermitSigner({ objects, key: pem }),
+        repo,
+        branch: 'main',
+        objects,
+        ledger: openLedgerReader('postgresql://nobody@127.0.0.1:1/none'),
+        now: () => NOW,
+      }).buildRelease,
+      { commit },
+    );
 
   it('answers with the release', async () => {
     expect(await run(first)).toMatchObject({ kind: 'built', release: { version: '2026.48.0' } });

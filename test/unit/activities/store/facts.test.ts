@@ -12,7 +12,14 @@ import type { CommandResult, CommandRunner } from '#systems/ssh/types.js';
 import { KERNEL, NODES, OLD_PACKAGES, PACKAGES } from '../../../support/builders.js';
 import { aFakeStore, goDown, type FakeStore } from '../../../support/fake-store.js';
 
-const WANTED = { nodes: NODES, stoppable: NODES, packages: Object.keys(PACKAGES), privileges: true, memory: true };
+const WANTED = {
+  nodes: NODES,
+  stoppable: NODES,
+  packages: Object.keys(PACKAGES),
+  privileges: true,
+  load: true,
+  managers: true,
+};
 const CONTEXT = {
   expectedNodes: NODES,
   packages: PACKAGES,

@@ -2,6 +2,7 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
 import { describe, expect, it } from 'vitest';
 import { createStoreActivities } from '#activities/store/index.js';
+import { createOperation } from '#activities/store/operation.js';
 import { decideReady, planNodes } from '#domain/decide-store.js';
 import type { StoreActivities } from '#domain/messages/store.js';
 import { aManifest, anArtifact, aNodeTask, aReleaseRef, aStoreFile, aTask, NODES } from '../../../support/builders.js';
@@ -13,7 +14,9 @@ async function call<Name extends keyof StoreActivities>(
   name: Name,
   task: Parameters<StoreActivities[Name]>[0],
 ): Promise<Awaited<ReturnType<StoreActivities[Name]>>> {
-  const activity = createStoreActivities(store.deps)[name] as (task: unknown) => Promise<unknown>;
+  const activity = createStoreActivities(store.deps, createOperation(store.deps))[name] as (
+    task: unknown,
+  ) => Promise<unknown>;
   const environment = new MockActivityEnvironment({}, { logger: new DefaultLogger('ERROR') });
   const answer: unknown = await environment.run<[unknown], unknown, typeof activity>(activity, task);
   return answer as Awaited<ReturnType<StoreActivities[Name]>>;
@@ -82,6 +85,9 @@ describe('the activities of a store', () => {
     ['rebootNode', aTask(), /node: /],
     ['closeOperation', { ...aTask({ store: '../x' }), outcome: 'failed' }, /store: /],
     ['probeStore', { ...probe, force: true }, /force/],
+    ['openOperation', aTask({ permit: { permit: 'sha256:1', bundle: 'sha256:2' } }), /permit\.permit: /],
+    ['sweepStore', { ...probe, alive: [] }, /olderThan: /],
+    ['sweepStore', { ...probe, store: 'store-002', alive: [], olderThan: 1 }, /this is the worker of store-001/],
   ];
   it.each(hostile)('refuse for good a task that is not one: %s %j', async (name, task, says) => {
     const store = aFakeStore();
@@ -113,6 +119,32 @@ describe('the activities of a store', () => {
       nonRetryable: false,
     });
     expect(await call(store, 'drainNode', aNodeTask('n1'))).toMatchObject({ kind: 'done' });
+  });
+
+  it('tell in hello what the store took back while nobody went on', async () => {
+    const store = aFakeStore();
+    await call(store, 'openOperation', aTask());
+    await call(store, 'drainNode', aNodeTask('n1'));
+    const operation = createOperation(store.deps);
+    store.clock.now = new Date(store.clock.now.getTime() + store.deps.timing.maxMaintenance);
+    store.clock.uptime += store.deps.timing.maxMaintenance;
+    await operation.lookAfter();
+    expect(await call(store, 'hello', { protocol: 1, store: 'store-001' })).toMatchObject({
+      operation: aTask().operationId,
+      selfUndo: { at: '2026-11-24T12:30:00.000Z', undone: ['noout of n1', 'maintenance of n1'], leftSet: [] },
+    });
+  });
+
+  it('sweep what is left, and name what is foreign', async () => {
+    const store = aFakeStore();
+    await call(store, 'openOperation', aTask());
+    await call(store, 'drainNode', aNodeTask('n1'));
+    store.maintenance.add('n3');
+    expect(await call(store, 'sweepStore', { ...probe, alive: [], olderThan: 0 })).toEqual({
+      undone: ['noout of n1', 'maintenance of n1', `the lock of ${aTask().operationId}`],
+      left: [],
+      foreign: ['maintenance of n3'],
+    });
   });
 
   it('keep the health of the guests before the patch as the baseline', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createOperation, type Operation } from '#activities/store/operation.js';
-import type { StoreTask } from '#domain/messages/store.js';
+import type { StoreTask, SweepTask } from '#domain/messages/store.js';
 import { upgradeUnit } from '#domain/naming.js';
 import { aReleaseRef, aManifest, anArtifact, aTask } from '../../../support/builders.js';
 import { aFakeStore, goDown, type FakeStore, type FakeStoreOptions } from '../../../support/fake-store.js';
@@ -500,5 +500,311 @@ describe('close', () => {
     expect(await given.operation.close(NEXT, 'failed')).toEqual({ undone: [], leftSet: [] });
     expect(given.store.effects).toEqual([]);
     expect(given.store.state.operation()?.open).toBe(true);
+  });
+});
+
+describe('a registry that does not answer', () => {
+  const unavailable = Object.assign(new Error('GET http://registry.example: no answer'), {
+    kind: 'Unavailable',
+    retryable: true,
+  });
+
+  it('is no refusal: it is said what was to be verified, and tried again', async () => {
+    const store = aFakeStore();
+    store.deps.verifier.verify = () => Promise.reject(unavailable);
+    await expect(createOperation(store.deps).open(aTask())).rejects.toMatchObject({
+      kind: 'RegistryUnreachable',
+      retryable: true,
+      message:
+        'Release 2026.48.0 cannot be verified, because the registry does not give it: GET http://registry.example: no answer',
+    });
+    expect(store.state.operation()).toBeUndefined();
+  });
+
+  it('is not what every error of a verification is taken for', async () => {
+    const store = aFakeStore();
+    store.deps.verifier.verify = () => Promise.reject(new TypeError('a bug'));
+    await expect(createOperation(store.deps).open(aTask())).rejects.toThrow('a bug');
+  });
+});
+
+const MINUTE = 60_000;
+const LIMIT = 90 * MINUTE;
+
+/** Both clocks go on. */
+function later({ store }: Given, ms: number): void {
+  store.clock.now = new Date(store.clock.now.getTime() + ms);
+  store.clock.uptime += ms;
+}
+
+describe('a store whose operation fell silent', () => {
+  it('takes its marks back when they are too old, and remembers it', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    later(given, LIMIT - 1);
+    expect(await given.operation.lookAfter()).toEqual([]);
+    later(given, 1);
+    expect(await given.operation.lookAfter()).toEqual([
+      `Taken back, since ${aTask().operationId} is silent: noout of n1.`,
+      `Taken back, since ${aTask().operationId} is silent: maintenance of n1.`,
+    ]);
+    expect(given.store.effects).toEqual(['unset noout n1', 'maintenance disable n1']);
+    expect(given.operation.marks()).toEqual([]);
+    expect(restarted(given).selfUndo()).toEqual({
+      at: '2026-11-24T12:30:00.000Z',
+      undone: ['noout of n1', 'maintenance of n1'],
+      leftSet: [],
+    });
+  });
+
+  it('writes down what it is about to take back before it does', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    later(given, LIMIT);
+    given.store.before('unset noout', () =>
+      expect(given.store.state.step(`${aTask().operationId}|100|self-undo`)?.intent).toEqual({
+        at: '2026-11-24T12:30:00.000Z',
+        marks: ['maintenance n1', 'noout n1'],
+      }),
+    );
+    expect(await given.operation.lookAfter()).toHaveLength(2);
+  });
+
+  it('does so after a restart of its worker too, once it has given the centre its time', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    later(given, LIMIT);
+    const next = restarted(given);
+    expect(await next.lookAfter()).toEqual([]);
+    later(given, LIMIT / 10);
+    expect(await next.lookAfter()).toHaveLength(2);
+  });
+
+  it('leaves a step that runs alone, however long it takes', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    const { promise, resolve } = deferred<{ kind: 'done' }>();
+    const step = given.operation.step(aTask(), 'upgrade n1', () => promise);
+    later(given, 2 * LIMIT);
+    expect(await given.operation.lookAfter()).toEqual([]);
+    resolve({ kind: 'done' });
+    await step;
+    expect(await given.operation.lookAfter()).toEqual([]);
+    later(given, LIMIT / 10);
+    expect(await given.operation.lookAfter()).toHaveLength(2);
+  });
+
+  it.each([
+    ['forward', 3 * LIMIT, 0],
+    ['back', -3 * LIMIT, 2],
+  ])('is not misled by a clock that jumps %s', async (_, jump, taken) => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    await given.operation.lookAfter();
+    given.store.clock.now = new Date(given.store.clock.now.getTime() + jump);
+    given.store.clock.uptime += taken > 0 ? LIMIT : LIMIT / 10 - 1;
+    expect(await given.operation.lookAfter()).toHaveLength(taken);
+  });
+
+  it('lets no step begin while it takes back; the step that comes then finds its node in service', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    later(given, LIMIT);
+    const { promise, resolve } = deferred<undefined>();
+    given.store.before('unset noout', () => promise);
+    const looking = given.operation.lookAfter();
+    let marks: unknown;
+    const step = given.operation.step(aTask(), 'reboot n1', () => {
+      marks = given.operation.marks();
+      return Promise.resolve({ kind: 'done' });
+    });
+    await new Promise((done) => setImmediate(done));
+    expect(marks).toBeUndefined();
+    resolve(undefined);
+    await Promise.all([looking, step]);
+    expect(marks).toEqual([]);
+  });
+
+  it('leaves a node that is not fit where it is, says so once, and goes on trying', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    given.store.nodes['n1']!.audit = ['pve-manager'];
+    later(given, LIMIT);
+    expect(await given.operation.lookAfter()).toEqual([
+      `Taken back, since ${aTask().operationId} is silent: noout of n1.`,
+      `Left in place by ${aTask().operationId}: maintenance of n1 (dpkg is not clean: pve-manager).`,
+    ]);
+    expect(await given.operation.lookAfter()).toEqual([]);
+    given.store.nodes['n1']!.audit = [];
+    expect(await given.operation.lookAfter()).toHaveLength(1);
+    expect(given.operation.selfUndo()).toMatchObject({ undone: ['noout of n1', 'maintenance of n1'], leftSet: [] });
+  });
+
+  it('tells whoever closes the operation what it took back', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    later(given, LIMIT);
+    await given.operation.lookAfter();
+    expect(await given.operation.close(aTask(), 'failed')).toEqual({
+      undone: [
+        'noout of n1 (by the store itself, at 2026-11-24T12:30:00.000Z)',
+        'maintenance of n1 (by the store itself, at 2026-11-24T12:30:00.000Z)',
+      ],
+      leftSet: [],
+    });
+    expect(given.operation.selfUndo()).toBeUndefined();
+  });
+
+  it('gives itself free when nothing is set, and the operation may not go on when it is back', async () => {
+    const given = await opened();
+    later(given, LIMIT - 1);
+    expect(await given.operation.lookAfter()).toEqual([]);
+    later(given, 1);
+    expect(await given.operation.lookAfter()).toEqual([
+      `The store is free again: ${aTask().operationId} holds nothing and has been silent for too long.`,
+    ]);
+    expect(given.store.state.operation()).toMatchObject({ open: false, outcome: 'freed' });
+    const summary = `The store gave itself free at 2026-11-24T12:30:00.000Z, since ${aTask().operationId} was silent for too long.`;
+    const step = await given.operation.step(aTask(), 'drain n1', () => Promise.reject(new Error('it acted')));
+    expect(step).toMatchObject({ kind: 'refused', stop: { reason: 'StaleOperation', summary } });
+    expect(await given.operation.open(aTask())).toMatchObject({ kind: 'refused', stop: { summary } });
+    expect(await given.operation.close(aTask(), 'failed')).toEqual({ undone: [], leftSet: [] });
+  });
+
+  it('counts every word of the operation as a sign of life', async () => {
+    const given = await opened();
+    for (const say of [
+      () => given.operation.open(aTask()),
+      () => given.operation.release(aTask()),
+      () => given.operation.step(aTask(), 'drain n1', () => Promise.resolve({ kind: 'done' })),
+    ]) {
+      later(given, LIMIT - 1);
+      await say();
+      later(given, 1);
+      expect(await given.operation.lookAfter()).toEqual([]);
+    }
+  });
+
+  it('does not take words of other operations for signs of life', async () => {
+    const given = await opened();
+    later(given, LIMIT);
+    await given.operation.release(aTask({ operationId: 'probe', fence: 0 }));
+    await given.operation.step(NEXT, 'drain n1', () => Promise.reject(new Error('it acted')));
+    expect(await given.operation.lookAfter()).toHaveLength(1);
+  });
+
+  it('leaves what an operation left that has ended: people decide', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    given.store.nodes['n1']!.audit = ['pve-manager'];
+    await given.operation.close(aTask(), 'failed');
+    given.store.nodes['n1']!.audit = [];
+    later(given, 10 * LIMIT);
+    expect(await given.operation.lookAfter()).toEqual([]);
+    expect([...given.store.maintenance]).toEqual(['n1']);
+  });
+
+  it('is nothing for a store that was never held', async () => {
+    expect(await createOperation(aFakeStore().deps).lookAfter()).toEqual([]);
+  });
+});
+
+describe('sweep', () => {
+  const sweep = (change: Partial<SweepTask> = {}): SweepTask => ({
+    protocol: 1,
+    store: 'store-001',
+    fleet: 'edge',
+    alive: [],
+    olderThan: LIMIT,
+    ...change,
+  });
+
+  it('takes back what a dead operation left, and its lock', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    later(given, LIMIT);
+    expect(await restarted(given).sweep(sweep())).toEqual({
+      undone: ['noout of n1', 'maintenance of n1', `the lock of ${aTask().operationId}`],
+      left: [],
+      foreign: [],
+    });
+    expect([...given.store.maintenance, ...given.store.noout]).toEqual([]);
+    expect(given.store.state.operation()?.open).toBe(false);
+  });
+
+  it('leaves an operation alone that somebody runs', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    later(given, 10 * LIMIT);
+    expect(await given.operation.sweep(sweep({ alive: ['other', aTask().operationId] }))).toEqual({
+      undone: [],
+      left: [`maintenance of n1 (${aTask().operationId} runs)`, `noout of n1 (${aTask().operationId} runs)`],
+      foreign: [],
+    });
+    expect(given.store.effects).toEqual([]);
+    expect(given.store.state.operation()?.open).toBe(true);
+  });
+
+  it('leaves what is too young: its operation may have begun after the caller looked', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    later(given, LIMIT - 1);
+    const answer = await given.operation.sweep(sweep());
+    expect(answer).toMatchObject({ undone: [], left: [expect.stringContaining('only now'), expect.anything()] });
+    expect(given.store.effects).toEqual([]);
+    expect(given.store.state.operation()?.open).toBe(true);
+  });
+
+  it('tries again what an ended operation could not take back', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    given.store.nodes['n1']!.audit = ['pve-manager'];
+    await given.operation.close(aTask(), 'failed');
+    later(given, LIMIT);
+    expect(await given.operation.sweep(sweep())).toEqual({
+      undone: [],
+      left: ['maintenance of n1 (dpkg is not clean: pve-manager)'],
+      foreign: [],
+    });
+    given.store.nodes['n1']!.audit = [];
+    expect((await given.operation.sweep(sweep())).undone).toEqual(['maintenance of n1']);
+  });
+
+  it('names what is foreign and never touches it', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    given.store.maintenance.add('n2');
+    given.store.noout.add('n3');
+    later(given, LIMIT);
+    expect(await given.operation.sweep(sweep())).toMatchObject({
+      undone: ['noout of n1', 'maintenance of n1', `the lock of ${aTask().operationId}`],
+      foreign: ['noout of n3', 'maintenance of n2'],
+    });
+    expect([...given.store.maintenance, ...given.store.noout]).toEqual(['n2', 'n3']);
+  });
+
+  it('touches nothing with a memory that knows of nothing', async () => {
+    const store = aFakeStore();
+    store.maintenance.add('n2');
+    expect(await createOperation(store.deps).sweep(sweep({ olderThan: 0 }))).toEqual({
+      undone: [],
+      left: [],
+      foreign: ['maintenance of n2'],
+    });
+    expect(store.effects).toEqual([]);
+  });
+
+  it('waits for a step that still runs', async () => {
+    const given = await opened();
+    const { promise, resolve } = deferred<{ kind: 'done' }>();
+    const step = given.operation.step(aTask(), 'drain n1', async () => {
+      const answer = await promise;
+      await setMarks(given, 'n1');
+      return answer;
+    });
+    const sweeping = given.operation.sweep(sweep({ olderThan: 0 }));
+    resolve({ kind: 'done' });
+    await step;
+    expect((await sweeping).undone).toContain('maintenance of n1');
   });
 });

@@ -1,9 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { APT_UPGRADE, parseSimulation, stagePackages } from '#activities/store/packages.js';
+import { aptCommand, parseSimulation, stagePackages } from '#activities/store/packages.js';
 import { decideManifest } from '#domain/decide-store.js';
-import { aManifest, anArtifact, aTask, PACKAGES } from '../../../support/builders.js';
+import { aManifest, anArtifact, aTask, KERNEL, PACKAGES } from '../../../support/builders.js';
 import { aFakeStore, finishUpgrade, goDown } from '../../../support/fake-store.js';
+
+const PINS = { packages: PACKAGES, kernel: KERNEL };
 
 const OUTPUT = `NOTE: This is only a simulation!
       apt-get needs root privileges for real execution.
@@ -81,8 +83,9 @@ describe('parseSimulation', () => {
 });
 
 it('the upgrade is a dist-upgrade that keeps the configuration files of people and asks nothing', () => {
-  expect(APT_UPGRADE.at(-1)).toBe('dist-upgrade');
-  expect(APT_UPGRADE).toEqual(
+  const command = aptCommand(['dist-upgrade']);
+  expect(command.at(-1)).toBe('dist-upgrade');
+  expect(command).toEqual(
     expect.arrayContaining(['-y', 'Dpkg::Options::=--force-confdef', 'Dpkg::Options::=--force-confold']),
   );
 });
@@ -107,7 +110,7 @@ describe('stagePackages', () => {
     const answer = await stage();
     const nodes = answer.kind === 'done' ? answer.nodes : [];
     expect(nodes.map(({ name }) => name)).toEqual(['n1', 'n2']);
-    for (const node of nodes) expect(decideManifest(node, PACKAGES)).toEqual({ kind: 'proceed' });
+    for (const node of nodes) expect(decideManifest(node, PINS)).toEqual({ kind: 'proceed' });
   });
 
   it('shows what apt would do against the release', async () => {
@@ -115,7 +118,7 @@ describe('stagePackages', () => {
     Object.assign(store.nodes['n1']!, { offers: { ...PACKAGES, curl: '8.14.1-2' }, wouldRemove: ['proxmox-ve'] });
     const answer = await stage(store, ['n1']);
     const [node] = answer.kind === 'done' ? answer.nodes : [];
-    const decision = decideManifest(node!, PACKAGES);
+    const decision = decideManifest(node!, PINS);
     expect(decision.kind === 'stop' && decision.stop.detail).toEqual([
       'ManifestMismatch: n1: apt would remove proxmox-ve',
       'ManifestMismatch: n1: apt would install curl 8.14.1-2, the release pins nothing of that name',

@@ -24,6 +24,7 @@ describe('renderStore', () => {
           step: 'rebooting n2',
           since: '2026-11-24T11:06:00Z',
           cutOff: true,
+          paused: false,
           nodes: [
             { node: 'n1', state: 'done', since: '2026-11-24T11:00:00Z' },
             { node: 'n2', state: 'rebooting', since: '2026-11-24T11:06:00Z' },

@@ -6,7 +6,7 @@ import { STATES, answering, json } from './real-states.js';
 import type { Answers } from './real-states.js';
 
 const clientOf = (answers: Answers) => createCephClient(answering(answers));
-const factsOf = (answers: Answers) => clientOf(answers).facts();
+const factsOf = (answers: Answers) => clientOf(answers).facts({ room: true });
 
 describe('facts', () => {
   it('tells a healthy cluster whole', async () => {

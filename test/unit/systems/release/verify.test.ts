@@ -4,7 +4,9 @@ import {
   desiredPointer,
   type DesiredRecord,
   type ReleaseManifest,
+  type PermitRef,
   type ReleaseRef,
+  type RollbackPermit,
   type StoreArtifact,
 } from '#domain/release.js';
 import { ObjectsError } from '#systems/objects/errors.js';
@@ -83,6 +85,15 @@ interface Changes {
   signedBy?: SigningKey;
   keys?: PinnedKey[];
   request?: Partial<{ now: Date; highestSequence: number; pveVersion: string; store: string; fleet: string }>;
+  /** A permit to go back to this release, with the changes of the case; `signed` over what it was before `altered`. */
+  permit?: {
+    content?: (permit: RollbackPermit) => unknown;
+    signedBy?: SigningKey;
+    bundle?: (bundle: Record<string, unknown>) => unknown;
+    altered?: (bytes: Buffer) => Buffer;
+    ref?: (ref: PermitRef) => PermitRef;
+    registry?: (registry: MemoryObjects, ref: PermitRef) => void;
+  };
   /** After everything is in the registry. */
   registry?: (registry: MemoryObjects, ref: ReleaseRef) => void;
 }
@@ -123,6 +134,7 @@ async function judge(changes: Changes = {}) {
     expires: '2026-11-30T00:00:00Z',
   };
   await registry.setPointer(desiredPointer('store-001'), json((changes.desired ?? ((same) => same))(desired)));
+  const permit = changes.permit && (await publishPermit(ref, changes.permit));
   changes.registry?.(registry, ref);
   return createReleaseVerifier({ registry, keys: changes.keys ?? [pin(otherKey), pin(key)] }).verify({
     ref,
@@ -131,8 +143,31 @@ async function judge(changes: Changes = {}) {
     now: NOW,
     highestSequence: 47,
     pveVersion: '9.1.4',
+    permit,
     ...changes.request,
   });
+}
+
+async function publishPermit(to: ReleaseRef, changes: NonNullable<Changes['permit']>): Promise<PermitRef> {
+  const good: RollbackPermit = {
+    schema: 'edge.rollback-permit/v1',
+    fleet: 'north',
+    stores: ['store-001', 'store-002'],
+    from: { version: '2026.49.0', sequence: 49, manifest: ZERO },
+    to: { ...to },
+    approval: { id: 'cli:1', by: 'ann', at: '2026-11-23T09:00:00Z', planHash: ZERO },
+    created: '2026-11-23T09:00:00Z',
+    expires: '2026-11-26T09:00:00Z',
+  };
+  const bytes = json((changes.content ?? ((same) => same))(good));
+  const bundle: unknown = JSON.parse(createBundle(changes.signedBy ?? key, bytes));
+  const published = {
+    permit: await registry.put((changes.altered ?? ((same) => same))(bytes)),
+    bundle: await registry.put(json((changes.bundle ?? ((same) => same))(bundle as Record<string, unknown>))),
+  };
+  const ref = (changes.ref ?? ((same) => same))(published);
+  changes.registry?.(registry, ref);
+  return ref;
 }
 
 describe('a store judges a release', () => {
@@ -303,6 +338,147 @@ describe('a store judges a release', () => {
     await expect(
       verifier.verify({ ref, store: 's', fleet: 'f', now: NOW, highestSequence: 0, pveVersion: '9' }),
     ).rejects.toMatchObject({ kind: 'Unavailable' });
+  });
+});
+
+describe('a store that is to go back to an older release', () => {
+  /** It has accepted 49 and is asked to take 48. */
+  const judgeBack = (permit: Changes['permit'], changes: Changes = {}) =>
+    judge({ ...changes, ...(permit ? { permit } : {}), request: { highestSequence: 49, ...changes.request } });
+
+  it('takes it with a permit, and is told what permits it', async () => {
+    expect(await judgeBack({})).toMatchObject({
+      kind: 'accepted',
+      manifest: { sequence: 48 },
+      permit: { from: { sequence: 49 }, to: { sequence: 48 }, approval: { by: 'ann' } },
+    });
+  });
+
+  it('refuses it without a permit as a rollback', async () => {
+    expect(await judgeBack(undefined)).toMatchObject({ kind: 'refused', reason: 'SequenceRollback' });
+  });
+
+  it('does not look at a permit that it does not need', async () => {
+    const verdict = await judge({ permit: { altered: () => Buffer.from('nonsense') } });
+    expect(verdict).toMatchObject({ kind: 'accepted' });
+    expect(verdict).not.toHaveProperty('permit');
+  });
+
+  it('takes it until the millisecond before the permit expires', async () => {
+    const verdict = await judgeBack({ content: edit((p) => (p.expires = '2026-11-23T10:00:00.001Z')) });
+    expect(verdict).toMatchObject({ kind: 'accepted' });
+  });
+
+  it('takes it although its clock is up to an hour behind the approval', async () => {
+    const verdict = await judgeBack({ content: edit((p) => (p.created = '2026-11-23T11:00:00Z')) });
+    expect(verdict).toMatchObject({ kind: 'accepted' });
+  });
+
+  const refused: Record<string, [summary: RegExp, permit: Changes['permit'], rest?: Changes]> = {
+    'for other stores': [/does not name store-001\.$/, { content: edit((p) => (p.stores = ['store-002'])) }],
+    'for a store whose name only begins alike': [
+      /does not name store-001\.$/,
+      { content: edit((p) => (p.stores = ['store-0010'])) },
+    ],
+    'for another fleet': [
+      /is for the fleet south; this store is in north\.$/,
+      { content: edit((p) => (p.fleet = 'south')) },
+    ],
+    'to another manifest': [/leads to 2026\.48\.0 .*, not to/, { content: edit((p) => (p.to.manifest = ZERO)) }],
+    'to another bundle': [/leads to 2026\.48\.0/, { content: edit((p) => (p.to.bundle = ZERO)) }],
+    'to another sequence': [/leads to 2026\.48\.0/, { content: edit((p) => (p.to.sequence = 47)) }],
+    'to another version': [/leads to 2026\.47\.0/, { content: edit((p) => (p.to.version = '2026.47.0')) }],
+    'away from an earlier release than the one it has accepted since': [
+      /leads away from 2026\.49\.0 \(sequence 49\); this store has accepted sequence 50\.$/,
+      {},
+      { request: { highestSequence: 50 } },
+    ],
+    'away from a later release than it has accepted': [
+      /leads away from 2026\.49\.0 \(sequence 51\); this store has accepted sequence 49\.$/,
+      { content: edit((p) => (p.from.sequence = 51)) },
+    ],
+    'that expires now': [
+      /expired on 2026-11-23T10:00:00Z\./,
+      { content: edit((p) => (p.expires = '2026-11-23T10:00:00Z')) },
+    ],
+    'from after the time of the clock': [
+      /was made on 2026-11-23T11:00:00\.001Z, .* Check the clock\.$/,
+      { content: edit((p) => (p.created = '2026-11-23T11:00:00.001Z')) },
+    ],
+    'by a key that is not pinned': [
+      /^The rollback permit is signed by a key that is not pinned here\.$/,
+      { signedBy: otherKey },
+      { keys: [pin(key)] },
+    ],
+    'by a revoked key, although the release is signed by a good one': [
+      /^Key .* is revoked\.$/,
+      { signedBy: otherKey },
+      { keys: [{ ...pin(otherKey), revoked: true }, pin(key)] },
+    ],
+    'by another key under a pinned name': [
+      /^The signature does not match the rollback permit\./,
+      {
+        signedBy: otherKey,
+        bundle: edit((b) => (b['verificationMaterial'] = { publicKey: { hint: key.hint } })),
+      },
+      { keys: [pin(key)] },
+    ],
+    'altered after signing': [
+      /^The signature does not match the rollback permit\./,
+      { altered: (bytes) => Buffer.from(bytes.toString().replace('store-002', 'store-003')) },
+    ],
+    'without its bundle': [
+      /^The signature bundle of the rollback permit is not in the registry\.$/,
+      { registry: (where, ref) => void where.objects.delete(ref.bundle) },
+    ],
+    'that is missing': [
+      /^The rollback permit is not in the registry\.$/,
+      { registry: (where, ref) => void where.objects.delete(ref.permit) },
+    ],
+    'that is not what its digest says': [
+      /^The rollback permit is not what sha256:/,
+      { registry: (where, ref) => void where.objects.set(ref.permit, Buffer.from('{}')) },
+    ],
+    'that is too large': [/^The rollback permit is too large\.$/, { altered: () => Buffer.alloc(1_000_001, 'x') }],
+    'that is a signed release manifest': [
+      /^The rollback permit is not of the known form \(at schema\)\.$/,
+      { content: () => manifestWith(ZERO, 1) },
+    ],
+    'with a field that is not known': [
+      /^The rollback permit is not of the known form/,
+      { content: (p) => ({ ...p, forEver: true }) },
+    ],
+    'without stores': [/not of the known form \(at stores\)/, { content: edit((p) => (p.stores = [])) }],
+    'that is not JSON': [/not of the known form/, { content: () => 'let me in' }],
+  };
+  it.each(Object.entries(refused))('refuses a permit %s', async (_, [summary, permit, rest]) => {
+    expect(await judgeBack(permit, rest)).toEqual({
+      kind: 'refused',
+      reason: 'RollbackNotPermitted',
+      summary: expect.stringMatching(summary),
+    });
+  });
+
+  it('judges the older release as strictly as any', async () => {
+    expect(await judgeBack({}, { manifest: edit((m) => (m.expires = '2026-11-23T10:00:00Z')) })).toMatchObject({
+      reason: 'ReleaseExpired',
+    });
+    expect(await judgeBack({}, { desired: edit((d) => (d.release.manifest = ZERO)) })).toMatchObject({
+      reason: 'NotPromoted',
+    });
+  });
+
+  it('does not take a broken link for a bad permit', async () => {
+    const { get } = registry;
+    const broken: Changes['permit'] = {
+      registry: (where, ref) => {
+        where.get = (digest, max) =>
+          digest === ref.permit
+            ? Promise.reject(new ObjectsError('Unavailable', 'no route', { retryable: true }))
+            : get(digest, max);
+      },
+    };
+    await expect(judgeBack(broken)).rejects.toMatchObject({ kind: 'Unavailable' });
   });
 });
 

@@ -1,0 +1,63 @@
+import { describe, expect, it, vi } from 'vitest';
+import { createOperation } from '#activities/store/operation.js';
+import { watchStore } from '#activities/store/watch.js';
+import { aReleaseRef, aTask } from '../../../support/builders.js';
+import { aFakeStore } from '../../../support/fake-store.js';
+
+describe('watchStore', () => {
+  async function watched() {
+    const store = aFakeStore({ timing: { poll: 1, maxMaintenance: 20 } });
+    const operation = createOperation(store.deps);
+    const stop = new AbortController();
+    const told: string[] = [];
+    const start = () => watchStore(operation, store.deps.timing, (line) => told.push(line), stop.signal);
+    return { store, operation, stop, told, start };
+  }
+
+  it('takes back what is abandoned and tells of it, until it is stopped', async () => {
+    const { store, operation, stop, told, start } = await watched();
+    await operation.open(aTask());
+    await operation.mark('noout', 'n1');
+    store.noout.add('n1');
+    const watch = start();
+    store.clock.uptime += 20;
+    store.clock.now = new Date(store.clock.now.getTime() + 20);
+    await vi.waitFor(() => expect(told[0]).toBe(`Taken back, since ${aTask().operationId} is silent: noout of n1.`));
+    await vi.waitFor(() => expect(told[1]).toMatch(/^The store is free again/));
+    stop.abort();
+    await watch;
+  });
+
+  it('goes on when a look fails', async () => {
+    const { operation, stop, told, start } = await watched();
+    let looks = 0;
+    operation.lookAfter = () => {
+      looks += 1;
+      return looks === 1 ? Promise.reject(new Error('disk full')) : Promise.resolve([]);
+    };
+    const watch = start();
+    await vi.waitFor(() => expect(looks).toBeGreaterThan(1));
+    expect(told).toEqual(['Looking after the store failed: disk full']);
+    stop.abort();
+    await watch;
+  });
+
+  it('learns by and by that the current release has soaked', async () => {
+    const { store, stop, start } = await watched();
+    await store.state.saveTrust({ current: aReleaseRef() });
+    store.desired = {
+      schema: 'edge.desired/v1',
+      store: 'store-001',
+      release: aReleaseRef(),
+      train: '2026-w48',
+      stage: 'canary',
+      commit: 'a'.repeat(40),
+      expires: '2026-12-01T00:00:00Z',
+      soakedAt: '2026-11-25T11:00:00Z',
+    };
+    const watch = start();
+    await vi.waitFor(() => expect(store.state.trust().lastGood).toEqual(aReleaseRef()));
+    stop.abort();
+    await watch;
+  });
+});

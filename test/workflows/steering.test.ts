@@ -1,0 +1,365 @@
+import { describe, expect, it } from 'vitest';
+import type { StepAnswer } from '#domain/messages/store.js';
+import type { TrainView } from '#domain/messages/train.js';
+import { totalOf } from '#domain/outcomes.js';
+import {
+  abortUpdate,
+  answerUpdates,
+  decideUpdate,
+  pauseUpdate,
+  resumeUpdate,
+  trainQuery,
+} from '#workflows/messages.js';
+import { aPlan, currentPreflight, OTHER_HASH, PLAN_HASH } from '../support/workflow-builders.js';
+import { useWorld } from '../support/use-world.js';
+import { eventsOf, eventually, trainUntil, type World } from '../support/workflow-harness.js';
+
+/** How people steer a train, a stage of it or one store, and how stores that were away come back into it. */
+type Train = Awaited<ReturnType<World['startTrain']>>;
+
+const quick = { readFacts: async () => currentPreflight() };
+const failedStep: StepAnswer<never> = { kind: 'failed', stop: { reason: 'ConfigRejected', summary: 'no' } };
+const by = { by: 'anna' };
+const inSeconds = (seconds: number): string => new Date(Date.now() + seconds * 1_000).toISOString();
+const heldFor = (train: Train, reason: string) => trainUntil(train, reason, ({ hold }) => hold?.reason === reason);
+const stageOf = (view: TrainView, name: string) => view.stages.find((stage) => stage.name === name);
+const refusal = (sentence: RegExp) => ({ cause: { message: expect.stringMatching(sentence) as string } });
+const oneStage = (stores: string[], change = {}) =>
+  aPlan()
+    .stage('canary', { stores, ...change })
+    .build();
+
+describe('a pause', () => {
+  it('given while a train waits for an approval is kept: approved or not, nothing starts until it is resumed', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001', quick);
+    world.central.plans(oneStage(['s001'], { approval: { required: true } }));
+    const train = await world.startTrain();
+    const { planHash } = await heldFor(train, 'ApprovalPending');
+    await train.executeUpdate(pauseUpdate, { args: [by] });
+    const decision = { stage: 'canary', planHash: planHash as string, decision: 'approve' as const, via: 'cli', ...by };
+    await train.executeUpdate(decideUpdate, { args: [decision] });
+    await trainUntil(train, 'it is paused', ({ state }) => state === 'paused');
+    expect(world.central.promotions).toEqual([]);
+    await train.executeUpdate(resumeUpdate, { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 1 } });
+    expect(store.tasks).toHaveLength(1);
+  });
+
+  it('given during a soak holds the train before its gate', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001', quick);
+    world.central.plans(oneStage(['s001'], { soak: 1_500 }));
+    const train = await world.startTrain();
+    await trainUntil(train, 'it soaks', (view) => stageOf(view, 'canary')?.state === 'soaking');
+    await train.executeUpdate(pauseUpdate, { args: [by] });
+    await eventually('the soak is over', async () =>
+      (await eventsOf(train)).some((event) => event.timerFiredEventAttributes),
+    );
+    expect(store.calls).not.toContain('probeStore');
+    await train.executeUpdate(resumeUpdate, { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done' });
+  });
+
+  it('of a stage that has not begun waits there, and lets the one before end', async () => {
+    const world = await useWorld();
+    const stores = await world.stores(['s001', 's002'], quick);
+    const held = stores.get('s001')?.hold('openOperation');
+    world.central.plans(
+      aPlan()
+        .stage('canary', { stores: ['s001'] })
+        .stage('wave-1', { stores: ['s002'] })
+        .build(),
+    );
+    const train = await world.startTrain();
+    await held?.reached;
+    await expect(train.executeUpdate(pauseUpdate, { args: [{ ...by, stage: 'wave-9' }] })).rejects.toMatchObject(
+      refusal(/wave-9 is not a stage of this train. Its stages: canary, wave-1/),
+    );
+    await train.executeUpdate(pauseUpdate, { args: [{ ...by, stage: 'wave-1' }] });
+    held?.release();
+    await trainUntil(train, 'the canary is done', (view) => stageOf(view, 'canary')?.state === 'done');
+    expect(stores.get('s002')?.calls).toEqual([]);
+    await train.executeUpdate(resumeUpdate, { args: [{ ...by, stage: 'wave-1' }] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 2 } });
+  });
+
+  it('of one store lets the others go on; in work it stands still between two nodes, until it is resumed', async () => {
+    const world = await useWorld();
+    const stores = await world.stores(['s001', 's002', 's003']);
+    const held = stores.get('s001')?.hold('rejoinNode n1');
+    world.central.plans(oneStage(['s001', 's002', 's003'], { limits: { maxConcurrency: 1 } }));
+    const train = await world.startTrain();
+    await held?.reached;
+    for (const store of ['s001', 's002']) await train.executeUpdate(pauseUpdate, { args: [{ ...by, store }] });
+    await expect(train.executeUpdate(pauseUpdate, { args: [{ ...by, store: 's999' }] })).rejects.toMatchObject(
+      refusal(/s999 is not in the plan/),
+    );
+    held?.release();
+    await eventually(
+      's001 stands still',
+      async () => ((await world.storeHandle('s001').query('store')) as { paused: boolean }).paused,
+    );
+    expect(stores.get('s001')?.work().at(-1)).toBe('rejoinNode n1');
+    await train.executeUpdate(resumeUpdate, { args: [{ ...by, store: 's001' }] });
+    await trainUntil(train, 's003 has ended, s002 waits', (view) => stageOf(view, 'canary')?.tally.succeeded === 2);
+    expect(stores.get('s002')?.calls).toEqual([]);
+    await train.executeUpdate(resumeUpdate, { args: [{ ...by, store: 's002' }] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 3 } });
+  });
+});
+
+describe('an abort', () => {
+  it('of one store ends it at a safe point or before its turn, and the stage goes on', async () => {
+    const world = await useWorld();
+    const stores = await world.stores(['s001', 's002', 's003']);
+    const held = stores.get('s001')?.hold('drainNode n1');
+    world.central.plans(oneStage(['s001', 's002', 's003'], { limits: { maxConcurrency: 1 } }));
+    const train = await world.startTrain();
+    await held?.reached;
+    for (const store of ['s001', 's002']) await train.executeUpdate(abortUpdate, { args: [{ ...by, store }] });
+    await eventually('s001 was told', async () =>
+      (await eventsOf(world.storeHandle('s001'))).some(
+        (event) => event.workflowExecutionSignaledEventAttributes?.signalName === 'steerStore',
+      ),
+    );
+    held?.release();
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { aborted: 2, succeeded: 1 } });
+    expect(stores.get('s001')?.work().at(-1)).toBe('closeOperation aborted');
+    expect(stores.get('s002')?.calls).toEqual([]);
+  });
+
+  it('of a stage stops it at safe points and holds the train; skip goes on with the rest of the stage', async () => {
+    const world = await useWorld();
+    const stores = await world.stores(['s001', 's002']);
+    const held = stores.get('s001')?.hold('drainNode n1');
+    world.central.plans(oneStage(['s001', 's002'], { limits: { maxConcurrency: 1 } }));
+    const train = await world.startTrain();
+    await held?.reached;
+    await train.executeUpdate(abortUpdate, { args: [{ ...by, stage: 'canary', reason: 'a doubt' }] });
+    await eventually('s001 was told', async () =>
+      (await eventsOf(world.storeHandle('s001'))).some(
+        (event) => event.workflowExecutionCancelRequestedEventAttributes,
+      ),
+    );
+    held?.release();
+    const view = await heldFor(train, 'StageAborted');
+    expect(view.hold?.summary).toBe('Stage canary was aborted by anna: a doubt.');
+    expect(stores.get('s002')?.calls).toEqual([]);
+    await train.executeUpdate(answerUpdates.skip, { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { aborted: 1, succeeded: 1 } });
+  });
+});
+
+describe('a store that was offline', () => {
+  const limits = { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } };
+
+  it('is tried again when it answers, in a round of its own stage, while the train goes on', async () => {
+    const world = await useWorld();
+    await world.stores(['s001', 's003'], quick);
+    world.central.plans(
+      aPlan()
+        .stage('canary', { stores: ['s001', 's002'], limits })
+        .stage('wave-1', { stores: ['s003'], approval: { required: true } })
+        .build(),
+    );
+    const train = await world.startTrain();
+    const asked = await heldFor(train, 'ApprovalPending');
+    expect(asked.awaited).toEqual(['s002']);
+    expect(stageOf(asked, 'canary')?.tally).toMatchObject({ succeeded: 1, offline: 1 });
+
+    const late = await world.store('s002', quick);
+    await trainUntil(train, 's002 is done', (view) => stageOf(view, 'canary')?.tally.succeeded === 2);
+    expect(late.tasks.map(({ operationId }) => operationId)).toEqual(['2026-w48/canary/s002/r1']);
+    expect((await train.query(trainQuery)).hold?.reason).toBe('ApprovalPending');
+
+    const decision = { stage: 'wave-1', planHash: PLAN_HASH, decision: 'approve' as const, via: 'cli', ...by };
+    await train.executeUpdate(decideUpdate, { args: [decision] });
+    const report = await train.result();
+    expect(report).toMatchObject({ state: 'done', planned: 3, tally: { succeeded: 3 } });
+    expect(world.central.confirmed.map(({ stage, stores }) => [stage, stores])).toEqual([
+      ['canary', ['s001']],
+      ['wave-1', ['s003']],
+      ['canary', ['s002']],
+    ]);
+  });
+
+  it('is awaited after the last stage, and missed when people do not want to wait', async () => {
+    const world = await useWorld();
+    await world.store('s001', quick);
+    world.central.plans(oneStage(['s001', 's002'], { limits }));
+    const train = await world.startTrain();
+    const view = await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
+    expect(view.answers).toEqual(['finish', 'pause', 'roll-back', 'abort']);
+    await train.executeUpdate(answerUpdates.finish, { args: [by] });
+    const report = await train.result();
+    expect(report).toMatchObject({ state: 'done', planned: 2, tally: { succeeded: 1, missed: 1 } });
+    expect(totalOf(report.tally)).toBe(2);
+    const rows = world.central.ledgerOf('results').flatMap(({ results }) => results);
+    expect(rows.at(-1)).toMatchObject({ store: 's002', outcome: 'missed', reason: 'DeadlineReached' });
+  });
+
+  it('is missed when the deadline comes first', async () => {
+    const world = await useWorld();
+    await world.store('s001', quick);
+    world.central.plans(
+      aPlan({ deadline: inSeconds(6) })
+        .stage('canary', { stores: ['s001', 's002'], limits })
+        .build(),
+    );
+    const train = await world.startTrain();
+    await expect(train.result()).resolves.toMatchObject({ tally: { succeeded: 1, missed: 1 } });
+  });
+
+  it('and fails when it comes back is not followed by others', async () => {
+    const world = await useWorld();
+    await world.store('s001', quick);
+    world.central.plans(
+      oneStage(['s001', 's002', 's003'], { limits: { ...limits, errorThreshold: { count: 0, minSample: 1 } } }),
+    );
+    const train = await world.startTrain();
+    await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
+    await world.store('s002', { ...quick, applyConfig: async () => failedStep });
+    const report = await train.result();
+    expect(report).toMatchObject({ state: 'done', tally: { succeeded: 1, failed: 1, missed: 1 } });
+    expect(world.central.notifications.map(({ event }) => event)).toContain('attention');
+  });
+});
+
+describe('a link outage of more stores than may be in work', () => {
+  it('does not freeze the stage, and those that were cut off in mid-work are done when they are back', async () => {
+    const world = await useWorld();
+    const silent = await world.store('s001', {}, { slots: 1 });
+    const others = await world.stores(['s002', 's003'], quick);
+    const held = silent.hold('drainNode n1');
+    world.central.plans(
+      oneStage(['s001', 's002', 's003'], {
+        limits: {
+          maxConcurrency: 1,
+          offlineAfter: 2_000,
+          cutOffAfter: 100,
+          offlineThreshold: { count: 2, minSample: 1 },
+        },
+      }),
+    );
+    const train = await world.startTrain();
+    await trainUntil(train, 'the others are done', (view) => stageOf(view, 'canary')?.tally.succeeded === 2);
+    await trainUntil(train, 'it is awaited', ({ awaited }) => awaited.includes('s001'));
+    expect([...others.values()].map(({ tasks }) => tasks.length)).toEqual([1, 1]);
+    silent.on('readFacts', async () => currentPreflight());
+    held.release();
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', planned: 3, tally: { succeeded: 3 } });
+    expect(silent.tasks.map(({ operationId }) => operationId)).toEqual([
+      '2026-w48/canary/s001/r0',
+      '2026-w48/canary/s001/r1',
+    ]);
+  });
+});
+
+describe('retry-offline', () => {
+  it('runs a round with those that were offline and those not started, and leaves the failed ones', async () => {
+    const world = await useWorld();
+    await world.store('s001', { ...quick, applyConfig: async () => failedStep });
+    world.central.plans(
+      oneStage(['s001', 's002', 's003'], {
+        limits: {
+          maxConcurrency: 1,
+          offlineAfter: 300,
+          errorThreshold: { count: 1, minSample: 1 },
+          offlineThreshold: { count: 0, minSample: 1 },
+        },
+      }),
+    );
+    const train = await world.startTrain();
+    await heldFor(train, 'OfflineThresholdExceeded');
+    const late = await world.stores(['s002', 's003'], quick);
+    await train.executeUpdate(answerUpdates['retry-offline'], { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { failed: 1, succeeded: 2 } });
+    expect([...late.values()].map(({ tasks }) => tasks.length)).toEqual([1, 1]);
+  });
+});
+
+describe('a rollback', () => {
+  const to = { version: '2026.47.0', sequence: 47, manifest: OTHER_HASH, bundle: OTHER_HASH };
+  const from = { version: '2026.48.0', sequence: 48, manifest: PLAN_HASH };
+  const rollbackPlan = (stores: string[]) => ({
+    schema: 'edge.rollback-plan/v1' as const,
+    fleet: 'acme',
+    train: '2026-w48',
+    from,
+    groups: [{ to, stores }],
+    unable: [],
+  });
+
+  it('asks for its own approval, then signs permits, reverts Git, and takes the stores back in waves', async () => {
+    const world = await useWorld();
+    const { central } = world;
+    const stores = await world.stores(['s001', 's002'], quick);
+    stores.get('s002')?.on('applyConfig', async () => failedStep);
+    central.plans(oneStage(['s001', 's002'], { limits: { errorThreshold: { count: 0, minSample: 1 } } }));
+    const pointed: unknown[] = [];
+    central.on('planRollback', async () => ({
+      kind: 'planned',
+      plan: rollbackPlan(['s001', 's002']),
+      planHash: OTHER_HASH,
+    }));
+    central.on('pointBack', async ({ groups }) => void pointed.push(...groups));
+    const train = await world.startTrain();
+    await heldFor(train, 'ErrorThresholdExceeded');
+    stores.get('s002')?.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
+    await train.executeUpdate(answerUpdates['roll-back'], { args: [by] });
+    const asked = await heldFor(train, 'ApprovalPending');
+    expect(asked.hold).toMatchObject({ stage: 'rollback', planHash: OTHER_HASH });
+    const decision = { stage: 'rollback', planHash: OTHER_HASH, decision: 'approve' as const, via: 'cli', by: 'bert' };
+    await expect(
+      train.executeUpdate(decideUpdate, { args: [{ ...decision, planHash: PLAN_HASH }] }),
+    ).rejects.toMatchObject(refusal(/plan hash is not that/));
+    await train.executeUpdate(decideUpdate, { args: [decision] });
+    const report = await train.result();
+    expect(report).toMatchObject({ state: 'rolled back', planned: 2, tally: { rolledBack: 2 } });
+    expect(report.summary).toBe('Rolled back from 2026.48.0: 2 of 2 stores are back on 2026.47.0.');
+    expect(central.permits).toMatchObject([{ stores: ['s001', 's002'], from, to, planHash: OTHER_HASH }]);
+    expect(central.ledgerOf('approval').at(-1)?.row).toMatchObject({ stage: 'rollback', by: 'bert', accepted: true });
+    expect(central.permits[0]?.approvalId).toBe(central.ledgerOf('approval').at(-1)?.row.id);
+    expect(central.reverted).toEqual(['2026-w48']);
+    expect(pointed).toHaveLength(1);
+    expect(stores.get('s001')?.tasks.at(-1)).toMatchObject({
+      operationId: '2026-w48/rollback/s001/r0',
+      release: to,
+      permit: { bundle: OTHER_HASH },
+    });
+  });
+
+  it('is done without asking when the first stage fails and the fleet says so', async () => {
+    const world = await useWorld();
+    const { central } = world;
+    const store = await world.store('s001', { ...quick, applyConfig: async () => failedStep });
+    central.plans({
+      ...oneStage(['s001'], { limits: { errorThreshold: { count: 0, minSample: 1 } } }),
+      onCanaryFailure: 'roll-back',
+    });
+    central.on('planRollback', async () => {
+      store.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
+      return { kind: 'planned', plan: rollbackPlan(['s001']), planHash: OTHER_HASH };
+    });
+    const report = await (await world.startTrain()).result();
+    expect(report).toMatchObject({ state: 'rolled back', tally: { rolledBack: 1 } });
+    expect(central.ledgerOf('approval').map(({ row }) => [row.by, row.via])).toEqual([
+      ['policy onCanaryFailure', 'policy'],
+    ]);
+  });
+
+  it('that cannot be planned holds the train, names why, and can be given up', async () => {
+    const world = await useWorld();
+    await world.store('s001', { ...quick, applyConfig: async () => failedStep });
+    world.central.plans(oneStage(['s001'], { limits: { errorThreshold: { count: 0, minSample: 1 } } }));
+    const train = await world.startTrain();
+    await heldFor(train, 'ErrorThresholdExceeded');
+    await train.executeUpdate(answerUpdates['roll-back'], { args: [by] });
+    const view = await heldFor(train, 'RollbackRefused');
+    expect(view.hold?.detail).toEqual(['The test gave no rollback plan.']);
+    expect(view.answers).not.toContain('roll-back');
+    await train.executeUpdate(abortUpdate, { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'aborted', tally: { failed: 1 } });
+  });
+});

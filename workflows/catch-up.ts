@@ -1,0 +1,126 @@
+import { CancellationScope, condition, isCancellation } from '@temporalio/workflow';
+import { PROTOCOL } from '#domain/messages/store.js';
+import type { StagePlan } from '#domain/messages/train.js';
+import { notify, returnProxy } from './proxies.js';
+import { runRound, windowsOf } from './stage-rounds.js';
+import { startable, type Run } from './train-waves.js';
+
+/**
+ * Stores that were offline or fell silent come back into the train by themselves. For each of them a greeting waits in
+ * its queue; the store's worker picks it up when the link is there again, and the store is taken in a further round of
+ * its stage: same promotion, same window, same checks, same thresholds.
+ *
+ * Runs beside the stages, one round at a time with theirs, and not while the train is paused or held by a fault.
+ * A breach ends the catching up, because who comes late must not be the one that finds out about a bad release.
+ */
+export type CatchUp = ReturnType<typeof openCatchUp>;
+
+export function openCatchUp(train: Run) {
+  const { desk, plan } = train;
+  const waiting = new Map<string, CancellationScope>();
+  const back = new Map<string, StagePlan>();
+  let over = false;
+  let inWork = false;
+  let stoppedBy: string | undefined;
+
+  const isOpen = () => inWork || waiting.size + back.size > 0;
+  const show = () => desk.awaiting([...waiting.keys(), ...back.keys()].sort());
+
+  const greet = async (stage: StagePlan, store: string): Promise<void> => {
+    for (;;) {
+      try {
+        await returnProxy(store).hello({ protocol: PROTOCOL, store });
+        waiting.delete(store);
+        back.set(store, stage);
+        show();
+        return;
+      } catch (error) {
+        // A worker that answers with an error is there, but not yet well; the greeting waits for it once more.
+        if (isCancellation(error)) return;
+      }
+    }
+  };
+
+  /** Looks which stores of the stage are to be waited for; called after each of its rounds. */
+  const watch = (stage: StagePlan): undefined => {
+    for (const store of stage.stores) {
+      const outcome = desk.results.get(store)?.outcome;
+      if ((outcome !== 'offline' && outcome !== 'cutOff') || waiting.has(store) || back.has(store)) continue;
+      const scope = new CancellationScope();
+      waiting.set(store, scope);
+      scope.run(() => greet(stage, store)).catch(() => undefined);
+    }
+    show();
+  };
+
+  const mayRun = () => {
+    const heldByFault = desk.view.hold !== undefined && desk.view.hold.reason !== 'ApprovalPending';
+    return !heldByFault && desk.view.paused === undefined && !stoppedBy && !desk.mustStop();
+  };
+  const openStage = (): StagePlan | undefined => [...back.values()].find(({ name }) => !desk.isPaused(name));
+
+  const tryAgain = async (stage: StagePlan): Promise<void> => {
+    const windows = await windowsOf(plan, stage);
+    const opens = windows.opens ? Date.parse(windows.opens) : 0;
+    if (opens > Date.now()) {
+      await condition(() => over || desk.mustStop(), opens - Date.now());
+      return;
+    }
+    await desk.inTurn(async () => {
+      if (over || !mayRun()) return;
+      const members = startable(stage, windows).filter(({ id }) => back.get(id) === stage);
+      for (const [store, its] of back) if (its === stage) back.delete(store);
+      // Who succeeded meanwhile, in a round that people asked for, is done.
+      const open = members.filter(({ id }) => desk.results.get(id)?.outcome !== 'succeeded');
+      inWork = true;
+      const breach = open.length > 0 ? await runRound(train, stage, windows, open) : undefined;
+      inWork = false;
+      if (breach) await stop(stage, breach.summary);
+      watch(stage);
+    });
+  };
+
+  const stop = async (stage: StagePlan, why: string): Promise<void> => {
+    stoppedBy = `Stores of ${stage.name} that came back are not taken any more: ${why}`;
+    desk.refuse('catch-up', stoppedBy);
+    await notify({
+      event: 'attention',
+      fleet: plan.fleet,
+      train: plan.train,
+      stage: stage.name,
+      summary: stoppedBy,
+      answers: desk.answersNow(),
+    }).catch(() => undefined);
+  };
+
+  const run = async (): Promise<void> => {
+    for (;;) {
+      await condition(() => over || (mayRun() && openStage() !== undefined));
+      const stage = openStage();
+      if (over) return;
+      if (stage) await tryAgain(stage);
+    }
+  };
+  const running = run();
+
+  return {
+    watch,
+    /** Stays until every store is back and done, or nobody is to be waited for any more. */
+    async finish(): Promise<void> {
+      if (!isOpen() || stoppedBy || desk.mustStop()) return;
+      desk.said.answer = undefined;
+      desk.doing('All stages are through. Stores that were offline are awaited until the deadline.', {
+        state: 'catching up',
+      });
+      await desk.until(() => desk.said.answer === 'finish' || stoppedBy !== undefined || !isOpen());
+    },
+    async close(): Promise<void> {
+      over = true;
+      for (const scope of waiting.values()) scope.cancel();
+      waiting.clear();
+      back.clear();
+      await running;
+      show();
+    },
+  };
+}

@@ -1,0 +1,237 @@
+import type { PermitOutcome, RollbackOutcome, StagePlan, WaveReport } from '#domain/messages/train.js';
+import { decideGate } from '#domain/gate.js';
+import { ROLLBACK_STAGE, waveWorkflowId } from '#domain/naming.js';
+import { tallyOf, type StoreResult } from '#domain/outcomes.js';
+import type { PermitRef } from '#domain/release.js';
+import type { RollbackPlan } from '#domain/rollback.js';
+import { control, messageOf, pointBack, revertPromotions, signRollbackPermit } from './proxies.js';
+import type { TrainDesk } from './train-desk.js';
+import { recordResults } from './train-records.js';
+import { partsOf, probeStores, runWave, type Over, type Run } from './train-waves.js';
+
+/**
+ * Takes a train back: plan (who took the release, and what was last good there) → approval → permits, signed by the
+ * release worker against that approval → the promotions reverted in Git, and the desired records pointed back → the
+ * stores in waves under the limits of their stages → health gate.
+ *
+ * Asked for by people, or by the fleet's policy when the first stage fails; then the policy is the approval.
+ * Windows are not waited for: a release that has to go has to go now, and people just said so.
+ */
+export async function rollBack(train: Run): Promise<Over> {
+  const { desk } = train;
+  const asked = desk.said.rollBack;
+  desk.rollingBack();
+
+  const planned = await plan(train);
+  if ('state' in planned) return planned;
+  const approval = await approve(train, planned, asked?.policy === true);
+  if ('state' in approval) return approval;
+  const groups = await prepare(train, planned, approval);
+  if ('state' in groups) return groups;
+
+  for (const stage of train.plan.stages) {
+    for (const group of groups) {
+      const over = await takeBack(train, stage, group);
+      if (over) return over;
+    }
+  }
+  for (const group of groups) {
+    const over = await passGate(train, group);
+    if (over) return over;
+  }
+  return { state: 'rolled back', reason: 'RolledBack', summary: summaryOf(desk, planned.plan) };
+}
+
+type Planned = Extract<RollbackOutcome, { kind: 'planned' }>;
+type Group = RollbackPlan['groups'][number] & { permit: PermitRef };
+interface Approval {
+  id: string;
+  by: string;
+}
+
+async function plan({ desk, plan: { fleet, train } }: Run): Promise<Planned | Over> {
+  for (;;) {
+    const outcome = await control.planRollback({ fleet, train });
+    if (outcome.kind === 'planned') return outcome;
+    const over = await refusedBecause(desk, 'planned', outcome.problems);
+    if (over) return over;
+  }
+}
+
+async function approve({ desk, plan: { train } }: Run, planned: Planned, byPolicy: boolean): Promise<Approval | Over> {
+  const { plan: rollback, planHash } = planned;
+  if (byPolicy) {
+    const by = 'policy onCanaryFailure';
+    const id = `${train}/${ROLLBACK_STAGE}/policy`;
+    const row = { train, stage: ROLLBACK_STAGE, id, planHash, by, decision: 'approve' as const, via: 'policy' };
+    await control.record({ kind: 'approval', row: { ...row, accepted: true, at: new Date().toISOString() } });
+    return { id, by };
+  }
+  const answer = await desk.hold({
+    reason: 'ApprovalPending',
+    stage: ROLLBACK_STAGE,
+    planHash,
+    summary: `The rollback (${describe(rollback)}) waits for an approval of plan ${planHash.slice(7, 15)}.`,
+    detail: rollback.unable
+      .slice(0, 10)
+      .map(({ store, reason, detail }) => `${store} stays as it is: ${reason}. ${detail}`),
+    answers: ['approve', 'reject'],
+  });
+  const decision = desk.approval();
+  if (answer === 'approve' && decision?.id) return { id: decision.id, by: decision.by };
+  if (answer === 'reject')
+    return {
+      state: 'aborted',
+      reason: 'ApprovalRejected',
+      summary: `${decision?.by ?? 'An operator'} rejected the rollback; nothing was taken back.`,
+    };
+  return desk.over();
+}
+
+/** Permits first, Git then, desired records last: only with all three does a store go back. */
+async function prepare(train: Run, { plan: rollback, planHash }: Planned, approval: Approval): Promise<Group[] | Over> {
+  const {
+    desk,
+    plan: { fleet, train: id },
+  } = train;
+  for (;;) {
+    desk.doing(`Signing the permits to go back (${describe(rollback)}).`);
+    const problems: string[] = [];
+    const groups: Group[] = [];
+    try {
+      for (const { to, stores } of rollback.groups) {
+        const request = { fleet, train: id, stores, from: rollback.from, to, planHash, approvalId: approval.id };
+        const outcome: PermitOutcome = await signRollbackPermit(request);
+        if (outcome.kind === 'signed') groups.push({ to, stores, permit: outcome.permit });
+        else problems.push(...outcome.problems);
+      }
+      if (problems.length === 0) {
+        desk.doing('Reverting the promotions.');
+        const { commit } = await revertPromotions({ train: id, planHash, approvedBy: approval.by });
+        await pointBack({ train: id, commit, groups, expires: expiryOf() });
+        return groups;
+      }
+    } catch (error) {
+      problems.push(messageOf(error));
+    }
+    const over = await refusedBecause(desk, 'prepared', problems);
+    if (over) return over;
+  }
+}
+
+/** As long as a permit holds. */
+const expiryOf = (): string => new Date(Date.now() + 72 * 3_600_000).toISOString();
+
+async function refusedBecause(desk: TrainDesk, what: string, problems: string[]): Promise<Over | undefined> {
+  const answer = await desk.hold({
+    reason: 'RollbackRefused',
+    summary: `The rollback could not be ${what}: ${problems[0] ?? 'no reason was given'}`,
+    detail: problems,
+    answers: ['retry-failed'],
+  });
+  return answer === 'retry-failed' ? undefined : desk.over();
+}
+
+/** The stores of one stage that go back to the same release, in rounds, until they are back or people let them be. */
+async function takeBack(train: Run, stage: StagePlan, group: Group): Promise<Over | undefined> {
+  const { desk } = train;
+  const results = new Map<string, StoreResult>();
+  let open = group.stores.filter((store) => stage.stores.includes(store));
+  while (open.length > 0) {
+    const breach = await desk.inTurn(() => runRound(train, stage, group, open, results));
+    if (desk.mustStop()) return desk.over();
+    open = open.filter((store) => results.get(store)?.outcome !== 'rolledBack');
+    const failed = open.filter((store) => results.get(store)?.outcome !== 'offline');
+    // Who is offline takes the older release when it is back: its desired record says so, and the next train looks.
+    if (!breach && failed.length === 0) return undefined;
+    const answer = await desk.hold({
+      reason: breach?.reason ?? 'ErrorThresholdExceeded',
+      stage: stage.name,
+      summary: breach?.summary ?? `${failed.length} stores of ${stage.name} did not come back to ${group.to.version}.`,
+      detail: open.slice(0, 10).map((store) => `${store}: ${results.get(store)?.stop?.summary ?? 'not started'}`),
+      answers: ['retry-failed', 'skip'],
+    });
+    if (answer === 'skip') return undefined;
+    if (answer !== 'retry-failed') return desk.over();
+  }
+  return undefined;
+}
+
+async function runRound(
+  train: Run,
+  stage: StagePlan,
+  { to, permit }: Group,
+  stores: string[],
+  results: Map<string, StoreResult>,
+): Promise<WaveReport['breach']> {
+  const {
+    desk,
+    plan: { train: id },
+  } = train;
+  const round = desk.nextRound(ROLLBACK_STAGE);
+  for (const [part, members] of partsOf(stores.map((store) => ({ id: store }))).entries()) {
+    await desk.unpaused(stage.name);
+    if (desk.mustStop()) return undefined;
+    const workflowId = waveWorkflowId(id, ROLLBACK_STAGE, round, part);
+    const ids = members.map((store) => store.id);
+    desk.follow(stage.name, workflowId, ids);
+    desk.doing(`Stage ${stage.name}: ${members.length} stores go back to ${to.version}.`);
+    const done = [...results.values()].filter(({ store }) => !ids.includes(store));
+    const report = await runWave(train, stage, workflowId, {
+      operation: 'roll-back',
+      name: ROLLBACK_STAGE,
+      release: to,
+      permit,
+      round,
+      stores: members,
+      before: { tally: tallyOf(done), started: done.length },
+    });
+    for (const result of report.results) results.set(result.store, result);
+    desk.take(stage.name, report.results);
+    await recordResults(desk, ROLLBACK_STAGE, round, report.results);
+    if (report.breach) return report.breach;
+  }
+  return undefined;
+}
+
+async function passGate(train: Run, { to, stores }: Group): Promise<Over | undefined> {
+  const {
+    desk,
+    plan: { stages },
+  } = train;
+  const expected = stores.filter((store) => desk.results.get(store)?.outcome === 'rolledBack');
+  const stage = stages.find((candidate) => candidate.stores.some((store) => expected.includes(store)));
+  if (!stage) return undefined;
+  for (;;) {
+    desk.doing(`Measuring ${expected.length} stores that went back to ${to.version}.`);
+    const attempt = desk.nextRound(`${ROLLBACK_STAGE}/gate`);
+    const probes = await probeStores(train, stage, expected, { name: ROLLBACK_STAGE, attempt, release: to });
+    const verdict = decideGate({ probes, expected, limits: stage.settings.gate });
+    if (desk.mustStop()) return desk.over();
+    if (verdict.kind === 'pass') return undefined;
+    const answer = await desk.hold({
+      reason: verdict.reason ?? 'HealthGateFailed',
+      summary: `After the rollback: ${verdict.summary}`,
+      detail: verdict.checks.flatMap(({ name, failing }) => failing.map((store) => `${name}: ${store}`)),
+      answers: ['retry-gate', 'skip'],
+    });
+    if (answer === 'skip') return undefined;
+    if (answer !== 'retry-gate') return desk.over();
+  }
+}
+
+const describe = ({ from, groups, unable }: RollbackPlan): string => {
+  const back = groups.map(({ to, stores }) => `${stores.length} stores to ${to.version}`).join(', ');
+  return `from ${from.version}: ${back}${unable.length > 0 ? `; ${unable.length} cannot` : ''}`;
+};
+
+function summaryOf({ results }: TrainDesk, { from, groups, unable }: RollbackPlan): string {
+  const ended = (store: string) => results.get(store)?.outcome;
+  const back = groups.map(({ to, stores }) => {
+    const count = stores.filter((store) => ended(store) === 'rolledBack').length;
+    return `${count} of ${stores.length} stores are back on ${to.version}`;
+  });
+  const left =
+    unable.length > 0 ? ` ${unable.length} stay on ${from.version}, because nothing older ran well there.` : '';
+  return `Rolled back from ${from.version}: ${back.join(', ')}.${left}`;
+}

@@ -1,0 +1,91 @@
+import { CancellationScope, condition, setHandler, sleep } from '@temporalio/workflow';
+import { commandSchema, type Command } from '#domain/messages/train.js';
+import type { PatchStoreInput } from '#domain/messages/store.js';
+import { abortUpdate, pauseUpdate, resumeUpdate, steerStoreSignal } from './messages.js';
+import { messageOrRefusal, refused } from './parse-input.js';
+import type { Ended, View } from './store-view.js';
+
+/**
+ * What is said to the operation on a store: stand still, go on, end. All of it is remembered here and acted upon between
+ * two nodes, where the store is whole. Abort also comes as a cancellation, and the time for one store acts like one;
+ * time in which the operation was told to stand still does not count.
+ */
+export type Stopping = ReturnType<typeof listenForStop>;
+
+export function listenForStop(input: PatchStoreInput, view: View) {
+  const timer = new CancellationScope();
+  const state = {
+    stop: undefined as Ended | undefined,
+    paused: false,
+    ended: (): Ended => state.stop ?? aborted('an operator'),
+    /** Stands still for as long as it is told to; not at all when the operation is to end. */
+    async whilePaused(): Promise<void> {
+      if (!state.paused || state.stop) return;
+      view.paused(true);
+      await condition(() => !state.paused || state.stop !== undefined);
+      view.paused(false);
+    },
+    cancel: () => timer.cancel(),
+  };
+  const abort = (by: string) => {
+    state.stop ??= aborted(by);
+  };
+  CancellationScope.current().cancelRequested.catch(() => abort('an operator'));
+  setHandler(steerStoreSignal, (message) => {
+    state.paused = message.paused;
+    if (message.aborted) abort('an operator');
+  });
+
+  const validator = (raw: Command): void => {
+    messageOrRefusal(commandSchema, raw);
+    if (state.stop) throw refused(`The operation on ${input.store} ends already: ${state.stop.stop?.summary ?? ''}`);
+  };
+  setHandler(
+    pauseUpdate,
+    ({ by }) => {
+      state.paused = true;
+      return `${input.store} is paused by ${by}. It stops after the node it is at.`;
+    },
+    { validator, description: 'Stands still between two nodes until `resume`: {by, reason?}' },
+  );
+  setHandler(
+    resumeUpdate,
+    ({ by }) => {
+      state.paused = false;
+      return `${input.store} is resumed by ${by}.`;
+    },
+    { validator, description: 'Goes on after a pause: {by, reason?}' },
+  );
+  setHandler(
+    abortUpdate,
+    ({ by }) => {
+      abort(by);
+      return `The operation on ${input.store} is aborted by ${by}. It stops at the nearest safe point.`;
+    },
+    { validator, description: 'Ends the operation at the nearest safe point: {by, reason?}' },
+  );
+
+  timer
+    .run(async () => {
+      do {
+        await condition(() => !state.paused);
+        await sleep(input.storeTimeout, { summary: 'time for one store' });
+      } while (state.paused);
+      state.stop ??= {
+        outcome: 'timedOut',
+        reason: 'OperationTimeout',
+        stop: {
+          reason: 'OperationTimeout',
+          summary: 'The store took longer than its stage allows; stopped at the nearest safe point.',
+        },
+      };
+    })
+    .catch(() => undefined);
+  return state;
+}
+
+const aborted = (by: string): Ended => ({
+  outcome: 'aborted',
+  reason: 'Aborted',
+  stop: { reason: 'Aborted', summary: `Aborted by ${by}; stopped at the nearest safe point.` },
+});

@@ -1,0 +1,241 @@
+import { setHandler } from '@temporalio/workflow';
+import { parse } from '#domain/messages/parse.js';
+import {
+  commandSchema,
+  decisionSchema,
+  steeringSchema,
+  type Answer,
+  type Command,
+  type Decision,
+  type Steering,
+} from '#domain/messages/train.js';
+import {
+  abortUpdate,
+  answerUpdates,
+  approveWaveSignal,
+  decideUpdate,
+  pauseUpdate,
+  resumeUpdate,
+  trainQuery,
+  waveProgressSignal,
+  type PlainAnswer,
+} from './messages.js';
+import { messageOrRefusal, refused } from './parse-input.js';
+import { control, notify } from './proxies.js';
+import type { TrainDesk } from './train-desk.js';
+
+/**
+ * How messages reach a train: each is judged against the moment (does the train ask this now? for this stage? for this
+ * plan?) and taken, or refused with a sentence that changes nothing.
+ */
+export function listenToPeople(desk: TrainDesk): void {
+  setHandler(trainQuery, () => desk.view);
+  setHandler(waveProgressSignal, (progress) => desk.progress(progress));
+  listenToDecisions(desk);
+  listenToSteering(desk);
+  for (const answer of Object.keys(answerUpdates) as PlainAnswer[]) listenToAnswer(desk, answer);
+}
+
+function listenToDecisions(desk: TrainDesk): void {
+  const { view, said } = desk;
+  const seen = new Set<string>();
+
+  const refusalOf = (decision: Decision): string | undefined => {
+    const { hold } = view;
+    if (decision.id && seen.has(decision.id)) return 'This decision was already recorded.';
+    if (hold?.reason !== 'ApprovalPending') {
+      const stage = view.stages.find(({ name }) => name === decision.stage);
+      if (stage?.approvedBy) return `Stage ${decision.stage} was already approved by ${stage.approvedBy}.`;
+      return `The train does not ask for an approval now. ${view.doing}`;
+    }
+    const planHash = hold.planHash ?? view.planHash;
+    if (hold.stage !== decision.stage) return `The train asks for stage ${hold.stage}, not for ${decision.stage}.`;
+    if (planHash !== decision.planHash)
+      return `The plan hash is not that of this train: it runs ${planHash}. Look at the plan again before you approve it.`;
+    if (hold.until && Date.now() >= Date.parse(hold.until))
+      return `The time to approve stage ${decision.stage} is over since ${hold.until}.`;
+    if (said.approval) return `Stage ${decision.stage} was already decided by ${said.approval.by}.`;
+    return undefined;
+  };
+  const accept = (decision: Decision): Decision & { id: string } => {
+    const known = { ...decision, id: decision.id ?? `${decision.by}/${decision.decision}/${new Date().toISOString()}` };
+    seen.add(known.id);
+    said.approval = known;
+    said.answer = known.decision;
+    return known;
+  };
+  const record = (decision: Decision, refusal?: string) =>
+    control.record({
+      kind: 'approval',
+      row: {
+        train: view.train,
+        stage: decision.stage,
+        id: decision.id ?? `${decision.by}/${decision.decision}/${new Date().toISOString()}`,
+        planHash: decision.planHash,
+        decision: decision.decision,
+        by: decision.by,
+        via: decision.via,
+        comment: decision.comment,
+        accepted: refusal === undefined,
+        refusal,
+        at: new Date().toISOString(),
+      },
+    });
+
+  setHandler(
+    decideUpdate,
+    async (raw) => {
+      const decision = accept(decisionSchema.parse(raw));
+      await record(decision);
+      return decision.decision === 'approve'
+        ? `Stage ${decision.stage} is approved.`
+        : `Stage ${decision.stage} is rejected; the train stays where it is.`;
+    },
+    {
+      validator: (raw) => {
+        const refusal = refusalOf(messageOrRefusal(decisionSchema, raw));
+        if (refusal) throw refused(refusal);
+      },
+      description: 'Approves or rejects the stage that the train asks for: {stage, planHash, decision, by, comment?}',
+    },
+  );
+  setHandler(
+    approveWaveSignal,
+    async (raw) => {
+      const parsed = parse(decisionSchema, raw);
+      if (!parsed.ok) {
+        desk.refuse('unknown', parsed.problems.join('; '));
+        return;
+      }
+      const decision = parsed.value;
+      // Signals are delivered at least once; the second time is not a refusal and must not overwrite the first.
+      if (decision.id && seen.has(decision.id)) return;
+      const refusal = refusalOf(decision);
+      if (refusal === undefined) {
+        await record(accept(decision));
+        return;
+      }
+      if (decision.id) seen.add(decision.id);
+      desk.refuse(decision.by, refusal);
+      await record(decision, refusal);
+      const { fleet, train } = view;
+      await notify({
+        event: 'refused',
+        fleet,
+        train,
+        stage: decision.stage,
+        summary: refusal,
+        answers: desk.answersNow(),
+      }).catch(() => undefined);
+    },
+    { description: 'The same as the update `decide`, for senders that cannot wait; a refused one is recorded.' },
+  );
+}
+
+function listenToSteering(desk: TrainDesk): void {
+  const { view, said } = desk;
+  const known = ({ stage, store }: Steering): string | undefined => {
+    if (stage && !view.stages.some(({ name }) => name === stage))
+      return `${stage} is not a stage of this train. Its stages: ${view.stages.map(({ name }) => name).join(', ') || 'not planned yet'}.`;
+    if (store && !desk.hasStore(store)) return `${store} is not in the plan of this train.`;
+    return undefined;
+  };
+  const judge = (raw: Steering, refusalOf: (steering: Steering) => string | undefined): void => {
+    const steering = messageOrRefusal(steeringSchema, raw);
+    const over = desk.answersNow().length === 0 && !said.aborted ? `The train has ended. ${view.doing}` : undefined;
+    const refusal = over ?? known(steering) ?? refusalOf(steering);
+    if (refusal) throw refused(refusal);
+  };
+
+  setHandler(
+    pauseUpdate,
+    (steering) => {
+      desk.pause(steering);
+      const why = steering.reason ? `: ${steering.reason}` : '';
+      if (steering.store)
+        return `${steering.store} is paused by ${steering.by}${why}. It is not started; if it is in work, it stops after the node it is at.`;
+      if (steering.stage)
+        return `Stage ${steering.stage} is paused by ${steering.by}${why}. It starts no further store.`;
+      return desk.say(`Paused by ${steering.by}${why}. Nothing new starts; stores in work end by themselves.`);
+    },
+    {
+      validator: (raw) =>
+        judge(raw, () => (said.aborted ? `The train was aborted by ${said.aborted.by} and ends.` : undefined)),
+      description: 'Starts nothing new until `resume`: {by, reason?, stage? or store?}',
+    },
+  );
+  setHandler(
+    resumeUpdate,
+    (steering) => {
+      desk.resume(steering);
+      const what = steering.store ?? (steering.stage && `Stage ${steering.stage}`);
+      if (what) return `${what} is resumed by ${steering.by}.`;
+      return desk.say(`Resumed by ${steering.by}.${view.hold ? ` ${view.hold.summary}` : ''}`);
+    },
+    {
+      validator: (raw) =>
+        judge(raw, ({ stage, store }) => {
+          if (store) return view.pausedStores.includes(store) ? undefined : `${store} is not paused.`;
+          if (stage)
+            return view.stages.some(({ name, paused }) => name === stage && paused)
+              ? undefined
+              : `Stage ${stage} is not paused.`;
+          return view.paused ? undefined : notTaken(desk, 'resume');
+        }),
+      description: 'Goes on after a pause: {by, reason?, stage? or store?}',
+    },
+  );
+  setHandler(
+    abortUpdate,
+    (steering) => {
+      if (!steering.store && !steering.stage && said.aborted)
+        return `The train was already aborted by ${said.aborted.by}.`;
+      desk.abort(steering);
+      if (steering.store)
+        return `${steering.store} is aborted by ${steering.by}. If it is in work, it stops at the nearest safe point.`;
+      if (steering.stage)
+        return `Stage ${steering.stage} is aborted by ${steering.by}. Stores in work stop at the nearest safe point; then the train holds.`;
+      return desk.say(`Aborted by ${steering.by}. Stores in work stop at the nearest safe point.`);
+    },
+    {
+      validator: (raw) =>
+        judge(raw, ({ stage, store }) => {
+          if (stage && desk.isDone(stage)) return `Stage ${stage} is over; there is nothing of it to abort.`;
+          if (store && said.aborted) return `The train was aborted by ${said.aborted.by} and ends.`;
+          return undefined;
+        }),
+      description: 'Ends the train, a stage or a store: {by, reason?, stage? or store?}',
+    },
+  );
+}
+
+const TAKEN: Record<PlainAnswer, (by: string) => string> = {
+  'ask-again': (by) => `${by} asked for the approval again.`,
+  'retry-gate': (by) => `${by} asked to measure again.`,
+  'retry-failed': (by) => `${by} asked to try again what failed.`,
+  'retry-offline': (by) => `${by} asked to try the stores again that were offline.`,
+  skip: (by) => `${by} asked to leave those stores as they are and to go on with the others.`,
+  'roll-back': (by) => `${by} asked to roll back. Stores in work stop at the nearest safe point first.`,
+  finish: (by) => `${by} ends the train; stores that are still offline are missed.`,
+};
+
+function listenToAnswer(desk: TrainDesk, answer: PlainAnswer): void {
+  setHandler(
+    answerUpdates[answer],
+    (command: Command) => {
+      if (answer === 'roll-back') desk.said.rollBack = command;
+      else desk.said.answer = answer;
+      return desk.say(TAKEN[answer](command.by));
+    },
+    {
+      validator: (raw) => {
+        messageOrRefusal(commandSchema, raw);
+        if (!desk.answersNow().includes(answer)) throw refused(notTaken(desk, answer));
+      },
+      description: `Answers a train with ${answer}: {by, reason?}`,
+    },
+  );
+}
+
+const notTaken = (desk: TrainDesk, answer: Answer): string =>
+  `The train does not take "${answer}" now. ${desk.view.doing} It takes: ${desk.answersNow().join(', ') || 'nothing any more'}.`;
