@@ -300,8 +300,8 @@ describe('the lab as a process', () => {
   async function ssh(n: number, command: string, stdin = ''): Promise<number | null> {
     const privateKey = readFileSync(join(stateDir, 'enrolment/store-002/ssh-key'));
     const client = new ssh2.Client();
-    await new Promise((resolve, reject) => {
-      client.on('ready', resolve).on('error', reject);
+    await new Promise<void>((resolve, reject) => {
+      client.on('ready', () => resolve()).on('error', reject);
       client.connect({ host: address(n), port: 2222, username: 'edge-governor', privateKey });
     });
     return new Promise((resolve, reject) => {
