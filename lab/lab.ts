@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parse } from 'yaml';
+import { watchPermits } from './check/permits.js';
 import { openRegistry } from './check/registry.js';
 import { startControl, type Control } from './control/server.js';
 import { parseFaults } from './control/schemas.js';
@@ -10,11 +11,12 @@ import { writeEnrolment } from './enrolment.js';
 import { startGuestServers } from './guests/server.js';
 import { startPveServers } from './pve/server.js';
 import { startRelays } from './relay/relay.js';
+import { resumeUnits } from './ssh/programs/systemd.js';
 import { startSshServers } from './ssh/server.js';
 import { createAuthorities } from './tls/authority.js';
 import type { FaultSpec } from './world/faults.js';
 import type { Mirror } from './world/mirror.js';
-import { saveWorld, takeSavedWorld } from './world/saved.js';
+import { readSavedWorld } from './world/saved.js';
 import { readStoresOfRepo, type StoreSpecInput } from './world/specs.js';
 import { createWorld, type World } from './world/world.js';
 
@@ -36,7 +38,7 @@ export interface LabOptions {
   controlPort?: number | undefined;
   fleet?: string | undefined;
   faults?: FaultSpec[] | undefined;
-  /** Forget the state that an orderly end kept, and begin with unpatched stores. */
+  /** Forget the state of an earlier lab in this folder, and begin with unpatched stores. */
   fresh?: boolean | undefined;
 }
 
@@ -49,17 +51,17 @@ export interface Lab {
   /** Writes what a store worker needs and returns its folder. */
   enrol(store: string): Promise<string>;
   enrolAll(): Promise<void>;
-  /** Ends at once. Nothing of the stores' state is kept. */
+  /** Ends at once. What was under way goes on with the next start. */
   close(): Promise<void>;
-  /** Ends in order: takes no more orders, lets what runs come to its end (ten seconds at most), and keeps the state. */
+  /** Ends in order: takes no more orders and lets what runs come to its end (ten seconds at most). */
   shutdown(): Promise<void>;
 }
 
 const SHUTDOWN_MS = 10_000;
 
 /**
- * The whole practice fleet in this process: all listens when this resolves. Keys, certificates and enrolment are kept
- * in `stateDir`; what stores are made of (packages, boot ids, flags) is, after an orderly end.
+ * The whole practice fleet in this process: all listens when this resolves. Keys, certificates, enrolment, the journal
+ * and the state of the stores are kept in `stateDir`, and the next start goes on with them, however this one ends.
  */
 export async function startLab(options: LabOptions): Promise<Lab> {
   const stateDir = resolve(options.stateDir);
@@ -68,10 +70,10 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     throw new Error('The lab was told of no store. Give a repo with clusters/<store>/store.yaml, or a list of stores.');
   }
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-  const kept = takeSavedWorld(stateDir);
-  const saved = options.fresh ? undefined : kept;
+  const saved = options.fresh ? undefined : readSavedWorld(stateDir);
   const world = createWorld({ stores, stateDir, speed: options.speed, mirror: options.mirror, saved });
   const atStart = (saved?.atStart as StoreSnapshot[] | undefined) ?? [...world.stores.values()].map(snapshotOf);
+  if (!saved) world.keeper.saveAtStart(atStart);
   const opened: (() => Promise<void>)[] = [];
   const closePorts = async (): Promise<void> => void (await Promise.all(opened.splice(0).map((end) => end())));
   const close = async (): Promise<void> => {
@@ -83,21 +85,27 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     const temporal = options.temporal ?? '127.0.0.1:7233';
     const registry = options.registry ?? '127.0.0.1:7280';
     const releaseKeys = options.releaseKeys ?? join(stateDir, 'release-keys.json');
-    for (const fault of options.faults ?? []) world.faults.add(parseFaults([fault])[0] as FaultSpec);
+    // A fleet that goes on has the faults of its first start already.
+    if (!saved) for (const fault of parseFaults(options.faults ?? [], world.stores)) world.faults.add(fault);
 
     opened.push((await startSshServers(world)).close);
     opened.push((await startPveServers(world, authorities)).close);
     const guests = await startGuestServers(world);
     opened.push(guests.close);
     opened.push((await startRelays(world, { temporal, registry })).close);
+    if (saved) {
+      world.resume();
+      for (const store of world.stores.values()) for (const node of store.nodes.values()) resumeUnits(node);
+    }
+    const fleet = options.fleet ?? fleetOf(options.repo);
+    const objects = openRegistry(`http://${registry}`);
+    const permits = watchPermits(world, objects);
     const control: Control = await startControl(world, {
       port: options.controlPort ?? 0,
       atStart,
-      evidence: { registry: openRegistry(`http://${registry}`), releaseKeys, repo: options.repo },
+      evidence: { registry: objects, releaseKeys, repo: options.repo, permits, fleet },
     });
     opened.push(control.close);
-
-    const fleet = options.fleet ?? fleetOf(options.repo);
     const enrol = async (id: string): Promise<string> => {
       const store = world.store(id);
       const { caPem } = await authorities.storeAuthority(id);
@@ -123,7 +131,6 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         await closePorts();
         const patience = performance.now() + SHUTDOWN_MS;
         while (!world.quiet && performance.now() < patience) await delay(20);
-        saveWorld(world, atStart);
         world.close();
       },
     };

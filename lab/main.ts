@@ -1,7 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { parse } from 'yaml';
-import { parseFaults } from './control/schemas.js';
+import { readFaultPlan } from './control/plan.js';
 import { startLab, type LabOptions } from './lab.js';
 import { readStoresFile } from './world/specs.js';
 
@@ -48,7 +46,7 @@ function readOptions(argv: string[]): LabOptions {
     releaseKeys: values['release-keys'],
     fleet: values.fleet,
     fresh: values.fresh,
-    faults: values.faults === undefined ? undefined : parseFaults(parse(readFileSync(values.faults, 'utf8'))),
+    faults: values.faults === undefined ? undefined : readFaultPlan(values.faults),
   };
 }
 

@@ -28,6 +28,7 @@ const labFaultSchema = z.looseObject({
   node: word.optional(),
   kind: word,
   step: word.optional(),
+  moment: word.optional(),
   state: word.optional(),
   bites: z.number().optional(),
 });
@@ -51,13 +52,28 @@ export type LabReport = z.infer<typeof labReportSchema>;
 const entriesSchema = z.array(labEntrySchema);
 const faultsSchema = z.array(labFaultSchema);
 
+const labFaultTableSchema = z.array(
+  z.looseObject({
+    kind: word,
+    title: word,
+    sort: word,
+    steps: z.array(z.looseObject({ step: word, title: word, moments: z.array(word) })),
+    params: z.array(z.looseObject({ name: word, type: word, title: word })),
+  }),
+);
+/** Every kind of fault, with each step and moment at which it can be armed. */
+export type LabFaultTable = z.infer<typeof labFaultTableSchema>;
+
 export interface LabClient {
   state(store?: string): Promise<unknown>;
   timing(): Promise<unknown>;
   /** Entries with a higher number than `after`, oldest first. */
   journal(after: number): Promise<LabEntry[]>;
   faults(): Promise<LabFault[]>;
+  faultTable(): Promise<LabFaultTable>;
   addFault(fault: Record<string, unknown>): Promise<unknown>;
+  /** All of them, or none when one is not valid. */
+  addFaults(plan: unknown): Promise<LabFault[]>;
   removeFault(id: string): Promise<void>;
   /** Cuts or restores the store's link to the centre. */
   setWan(store: string, up: boolean): Promise<void>;
@@ -74,8 +90,8 @@ export function createLabClient(base: string): LabClient {
     if (response.ok) return answer;
     throw new CliFailure(`The practice fleet refused ${method} ${path}: ${refusalOf(answer, response.status)}`);
   }
-  async function checked<T>(schema: z.ZodType<T>, path: string, method = 'GET'): Promise<T> {
-    const parsed = parse(schema, await request(method, path));
+  async function checked<T>(schema: z.ZodType<T>, path: string, method = 'GET', body?: unknown): Promise<T> {
+    const parsed = parse(schema, await request(method, path, body));
     if (parsed.ok) return parsed.value;
     throw new CliFailure(
       `The practice fleet answered ${path} in an unknown form: ${parsed.problems.slice(0, 3).join('; ')}.`,
@@ -87,7 +103,9 @@ export function createLabClient(base: string): LabClient {
     timing: () => request('GET', '/timing'),
     journal: (after) => checked(entriesSchema, `/journal?after=${after}`),
     faults: () => checked(faultsSchema, '/faults'),
+    faultTable: () => checked(labFaultTableSchema, '/faults/table'),
     addFault: (fault) => request('POST', '/faults', fault),
+    addFaults: (plan) => checked(faultsSchema, '/faults', 'POST', plan),
     removeFault: async (id) => void (await request('DELETE', `/faults/${encodeURIComponent(id)}`)),
     setWan: async (store, up) => void (await request('POST', `/stores/${encodeURIComponent(store)}/wan`, { up })),
     check: () => checked(labReportSchema, '/check', 'POST'),

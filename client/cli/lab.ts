@@ -1,11 +1,13 @@
+import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { parse as parseYaml } from 'yaml';
 import { DURATION, parseDuration } from '#domain/durations.js';
 import { answer, clockOf, stateDir, withCommonOptions, type CommonOptions } from './context.js';
 import { CliFailure, wrongUsage } from './failure.js';
 import type { Io } from './io.js';
 import { createLabClient, type LabClient } from './lab-client.js';
 import type { AddCommands, CommandResult } from './main.js';
-import { holds, renderFaults, renderJournal, renderReport } from './render-lab.js';
+import { holds, renderFaultKind, renderFaults, renderFaultTable, renderJournal, renderReport } from './render-lab.js';
 import { readServiceFile } from './service-file.js';
 import { plural, printable, printableJson } from './text.js';
 
@@ -96,14 +98,21 @@ interface FaultOptions extends LabOptions {
 }
 
 function addFault(lab: Command, io: Io): void {
-  forLab(lab.command('fault'))
-    .description('Make something go wrong in the practice fleet.')
-    .argument('<kind>', 'e.g. node-stays-down, apt-fail, stuck-recovery, lost-answer, wan-cut, disk-full')
+  const fault = lab.command('fault').description('Make something go wrong in the practice fleet, or right again.');
+  addFaultAdd(fault, io);
+  addFaultPlan(fault, io);
+  addFaultRemove(fault, io);
+}
+
+function addFaultAdd(fault: Command, io: Io): void {
+  forLab(fault.command('add'))
+    .description('Set one fault.')
+    .argument('<kind>', 'one of those that `edge lab faults` prints')
     .requiredOption('--store <id>', 'the store, or * for any')
     .option('--node <name>', 'only on this node')
     .option('--step <effect>', 'only at this effect, e.g. node.reboot.request')
     .option('--moment <moment>', 'before, during or after the step')
-    .option('--times <number>', 'how often it bites (default: until it is removed)')
+    .option('--times <number>', 'how often it strikes (default: a trap until it is removed, an event once)')
     .option('--for <duration>', 'how long, in the time of a real store, e.g. 20m')
     .option('--id <id>', 'a name of your own')
     .option('--param <name=value>', 'a setting of the fault; may be repeated', collect)
@@ -111,8 +120,8 @@ function addFault(lab: Command, io: Io): void {
       'after',
       `
 Examples:
-  edge lab fault node-stays-down --store store-033 --node n2
-  edge lab fault wan-cut --store store-014 --step guest.migrate --for 20m`,
+  edge lab fault add node-stays-down --store store-033 --node n2
+  edge lab fault add wan-cut --store store-014 --step guest.migrate --moment during --for 20m`,
     )
     .action(async (kind: string, options: FaultOptions) => {
       const added = await labOf(io, options).addFault({
@@ -132,16 +141,57 @@ Examples:
     });
 }
 
+function addFaultPlan(fault: Command, io: Io): void {
+  forLab(fault.command('plan'))
+    .description('Set all faults of a file: a YAML or JSON list of {kind, store, node?, step?, moment?, times?, …}.')
+    .argument('<file>', 'the plan')
+    .addHelpText('after', '\nExample:\n  edge lab fault plan bad-night.yaml')
+    .action(async (file: string, options: LabOptions) => {
+      const added = await labOf(io, options).addFaults(planOf(file));
+      answer(io, options, added, [`${plural(added.length, 'fault')} of ${printable(file)} set.`]);
+    });
+}
+
+function addFaultRemove(fault: Command, io: Io): void {
+  forLab(fault.command('remove'))
+    .description('End a fault: what it did to the store is undone.')
+    .argument('<id>', 'its id, as `edge lab faults` shows it')
+    .addHelpText('after', '\nExample:\n  edge lab fault remove fault-1a2b3c4d')
+    .action(async (id: string, options: LabOptions) => {
+      await labOf(io, options).removeFault(id);
+      answer(io, options, { removed: id }, [`${printable(id)} is over.`]);
+    });
+}
+
+function planOf(file: string): unknown {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new CliFailure(`${file} cannot be read. Name a file with a list of faults.`, { cause: error });
+  }
+  try {
+    return parseYaml(text);
+  } catch (error) {
+    const [line] = error instanceof Error ? error.message.split('\n') : [];
+    throw new CliFailure(`${file} is not YAML: ${line ?? ''}`, { cause: error });
+  }
+}
+
 function addFaults(lab: Command, io: Io): void {
   forLab(lab.command('faults'))
-    .description('List the faults that are set, or remove one.')
-    .option('--remove <id>', 'end this fault')
-    .addHelpText('after', '\nExamples:\n  edge lab faults\n  edge lab faults --remove fault-1a2b3c4d')
-    .action(async (options: LabOptions & { remove?: string }) => {
+    .description('List what can go wrong in the practice fleet, where and when, and the faults that are set.')
+    .option('--kind <kind>', 'only this kind, with every step and setting')
+    .addHelpText('after', '\nExamples:\n  edge lab faults\n  edge lab faults --kind lost-answer')
+    .action(async (options: LabOptions & { kind?: string }) => {
       const client = labOf(io, options);
-      if (options.remove !== undefined) await client.removeFault(options.remove);
+      const table = (await client.faultTable()).filter(
+        ({ kind }) => options.kind === undefined || kind === options.kind,
+      );
+      if (table.length === 0) throw wrongUsage(`There is no fault ${options.kind ?? ''}. All of them: edge lab faults`);
       const faults = await client.faults();
-      answer(io, options, faults, renderFaults(faults));
+      const known = options.kind === undefined ? renderFaultTable(table) : table.flatMap(renderFaultKind);
+      answer(io, options, { kinds: table, set: faults }, [...known, '', ...renderFaults(faults)]);
     });
 }
 

@@ -1,4 +1,4 @@
-import type { LabEntry, LabFault, LabReport } from './lab-client.js';
+import type { LabEntry, LabFault, LabFaultTable, LabReport } from './lab-client.js';
 import { columns, fit, number, plural, printable, timeOf, type Clock } from './text.js';
 
 /** What the practice fleet says, for people. Pure. */
@@ -6,6 +6,7 @@ import { columns, fit, number, plural, printable, timeOf, type Clock } from './t
 const MAX_VIOLATIONS = 10;
 /** What is longer can be read with `--json`. */
 const MAX_DETAIL = 120;
+const MAX_STEPS_NAMED = 4;
 
 /** One line: `1,426 effects, 14 rules, 0 violations`. */
 export function verdictLine(report: LabReport): string {
@@ -62,6 +63,45 @@ function secondsOf(instant: string, clock: Clock): string {
   }).format(date);
 }
 
+type FaultRow = LabFaultTable[number];
+
+/** One line a kind. */
+export function renderFaultTable(table: readonly FaultRow[]): string[] {
+  return [
+    'What can go wrong (an event begins at once or at a step, a trap waits at its steps):',
+    ...columns(
+      table.map((row) => [
+        printable(row.kind),
+        printable(row.sort),
+        printable(row.title),
+        row.steps.length > MAX_STEPS_NAMED
+          ? plural(row.steps.length, 'step')
+          : row.steps.map(({ step }) => printable(step)).join(', '),
+      ]),
+    ),
+    'Steps, moments and settings of one: edge lab faults --kind <kind>',
+  ];
+}
+
+export function renderFaultKind(row: FaultRow): string[] {
+  return [
+    `${printable(row.kind)} (${printable(row.sort)}): ${printable(row.title)}`,
+    ...columns(
+      row.steps.map(({ step, title, moments }) => [
+        printable(step),
+        moments.map(printable).join(', '),
+        printable(title),
+      ]),
+    ),
+    ...(row.params.length === 0
+      ? []
+      : [
+          'Settings:',
+          ...columns(row.params.map(({ name, type, title }) => [printable(name), printable(type), printable(title)])),
+        ]),
+  ];
+}
+
 export function renderFaults(faults: readonly LabFault[]): string[] {
   if (faults.length === 0) return ['No faults are set.'];
   return columns(
@@ -69,7 +109,7 @@ export function renderFaults(faults: readonly LabFault[]): string[] {
       printable(fault.id),
       printable(fault.kind),
       printable(`${fault.store}${fault.node === undefined ? '' : `/${fault.node}`}`),
-      printable(fault.step ?? 'any step'),
+      printable(fault.step === undefined ? 'no step' : [fault.moment, fault.step].filter(Boolean).join(' ')),
       printable(`${fault.state ?? ''}${fault.bites === undefined ? '' : `, bit ${plural(fault.bites, 'time')}`}`),
     ]),
     0,

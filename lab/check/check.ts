@@ -70,6 +70,6 @@ export function checkJournal(
         })),
       ),
     })),
-    effects: entries.filter(({ effect }) => effect !== 'fault.active').length,
+    effects: entries.filter(({ effect }) => !effect.startsWith('fault.')).length,
   };
 }

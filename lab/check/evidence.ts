@@ -3,10 +3,13 @@ import { promisify } from 'node:util';
 import { z } from 'zod';
 import type { World } from '../world/world.js';
 import { sha256 } from '../world/guest-sim.js';
+import { goesBack, readPermits, type PermitBook, type RollbackPermit } from './permits.js';
 import type { RegistryReader } from './registry.js';
 import { readPinnedKeys, signerOf, type PinnedKey } from './signature.js';
 
 const run = promisify(execFile);
+/** Marks the commit that took promotions back; it promotes nothing. */
+const ROLLBACK_TAG = /^edge\/[^/ ]+\/rollback /;
 const MAX_GIT_OUTPUT = 64 * 1024 * 1024;
 
 export interface EvidenceSources {
@@ -15,6 +18,10 @@ export interface EvidenceSources {
   releaseKeys: string;
   /** The GitOps repo; its tags `edge/<train>/<stage>` tell what was promoted, and when. */
   repo?: string | undefined;
+  /** Which permits stores were shown at the time; those of now are read anyway. */
+  permits?: PermitBook | undefined;
+  /** A permit for another fleet is none. */
+  fleet?: string | undefined;
 }
 
 /** A release that was promoted for a store. Times are milliseconds since the epoch. */
@@ -23,6 +30,7 @@ export interface PromotedRelease {
   tag: string;
   promotedAt: number;
   version: string;
+  manifest: string;
   /** Why it may not be used at all, e.g. a bad signature. */
   refused?: string | undefined;
   validFrom: number;
@@ -35,6 +43,7 @@ export interface PromotedRelease {
 
 export interface Evidence {
   byStore: ReadonlyMap<string, PromotedRelease[]>;
+  permits: ReadonlyMap<string, RollbackPermit[]>;
   /** Why nothing can be said, e.g. no pinned keys: then whatever was applied is a violation. */
   unavailable?: string | undefined;
 }
@@ -74,9 +83,18 @@ export async function gatherEvidence(world: World, sources: EvidenceSources): Pr
         byStore.set(store, [...(byStore.get(store) ?? []), own]);
       }
     }
-    return { byStore };
+    const permits = new Map<string, RollbackPermit[]>();
+    const wentBack = world.journal.entries.filter((entry) => entry.effect === 'packages.begin' && goesBack(entry));
+    for (const store of new Set(wentBack.map(({ store }) => store))) {
+      permits.set(store, await readPermits(store, keys, sources));
+    }
+    return { byStore, permits };
   } catch (error) {
-    return { byStore: new Map(), unavailable: error instanceof Error ? error.message : String(error) };
+    return {
+      byStore: new Map(),
+      permits: new Map(),
+      unavailable: error instanceof Error ? error.message : String(error),
+    };
   }
 }
 
@@ -89,7 +107,9 @@ async function git(repo: string, args: string[]): Promise<string> {
 
 async function readPromotions(repo: string): Promise<Promotion[]> {
   const format = '--format=%(refname:strip=2) %(creatordate:unix)';
-  const lines = (await git(repo, ['for-each-ref', format, 'refs/tags/edge/'])).split('\n').filter(Boolean);
+  const lines = (await git(repo, ['for-each-ref', format, 'refs/tags/edge/']))
+    .split('\n')
+    .filter((line) => line !== '' && !ROLLBACK_TAG.test(line));
   return Promise.all(
     lines.map(async (line) => {
       const [tag = '', seconds = ''] = line.split(' ');
@@ -123,7 +143,13 @@ async function readRelease(promotion: Promotion, keys: PinnedKey[], registry: Re
 
 async function forStore(release: ReadRelease, store: string, registry: RegistryReader): Promise<PromotedRelease> {
   const { promotion, manifest, key } = release;
-  const common = { store, tag: promotion.tag, promotedAt: promotion.at, version: promotion.ref.version };
+  const common = {
+    store,
+    tag: promotion.tag,
+    promotedAt: promotion.at,
+    version: promotion.ref.version,
+    manifest: promotion.ref.manifest,
+  };
   const nothing = {
     validFrom: 0,
     validTo: 0,

@@ -4,6 +4,8 @@ import { createHash } from 'node:crypto';
 export interface RegistryReader {
   /** Undefined when it is not there, or is not what its digest says. */
   object(digest: string): Promise<Buffer | undefined>;
+  /** What stands under a name now, e.g. `desired/store-001.json`. Undefined when nothing does. */
+  pointer(name: string): Promise<Buffer | undefined>;
 }
 
 const DIGEST = /^sha256:([0-9a-f]{64})$/;
@@ -19,6 +21,12 @@ export function openRegistry(base: string): RegistryReader {
     return createHash('sha256').update(bytes).digest('hex') === hex ? bytes : undefined;
   };
   return {
+    pointer: async (name) => {
+      const response = await fetch(`${base}/pointers/${name}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+      if (response.status === 404) return undefined;
+      if (!response.ok) throw new Error(`The registry at ${base} answered ${response.status} for ${name}.`);
+      return Buffer.from(await response.arrayBuffer());
+    },
     object: (digest) => {
       const hex = DIGEST.exec(digest)?.[1];
       if (hex === undefined) return Promise.resolve(undefined);

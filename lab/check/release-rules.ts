@@ -1,6 +1,8 @@
 import type { JournalEntry } from '../world/journal.js';
 import type { Found, StoreCase } from './check.js';
 import type { PromotedRelease } from './evidence.js';
+import { goesBack, type RollbackPermit } from './permits.js';
+import { compareVersions } from '../world/mirror.js';
 
 /** A tag's time has whole seconds only, and both clocks are this machine's. */
 const TAG_GRANULARITY_MS = 1_000;
@@ -42,7 +44,12 @@ export function packagesFromReleases(store: StoreCase): Found[] {
   return store.entries
     .filter(({ effect }) => effect === 'packages.install' || effect === 'packages.fail')
     .flatMap((entry) => {
-      const verdict = judge(store, entry, (release) => packagesDiffer(entry, release));
+      const back = goesBack(entry);
+      const verdict = judge(store, entry, (release) =>
+        back
+          ? (packagesDiffer(entry, release, 'back') ?? notPermitted(store, entry, release))
+          : packagesDiffer(entry, release, 'forward'),
+      );
       if (verdict.kind === 'fits') return [];
       return [
         { summary: `packages on ${entry.node} are of no promoted release: ${verdict.text}`.slice(0, 1_000), entry },
@@ -50,7 +57,33 @@ export function packagesFromReleases(store: StoreCase): Found[] {
     });
 }
 
-function packagesDiffer(entry: JournalEntry, { packages }: PromotedRelease): string | undefined {
+/** Older packages need more than a release that was promoted once: a permit for this store to go back to it. */
+function notPermitted(store: StoreCase, entry: JournalEntry, to: PromotedRelease): string | undefined {
+  const { permits, byStore } = store.evidence;
+  const when = Date.parse(entry.at);
+  const had = (byStore.get(store.id) ?? []).map(({ manifest }) => manifest);
+  const why = (permit: RollbackPermit): string | undefined => {
+    if (permit.refused !== undefined) return permit.refused;
+    if (permit.to !== to.manifest) return 'the permit is for another release';
+    if (!had.includes(permit.from)) return 'the permit is from a release that the store never had';
+    if (when >= permit.validTo) return 'the permit had expired';
+    return when < permit.validFrom - CREATED_TOLERANCE_MS ? 'the permit was not valid yet' : undefined;
+  };
+  const reasons = (permits.get(store.id) ?? []).map(why);
+  if (reasons.includes(undefined)) return undefined;
+  return reasons.length === 0 ? 'packages went back without a permit' : reasons.join(', ');
+}
+
+/** Ceph's daemons, and what is built with them. On the way back they stay: older ones cannot read what newer ones wrote. */
+const CEPH = /^(ceph|lib(rados|rbd|rgw|cephfs|sqlite3-mod-ceph)|python3-(ceph|rados|rbd|rgw|cephfs)|rados|rbd)/;
+
+export const isCeph = (name: string): boolean => CEPH.test(name);
+
+function packagesDiffer(
+  entry: JournalEntry,
+  { packages }: PromotedRelease,
+  way: 'forward' | 'back',
+): string | undefined {
   const before = (entry.before ?? {}) as Record<string, string>;
   const after = (entry.after ?? {}) as Record<string, string>;
   const strange = Object.entries(after).find(
@@ -59,7 +92,9 @@ function packagesDiffer(entry: JournalEntry, { packages }: PromotedRelease): str
   if (strange) return `it does not have ${strange[0]} ${strange[1]}`;
   if (entry.effect === 'packages.fail') return undefined;
   const inventory = (entry.detail?.['inventory'] ?? {}) as Record<string, string>;
-  const absent = [...packages].find(([name, version]) => inventory[name] !== version);
+  const stays = (name: string, version: string): boolean =>
+    way === 'back' && isCeph(name) && compareVersions(inventory[name] ?? '', version) > 0;
+  const absent = [...packages].find(([name, version]) => inventory[name] !== version && !stays(name, version));
   return absent ? `${absent[0]} is ${inventory[absent[0]] ?? 'not installed'}, not ${absent[1]}` : undefined;
 }
 

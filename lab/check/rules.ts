@@ -1,6 +1,7 @@
 import type { JournalEntry } from '../world/journal.js';
 import type { Found, Rule, StoreCase } from './check.js';
-import { configFromReleases, packagesFromReleases } from './release-rules.js';
+import { compareVersions } from '../world/mirror.js';
+import { configFromReleases, isCeph, packagesFromReleases } from './release-rules.js';
 
 /** What the lab did to the store on command of a fault is nobody's violation. */
 const byFault = (entry: JournalEntry): boolean => entry.by === 'lab' || entry.detail?.['cause'] === 'power';
@@ -133,6 +134,19 @@ export const RULES: readonly Rule[] = [
     check: packagesFromReleases,
   },
   {
+    id: 'ceph-never-back',
+    title: 'No Ceph package ever gets an older version',
+    check: (store) =>
+      only(store, 'packages.install', 'packages.fail').flatMap((entry) => {
+        const before = (entry.before ?? {}) as Record<string, string>;
+        const [down] = Object.entries((entry.after ?? {}) as Record<string, string>).filter(
+          ([name, version]) => isCeph(name) && compareVersions(version, before[name] ?? version) < 0,
+        );
+        if (!down) return [];
+        return [{ summary: `${down[0]} on ${entry.node} went from ${before[down[0]]} back to ${down[1]}`, entry }];
+      }),
+  },
+  {
     id: 'config-of-a-release',
     title: 'Guest config is that of a validly signed, unexpired release promoted for the store, or the last good one',
     check: configFromReleases,
@@ -260,17 +274,17 @@ function rebootedTwice(store: StoreCase): Found[] {
 }
 
 function upgradedTwice(store: StoreCase): Found[] {
-  const done = new Map<string, Set<string>>();
+  /** Node and package → the version that it got last. */
+  const last = new Map<string, string>();
   return only(store, 'packages.begin', 'packages.install').flatMap((entry) => {
-    const node = entry.node ?? '';
-    const known = done.get(node) ?? new Set<string>();
-    done.set(node, known);
-    const versions = Object.entries((entry.after ?? {}) as Record<string, string>).map(([name, v]) => `${name}=${v}`);
+    const versions = Object.entries((entry.after ?? {}) as Record<string, string>);
     if (entry.effect === 'packages.install') {
-      for (const version of versions) known.add(version);
+      for (const [name, version] of versions) last.set(`${entry.node} ${name}`, version);
       return [];
     }
-    const again = versions.filter((version) => known.has(version));
-    return again.length > 0 ? [{ summary: `${node} installed ${again.join(', ')} a second time`, entry }] : [];
+    const again = versions.filter(([name, version]) => last.get(`${entry.node} ${name}`) === version);
+    if (again.length === 0) return [];
+    const names = again.map((pair) => pair.join('='));
+    return [{ summary: `${entry.node} installed ${names.join(', ')} a second time`, entry }];
   });
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { FAULT_KINDS } from '../world/faults.js';
+import { FAULT_KINDS, faultProblems, MOMENTS, STEPS, type Step } from '../world/fault-table.js';
 
 const word = z.string().min(1).max(120);
 
@@ -10,8 +10,11 @@ export const faultSchema = z
     store: word.describe('A store id, or * for every store.'),
     node: word.optional(),
     kind: z.enum(FAULT_KINDS),
-    step: word.optional().describe('The effect it belongs to, by its name in the journal.'),
-    moment: z.enum(['before', 'during', 'after']).optional(),
+    step: z
+      .enum(Object.keys(STEPS) as [Step, ...Step[]])
+      .optional()
+      .describe('The effect it belongs to, by its name in the journal.'),
+    moment: z.enum(MOMENTS).optional(),
     times: z.number().int().min(1).max(1_000_000).optional(),
     durationMs: z
       .number()
@@ -21,7 +24,12 @@ export const faultSchema = z
       .describe('Milliseconds of a real store.'),
     params: z.record(word, z.union([z.string().max(200), z.number(), z.boolean()])).optional(),
   })
-  .strict();
+  .strict()
+  .superRefine((fault, context) => {
+    for (const { field, message } of faultProblems(fault)) {
+      context.addIssue({ code: 'custom', path: field.split('.'), message });
+    }
+  });
 
 export const wanSchema = z.object({ up: z.boolean(), silent: z.boolean().default(false) }).strict();
 export const powerSchema = z.object({ on: z.boolean() }).strict();
@@ -41,10 +49,39 @@ export function checked<T>(schema: z.ZodType<T>, value: unknown, what: string): 
   if (parsed.success) return parsed.data;
   throw new BadInput(
     what,
-    parsed.error.issues.map(({ path, message }) => `${path.join('.') || 'value'}: ${message}`),
+    parsed.error.issues.map(({ path, message }) => `${placeOf(path)}: ${message}`),
   );
 }
 
-/** A list of faults from a plan. Throws with every problem. */
-export const parseFaults = (value: unknown): z.output<typeof faultSchema>[] =>
-  checked(z.array(faultSchema).max(10_000), value, 'The list of faults is not valid');
+/** `[3].step` for what stands in a list. */
+const placeOf = (path: readonly PropertyKey[]): string =>
+  path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i === 0 ? '' : '.'}${String(key)}`)).join('') ||
+  'value';
+
+/** Stores and nodes of the fleet that a plan is for. */
+export type Places = ReadonlyMap<string, { nodes: ReadonlyMap<string, unknown> }>;
+
+/** A list of faults from a plan. Throws with every problem, each with its place in the list. */
+export function parseFaults(value: unknown, places?: Places): z.output<typeof faultSchema>[] {
+  const what = 'The list of faults is not valid';
+  const faults = checked(z.array(faultSchema).max(10_000), value, what);
+  const problems = faults.flatMap((fault, i) => placeProblems(fault, places).map((text) => `[${i}].${text}`));
+  if (problems.length > 0) throw new BadInput(what, problems);
+  return faults;
+}
+
+export function parseFault(value: unknown, places: Places): z.output<typeof faultSchema> {
+  const what = 'The fault is not valid';
+  const fault = checked(faultSchema, value, what);
+  const problems = placeProblems(fault, places);
+  if (problems.length > 0) throw new BadInput(what, problems);
+  return fault;
+}
+
+function placeProblems({ store, node }: { store: string; node?: string | undefined }, places?: Places): string[] {
+  if (!places) return [];
+  const known = store === '*' ? [...places.values()] : [places.get(store)].filter((each) => each !== undefined);
+  if (known.length === 0) return [`store: there is no store ${store}`];
+  if (node === undefined || known.some(({ nodes }) => nodes.has(node))) return [];
+  return [store === '*' ? `node: no store has a node ${node}` : `node: store ${store} has no node ${node}`];
+}

@@ -2,9 +2,10 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { checkJournal } from '../check/check.js';
 import { gatherEvidence, type EvidenceSources } from '../check/evidence.js';
+import { FAULT_TABLE } from '../world/fault-table.js';
 import type { StoreSim } from '../world/store-sim.js';
 import type { World } from '../world/world.js';
-import { BadInput, checked, faultSchema, powerSchema, wanSchema } from './schemas.js';
+import { BadInput, checked, parseFault, parseFaults, powerSchema, wanSchema } from './schemas.js';
 import { snapshotOf, type StoreSnapshot } from './snapshot.js';
 
 export interface Control {
@@ -53,9 +54,9 @@ export async function startControl(world: World, options: ControlOptions): Promi
         return ok(world.journal.after(after));
       }
       case 'GET faults':
-        return ok(world.faults.list());
+        return ok(second === 'table' ? FAULT_TABLE : world.faults.list());
       case 'POST faults':
-        return { status: 201, body: addFault(world, await body()) };
+        return { status: 201, body: addFaults(world, await body()) };
       case 'DELETE faults':
         return world.faults.remove(second ?? '')
           ? ok({ removed: second })
@@ -101,16 +102,19 @@ function state(world: World, id: string | null): Answer {
   return store ? ok(snapshotOf(store)) : missing(`There is no store ${id}.`);
 }
 
-function addFault(world: World, value: unknown): unknown {
-  const fault = checked(faultSchema, value, 'The fault is not valid');
-  if (fault.store !== '*') {
-    const store = world.stores.get(fault.store);
-    if (!store) throw new BadInput('The fault is not valid', [`store: there is no store ${fault.store}`]);
-    if (fault.node !== undefined && !store.nodes.has(fault.node)) {
-      throw new BadInput('The fault is not valid', [`node: store ${fault.store} has no node ${fault.node}`]);
-    }
+/** One fault, or a plan of many: then all or none. */
+function addFaults(world: World, value: unknown): unknown {
+  if (!Array.isArray(value)) return world.faults.add(parseFault(value, world.stores));
+  const plan = parseFaults(value, world.stores);
+  const taken = new Set(world.faults.list().map(({ id }) => id));
+  const twice: string[] = [];
+  for (const [i, { id }] of plan.entries()) {
+    if (id === undefined) continue;
+    if (taken.has(id)) twice.push(`[${i}].id: there is a fault ${id} already`);
+    taken.add(id);
   }
-  return world.faults.add(fault);
+  if (twice.length > 0) throw new BadInput('The list of faults is not valid', twice);
+  return plan.map((fault) => world.faults.add(fault));
 }
 
 function act(

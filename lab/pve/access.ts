@@ -1,5 +1,6 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
+import type { Step } from '../world/fault-table.js';
 import type { StoreSim } from '../world/store-sim.js';
 import { TOKEN_PRIVILEGES } from '../world/world.js';
 import { PveError, permissionError } from './errors.js';
@@ -34,19 +35,26 @@ export function requirePrivilege(caller: Caller, path: string, anyOf: readonly s
 }
 
 /** Throws the 401 of the real server. A ticket that is sent wins over a token. */
-export function authenticate(store: StoreSim, method: string, headers: IncomingHttpHeaders, now: number): Caller {
+export function authenticate(
+  store: StoreSim,
+  method: string,
+  headers: IncomingHttpHeaders,
+  { now, step }: { now: number; step: Step },
+): Caller {
   const cookie = /(?:^|;\s*)PVEAuthCookie=([^;]+)/.exec(headers.cookie ?? '')?.[1];
   if (cookie) return byTicket(store, decodeURIComponent(cookie), method, headers, now);
   const token = /^PVEAPIToken[= ](.+)$/.exec(headers.authorization ?? '')?.[1];
-  if (token) return byToken(store, decodeURIComponent(token));
+  if (token) return byToken(store, decodeURIComponent(token), step);
   throw new PveError(401, 'No ticket');
 }
 
-function byToken(store: StoreSim, value: string): Caller {
+function byToken(store: StoreSim, value: string, step: Step): Caller {
   const { token } = store;
   const split = value.lastIndexOf('=');
   const known = split > 0 && value.slice(0, split) === token.id && same(value.slice(split + 1), token.secret);
-  const expired = token.expired || store.world.faults.bite('token-expired', { store: store.id }) !== undefined;
+  const { faults } = store.world;
+  const expired =
+    token.expired || faults.bite('token-expired', { store: store.id, step, moment: 'before' }) !== undefined;
   if (!known || expired) throw new PveError(401, 'Authentication failed!');
   return { authId: token.id, isToken: true, privileges: token.privileges };
 }

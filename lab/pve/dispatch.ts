@@ -1,4 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type { FaultKind, Moment, Step } from '../world/fault-table.js';
+import { NodeGone } from '../world/node-gone.js';
 import type { NodeSim } from '../world/node-sim.js';
 import type { Caller } from './access.js';
 import { authenticate, requirePrivilege } from './access.js';
@@ -49,7 +51,10 @@ export async function dispatch(entry: NodeSim, request: PveRequest): Promise<{ d
     return execute(entry, entry, found, request, caller);
   }
 
-  const caller = authenticate(store, request.method, request.headers, entry.clock);
+  const caller = authenticate(store, request.method, request.headers, {
+    now: entry.clock,
+    step: found ? stepOf(found.route) : 'api.read',
+  });
   if (!found) {
     const children = request.method === 'GET' ? indexOf(request.segments) : undefined;
     if (children) return { data: children };
@@ -65,7 +70,7 @@ export async function dispatch(entry: NodeSim, request: PveRequest): Promise<{ d
     throw error;
   }
 
-  const target = targetOf(entry, fromUri['node'], route.effect);
+  const target = targetOf(entry, fromUri['node'], stepOf(route));
   return execute(entry, target, found, request, caller);
 }
 
@@ -84,28 +89,33 @@ async function execute(
   const { store } = target;
   const { faults, timing } = store.world;
   const params = checkParams(route.params ?? {}, request.params, fromUri);
-  const place = { store: store.id, node: target.name, step: route.effect };
+  const met = (kind: FaultKind, moment: Moment): boolean =>
+    faults.bite(kind, { store: store.id, node: target.name, step: stepOf(route), moment }) !== undefined;
+  const givesUp = async (): Promise<never> => {
+    await delay(timing.of('proxyTimeout'));
+    throw new PveError(596, 'Connection timed out');
+  };
+  if (met('lost-answer', 'before')) throw new AnswerLost();
+  if (met('proxy-596', 'before')) await givesUp();
   const actor = { user: caller.authId, by: caller.authId };
   let result: unknown;
   try {
     // In a call without a node in its path, the node that was asked is the one that carries it out.
     result = await route.run({ store, node: target, caller, actor, params });
   } catch (error) {
-    if (!(error instanceof Hangs)) throw error;
-    await delay(timing.of('proxyTimeout'));
-    throw new PveError(596, 'Connection timed out');
+    if (error instanceof Hangs) return givesUp();
+    if (!(error instanceof NodeGone)) throw error;
+    // The entry node's own end is seen by the server, which cuts the connection.
+    throw new PveError(596, 'Broken pipe');
   }
   // Both come after the effect: what the client sees says nothing about what happened.
-  if (faults.bite('lost-answer', place)) throw new AnswerLost();
-  if (faults.bite('proxy-596', place)) {
-    await delay(timing.of('proxyTimeout'));
-    throw new PveError(596, 'Connection timed out');
-  }
+  if (met('lost-answer', 'after')) throw new AnswerLost();
+  if (met('proxy-596', 'after')) await givesUp();
   return result instanceof WithTotal ? { data: result.data, total: result.total } : { data: result ?? null };
 }
 
 /** The node that the path names, reached from the entry node. */
-function targetOf(entry: NodeSim, name: string | undefined, effect: string | undefined): NodeSim {
+function targetOf(entry: NodeSim, name: string | undefined, step: Step): NodeSim {
   if (name === undefined || name === entry.name || name === 'localhost') return entry;
   const target = entry.store.nodes.get(name);
   if (!target) {
@@ -113,9 +123,12 @@ function targetOf(entry: NodeSim, name: string | undefined, effect: string | und
     throw new PveError(500, `hostname lookup '${name}' failed - ${why}`);
   }
   if (!target.up) throw new PveError(595, 'No route to host');
-  if (target.bite('proxy-595', effect)) throw new PveError(595, 'Connection refused');
+  if (target.bite('proxy-595', step, 'before')) throw new PveError(595, 'Connection refused');
   return target;
 }
+
+/** What faults are aimed at. */
+const stepOf = ({ step, path }: Route): Step => step ?? (path.includes('/ceph') ? 'ceph.read' : 'api.read');
 
 function find(method: string, segments: string[]): Found | undefined {
   for (const { route, pieces } of compiled) {

@@ -1,4 +1,5 @@
 import type { GuestSim } from '../world/guest-sim.js';
+import type { Step } from '../world/fault-table.js';
 import type { NodeSim } from '../world/node-sim.js';
 import type { Actor, StoreSim } from '../world/store-sim.js';
 import type { Caller } from './access.js';
@@ -36,8 +37,8 @@ export interface Route {
   world?: true;
   /** Not with a token. */
   noToken?: true;
-  /** The effect by its name in the journal, which faults are aimed at. */
-  effect?: string;
+  /** What faults are aimed at; absent for reads. */
+  step?: Step;
   run: (call: Call) => unknown;
 }
 

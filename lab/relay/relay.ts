@@ -43,7 +43,9 @@ export async function startRelays(world: World, targets: RelayTargets): Promise<
     }
   });
   const all = [...relays.values()].flat();
-  await Promise.all(all.map((relay) => relay.listen()));
+  // A link may have been cut when an earlier lab ended.
+  const open = [...relays].flatMap(([store, ends]) => (store.wanUp || store.wanSilent ? ends : []));
+  await Promise.all(open.map((relay) => relay.listen()));
   return {
     close: async () => {
       stop();

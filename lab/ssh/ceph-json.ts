@@ -3,6 +3,19 @@ import type { CephSim, HealthCheck } from '../world/ceph-sim.js';
 /** Answers of the `ceph` program as it writes them, release 19; seen on real clusters in seven states. */
 const RELEASE = 'squid';
 const COMMIT = 'c92aebb279828e9c3c1f5d24613efca272649e62';
+const MON_FEATURES = [
+  'kraken',
+  'luminous',
+  'mimic',
+  'osdmap-prune',
+  'nautilus',
+  'octopus',
+  'pacific',
+  'elector-pinging',
+  'quincy',
+  'reef',
+  RELEASE,
+];
 const TIB_KB = 1024 ** 3;
 const OSD_KB = 2 * TIB_KB;
 const USED_SHARE = 0.31;
@@ -277,7 +290,7 @@ function monmap(ceph: CephSim): Record<string, unknown> {
     tiebreaker_mon: '',
     'removed_ranks: ': '',
     features: {
-      persistent: ['kraken', 'luminous', 'nautilus', 'octopus', 'pacific', 'quincy', 'reef', RELEASE],
+      persistent: MON_FEATURES,
       optional: [],
     },
     mons: ceph.hosts.map((name, rank) => {
@@ -303,13 +316,61 @@ function monmap(ceph: CephSim): Record<string, unknown> {
 
 export const monDump = (ceph: CephSim): unknown => ({ ...monmap(ceph), quorum: ranks(ceph) });
 
+export function pgStat(ceph: CephSim): unknown {
+  const bytes = ceph.osds.length * OSD_KB * 1024;
+  const used = Math.floor(bytes * USED_SHARE);
+  return {
+    pg_ready: true,
+    pg_summary: {
+      num_pg_by_state: ceph.pgStates().map(({ state, count }) => ({ name: state, num: count })),
+      num_pgs: ceph.pgs().length,
+      num_bytes: ceph.objects * 4_194_304,
+      total_bytes: bytes,
+      total_avail_bytes: bytes - used,
+      total_used_bytes: used,
+      total_used_raw_bytes: used,
+    },
+  };
+}
+
+export function df(ceph: CephSim): unknown {
+  const bytes = ceph.osds.length * OSD_KB * 1024;
+  const used = Math.floor(bytes * USED_SHARE);
+  const stats = {
+    total_bytes: bytes,
+    total_avail_bytes: bytes - used,
+    total_used_bytes: used,
+    total_used_raw_bytes: used,
+    total_used_raw_ratio: USED_SHARE,
+  };
+  return {
+    stats: { ...stats, num_osds: ceph.osds.length, num_per_pool_osds: ceph.osds.length, num_per_pool_omap_osds: 0 },
+    stats_by_class: { nvme: stats },
+    pools: ceph.pools.map(({ id, name }) => {
+      const stored = name === '.mgr' ? 1_048_576 : ceph.objects * 4_194_304;
+      return {
+        name,
+        id,
+        stats: {
+          stored,
+          objects: name === '.mgr' ? 2 : ceph.objects,
+          kb_used: Math.floor((stored * 3) / 1_024),
+          bytes_used: stored * 3,
+          percent_used: (stored * 3) / bytes,
+          max_avail: Math.floor((bytes - used) / 3),
+        },
+      };
+    }),
+  };
+}
+
 export const quorumStatus = (ceph: CephSim): unknown => ({
   election_epoch: ceph.electionEpoch,
   quorum: ranks(ceph),
   quorum_names: ceph.quorum,
   quorum_leader_name: ceph.quorum[0] ?? '',
   quorum_age: inQuorumSince(ceph),
-  features: { quorum_con: '4540138322906710015', quorum_mon: [RELEASE] },
+  features: { quorum_con: '4540138322906710015', quorum_mon: MON_FEATURES },
   monmap: monmap(ceph),
 });
 

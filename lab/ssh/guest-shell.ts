@@ -35,7 +35,7 @@ function record(
 function link(call: GuestCall, target: string, path: string): void {
   const { guest, node } = call;
   const before = guest.activeDigest(path);
-  if (isTarget(guest, path)) node.reached('guest.config.switch', 'before');
+  if (isTarget(guest, path)) node.enter('guest.config.switch');
   guest.files.set(path, { kind: 'link', target });
   if (isTarget(guest, path)) {
     record(call, 'guest.config.switch', { before, after: guest.activeDigest(path), detail: { path, target } });
@@ -49,7 +49,7 @@ const TOOLS: Record<string, Tool> = {
     if (!args.includes('/dev/stdin') || !path.startsWith('/')) return fail(1, 'install: missing file operand\n');
     const content = await call.stdin();
     const { guest, node } = call;
-    node.reached('guest.config.write', 'before');
+    node.enter('guest.config.write');
     const before = guest.activeDigest(path);
     // Like the real one it replaces a link rather than writing through it.
     guest.files.set(path, { kind: 'file', content });
@@ -179,7 +179,7 @@ function reload(call: GuestCall, unit: string): Result {
     .filter((config) => config.reload.some((word) => word.replace(/\.service$/, '') === name))
     .map(({ target }) => target);
   if (targets.length === 0) return fail(5, `Failed to reload ${name}.service: Unit ${name}.service not found.\n`);
-  node.reached('guest.config.reload', 'before');
+  node.enter('guest.config.reload');
   const before = targets.map((target) => guest.loadedDigest(target));
   const unreadable = targets.find((target) => guest.read(target) === undefined || !isLoadable(target, guest));
   if (unreadable !== undefined) {

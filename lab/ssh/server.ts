@@ -33,7 +33,7 @@ export async function startSshServers(world: World): Promise<SshServers> {
     if (change === 'down') void door?.close();
     else void door?.open();
   });
-  await Promise.all(doors.map((door) => door.open()));
+  await Promise.all(doors.filter(({ node }) => node.up).map((door) => door.open()));
   return {
     close: async () => {
       stop();

@@ -1,3 +1,4 @@
+import { NodeGone } from '../world/node-gone.js';
 import type { NodeSim } from '../world/node-sim.js';
 import { ceph } from './programs/ceph.js';
 import { pct, qm } from './programs/guests.js';
@@ -83,12 +84,26 @@ export async function runCommandLine({ node, by, line, stdin }: CommandLine): Pr
   }
 
   const step = stepOf([name, ...args]);
-  if (node.bite('command-hangs', step)) return exit(await hang());
-  const result = await program({ node, by, root: sudo, args, env, stdin });
+  if (node.bite('lost-answer', step, 'before')) return { kind: 'lost' };
+  if (node.bite('command-hangs', step, 'before')) return exit(await hang());
+  let result: Result;
+  try {
+    const work = program({ node, by, root: sudo, args, env, stdin });
+    if (work instanceof Promise && node.bite('lost-answer', step, 'during')) {
+      // The work goes on: nobody tells a program that its reader is gone until it writes.
+      work.catch(() => undefined);
+      return { kind: 'lost' };
+    }
+    result = await work;
+  } catch (error) {
+    if (error instanceof NodeGone) return { kind: 'lost' };
+    throw error;
+  }
   if (!sudo && /Permission denied|authentication required|superuser privilege/.test(result.stderr)) {
     refuse(node, by, words, 'permission denied');
   }
-  if (node.bite('lost-answer', step)) return { kind: 'lost' };
+  if (node.bite('command-hangs', step, 'after')) return exit(await hang());
+  if (node.bite('lost-answer', step, 'after')) return { kind: 'lost' };
   return exit(result);
 }
 

@@ -1,40 +1,43 @@
-/**
- * Which effect a command stands for, by the name that it has in the journal: that is how a fault names it.
- * A read goes by its program's name, e.g. `ceph` or `uname`.
- */
-export function stepOf(argv: string[]): string {
+import type { Step } from '../world/fault-table.js';
+
+/** Which step a command stands for, so that a fault can be aimed at it. A read is only told by whom it asks. */
+export function stepOf(argv: string[]): Step {
   const [program = '', ...args] = argv;
   const line = args.join(' ');
   switch (program) {
     case 'apt-get':
       if (args.includes('update')) return 'apt.update';
-      if (args.includes('--download-only') || args.includes('-d')) return 'apt.download';
-      return args.includes('-s') || args.includes('check') ? 'apt-get' : 'packages.install';
+      if (args.includes('-s') || args.includes('--simulate') || args.includes('check')) return 'node.read';
+      return args.includes('--download-only') || args.includes('-d') ? 'apt.download' : 'packages.install';
     case 'install':
+    case 'rm':
       return 'apt.sources';
     case 'systemd-run':
       return 'unit.start';
     case 'systemctl':
       if (args[0] === 'reboot') return 'node.reboot.request';
-      return args[0] === 'reset-failed' ? 'unit.reset' : args[0] === 'stop' ? 'unit.stop' : 'systemctl';
+      return args[0] === 'reset-failed' ? 'unit.reset' : args[0] === 'stop' ? 'unit.stop' : 'node.read';
     case 'ha-manager':
       if (line.includes('node-maintenance enable')) return 'ha.maintenance.enable';
-      return line.includes('node-maintenance disable') ? 'ha.maintenance.disable' : 'ha-manager';
+      return line.includes('node-maintenance disable') ? 'ha.maintenance.disable' : 'node.read';
     case 'ceph':
       if (line.startsWith('osd set-group')) return 'ceph.noout.set';
-      return line.startsWith('osd unset-group') ? 'ceph.noout.unset' : 'ceph';
+      return line.startsWith('osd unset-group') ? 'ceph.noout.unset' : 'ceph.read';
     case 'dpkg':
-      return args.includes('--configure') ? 'packages.configure' : 'dpkg';
+      return args.includes('--configure') ? 'packages.configure' : 'node.read';
+    case 'proxmox-boot-tool':
+      if (args[0] === 'refresh') return 'boot.refresh';
+      return args[1] === 'pin' ? 'boot.pin' : args[1] === 'unpin' ? 'boot.unpin' : 'node.read';
     case 'pct':
     case 'qm':
       return stepInGuest(args);
     default:
-      return program;
+      return 'node.read';
   }
 }
 
-function stepInGuest(args: string[]): string {
+function stepInGuest(args: string[]): Step {
   if (args.includes('install')) return 'guest.config.write';
-  if (args.includes('ln') || args.includes('mv')) return 'guest.config.switch';
-  return args.includes('reload') || args.includes('restart') ? 'guest.config.reload' : 'guest.exec';
+  if (args.includes('ln') || args.includes('mv') || args.includes('rm')) return 'guest.config.switch';
+  return args.includes('reload') || args.includes('restart') ? 'guest.config.reload' : 'node.read';
 }

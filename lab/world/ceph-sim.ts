@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Faults } from './faults.js';
+import { compareVersions } from './mirror.js';
 import type { Journal } from './journal.js';
 import type { Timers } from './timers.js';
 import type { Timing } from './timing.js';
@@ -8,6 +9,9 @@ const POOLS = [
   { id: 1, name: 'vm', size: 3, minSize: 2, pgs: 128 },
   { id: 2, name: '.mgr', size: 3, minSize: 2, pgs: 1 },
 ] as const;
+const FACTORY_VERSION = '19.2.3-pve2';
+/** Monitors tell each other's clocks apart from this on, in milliseconds. */
+const MAX_CLOCK_DRIFT = 50;
 const ALWAYS_ON_FLAGS = ['sortbitwise', 'recovery_deletes', 'purged_snapdirs', 'pglog_hardlimit'];
 export const SETTABLE_FLAGS = [
   'nobackfill',
@@ -32,6 +36,28 @@ export interface Osd {
   recovery?: { from: number; until: number } | undefined;
   /** Set by a fault: stays down whatever its node does. */
   broken: boolean;
+}
+
+export interface SavedCeph {
+  osds: {
+    id: number;
+    up: boolean;
+    in: boolean;
+    broken: boolean;
+    recovery?: { from: number; until: number | null } | undefined;
+  }[];
+  mons: string[];
+  mgrs: string[];
+  brokenMons: string[];
+  mgrsBroken: boolean;
+  activeMgr: string | undefined;
+  epoch: number;
+  electionEpoch: number;
+  quorumSince: number;
+  daemonVersion: [string, string][];
+  dataVersion: [string, string][];
+  flags: string[];
+  hostFlags: [string, string[]][];
 }
 
 export interface HealthCheck {
@@ -68,6 +94,13 @@ export class CephSim {
   readonly mgrsUp = new Set<string>();
   /** Daemon versions by host: what runs, not what is installed. */
   readonly daemonVersion = new Map<string, string>();
+  /** The newest version that ever ran on a host: its data have that form, and an older daemon refuses them. */
+  readonly dataVersion = new Map<string, string>();
+  /** Set by faults: stay away whatever their node does. */
+  readonly brokenMons = new Set<string>();
+  mgrsBroken = false;
+  /** Milliseconds that the clock of a host is ahead. */
+  readonly clockSkew = new Map<string, number>();
   activeMgr: string | undefined;
   epoch = 214;
   electionEpoch = 36;
@@ -112,7 +145,8 @@ export class CephSim {
     for (const host of this.hosts) {
       this.monsUp.add(host);
       this.mgrsUp.add(host);
-      this.daemonVersion.set(host, '19.2.3-pve2');
+      this.daemonVersion.set(host, FACTORY_VERSION);
+      this.dataVersion.set(host, FACTORY_VERSION);
     }
     this.activeMgr = this.hosts[0];
   }
@@ -130,18 +164,34 @@ export class CephSim {
     });
   }
 
-  /** The daemons of a host start; they join after their start time. */
-  hostUp(host: string, stillUp: () => boolean): void {
+  /**
+   * The daemons of a host start, in the version that is installed now; they join after their start time. A version
+   * older than their data ends at once: there is no way back for Ceph's daemons.
+   */
+  hostUp(host: string, version: string, stillUp: () => boolean): void {
     this.#timers.after(this.#timing.of('cephDaemonStart'), () => {
       if (!stillUp()) return;
-      if (!this.monsUp.has(host)) {
-        this.monsUp.add(host);
-        this.#election();
+      const data = this.dataVersion.get(host) ?? version;
+      if (compareVersions(version, data) < 0) {
+        this.#record('ceph.daemons.refused', 'node', { version, data }, host);
+        return;
       }
-      this.mgrsUp.add(host);
+      this.daemonVersion.set(host, version);
+      this.dataVersion.set(host, version);
+      if (!this.brokenMons.has(host)) this.#monUp(host);
+      if (!this.mgrsBroken) this.mgrsUp.add(host);
       this.#chooseMgr();
       for (const osd of this.osds) if (osd.host === host && !osd.broken) this.#osdUp(osd);
     });
+  }
+
+  /** Whether the daemons that should run on the host do. */
+  runsOn(host: string): boolean {
+    return (
+      (this.monsUp.has(host) || this.brokenMons.has(host)) &&
+      (this.mgrsUp.has(host) || this.mgrsBroken) &&
+      this.osdsOf(host).every(({ up, broken }) => up || broken)
+    );
   }
 
   breakOsd(id: number): void {
@@ -158,12 +208,23 @@ export class CephSim {
     if (hostIsUp) this.#osdUp(osd);
   }
 
+  breakMon(host: string): void {
+    this.brokenMons.add(host);
+    if (this.monsUp.delete(host)) this.#election();
+  }
+
+  repairMon(host: string, hostIsUp: boolean): void {
+    if (this.brokenMons.delete(host) && hostIsUp) this.#monUp(host);
+  }
+
   stopMgrs(): void {
+    this.mgrsBroken = true;
     this.mgrsUp.clear();
     this.#chooseMgr();
   }
 
   startMgrs(hosts: string[]): void {
+    this.mgrsBroken = false;
     for (const host of hosts) this.mgrsUp.add(host);
     this.#chooseMgr();
   }
@@ -276,6 +337,12 @@ export class CephSim {
         monsDown.map((host) => this.#monDownDetail(host)),
       );
     }
+    const late = this.#clocksApart();
+    if (late.length > 0) {
+      const message = `clock skew detected on ${late.map(({ host }) => `mon.${host}`).join(', ')}`;
+      const detail = late.map(({ host, ms }) => `mon.${host} clock skew ${ms / 1_000}s > max 0.05s (latency 0.0004s)`);
+      warn('MON_CLOCK_SKEW', message, late.length, detail);
+    }
     if (!this.mgrAvailable) warn('MGR_DOWN', 'no active mgr', 0, ['no active mgr']);
     const osdsDown = this.osds.filter((osd) => !osd.up && osd.in);
     if (osdsDown.length > 0) {
@@ -331,6 +398,21 @@ export class CephSim {
 
   // Inside
 
+  /** Monitors in quorum whose clock differs from the leader's. */
+  #clocksApart(): { host: string; ms: number }[] {
+    const [leader] = this.quorum;
+    const base = this.clockSkew.get(leader ?? '') ?? 0;
+    return this.quorum
+      .map((host) => ({ host, ms: Math.abs((this.clockSkew.get(host) ?? 0) - base) }))
+      .filter(({ ms }) => ms > MAX_CLOCK_DRIFT);
+  }
+
+  #monUp(host: string): void {
+    if (this.monsUp.has(host)) return;
+    this.monsUp.add(host);
+    this.#election();
+  }
+
   #osdDown(osd: Osd): void {
     if (!osd.up) return;
     osd.up = false;
@@ -349,13 +431,61 @@ export class CephSim {
 
   #startRecovery(osd: Osd): void {
     const now = Date.now();
-    const place = { store: this.store, node: osd.host, step: 'ceph.recovery' };
+    const place = { store: this.store, node: osd.host, step: 'ceph.recovery', moment: 'before' } as const;
+    this.#faults.reached(this.store, osd.host, 'ceph.recovery', 'before');
+    // A fault may have taken the OSD away again at that very moment.
+    if (!osd.up) return;
     const slow = this.#faults.bite('slow-recovery', place);
     const stuck = this.#faults.bite('stuck-recovery', place);
     const factor = slow ? Number(slow.params?.['factor'] ?? 10) : 1;
     const from = now + this.#timing.of('cephPeering');
     this.epoch += 1;
+    this.#clean = false;
     osd.recovery = { from, until: stuck ? Infinity : from + this.#timing.of('cephRecovery') * factor };
+    if (stuck) return;
+    this.#timers.after((osd.recovery.until - now) / 2, () => {
+      if (osd.recovery) this.#faults.reached(this.store, osd.host, 'ceph.recovery', 'during');
+    });
+  }
+
+  /** What is kept over a restart of the lab. */
+  dump(): SavedCeph {
+    return {
+      osds: this.osds.map(({ id, up, in: isIn, broken, recovery }) => ({ id, up, in: isIn, broken, recovery })),
+      mons: [...this.monsUp],
+      mgrs: [...this.mgrsUp],
+      brokenMons: [...this.brokenMons],
+      mgrsBroken: this.mgrsBroken,
+      activeMgr: this.activeMgr,
+      epoch: this.epoch,
+      electionEpoch: this.electionEpoch,
+      quorumSince: this.quorumSince,
+      daemonVersion: [...this.daemonVersion],
+      dataVersion: [...this.dataVersion],
+      flags: [...this.flags],
+      hostFlags: [...this.hostFlags].map(([host, flags]) => [host, [...flags]]),
+    };
+  }
+
+  load(saved: SavedCeph): void {
+    for (const each of saved.osds) {
+      const osd = this.osds[each.id];
+      // JSON knows no infinity.
+      const recovery = each.recovery && { ...each.recovery, until: each.recovery.until ?? Infinity };
+      if (osd) Object.assign(osd, { ...each, recovery });
+    }
+    refillSet(this.monsUp, saved.mons);
+    refillSet(this.mgrsUp, saved.mgrs);
+    refillSet(this.brokenMons, saved.brokenMons);
+    this.mgrsBroken = saved.mgrsBroken;
+    this.activeMgr = saved.activeMgr;
+    this.epoch = saved.epoch;
+    this.electionEpoch = saved.electionEpoch;
+    this.quorumSince = saved.quorumSince;
+    for (const [host, version] of saved.daemonVersion) this.daemonVersion.set(host, version);
+    for (const [host, version] of saved.dataVersion) this.dataVersion.set(host, version);
+    refillSet(this.flags, saved.flags);
+    for (const [host, flags] of saved.hostFlags) this.hostFlags.set(host, new Set(flags));
     this.#clean = false;
   }
 
@@ -460,6 +590,11 @@ export class CephSim {
   #record(effect: string, by: string, detail: Record<string, unknown>, node?: string): void {
     this.#journal.record({ store: this.store, ...(node === undefined ? {} : { node }), effect, by, detail });
   }
+}
+
+function refillSet<T>(set: Set<T>, values: readonly T[]): void {
+  set.clear();
+  for (const value of values) set.add(value);
 }
 
 const knownSets = new Map<string, readonly number[][]>();

@@ -50,6 +50,8 @@ export class GuestSim {
   /** HA restarts it after a node is back. */
   wanted: 'started' | 'stopped';
   startedAt: number;
+  /** Its state before the last change, and until when the list of the whole cluster still says that. */
+  reported: { status: 'running' | 'stopped'; until: number } | undefined;
   unhealthyByFault = false;
   badCacheByFault = false;
   #files: Map<string, FileEntry> | undefined;

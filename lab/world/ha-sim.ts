@@ -1,7 +1,16 @@
 import type { GuestSim } from './guest-sim.js';
+import { NodeGone } from './node-gone.js';
 import type { StoreSim } from './store-sim.js';
+import type { Task } from './tasks.js';
 
 const PARALLEL_MOVES = 2;
+
+export interface SavedHa {
+  maintenance: string[];
+  /** Guest → node that it goes back to. */
+  movedFrom: [number, string][];
+  asked: [number, string][];
+}
 
 /**
  * The HA manager of one store. A maintenance is visible in the status one cycle after the command, long before the
@@ -12,6 +21,8 @@ export class HaSim {
   /** Flagged by command; `seen` once the manager has acted on it. */
   readonly maintenance = new Map<string, { seen: boolean }>();
   readonly #movedFrom = new Map<number, string>();
+  /** Moves that were asked for through the API and wait for the next cycle. */
+  readonly #asked = new Map<number, string>();
   readonly #moving = new Set<number>();
   #timestamp = 0;
 
@@ -35,7 +46,6 @@ export class HaSim {
   /** `ha-manager crm-command node-maintenance enable`. Throws Proxmox's text without a quorum or for an unknown node. */
   enableMaintenance(node: string, by: string): void {
     this.#check(node);
-    this.store.world.faults.reached(this.store.id, node, 'ha.maintenance.enable', 'before');
     if (this.maintenance.has(node)) return;
     const flag = { seen: false };
     this.maintenance.set(node, flag);
@@ -48,7 +58,6 @@ export class HaSim {
 
   disableMaintenance(node: string, by: string): void {
     this.#check(node);
-    this.store.world.faults.reached(this.store.id, node, 'ha.maintenance.disable', 'before');
     if (!this.maintenance.delete(node)) return;
     this.#record('ha.maintenance.disable', node, by);
     this.#later(() => this.pump());
@@ -81,13 +90,17 @@ export class HaSim {
 
   /** Seconds since the epoch of the last cycle. */
   get timestamp(): number {
-    this.#timestamp = Math.floor(Date.now() / 1_000);
+    this.#timestamp = Math.floor((this.store.nodes.get(this.master ?? '')?.clock ?? Date.now()) / 1_000);
     return this.#timestamp;
   }
 
   /** A move of an HA guest that somebody asked for through the API; done after one cycle. */
   requestMove(guest: GuestSim, target: string): void {
-    this.#later(() => this.#move(guest, target));
+    this.#asked.set(guest.vmid, target);
+    this.#later(() => {
+      this.#asked.delete(guest.vmid);
+      this.#move(guest, target);
+    });
   }
 
   requestState(guest: GuestSim, wanted: 'started' | 'stopped', by: string): void {
@@ -98,14 +111,28 @@ export class HaSim {
     });
   }
 
-  dumpMoves(): [number, string][] {
-    return [...this.#movedFrom];
+  /** What is kept over a restart of the lab. */
+  dump(): SavedHa {
+    return {
+      maintenance: [...this.maintenance.keys()],
+      movedFrom: [...this.#movedFrom],
+      asked: [...this.#asked],
+    };
   }
 
-  /** What was flagged and moved before a restart of the lab. */
-  load(maintenance: string[], movedFrom: [number, string][]): void {
+  load({ maintenance, movedFrom, asked }: SavedHa): void {
     for (const node of maintenance) if (this.store.nodes.has(node)) this.maintenance.set(node, { seen: true });
     for (const [vmid, node] of movedFrom) this.#movedFrom.set(vmid, node);
+    for (const [vmid, target] of asked) {
+      const guest = this.store.guests.get(vmid);
+      if (guest) this.requestMove(guest, target);
+    }
+  }
+
+  /** A move that was under way when the lab ended. */
+  resumeMove(guest: GuestSim, target: string, task: Task): void {
+    this.#moving.add(guest.vmid);
+    this.#startMove(guest, target, task);
   }
 
   /** A node was lost without a reboot: its guests start elsewhere once it is fenced. */
@@ -151,11 +178,21 @@ export class HaSim {
     if (guest.status !== 'running' || guest.lock !== undefined || source === target) return;
     this.#moving.add(guest.vmid);
     if (this.maintenance.has(source) && !this.#movedFrom.has(guest.vmid)) this.#movedFrom.set(guest.vmid, source);
-    this.store.startMove(guest, target, { user: 'root@pam', by: 'ha-manager' }, () => {
+    this.#startMove(guest, target);
+  }
+
+  #startMove(guest: GuestSim, target: string, task?: Task): void {
+    const ended = (): void => {
       this.#moving.delete(guest.vmid);
       if (guest.node === this.#movedFrom.get(guest.vmid)) this.#movedFrom.delete(guest.vmid);
       this.#later(() => this.pump());
-    });
+    };
+    try {
+      this.store.startMove(guest, target, { user: 'root@pam', by: 'ha-manager' }, { ended, task });
+    } catch (error) {
+      if (!(error instanceof NodeGone)) throw error;
+      this.#moving.delete(guest.vmid);
+    }
   }
 
   #target(guest: GuestSim): string | undefined {

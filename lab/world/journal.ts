@@ -1,4 +1,4 @@
-import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** One real effect in the practice fleet. Written by the lab alone, never by what is being tested. */
@@ -34,12 +34,21 @@ export class Journal {
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  /** `resume` goes on with the entries of the file; else the story begins anew, as the state of the stores does. */
-  constructor(stateDir: string, resume = false) {
+  /**
+   * With `newest` it goes on with the entries of the file, and with those that a killed lab could not write any more;
+   * else the story begins anew, as the state of the stores does.
+   */
+  constructor(stateDir: string, newest?: readonly JournalEntry[]) {
     mkdirSync(stateDir, { recursive: true });
     this.file = join(stateDir, 'journal.jsonl');
-    if (resume) for (const entry of readEntries(this.file)) this.entries.push(entry);
-    this.#fd = openSync(this.file, resume ? 'a' : 'w', 0o600);
+    if (newest) {
+      for (const line of wholeLines(this.file)) this.entries.push(JSON.parse(line) as JournalEntry);
+      const known = this.entries.length;
+      for (const entry of newest) if (entry.seq === this.entries.length + 1) this.entries.push(entry);
+      this.#lines = this.entries.slice(known).map((entry) => JSON.stringify(entry));
+    }
+    this.#fd = openSync(this.file, newest ? 'a' : 'w', 0o600);
+    this.flush();
   }
 
   record(draft: JournalDraft): JournalEntry {
@@ -79,8 +88,11 @@ export class Journal {
   }
 }
 
-function readEntries(file: string): JournalEntry[] {
+/** The lines of a file. One that was cut off by the end of its writer is taken away, so that the next one does not continue it. */
+export function wholeLines(file: string): string[] {
   if (!existsSync(file)) return [];
-  const lines = readFileSync(file, 'utf8').split('\n').filter(Boolean);
-  return lines.map((line) => JSON.parse(line) as JournalEntry);
+  const text = readFileSync(file);
+  const end = text.lastIndexOf(0x0a) + 1;
+  if (end < text.length) truncateSync(file, end);
+  return text.subarray(0, end).toString('utf8').split('\n').filter(Boolean);
 }

@@ -43,6 +43,10 @@ const next = {
   'pve-manager': '9.1.6',
   'pve-container': '6.0.19',
   'openssh-server': '1:10.0p1-7+deb13u1',
+  'ceph-mon': '19.2.4-pve1',
+  'ceph-mgr': '19.2.4-pve1',
+  'ceph-osd': '19.2.4-pve1',
+  'ceph-common': '19.2.4-pve1',
   'proxmox-kernel-6.14': '6.14.11-5',
   'proxmox-kernel-6.14.11-5-pve-signed': '6.14.11-5',
 };

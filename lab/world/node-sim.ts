@@ -1,5 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import type { FaultKind, Fault, Moment } from './faults.js';
+import { BootSim } from './boot-sim.js';
+import type { FaultKind, Moment, Step } from './fault-table.js';
+import type { Fault } from './faults.js';
+import { NodeGone } from './node-gone.js';
 import { PackagesSim } from './packages-sim.js';
 import type { NodeSpec } from './specs.js';
 import type { StoreSim } from './store-sim.js';
@@ -9,6 +12,13 @@ import type { Timing } from './timing.js';
 import { UnitsSim } from './units-sim.js';
 
 const GIB = 1024 ** 3;
+const FACTORY_KERNEL = '6.14.11-3-pve';
+
+/**
+ * `stopping`: a reboot was accepted and has not happened yet. `restarting`: down, and will boot by itself. `off`: down
+ * until somebody switches it on.
+ */
+export type NodePhase = 'up' | 'stopping' | 'restarting' | 'off' | 'booting';
 
 /** One Proxmox VE node. What runs on it dies with it: tasks, programs, units. */
 export class NodeSim {
@@ -19,24 +29,23 @@ export class NodeSim {
   readonly store: StoreSim;
   /** 1, 2, 3: corosync's node id. */
   readonly nodeId: number;
-  state: 'up' | 'down' | 'booting' = 'up';
+  phase: NodePhase = 'up';
   bootId: string = randomUUID();
   /** Milliseconds since the epoch. */
   bootedAt: number;
   kernel: string;
   readonly packages: PackagesSim;
+  readonly boot: BootSim;
   readonly units: UnitsSim;
   readonly tasks: TaskList;
   /** Timers of what runs on the node; interrupted when it goes down. */
-  readonly timers = new Timers();
+  readonly timers: Timers;
   readonly memoryTotal = 64 * GIB;
   readonly rootTotal = 94 * GIB;
   diskFull = false;
   /** Milliseconds that its clock is ahead. */
   clockSkewMs = 0;
-  /** A reboot was accepted and has not happened yet. */
-  rebooting = false;
-  #heldDown = false;
+  #bootRound = 0;
 
   constructor(store: StoreSim, spec: NodeSpec, nodeId: number) {
     this.store = store;
@@ -45,15 +54,21 @@ export class NodeSim {
     this.apiPort = spec.apiPort;
     this.sshPort = spec.sshPort;
     this.nodeId = nodeId;
+    this.timers = new Timers(() => store.world.touch(store.id));
     this.packages = new PackagesSim(this, store.world.mirror);
+    this.boot = new BootSim(this);
     this.units = new UnitsSim(this);
-    this.tasks = new TaskList(spec.name, this.timers);
+    this.tasks = new TaskList(spec.name, this.timers, () => this.clock);
     this.bootedAt = Date.now() - 40 * 86_400_000;
-    this.kernel = this.#newestKernel();
+    this.kernel = this.boot.chosen ?? FACTORY_KERNEL;
   }
 
   get up(): boolean {
-    return this.state === 'up';
+    return this.phase === 'up' || this.phase === 'stopping';
+  }
+
+  get state(): 'up' | 'down' | 'booting' {
+    return this.up ? 'up' : this.phase === 'booting' ? 'booting' : 'down';
   }
 
   get timing(): Timing {
@@ -80,26 +95,24 @@ export class NodeSim {
   }
 
   get rebootNeeded(): boolean {
-    return this.kernel !== this.#newestKernel();
+    return this.kernel !== this.boot.chosen;
   }
 
   /**
-   * Accepts a reboot: the node leaves the network after a moment and comes back with a new boot id and the newest
-   * kernel. The journal entry records what the safety rules ask for.
+   * Accepts a reboot: the node leaves the network after a moment and comes back with a new boot id and the kernel that
+   * its boot loader chooses. The journal entry records what the safety rules ask for.
    */
   reboot(by: string): void {
-    if (!this.up) throw new Error(`Node ${this.name} is not up.`);
-    this.reached('node.reboot.request', 'before');
+    this.enter('node.reboot.request');
+    const again = this.phase === 'stopping';
+    this.phase = 'stopping';
     this.record('node.reboot.request', by, {
       before: { bootId: this.bootId, kernel: this.kernel },
       detail: this.#situation(),
     });
-    if (this.rebooting) return;
-    this.rebooting = true;
-    this.timers.after(this.timing.of('rebootDelay'), () => {
-      this.#goDown('reboot', by);
-      this.store.timers.after(this.timing.of('shutdown'), () => this.#powerOn());
-    });
+    // A fault may have struck at the request itself.
+    if (again || this.phase !== 'stopping') return;
+    this.#stopSoon(by);
   }
 
   /** A clean shutdown: it stays off until `powerOn`. */
@@ -111,8 +124,10 @@ export class NodeSim {
 
   /** Power loss: at once, nothing is told. */
   powerOff(by: string): void {
-    if (this.state === 'down') return;
-    this.#goDown('power', by);
+    if (this.phase === 'off') return;
+    // Off while it booted or restarted: nobody loses anything that was not lost already.
+    if (!this.up) this.phase = 'off';
+    else this.#goDown('power', by);
   }
 
   powerOn(by: string): void {
@@ -121,16 +136,16 @@ export class NodeSim {
     this.#powerOn();
   }
 
-  /** Off when the lab ended: switched on with its next start. */
-  bootAfterRestart(): void {
-    this.state = 'down';
-    this.store.ceph.hostDown(this.name, () => !this.up);
-    this.#powerOn();
+  /** Goes on with what was under way when the lab ended. */
+  resume(): void {
+    if (this.phase === 'stopping') this.#stopSoon('node');
+    if (this.phase === 'restarting' && !this.#mustStayDown()) this.#bootLater();
+    if (this.phase === 'booting') this.#boot();
   }
 
-  /** `node-stays-down` ended, or somebody pressed the button. */
+  /** `node-stays-down` ended. */
   resumeBoot(): void {
-    if (this.state === 'down' && this.#heldDown) this.#powerOn();
+    if (this.phase === 'restarting') this.#powerOn();
   }
 
   record(
@@ -141,17 +156,51 @@ export class NodeSim {
     this.store.world.journal.record({ store: this.store.id, node: this.name, effect, by, ...rest });
   }
 
-  bite(kind: FaultKind, step?: string): Fault | undefined {
-    return this.store.world.faults.bite(kind, { store: this.store.id, node: this.name, step });
+  bite(kind: FaultKind, step: Step, moment: Moment): Fault | undefined {
+    return this.store.world.faults.bite(kind, { store: this.store.id, node: this.name, step, moment });
   }
 
-  reached(step: string, moment: Moment): void {
+  reached(step: Step, moment: 'before' | 'during'): void {
     this.store.world.faults.reached(this.store.id, this.name, step, moment);
   }
 
-  #goDown(cause: string, by: string): void {
-    this.state = 'down';
-    this.rebooting = false;
+  /**
+   * A step begins that this node carries out, on itself or on what belongs to another. Throws `NodeGone` when a fault
+   * took it away at that moment, before anything was done.
+   */
+  enter(step: Step, concerned: string = this.name): void {
+    if (this.up) this.store.world.faults.reached(this.store.id, concerned, step, 'before');
+    if (!this.up) throw new NodeGone(`Node ${this.name} is not up.`);
+  }
+
+  /** Work of so many milliseconds of this lab. Ends in `done`, or in `killed` when the node goes down before. */
+  work(step: Step, ms: number, done: () => void, killed: () => void): void {
+    this.timers.after(
+      ms / 2,
+      () => {
+        this.reached(step, 'during');
+        if (this.up) this.timers.after(ms / 2, done, killed);
+        else killed();
+      },
+      killed,
+    );
+  }
+
+  #stopSoon(by: string): void {
+    this.timers.after(this.timing.of('rebootDelay'), () => {
+      this.#goDown('reboot', by);
+      this.#bootLater();
+    });
+  }
+
+  #bootLater(): void {
+    this.store.timers.after(this.timing.of('shutdown'), () => {
+      if (this.phase === 'restarting') this.#powerOn();
+    });
+  }
+
+  #goDown(cause: 'reboot' | 'shutdown' | 'power', by: string): void {
+    this.phase = cause === 'reboot' ? 'restarting' : 'off';
     const detail = { cause, bootId: this.bootId, ...this.#situation() };
     this.record('node.down', by, { before: { kernel: this.kernel }, detail });
     this.timers.interrupt();
@@ -161,31 +210,49 @@ export class NodeSim {
 
   #powerOn(): void {
     if (this.state !== 'down') return;
-    this.#heldDown = this.bite('node-stays-down', 'node.up') !== undefined;
-    if (this.#heldDown) return;
-    this.state = 'booting';
-    this.store.timers.after(this.timing.of('boot'), () => this.#comeUp());
+    // An event may strike as the node is switched on; one that takes its power leaves it off.
+    const { phase } = this;
+    this.reached('node.up', 'before');
+    if (this.phase !== phase) return;
+    this.phase = 'restarting';
+    if (this.#mustStayDown()) return;
+    this.phase = 'booting';
+    this.#boot();
+  }
+
+  #mustStayDown(): boolean {
+    return this.bite('node-stays-down', 'node.up', 'before') !== undefined;
+  }
+
+  #boot(): void {
+    const half = this.timing.of('boot') / 2;
+    const round = (this.#bootRound += 1);
+    // A boot that was cut short must not end a later one.
+    const goesOn = (): boolean => this.phase === 'booting' && this.#bootRound === round;
+    this.store.timers.after(half, () => {
+      if (goesOn()) this.reached('node.up', 'during');
+      if (!goesOn()) return;
+      this.store.timers.after(half, () => {
+        if (goesOn()) this.#comeUp();
+      });
+    });
   }
 
   #comeUp(): void {
-    if (this.state !== 'booting') return;
-    this.state = 'up';
+    this.phase = 'up';
     this.bootId = randomUUID();
     this.bootedAt = Date.now();
     const before = this.kernel;
-    this.kernel = this.bite('wrong-kernel', 'node.up')
-      ? (this.packages.bootKernels[0] ?? before)
-      : this.#newestKernel();
+    const chosen = this.boot.chosen ?? before;
+    const wrong = this.bite('wrong-kernel', 'node.up', 'before') !== undefined;
+    this.kernel = wrong ? (this.boot.kernels[0] ?? before) : chosen;
+    this.boot.booted();
     this.record('node.up', 'node', {
       before: { kernel: before },
       after: { bootId: this.bootId, kernel: this.kernel },
-      detail: { expected: !this.rebootNeeded },
+      detail: { expected: this.kernel === chosen },
     });
-    this.store.nodeCameUp(this);
-  }
-
-  #newestKernel(): string {
-    return this.packages.bootKernels.at(-1) ?? '6.14.11-3-pve';
+    if (this.up) this.store.nodeCameUp(this);
   }
 
   #situation(): Record<string, unknown> {

@@ -1,6 +1,8 @@
+import type { Moment, Step } from './fault-table.js';
 import type { NodeSim } from './node-sim.js';
 import { compareVersions, INSTALLED_SNAPSHOT, kernelOfPackage, type Mirror } from './mirror.js';
 
+/** A package that gets another version, mostly a newer one. */
 export interface Upgrade {
   name: string;
   /** Absent for a package that is new on the node. */
@@ -21,10 +23,45 @@ const DIRTY_ERROR = "E: dpkg was interrupted, you must manually run 'dpkg --conf
 const SNAPSHOT_ID = /\b(\d{8}T\d{6}Z)\b/g;
 const DOWNLOAD_BYTES = 150_000_000;
 
+const DPKG_ERROR = 'E: Sub-process /usr/bin/dpkg returned an error code (1)\n';
+const POSTINST_ERROR = (name: string): string =>
+  `dpkg: error processing package ${name} (--configure):\n` +
+  ` installed ${name} package post-installation script subprocess returned error exit status 1\n`;
+
 const failure = (code: number, stderr: string, stdout = ''): CommandOutcome => ({ code, stdout, stderr });
 const success = (stdout: string): CommandOutcome => ({ code: 0, stdout, stderr: '' });
+const TERMINATED = failure(143, 'Terminated\n');
+const unreachable = (snapshots: readonly string[], code: 0 | 100): CommandOutcome => {
+  const urls = snapshots.map((id) => `http://mirror.example/${id}/dists/trixie/InRelease`);
+  const why = 'Could not connect to mirror.example:80 (192.0.2.80). - connect (110: Connection timed out)';
+  const tail =
+    code === 0
+      ? 'W: Some index files failed to download. They have been ignored, or old ones used instead.\n'
+      : 'E: Some index files failed to download. They have been ignored, or old ones used instead.\n';
+  return failure(
+    code,
+    urls.map((url) => `W: Failed to fetch ${url}  ${why}\n`).join('') + tail,
+    snapshots.map((id, i) => `Err:${i + 1} http://mirror.example/${id} trixie InRelease\n  ${why}\n`).join(''),
+  );
+};
+const notFetched = (change: Upgrade | undefined): CommandOutcome =>
+  failure(
+    100,
+    `E: Failed to fetch http://mirror.example/pool/${change?.name ?? ''}_${change?.version ?? ''}_amd64.deb  Hash Sum mismatch\n` +
+      'E: Unable to fetch some archives, maybe run apt-get update or try with --fix-missing?\n',
+  );
+export const isDowngrade = ({ old, version }: Upgrade): boolean =>
+  old !== undefined && compareVersions(version, old) < 0;
 const sleepless = (run: (done: (outcome: CommandOutcome) => void) => void): Promise<CommandOutcome> =>
   new Promise((resolve) => run(resolve));
+
+/** An installation that is under way. */
+export interface Installing {
+  by: string;
+  changes: Upgrade[];
+  unit: string | undefined;
+  before: Record<string, string>;
+}
 
 /** apt and dpkg of one node. Every running program dies with the node, and leaves what it leaves. */
 export class PackagesSim {
@@ -38,6 +75,8 @@ export class PackagesSim {
   /** Packages that dpkg unpacked and did not configure. */
   halfConfigured: string[] = [];
   readonly holds = new Set<string>();
+  /** What dpkg is at work on; goes on after a restart of the lab. */
+  installing: Installing | undefined;
   /** Process that holds the dpkg lock. */
   lockedBy: number | undefined;
   readonly #node: NodeSim;
@@ -109,16 +148,31 @@ export class PackagesSim {
     return this.lists.some((id) => this.#mirror.get(id)?.get(name) === version);
   }
 
-  /** `apt-get update`. */
+  knows(name: string): boolean {
+    return this.installed.has(name) || this.lists.some((id) => this.#mirror.get(id)?.has(name));
+  }
+
+  /** The kernel that the metapackage in that version depends on. */
+  kernelImageOf(name: string, version: string): Upgrade | undefined {
+    if (!/^proxmox-kernel-\d+\.\d+$/.test(name)) return undefined;
+    const image = `proxmox-kernel-${version}-pve-signed`;
+    const known = this.lists.map((id) => this.#mirror.get(id)?.get(image)).find((found) => found !== undefined);
+    return known === undefined ? undefined : { name: image, version: known };
+  }
+
+  /** `apt-get update`. Like the real one it ends well when a server could not be reached, and goes on with the old lists. */
   update(by: string): Promise<CommandOutcome> {
     return sleepless((done) => {
-      const locked = this.#contended('apt.update');
-      if (locked) return done(locked);
-      this.#node.reached('apt.update', 'before');
       const wanted = this.configured;
-      this.#node.timers.after(
+      const refusal = this.#contended('apt.update') ?? this.#fails('apt.update', 'before', unreachable(wanted, 100));
+      if (refusal) return done(refusal);
+      this.#node.enter('apt.update');
+      this.#node.work(
+        'apt.update',
         this.#node.timing.of('aptUpdate'),
         () => {
+          const failed = this.#fails('apt.update', 'during', unreachable(wanted, 0));
+          if (failed) return done(failed);
           const unknown = wanted.find((id) => !this.#mirror.has(id));
           if (unknown !== undefined) {
             const text = `E: The repository 'http://mirror.example/${unknown} trixie Release' does not have a Release file.\n`;
@@ -132,39 +186,39 @@ export class PackagesSim {
           const hits = wanted.map((id, i) => `Get:${i + 1} http://mirror.example/${id} trixie InRelease [151 kB]\n`);
           done(success(`${hits.join('')}Reading package lists...\n`));
         },
-        () => done(failure(143, 'Terminated\n')),
+        () => done(TERMINATED),
       );
     });
   }
 
-  /** `apt-get --download-only dist-upgrade`. */
-  download(by: string): Promise<CommandOutcome> {
+  /** `apt-get --download-only` of these changes. */
+  download(by: string, changes: Upgrade[]): Promise<CommandOutcome> {
     return sleepless((done) => {
-      const refusal = this.#contended('apt.download') ?? this.#diskFull();
+      const refusal =
+        this.#contended('apt.download') ??
+        this.#diskFull() ??
+        this.#fails('apt.download', 'before', notFetched(changes[0]));
       if (refusal) return done(refusal);
-      const upgrades = this.pendingUpgrades();
-      const missing = upgrades.filter(({ name, version }) => !this.downloaded.has(`${name}=${version}`));
-      if (missing.length === 0) return done(success(this.#summary(upgrades)));
+      const missing = changes.filter(({ name, version }) => !this.downloaded.has(`${name}=${version}`));
+      if (missing.length === 0) return done(success(this.summary(changes)));
+      this.#node.enter('apt.download');
       const unlock = this.#take();
-      this.#node.reached('apt.download', 'before');
-      this.#node.timers.after(
-        this.#node.timing.of('aptDownload') / 2,
+      this.#node.work(
+        'apt.download',
+        this.#node.timing.of('aptDownload'),
         () => {
-          this.#node.reached('apt.download', 'during');
-          this.#node.timers.after(
-            this.#node.timing.of('aptDownload') / 2,
-            () => {
-              unlock();
-              const full = this.#diskFull();
-              if (full) return done(full);
-              for (const { name, version } of missing) this.downloaded.add(`${name}=${version}`);
-              this.#record('apt.download', by, { after: Object.fromEntries(missing.map((u) => [u.name, u.version])) });
-              done(success(`${this.#summary(upgrades)}Download complete and in download only mode\n`));
-            },
-            () => (unlock(), done(failure(143, 'Terminated\n'))),
-          );
+          unlock();
+          const full = this.#diskFull();
+          if (full) return done(full);
+          const half = Math.ceil(missing.length / 2);
+          const failed = this.#fails('apt.download', 'during', notFetched(missing[half - 1]));
+          const fetched = failed ? missing.slice(0, half - 1) : missing;
+          for (const { name, version } of fetched) this.downloaded.add(`${name}=${version}`);
+          if (failed) return done(failed);
+          this.#record('apt.download', by, { after: Object.fromEntries(missing.map((u) => [u.name, u.version])) });
+          done(success(`${this.summary(changes)}Download complete and in download only mode\n`));
         },
-        () => (unlock(), done(failure(143, 'Terminated\n'))),
+        () => (unlock(), done(TERMINATED)),
       );
     });
   }
@@ -177,7 +231,9 @@ export class PackagesSim {
     by: string,
     options: { wanted?: Upgrade[]; lockTimeoutMs: number; unit?: string | undefined },
   ): Promise<CommandOutcome> {
-    const fault = this.#node.bite('lock-contention', 'packages.install');
+    const interrupted = this.installing;
+    if (interrupted && interrupted.unit === options.unit) return this.#install(interrupted, 'resumed');
+    const fault = this.#node.bite('lock-contention', 'packages.install', 'before');
     if (fault) return failure(100, LOCK_ERROR(31_337));
     if (this.lockedBy !== undefined && !(await this.#lockFreeWithin(options.lockTimeoutMs))) {
       return failure(100, LOCK_ERROR(this.lockedBy));
@@ -185,30 +241,41 @@ export class PackagesSim {
     if (this.halfConfigured.length > 0) return failure(100, DIRTY_ERROR);
     const full = this.#diskFull();
     if (full) return full;
-    const upgrades = options.wanted ?? this.pendingUpgrades();
-    const summary = this.#summary(upgrades);
-    if (upgrades.length === 0) return success(summary);
-    const outcome = await this.#install(by, upgrades, options.unit);
+    const changes = options.wanted ?? this.pendingUpgrades();
+    const summary = this.summary(changes);
+    if (changes.length === 0) return success(summary);
+    const refused = this.#fails('packages.install', 'before', failure(100, DPKG_ERROR));
+    if (refused) return { ...refused, stdout: summary };
+    this.#node.enter('packages.install');
+    const outcome = await this.#install({ by, changes, unit: options.unit, before: this.#versions(changes) }, 'begun');
     return { ...outcome, stdout: summary + outcome.stdout };
   }
 
   /** `dpkg --configure -a`. */
   configure(by: string): Promise<CommandOutcome> {
     return sleepless((done) => {
-      if (this.lockedBy !== undefined)
-        return done(failure(2, 'dpkg: error: dpkg frontend lock was locked by another process\n'));
+      const held = failure(2, 'dpkg: error: dpkg frontend lock was locked by another process\n');
+      if (this.lockedBy !== undefined) return done(held);
+      if (this.#node.bite('lock-contention', 'packages.configure', 'before')) return done(held);
       if (this.halfConfigured.length === 0) return done(success(''));
+      const broken = failure(1, this.halfConfigured.map(POSTINST_ERROR).join(''));
+      const refused = this.#fails('packages.configure', 'before', broken);
+      if (refused) return done(refused);
+      this.#node.enter('packages.configure');
       const unlock = this.#take();
-      this.#node.timers.after(
+      this.#node.work(
+        'packages.configure',
         this.#node.timing.of('dpkgConfigure'),
         () => {
           unlock();
+          const failed = this.#fails('packages.configure', 'during', broken);
+          if (failed) return done(failed);
           const names = this.halfConfigured;
           this.halfConfigured = [];
           this.#record('packages.configure', by, { before: names, after: [] });
           done(success(names.map((name) => `Setting up ${name} (${this.installed.get(name)}) ...\n`).join('')));
         },
-        () => (unlock(), done(failure(143, 'Terminated\n'))),
+        () => (unlock(), done(TERMINATED)),
       );
     });
   }
@@ -223,17 +290,36 @@ export class PackagesSim {
     return `${head}${this.halfConfigured.map((name) => ` ${name.padEnd(20)} practice package\n`).join('')}\n`;
   }
 
-  #install(by: string, upgrades: Upgrade[], unit: string | undefined): Promise<CommandOutcome> {
-    const half = Math.max(1, Math.floor(upgrades.length / 2));
-    const before = this.#versions(upgrades);
+  /** What apt says before it begins. `not upgraded` are those that the lists would renew and this does not. */
+  summary(changes: readonly Upgrade[]): string {
+    const named = new Set(changes.map(({ name }) => name));
+    const left = [...this.pendingUpgrades().filter(({ name, old }) => old !== undefined && !named.has(name))];
+    const count = left.length + this.holds.size;
+    const fresh = changes.filter(({ old }) => old === undefined);
+    const down = changes.filter(isDowngrade);
+    const up = changes.filter((change) => change.old !== undefined && !isDowngrade(change));
+    const list = (title: string, names: Upgrade[]): string =>
+      names.length === 0 ? '' : `${title}\n  ${names.map(({ name }) => name).join(' ')}\n`;
+    return (
+      'Reading package lists...\nBuilding dependency tree...\nReading state information...\nCalculating upgrade...\n' +
+      list('The following NEW packages will be installed:', fresh) +
+      list('The following packages will be upgraded:', up) +
+      list('The following packages will be DOWNGRADED:', down) +
+      `${up.length} upgraded, ${fresh.length} newly installed, ${down.length > 0 ? `${down.length} downgraded, ` : ''}` +
+      `0 to remove and ${count} not upgraded.\n`
+    );
+  }
+
+  #install(work: Installing, how: 'begun' | 'resumed'): Promise<CommandOutcome> {
+    const { by, changes, unit, before } = work;
+    const half = Math.max(1, Math.floor(changes.length / 2));
     const unlock = this.#take();
     const detail = unit === undefined ? {} : { unit };
-    this.#node.reached('packages.install', 'before');
-    this.#record('packages.begin', by, {
-      before,
-      after: Object.fromEntries(upgrades.map(({ name, version }) => [name, version])),
-      detail,
-    });
+    this.installing = work;
+    if (how === 'begun') {
+      const after = Object.fromEntries(changes.map(({ name, version }) => [name, version]));
+      this.#record('packages.begin', by, { before, after, detail });
+    }
     const end = (
       effect: string,
       done: (outcome: CommandOutcome) => void,
@@ -241,9 +327,12 @@ export class PackagesSim {
       why?: string,
     ): void => {
       unlock();
+      this.installing = undefined;
+      // The packages' own hooks write the boot partitions.
+      if (changes.some(({ name }) => kernelOfPackage(name) !== undefined)) this.#node.boot.sync();
       this.#record(effect, by, {
         before,
-        after: this.#versions(upgrades),
+        after: this.#versions(changes),
         detail:
           why === undefined
             ? { ...detail, inventory: Object.fromEntries(this.installed) }
@@ -253,36 +342,31 @@ export class PackagesSim {
     };
     return sleepless((done) => {
       const breakHere = (why: string, outcome: CommandOutcome): void => {
-        for (const { name, version } of upgrades.slice(0, half)) this.installed.set(name, version);
-        this.halfConfigured = upgrades.slice(half - 1, half).map(({ name }) => name);
+        for (const { name, version } of changes.slice(0, half)) this.installed.set(name, version);
+        this.halfConfigured = changes.slice(half - 1, half).map(({ name }) => name);
         end('packages.fail', done, outcome, why);
       };
-      const killed = (): void => breakHere('killed', failure(143, 'Terminated\n'));
+      const killed = (): void => breakHere('killed', TERMINATED);
+      const finish = (): void => {
+        for (const { name, version } of changes) {
+          this.installed.set(name, version);
+          this.downloaded.delete(`${name}=${version}`);
+        }
+        const lines = changes.map((u) => `Setting up ${u.name} (${u.version}) ...\n`).join('');
+        end('packages.install', done, success(lines));
+      };
+      const ms = this.#node.timing.of('aptInstall');
       this.#node.timers.after(
-        this.#node.timing.of('aptInstall') / 2,
+        ms / 2,
         () => {
-          const name = upgrades[half - 1]?.name ?? '';
-          if (this.#node.bite('apt-fail', 'packages.install')) {
-            const text =
-              `dpkg: error processing package ${name} (--configure):\n` +
-              ` installed ${name} package post-installation script subprocess returned error exit status 1\n` +
-              `Errors were encountered while processing:\n ${name}\n` +
-              'E: Sub-process /usr/bin/dpkg returned an error code (1)\n';
+          const name = changes[half - 1]?.name ?? '';
+          if (this.#node.bite('apt-fail', 'packages.install', 'during')) {
+            const text = `${POSTINST_ERROR(name)}Errors were encountered while processing:\n ${name}\n${DPKG_ERROR}`;
             return breakHere('post-installation script', failure(100, text));
           }
           this.#node.reached('packages.install', 'during');
-          this.#node.timers.after(
-            this.#node.timing.of('aptInstall') / 2,
-            () => {
-              for (const upgrade of upgrades) {
-                this.installed.set(upgrade.name, upgrade.version);
-                this.downloaded.delete(`${upgrade.name}=${upgrade.version}`);
-              }
-              const lines = upgrades.map((u) => `Setting up ${u.name} (${u.version}) ...\n`).join('');
-              end('packages.install', done, success(lines));
-            },
-            killed,
-          );
+          if (!this.#node.up) return killed();
+          this.#node.timers.after(ms / 2, finish, killed);
         },
         killed,
       );
@@ -303,23 +387,14 @@ export class PackagesSim {
     );
   }
 
-  #summary(upgrades: Upgrade[]): string {
-    const fresh = upgrades.filter(({ old }) => old === undefined);
-    const changed = upgrades.filter(({ old }) => old !== undefined);
-    const list = (title: string, names: Upgrade[]): string =>
-      names.length === 0 ? '' : `${title}\n  ${names.map(({ name }) => name).join(' ')}\n`;
-    return (
-      'Reading package lists...\nBuilding dependency tree...\nReading state information...\nCalculating upgrade...\n' +
-      list('The following NEW packages will be installed:', fresh) +
-      list('The following packages will be upgraded:', changed) +
-      `${changed.length} upgraded, ${fresh.length} newly installed, 0 to remove and ${this.holds.size} not upgraded.\n`
-    );
-  }
-
-  #contended(step: string): CommandOutcome | undefined {
-    if (this.#node.bite('lock-contention', step)) return failure(100, LOCK_ERROR(31_337));
+  #contended(step: 'apt.update' | 'apt.download'): CommandOutcome | undefined {
+    if (this.#node.bite('lock-contention', step, 'before')) return failure(100, LOCK_ERROR(31_337));
     if (this.lockedBy !== undefined) return failure(100, LOCK_ERROR(this.lockedBy));
     return undefined;
+  }
+
+  #fails(step: Step, moment: Moment, how: CommandOutcome): CommandOutcome | undefined {
+    return this.#node.bite('apt-fail', step, moment) ? how : undefined;
   }
 
   #diskFull(): CommandOutcome | undefined {

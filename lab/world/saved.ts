@@ -1,27 +1,41 @@
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Pins } from './boot-sim.js';
+import type { SavedCeph } from './ceph-sim.js';
+import type { SavedFault } from './faults.js';
 import type { FileEntry } from './guest-sim.js';
-import type { StoreSim } from './store-sim.js';
+import type { SavedHa } from './ha-sim.js';
+import { wholeLines, type JournalEntry } from './journal.js';
+import type { NodePhase, NodeSim } from './node-sim.js';
+import type { Installing } from './packages-sim.js';
+import type { Actor, StoreSim } from './store-sim.js';
+import type { Task } from './tasks.js';
 import type { Unit } from './units-sim.js';
 import type { World } from './world.js';
 
 /**
- * What a practice fleet keeps over an orderly restart. Faults, tasks and links are not kept: after the restart nothing
- * is broken on purpose, every link is up and every node is switched on.
+ * The state of a practice fleet on disk, kept up to date while it runs: in one log of states, so that a lab that is killed
+ * goes on where it was. What was under way (moves, installations, boots, recoveries) starts its remaining half anew.
  */
 interface SavedNode {
-  off: boolean;
+  phase: NodePhase;
   bootId: string;
   bootedAt: number;
   kernel: string;
+  diskFull: boolean;
+  clockSkewMs: number;
+  pins: Pins;
+  writtenPins: Pins;
   installed: [string, string][];
   sources: [string, string][];
   lists: string[];
   downloaded: string[];
   halfConfigured: string[];
   holds: string[];
+  installing?: Installing | undefined;
   units: Unit[];
   logs: [string, string[]][];
+  tasks: Task[];
 }
 
 interface SavedGuest {
@@ -30,6 +44,9 @@ interface SavedGuest {
   status: 'running' | 'stopped';
   wanted: 'started' | 'stopped';
   startedAt: number;
+  lock?: string | undefined;
+  unhealthyByFault: boolean;
+  badCacheByFault: boolean;
   files: [string, FileEntry][] | undefined;
   loaded: [string, string][];
 }
@@ -37,91 +54,199 @@ interface SavedGuest {
 interface SavedStore {
   nodes: Record<string, SavedNode>;
   guests: Record<string, SavedGuest>;
-  maintenance: string[];
-  movedFrom: [number, string][];
-  flags: string[];
-  hostFlags: [string, string[]][];
+  moves: [number, { target: string; actor: Actor; upid: string }][];
+  ha: SavedHa;
+  ceph: SavedCeph;
+  wanUp: boolean;
+  wanSilent: boolean;
 }
 
 export interface SavedWorld {
-  form: 1;
   stores: Record<string, SavedStore>;
+  faults: SavedFault[];
   /** What the fleet looked like when its journal began; whatever the check compares with. */
   atStart: unknown;
+  /** The newest entries: the journal itself may lack the last ones of a lab that was killed. */
+  entries: JournalEntry[];
 }
 
-const fileOf = (stateDir: string): string => join(stateDir, 'world.json');
+const FORM = 2;
+/** Of changes that no entry of the journal tells: they may be this late, in milliseconds. */
+const LATE = 25;
+const MAX_TASKS = 60;
+/** Bytes; what is written again and again is written anew from then on. */
+const MAX_LOG = 32 * 1024 * 1024;
 
-function saveStore(store: StoreSim): SavedStore {
-  const { ceph, ha } = store;
-  return {
-    nodes: Object.fromEntries(
-      [...store.nodes.values()].map(({ name, up, bootId, bootedAt, kernel, packages, units }): [string, SavedNode] => [
-        name,
-        {
-          off: !up,
-          bootId,
-          bootedAt,
-          kernel,
-          installed: [...packages.installed],
-          sources: [...packages.sources],
-          lists: packages.lists,
-          downloaded: [...packages.downloaded],
-          halfConfigured: packages.halfConfigured,
-          holds: [...packages.holds],
-          // One that still runs cannot be kept: its program ends with this process.
-          units: [...units.all.values()].filter(({ state }) => state !== 'running'),
-          logs: [...units.logs],
-        },
-      ]),
-    ),
-    guests: Object.fromEntries(
-      [...store.guests.values()].map((guest): [string, SavedGuest] => [
-        String(guest.vmid),
-        {
-          node: guest.node,
-          homeNode: guest.homeNode,
-          status: guest.status,
-          wanted: guest.wanted,
-          startedAt: guest.startedAt,
-          ...guest.dump(),
-        },
-      ]),
-    ),
-    maintenance: [...ha.maintenance.keys()],
-    movedFrom: ha.dumpMoves(),
-    flags: [...ceph.flags],
-    hostFlags: [...ceph.hostFlags].map(([host, flags]) => [host, [...flags]]),
-  };
-}
-
-export function saveWorld(world: World, atStart: unknown): void {
-  const saved: SavedWorld = {
-    form: 1,
-    stores: Object.fromEntries([...world.stores.values()].map((store) => [store.id, saveStore(store)])),
-    atStart,
-  };
-  const file = fileOf(world.stateDir);
-  writeFileSync(`${file}.new`, JSON.stringify(saved), { mode: 0o600 });
-  renameSync(`${file}.new`, file);
-}
+type Line =
+  | { form: typeof FORM; what: 'at-start'; atStart: unknown }
+  | { form: typeof FORM; what: 'faults'; faults: SavedFault[] }
+  | { form: typeof FORM; what: 'store'; id: string; store: SavedStore; entries: JournalEntry[] };
 
 /**
- * What an orderly end left, once: a later end that was not orderly must not be followed by a state that the journal
- * has long left behind.
+ * Writes what changed to a log of states, of which the last of each store counts: with each entry of the journal at
+ * once, before anybody can have its answer; else a little later.
  */
-export function takeSavedWorld(stateDir: string): SavedWorld | undefined {
-  const file = fileOf(stateDir);
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
+export class StateKeeper {
+  readonly #world: World;
+  readonly #file: string;
+  readonly #dirty = new Set<string>();
+  #fd: number;
+  #size: number;
+  #entries: JournalEntry[] = [];
+  #atStart: unknown;
+  #soon = false;
+  #closed = false;
+  #later: NodeJS.Timeout | undefined;
+  #faultChanges = 0;
+
+  constructor(world: World, saved: SavedWorld | undefined) {
+    this.#world = world;
+    this.#atStart = saved?.atStart;
+    this.#file = fileOf(world.stateDir);
+    this.#fd = openSync(this.#file, saved ? 'a' : 'w', 0o600);
+    this.#size = fstatSync(this.#fd).size;
+    world.journal.onEntry((entry) => this.#remember(entry));
   }
-  const saved = JSON.parse(text) as SavedWorld;
-  rmSync(file);
-  return saved.form === 1 ? saved : undefined;
+
+  touch(store: string): void {
+    if (this.#closed) return;
+    this.#dirty.add(store);
+    this.#later ??= setTimeout(() => this.flush(), LATE).unref();
+  }
+
+  saveAtStart(atStart: unknown): void {
+    this.#atStart = atStart;
+    this.#append([{ form: FORM, what: 'at-start', atStart }]);
+  }
+
+  flush(): void {
+    if (this.#closed) return;
+    clearTimeout(this.#later);
+    this.#later = undefined;
+    this.#soon = false;
+    // State first: what the journal then lacks stands in here as well.
+    this.#append(this.#changes());
+    this.#world.journal.flush();
+    if (this.#size > MAX_LOG) this.#writeAnew();
+  }
+
+  /** What happens after this is not kept. */
+  close(): void {
+    if (this.#closed) return;
+    this.flush();
+    this.#closed = true;
+    closeSync(this.#fd);
+  }
+
+  #remember(entry: JournalEntry): void {
+    this.#entries.push(entry);
+    this.#dirty.add(entry.store);
+    if (this.#soon) return;
+    this.#soon = true;
+    // After the change that the entry tells of is complete, and before whoever asked for it is answered.
+    queueMicrotask(() => {
+      if (this.#soon) this.flush();
+    });
+  }
+
+  #changes(): Line[] {
+    const { faults } = this.#world;
+    const lines: Line[] = [];
+    if (faults.changes !== this.#faultChanges) {
+      this.#faultChanges = faults.changes;
+      lines.push({ form: FORM, what: 'faults', faults: faults.dump() });
+    }
+    const entries = this.#entries;
+    this.#entries = [];
+    for (const id of this.#dirty) lines.push(...this.#lineOf(id, entries));
+    this.#dirty.clear();
+    return lines;
+  }
+
+  #lineOf(id: string, entries: JournalEntry[]): Line[] {
+    const store = this.#world.stores.get(id);
+    return store ? [{ form: FORM, what: 'store', id, store: saveStore(store), entries }] : [];
+  }
+
+  #append(lines: Line[]): void {
+    if (lines.length === 0) return;
+    this.#size += writeSync(this.#fd, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+  }
+
+  #writeAnew(): void {
+    const fd = openSync(`${this.#file}.new`, 'w', 0o600);
+    closeSync(this.#fd);
+    this.#fd = fd;
+    this.#size = 0;
+    this.#append([
+      { form: FORM, what: 'at-start', atStart: this.#atStart },
+      { form: FORM, what: 'faults', faults: this.#world.faults.dump() },
+      ...[...this.#world.stores.keys()].flatMap((id) => this.#lineOf(id, [])),
+    ]);
+    renameSync(`${this.#file}.new`, this.#file);
+  }
+}
+
+const fileOf = (stateDir: string): string => join(stateDir, 'world.jsonl');
+
+function saveStore(store: StoreSim): SavedStore {
+  return {
+    nodes: Object.fromEntries([...store.nodes.values()].map((node) => [node.name, saveNode(node)])),
+    guests: Object.fromEntries(
+      [...store.guests.values()].map((guest): [string, SavedGuest] => {
+        const { node, homeNode, status, wanted, startedAt, lock, unhealthyByFault, badCacheByFault } = guest;
+        const plain = { node, homeNode, status, wanted, startedAt, lock, unhealthyByFault, badCacheByFault };
+        return [String(guest.vmid), { ...plain, ...guest.dump() }];
+      }),
+    ),
+    moves: [...store.moves],
+    ha: store.ha.dump(),
+    ceph: store.ceph.dump(),
+    wanUp: store.wanUp,
+    wanSilent: store.wanSilent,
+  };
+}
+
+function saveNode(node: NodeSim): SavedNode {
+  const { packages, units, boot, tasks } = node;
+  return {
+    phase: node.phase,
+    bootId: node.bootId,
+    bootedAt: node.bootedAt,
+    kernel: node.kernel,
+    diskFull: node.diskFull,
+    clockSkewMs: node.clockSkewMs,
+    pins: boot.pins,
+    writtenPins: boot.written,
+    installed: [...packages.installed],
+    sources: [...packages.sources],
+    lists: packages.lists,
+    downloaded: [...packages.downloaded],
+    halfConfigured: packages.halfConfigured,
+    holds: [...packages.holds],
+    installing: packages.installing,
+    units: [...units.all.values()],
+    logs: [...units.logs],
+    tasks: tasks.all.slice(-MAX_TASKS),
+  };
+}
+
+/** What an earlier lab in this folder left, however it ended. Undefined when there was none. */
+export function readSavedWorld(stateDir: string): SavedWorld | undefined {
+  const saved: SavedWorld = { stores: {}, faults: [], atStart: undefined, entries: [] };
+  const entries = new Map<number, JournalEntry>();
+  for (const text of wholeLines(fileOf(stateDir))) {
+    const line = JSON.parse(text) as Line;
+    if (line.form !== FORM) return undefined;
+    if (line.what === 'at-start') saved.atStart = line.atStart;
+    else if (line.what === 'faults') saved.faults = line.faults;
+    else {
+      saved.stores[line.id] = line.store;
+      for (const entry of line.entries) entries.set(entry.seq, entry);
+    }
+  }
+  if (saved.atStart === undefined) return undefined;
+  return { ...saved, entries: [...entries.values()].sort((one, other) => one.seq - other.seq) };
 }
 
 /** Puts a new world into the state of an earlier one. Stores, nodes and guests that are new stay as they are. */
@@ -130,53 +255,49 @@ export function restoreWorld(world: World, saved: SavedWorld): void {
     const store = world.stores.get(id);
     if (store) restoreStore(store, each);
   }
+  world.faults.load(saved.faults);
 }
 
 function restoreStore(store: StoreSim, saved: SavedStore): void {
-  for (const [vmid, each] of Object.entries(saved.guests)) {
+  for (const [vmid, { files, loaded, ...plain }] of Object.entries(saved.guests)) {
     const guest = store.guests.get(Number(vmid));
-    if (!guest || !store.nodes.has(each.node)) continue;
-    guest.node = each.node;
-    guest.homeNode = each.homeNode;
-    guest.status = each.status;
-    guest.wanted = each.wanted;
-    guest.startedAt = each.startedAt;
-    guest.load(each);
+    if (!guest || !store.nodes.has(plain.node)) continue;
+    Object.assign(guest, plain, { lock: plain.lock });
+    guest.load({ files, loaded });
   }
-  for (const flag of saved.flags) store.ceph.flags.add(flag);
-  for (const [host, flags] of saved.hostFlags) store.ceph.hostFlags.set(host, new Set(flags));
-  store.ha.load(saved.maintenance, saved.movedFrom);
   for (const [name, each] of Object.entries(saved.nodes)) {
     const node = store.nodes.get(name);
-    if (!node) continue;
-    const { packages, units } = node;
-    node.bootId = each.bootId;
-    node.bootedAt = each.bootedAt;
-    node.kernel = each.kernel;
-    refill(packages.installed, each.installed);
-    refill(packages.sources, each.sources);
-    packages.lists = each.lists;
-    for (const archive of each.downloaded) packages.downloaded.add(archive);
-    packages.halfConfigured = each.halfConfigured;
-    for (const hold of each.holds) packages.holds.add(hold);
-    refill(
-      units.all,
-      each.units.map((unit): [string, Unit] => [unit.name, unit]),
-    );
-    refill(units.logs, each.logs);
-    store.ceph.daemonVersion.set(name, packages.installed.get('ceph-osd') ?? '');
-    if (each.off) node.bootAfterRestart();
+    if (node) restoreNode(node, each);
   }
-  store.timers.after(store.world.timing.of('guestStart'), () => {
-    for (const guest of store.guests.values()) {
-      if (guest.wanted === 'started')
-        store.bootGuest(guest, guest.ha ? 'ha-manager' : 'node', { cause: 'lab restart' });
-    }
-    store.ha.pump();
-  });
+  refill(store.moves, saved.moves);
+  store.ceph.load(saved.ceph);
+  store.ha.load(saved.ha);
+  store.wanUp = saved.wanUp;
+  store.wanSilent = saved.wanSilent;
 }
 
-function refill<K, V>(map: Map<K, V>, entries: [K, V][]): void {
+function restoreNode(node: NodeSim, saved: SavedNode): void {
+  const { packages, units, boot } = node;
+  const { phase, bootId, bootedAt, kernel, diskFull, clockSkewMs } = saved;
+  Object.assign(node, { phase, bootId, bootedAt, kernel, diskFull, clockSkewMs });
+  boot.pins = saved.pins;
+  boot.written = saved.writtenPins;
+  refill(packages.installed, saved.installed);
+  refill(packages.sources, saved.sources);
+  packages.lists = saved.lists;
+  for (const archive of saved.downloaded) packages.downloaded.add(archive);
+  packages.halfConfigured = saved.halfConfigured;
+  for (const hold of saved.holds) packages.holds.add(hold);
+  packages.installing = saved.installing;
+  refill(
+    units.all,
+    saved.units.map((unit): [string, Unit] => [unit.name, unit]),
+  );
+  refill(units.logs, saved.logs);
+  node.tasks.load(saved.tasks);
+}
+
+function refill<K, V>(map: Map<K, V>, entries: readonly (readonly [K, V])[]): void {
   map.clear();
   for (const [key, value] of entries) map.set(key, value);
 }

@@ -1,5 +1,6 @@
 import { CephSim } from './ceph-sim.js';
 import type { Fault } from './faults.js';
+import type { Step } from './fault-table.js';
 import { GuestSim } from './guest-sim.js';
 import { HaSim } from './ha-sim.js';
 import { NodeSim } from './node-sim.js';
@@ -31,20 +32,25 @@ export class StoreSim {
   readonly id: string;
   readonly spec: StoreSpec;
   readonly world: World;
-  readonly timers = new Timers();
+  readonly timers: Timers;
   readonly nodes = new Map<string, NodeSim>();
   readonly guests = new Map<number, GuestSim>();
   readonly ceph: CephSim;
   readonly ha: HaSim;
   readonly token: StoreToken;
+  /** Guests that move now: what a restart of the lab goes on with. */
+  readonly moves = new Map<number, { target: string; actor: Actor; upid: string }>();
   wanUp = true;
   wanSilent = false;
+  /** Links that a fault lets come and go, by the fault's id. */
+  readonly #flapping = new Map<string, () => void>();
 
   constructor(world: World, spec: StoreSpec, token: StoreToken) {
     this.id = spec.id;
     this.spec = spec;
     this.world = world;
     this.token = token;
+    this.timers = new Timers(() => world.touch(spec.id));
     spec.nodes.forEach((node, index) => this.nodes.set(node.name, new NodeSim(this, node, index + 1)));
     const names = spec.nodes.map(({ name }) => name);
     spec.guests.forEach((guest, index) => {
@@ -151,35 +157,40 @@ export class StoreSim {
   }
 
   /** The real move, as a task on the source node: live for a VM, by restart for a container. */
-  startMove(guest: GuestSim, target: string, actor: Actor, ended?: () => void): Task {
-    const source = guest.node;
+  startMove(
+    guest: GuestSim,
+    target: string,
+    actor: Actor,
+    { ended, task }: { ended?: () => void; task?: Task | undefined } = {},
+  ): Task {
+    const source = this.node(guest.node);
     const mode = guest.kind === 'qemu' ? 'live' : 'restart';
     const wasRunning = guest.status === 'running';
+    if (!task) source.enter('guest.migrate');
     guest.lock = 'migrate';
-    this.world.faults.reached(this.id, source, 'guest.migrate', 'before');
-    const moveMs = this.world.timing.of('guestMove');
+    const doomed = source.bite('migration-fails', 'guest.migrate', 'before') !== undefined;
+    const moveMs = doomed ? 1 : this.world.timing.of('guestMove');
     // Either half may meet a fault or the end of the node; both end in the task's own end.
-    const cancelDuring = this.node(source).timers.after(moveMs / 2, () => {
-      this.world.faults.reached(this.id, source, 'guest.migrate', 'during');
-    });
-    return this.node(source).tasks.start({
+    const cancelDuring = source.timers.after(moveMs / 2, () => source.reached('guest.migrate', 'during'));
+    const begun = source.tasks.start({
       type: guest.kind === 'qemu' ? 'qmigrate' : 'vzmigrate',
       id: String(guest.vmid),
       user: actor.user,
       durationMs: moveMs,
       log: [`starting migration of ${guest.kind === 'qemu' ? 'VM' : 'CT'} ${guest.vmid} to node '${target}'`],
+      task,
       run: (log) => {
         if (!this.node(target).up) throw new Error(`migration aborted: can't connect to node '${target}'`);
-        if (this.node(source).bite('migration-fails', 'guest.migrate')) throw new Error('migration aborted');
+        if (doomed || source.bite('migration-fails', 'guest.migrate', 'during')) throw new Error('migration aborted');
         guest.node = target;
         if (mode === 'restart' && wasRunning) guest.startedAt = Date.now();
         this.world.journal.record({
           store: this.id,
-          node: source,
+          node: source.name,
           guest: guest.vmid,
           effect: 'guest.migrate',
           by: actor.by,
-          before: source,
+          before: source.name,
           after: target,
           detail: { mode: wasRunning ? mode : 'offline' },
         });
@@ -187,14 +198,18 @@ export class StoreSim {
       },
       ended: () => {
         cancelDuring();
+        this.moves.delete(guest.vmid);
         guest.lock = undefined;
         ended?.();
       },
     });
+    this.moves.set(guest.vmid, { target, actor, upid: begun.upid });
+    return begun;
   }
 
   bootGuest(guest: GuestSim, by: string, detail?: Record<string, unknown>): void {
     if (guest.status === 'running' || !this.nodes.get(guest.node)?.up) return;
+    this.#report(guest);
     guest.status = 'running';
     guest.startedAt = Date.now();
     this.#guestEffect(guest, 'guest.start', by, detail);
@@ -202,6 +217,7 @@ export class StoreSim {
 
   haltGuest(guest: GuestSim, by: string, detail?: Record<string, unknown>): void {
     if (guest.status === 'stopped') return;
+    this.#report(guest);
     guest.status = 'stopped';
     this.#guestEffect(guest, 'guest.stop', by, detail);
   }
@@ -219,8 +235,7 @@ export class StoreSim {
   }
 
   nodeCameUp(node: NodeSim): void {
-    this.ceph.daemonVersion.set(node.name, node.packages.installed.get('ceph-osd') ?? '19.2.3-pve2');
-    this.ceph.hostUp(node.name, () => node.up);
+    this.startCeph(node);
     this.timers.after(this.world.timing.of('guestStart'), () => {
       for (const guest of this.guestsOn(node.name)) {
         if (guest.wanted === 'started') this.bootGuest(guest, guest.ha ? 'ha-manager' : 'node', { cause: 'node.up' });
@@ -230,6 +245,12 @@ export class StoreSim {
     this.world.emitNode('up', node);
   }
 
+  startCeph(node: NodeSim): void {
+    const { bootId } = node;
+    const version = node.packages.installed.get('ceph-osd') ?? '';
+    this.ceph.hostUp(node.name, version, () => node.up && node.bootId === bootId);
+  }
+
   // Faults
 
   beginFault(fault: Fault, nodeName: string | undefined): void {
@@ -237,11 +258,18 @@ export class StoreSim {
     switch (fault.kind) {
       case 'wan-cut':
         return this.setWan(false, 'lab', fault.params?.['silent'] === true);
+      case 'wan-flap':
+        return this.#flap(fault);
       case 'disk-full':
         if (node) node.diskFull = true;
         return;
       case 'clock-skew':
-        if (node) node.clockSkewMs = Number(fault.params?.['seconds'] ?? 600) * 1_000;
+        if (node) this.#turnClocks([node], Number(fault.params?.['seconds'] ?? 600));
+        return;
+      case 'clock-jump':
+        return this.#turnClocks([...this.nodes.values()], Number(fault.params?.['seconds'] ?? 3_600));
+      case 'guest-locked':
+        for (const guest of this.#guestsOf(fault)) guest.lock ??= String(fault.params?.['lock'] ?? 'backup');
         return;
       case 'guest-unhealthy':
         for (const guest of this.#guestsOf(fault)) guest.unhealthyByFault = true;
@@ -251,6 +279,8 @@ export class StoreSim {
         return;
       case 'osd-down':
         return this.ceph.breakOsd(this.#osdOf(fault, node));
+      case 'mon-down':
+        return this.ceph.breakMon(node?.name ?? '');
       case 'mgr-down':
         return this.ceph.stopMgrs();
       case 'foreign-noout':
@@ -267,11 +297,19 @@ export class StoreSim {
     switch (fault.kind) {
       case 'wan-cut':
         return this.setWan(true, 'lab');
+      case 'wan-flap':
+        this.#flapping.get(fault.id)?.();
+        return this.setWan(true, 'lab');
       case 'disk-full':
         if (node) node.diskFull = false;
         return;
       case 'clock-skew':
-        if (node) node.clockSkewMs = 0;
+        if (node) this.#turnClocks([node], -Number(fault.params?.['seconds'] ?? 600));
+        return;
+      case 'clock-jump':
+        return this.#turnClocks([...this.nodes.values()], -Number(fault.params?.['seconds'] ?? 3_600));
+      case 'guest-locked':
+        for (const guest of this.#guestsOf(fault)) if (guest.lock !== 'migrate') guest.lock = undefined;
         return;
       case 'guest-unhealthy':
         for (const guest of this.#guestsOf(fault)) guest.unhealthyByFault = false;
@@ -284,6 +322,8 @@ export class StoreSim {
         const host = this.ceph.osds.find((osd) => osd.id === id)?.host;
         return this.ceph.repairOsd(id, this.nodes.get(host ?? '')?.up ?? false);
       }
+      case 'mon-down':
+        return this.ceph.repairMon(node?.name ?? '', node?.up ?? false);
       case 'mgr-down':
         return this.ceph.startMgrs(this.nodesUp.map(({ name }) => name));
       case 'foreign-noout':
@@ -323,15 +363,76 @@ export class StoreSim {
     for (const node of this.nodes.values()) node.timers.drop();
   }
 
+  /** Goes on with what was under way when the lab ended. */
+  resume(faults: readonly Fault[]): void {
+    for (const node of this.nodes.values()) {
+      node.resume();
+      this.ceph.clockSkew.set(node.name, node.clockSkewMs);
+      if (node.up && !this.ceph.runsOn(node.name)) this.startCeph(node);
+      if (!node.up) this.ceph.hostDown(node.name, () => !node.up);
+      if (node.phase === 'off') this.ha.nodeLost(node.name);
+    }
+    for (const fault of faults) if (fault.kind === 'wan-flap' && fault.state === 'active') this.#flap(fault);
+    for (const [vmid, { target, actor, upid }] of [...this.moves]) {
+      const guest = this.guests.get(vmid);
+      const task = guest && this.nodes.get(guest.node)?.tasks.find(upid);
+      this.moves.delete(vmid);
+      if (!guest || !task || !this.node(guest.node).up) continue;
+      if (actor.by === 'ha-manager') this.ha.resumeMove(guest, target, task);
+      else this.startMove(guest, target, actor, { task });
+    }
+    for (const guest of this.guests.values()) {
+      if (guest.lock === 'migrate' && !this.moves.has(guest.vmid)) guest.lock = undefined;
+    }
+    for (const node of this.nodes.values()) node.tasks.buryDead();
+    this.timers.after(this.world.timing.of('guestStart'), () => {
+      for (const guest of this.guests.values()) {
+        const by = guest.ha ? 'ha-manager' : 'node';
+        if (guest.wanted === 'started') this.bootGuest(guest, by, { cause: 'lab restart' });
+        else this.haltGuest(guest, by, { cause: 'lab restart' });
+      }
+      this.ha.pump();
+    });
+  }
+
+  /** Down at once, then up and down in turns until the fault ends. */
+  #flap(fault: Fault): void {
+    const wait = (name: string): number => this.world.timing.scale(Number(fault.params?.[name] ?? 20) * 1_000);
+    const turn = (up: boolean): void => {
+      this.setWan(up, 'lab');
+      const cancel = this.timers.after(wait(up ? 'upSeconds' : 'downSeconds'), () => turn(!up));
+      this.#flapping.set(fault.id, () => {
+        cancel();
+        this.#flapping.delete(fault.id);
+      });
+    };
+    turn(false);
+  }
+
+  /** Monitors compare their clocks, so what all do together none of them sees. */
+  #turnClocks(nodes: NodeSim[], seconds: number): void {
+    for (const node of nodes) {
+      node.clockSkewMs += seconds * 1_000;
+      this.ceph.clockSkew.set(node.name, node.clockSkewMs);
+      node.record('clock.set', 'lab', { detail: { seconds } });
+    }
+  }
+
+  #report(guest: GuestSim): void {
+    guest.reported = { status: guest.status, until: Date.now() + this.world.timing.of('clusterLag') };
+  }
+
   #guest(vmid: number): GuestSim {
     const guest = this.guests.get(vmid);
     if (!guest) throw new Error(`no such VM ('${vmid}')`);
     return guest;
   }
 
-  #admit(guest: GuestSim, step: string): void {
+  #admit(guest: GuestSim, step: Extract<Step, `guest.${string}`>): void {
     this.requireQuorum();
-    if (this.node(guest.node).bite('lock-contention', step)) {
+    // A move meets its faults where it really begins, which for HA is later.
+    if (step !== 'guest.migrate') this.node(guest.node).enter(step);
+    if (this.node(guest.node).bite('lock-contention', step, 'before')) {
       const file =
         guest.kind === 'qemu'
           ? `/var/lock/qemu-server/lock-${guest.vmid}.conf`

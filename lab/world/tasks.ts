@@ -30,6 +30,8 @@ export interface TaskStart {
   /** Called when the task ended in any way, with its exit status. */
   ended?: (exitstatus: string) => void;
   log?: string[];
+  /** Goes on with a task that was begun before a restart of the lab. */
+  task?: Task | undefined;
 }
 
 const hex = (value: number): string => value.toString(16).toUpperCase().padStart(8, '0');
@@ -40,12 +42,18 @@ export class TaskList {
   readonly node: string;
   readonly all: Task[] = [];
   readonly #timers: Timers;
-  readonly #running = new Map<string, { task: Task; cancel: () => void; end: (exit: string) => void }>();
+  /** The node's own: it may be wrong. */
+  readonly #clock: () => number;
+  readonly #running = new Map<
+    string,
+    { task: Task; cancel: () => void; work: () => void; end: (exit: string) => void }
+  >();
   #nextPid = 1_200;
 
-  constructor(node: string, timers: Timers) {
+  constructor(node: string, timers: Timers, clock: () => number = Date.now) {
     this.node = node;
     this.#timers = timers;
+    this.#clock = clock;
   }
 
   get running(): Task[] {
@@ -57,28 +65,11 @@ export class TaskList {
   }
 
   start(request: TaskStart): Task {
-    const pid = (this.#nextPid += 3);
-    const now = Date.now();
-    const pstart = Math.floor(now / 10) % 0x0fff_ffff;
-    const starttime = Math.floor(now / 1_000);
-    const task: Task = {
-      upid: `UPID:${this.node}:${hex(pid)}:${hex(pstart)}:${hex(starttime)}:${request.type}:${request.id}:${request.user}:`,
-      node: this.node,
-      pid,
-      pstart,
-      starttime,
-      type: request.type,
-      id: request.id,
-      user: request.user,
-      log: [...(request.log ?? [])],
-    };
-    this.all.push(task);
-    if (this.all.length > KEPT) this.all.shift();
-
+    const task = request.task ?? this.#create(request);
     const end = (exit: string, lastLine?: string): void => {
       this.#running.delete(task.upid);
       if (lastLine !== undefined) task.log.push(lastLine);
-      task.endtime = Math.floor(Date.now() / 1_000);
+      task.endtime = Math.floor(this.#clock() / 1_000);
       task.exitstatus = exit;
       request.ended?.(exit);
     };
@@ -94,8 +85,50 @@ export class TaskList {
     };
     // No last TASK line: that is how Proxmox itself finds out that a task died with its node.
     const cancel = this.#timers.after(request.durationMs, work, () => end('unexpected status'));
-    this.#running.set(task.upid, { task, cancel, end: (exit) => end(exit, `TASK ERROR: ${exit}`) });
+    this.#running.set(task.upid, { task, cancel, work, end: (exit) => end(exit, `TASK ERROR: ${exit}`) });
     return task;
+  }
+
+  /** Puts the tasks of before a restart of the lab in place. Those that ran and that nobody goes on with have died. */
+  load(saved: readonly Task[]): void {
+    this.all.splice(0, this.all.length, ...saved);
+    for (const { pid } of saved) this.#nextPid = Math.max(this.#nextPid, pid);
+  }
+
+  buryDead(): void {
+    for (const task of this.all) {
+      if (task.exitstatus !== undefined || this.#running.has(task.upid)) continue;
+      task.endtime = Math.floor(this.#clock() / 1_000);
+      task.exitstatus = 'unexpected status';
+    }
+  }
+
+  #create(request: TaskStart): Task {
+    const pid = (this.#nextPid += 3);
+    const now = this.#clock();
+    const pstart = Math.floor(now / 10) % 0x0fff_ffff;
+    const starttime = Math.floor(now / 1_000);
+    const task: Task = {
+      upid: `UPID:${this.node}:${hex(pid)}:${hex(pstart)}:${hex(starttime)}:${request.type}:${request.id}:${request.user}:`,
+      node: this.node,
+      pid,
+      pstart,
+      starttime,
+      type: request.type,
+      id: request.id,
+      user: request.user,
+      log: [...(request.log ?? [])],
+    };
+    this.all.push(task);
+    if (this.all.length > KEPT) this.all.shift();
+    return task;
+  }
+
+  /** What the task waited for is there: its effect follows at once. Nothing when the task has ended already. */
+  finish(upid: string): void {
+    const entry = this.#running.get(upid);
+    entry?.cancel();
+    entry?.work();
   }
 
   /** Like DELETE on a task: ends it with `interrupted by signal`. False when it does not run. */

@@ -6,6 +6,12 @@ interface Pending {
 /** Timers that end together: those of a node die with its power, those of the world at its close. */
 export class Timers {
   readonly #pending = new Set<Pending>();
+  readonly #changed: () => void;
+
+  /** `changed` is called whenever something begins or ends. */
+  constructor(changed: () => void = () => undefined) {
+    this.#changed = changed;
+  }
 
   /** Runs `run` after `ms`. `interrupted` is called instead when the timers are cleared before. Returns a cancel that calls neither. */
   after(ms: number, run: () => void, interrupted?: () => void): () => void {
@@ -13,10 +19,12 @@ export class Timers {
       interrupted,
       handle: setTimeout(() => {
         this.#pending.delete(entry);
+        this.#changed();
         run();
       }, ms),
     };
     this.#pending.add(entry);
+    this.#changed();
     return () => {
       clearTimeout(entry.handle);
       this.#pending.delete(entry);

@@ -28,8 +28,8 @@ const BASE_DURATIONS = {
   cephRecovery: 180_000,
   /** pveproxy gives up on another node after this time. */
   proxyTimeout: 30_000,
-  /** pmxcfs and pvestatd: a change is seen on other nodes after this time. */
-  clusterLag: 1_000,
+  /** What pvestatd reports is so old at most: the state of a guest in the list of the whole cluster. */
+  clusterLag: 10_000,
 } as const;
 
 export type DurationName = keyof typeof BASE_DURATIONS;

@@ -1,3 +1,4 @@
+import { NodeGone } from './node-gone.js';
 import type { NodeSim } from './node-sim.js';
 import type { CommandOutcome } from './packages-sim.js';
 
@@ -7,6 +8,8 @@ export interface Unit {
   readonly name: string;
   readonly argv: readonly string[];
   readonly remainAfterExit: boolean;
+  /** Who started it, for the journal. */
+  readonly by: string;
   state: 'running' | 'exited' | 'failed';
   exitCode: number | undefined;
   readonly startedAt: number;
@@ -35,10 +38,12 @@ export class UnitsSim {
         `Failed to start transient service unit: Unit ${name} was already loaded or has a fragment file.`,
       );
     }
+    this.#node.enter('unit.start');
     const unit: Unit = {
       name,
       argv: options.argv,
       remainAfterExit: options.remainAfterExit,
+      by: options.by,
       state: 'running',
       exitCode: undefined,
       startedAt: Date.now(),
@@ -47,17 +52,29 @@ export class UnitsSim {
     this.all.set(name, unit);
     this.#log(name, `Started ${name} - ${options.argv.join(' ')}.`);
     this.#node.record('unit.start', options.by, { detail: { unit: name, argv: options.argv } });
-    const bootId = this.#node.bootId;
-    void run().then((outcome) => {
-      if (this.#node.bootId !== bootId || this.all.get(name) !== unit || !this.#node.up) return;
-      this.#end(unit, outcome, options.by);
-    });
+    // A fault may have struck right after the start.
+    if (this.all.get(name) === unit) this.follow(unit, options.by, run);
     return unit;
+  }
+
+  /** Runs the unit's program and ends the unit with it, unless the node goes first. */
+  follow(unit: Unit, by: string, run: () => Promise<CommandOutcome>): void {
+    const { bootId } = this.#node;
+    run().then(
+      (outcome) => {
+        if (this.#node.bootId !== bootId || this.all.get(unit.name) !== unit || !this.#node.up) return;
+        this.#end(unit, outcome, by);
+      },
+      (error: unknown) => {
+        if (!(error instanceof NodeGone)) throw error;
+      },
+    );
   }
 
   /** `systemctl reset-failed`: forgets a failed unit. False when there is no such failed unit. */
   reset(name: string, by: string): boolean {
     if (this.all.get(name)?.state !== 'failed') return false;
+    this.#node.enter('unit.reset');
     this.all.delete(name);
     this.#node.record('unit.reset', by, { detail: { unit: name } });
     return true;
@@ -69,6 +86,7 @@ export class UnitsSim {
     if (!unit) return false;
     if (unit.state === 'running') return false;
     if (unit.state !== 'exited') return true;
+    this.#node.enter('unit.stop');
     this.all.delete(name);
     this.#node.record('unit.stop', by, { detail: { unit: name } });
     return true;

@@ -4,7 +4,7 @@ import { Journal } from './journal.js';
 import { builtinMirror, type Mirror } from './mirror.js';
 import type { NodeSim } from './node-sim.js';
 import { Seed } from './seed.js';
-import { restoreWorld, type SavedWorld } from './saved.js';
+import { restoreWorld, StateKeeper, type SavedWorld } from './saved.js';
 import { toSpec, type StoreSpecInput } from './specs.js';
 import { StoreSim } from './store-sim.js';
 import { Timers } from './timers.js';
@@ -17,7 +17,7 @@ export interface WorldOptions {
   /** Factor over the durations of a real store; default 240. */
   speed?: number | undefined;
   mirror?: Mirror | undefined;
-  /** Goes on where an orderly end left off, journal and all. */
+  /** Goes on where an earlier lab in the same folder ended, journal and all. */
   saved?: SavedWorld | undefined;
 }
 
@@ -46,6 +46,7 @@ export class World {
   readonly mirror: Mirror;
   readonly stateDir: string;
   readonly seed: Seed;
+  readonly keeper: StateKeeper;
   readonly #timers = new Timers();
   readonly #nodeListeners = new Set<NodeListener>();
   readonly #wanListeners = new Set<WanListener>();
@@ -56,7 +57,8 @@ export class World {
     this.seed = new Seed(options.stateDir);
     this.timing = new Timing(options.speed ?? DEFAULT_SPEED);
     this.mirror = options.mirror ?? builtinMirror;
-    this.journal = new Journal(options.stateDir, options.saved !== undefined);
+    this.journal = new Journal(options.stateDir, options.saved?.entries);
+    this.keeper = new StateKeeper(this, options.saved);
     this.faults = new Faults(this.journal, this.#timers, this.timing);
     for (const input of options.stores) {
       const spec = toSpec(input);
@@ -102,6 +104,16 @@ export class World {
     for (const listener of this.#wanListeners) listener(store);
   }
 
+  /** Something of the store changed that the journal does not tell. */
+  touch(store: string): void {
+    this.keeper.touch(store);
+  }
+
+  /** Goes on with what was under way when an earlier lab ended. */
+  resume(): void {
+    for (const store of this.stores.values()) store.resume(this.faults.list());
+  }
+
   /** Whether nothing runs in any store at this moment: no task, program, reboot, or cycle of HA. */
   get quiet(): boolean {
     return [...this.stores.values()].every(({ quiet }) => quiet);
@@ -110,6 +122,7 @@ export class World {
   close(): void {
     this.#timers.drop();
     for (const store of this.stores.values()) store.close();
+    this.keeper.close();
     this.journal.close();
   }
 }

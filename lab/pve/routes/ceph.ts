@@ -39,7 +39,6 @@ export const cephRoutes: Route[] = [
     path: '/cluster/ceph/flags',
     params: Object.fromEntries(SETTABLE_FLAGS.map((name) => [name, param.flag(true)])) as ParamSpecs,
     permission: CHANGE,
-    effect: 'ceph.flag.set',
     run: setFlags,
   },
   {
@@ -54,7 +53,6 @@ export const cephRoutes: Route[] = [
     path: '/cluster/ceph/flags/{flag}',
     params: { flag: FLAG, value: param.flag(false) },
     permission: CHANGE,
-    effect: 'ceph.flag.set',
     run: ({ store, params, actor }) => {
       applyFlag(alive(store.ceph), text(params['flag']), params['value'] === true, actor.by);
       return null;

@@ -17,6 +17,15 @@ const FIRST_VMID = 100;
 export const clusterRoutes: Route[] = [
   { method: 'GET', path: '/access/ticket', world: true, run: () => null },
   {
+    method: 'GET',
+    path: '/access/domains',
+    world: true,
+    run: () => [
+      { realm: 'pam', type: 'pam', comment: 'Linux PAM standard authentication' },
+      { realm: 'pve', type: 'pve', comment: 'Proxmox VE authentication server' },
+    ],
+  },
+  {
     method: 'POST',
     path: '/access/ticket',
     world: true,
@@ -50,6 +59,20 @@ export const clusterRoutes: Route[] = [
     params: { type: { type: 'string', optional: true, enum: ['vm', 'storage', 'node', 'sdn'] } },
     run: resources,
   },
+  {
+    method: 'GET',
+    path: '/storage',
+    run: ({ caller }) => (seesStorage(caller) ? [{ storage: 'vm', type: 'rbd', ...STORAGE }] : []),
+  },
+  {
+    method: 'GET',
+    path: '/nodes/{node}/storage',
+    params: { node: param.node, storage: param.text, content: param.text, enabled: param.flag(true) },
+    run: ({ store, caller }) =>
+      seesStorage(caller)
+        ? [{ storage: 'vm', type: 'rbd', ...STORAGE, active: 1, enabled: 1, ...storageUse(store) }]
+        : [],
+  },
   { method: 'GET', path: '/cluster/nextid', params: { vmid: { ...param.vmid, optional: true } }, run: nextId },
   {
     method: 'GET',
@@ -59,15 +82,26 @@ export const clusterRoutes: Route[] = [
     run: ({ store, params }) =>
       store.ha.managed
         .filter((guest) => params['type'] === undefined || sidOf(guest).startsWith(`${text(params['type'])}:`))
-        .map((guest) => ({
-          sid: sidOf(guest),
-          type: guest.kind === 'qemu' ? 'vm' : 'ct',
-          state: guest.wanted,
-          max_restart: 1,
-          max_relocate: 1,
-          failback: 1,
-          digest: '0123456789abcdef0123456789abcdef01234567',
-        })),
+        .map(haResource),
+  },
+  {
+    method: 'GET',
+    path: '/cluster/ha/resources/{sid}',
+    params: { sid: { type: 'string' } },
+    permission: AUDIT,
+    run: ({ store, params }) => {
+      const found = store.ha.managed.find((guest) => sidOf(guest) === text(params['sid']));
+      if (!found) throw new Error(`no such resource '${text(params['sid'])}'`);
+      return haResource(found);
+    },
+  },
+  {
+    method: 'GET',
+    path: '/cluster/ha/groups',
+    permission: AUDIT,
+    run: () => {
+      throw new Error('cannot index groups: ha groups have been migrated to rules');
+    },
   },
   { method: 'GET', path: '/cluster/ha/status/current', permission: AUDIT, run: haCurrent },
   { method: 'GET', path: '/cluster/ha/status/manager_status', permission: AUDIT, run: haManager },
@@ -75,6 +109,16 @@ export const clusterRoutes: Route[] = [
   { method: 'POST', path: '/cluster/config/join', rootOnly: true, run: () => null },
   { method: 'POST', path: '/nodes/{node}/execute', rootOnly: true, run: () => null },
 ];
+
+const haResource = (guest: GuestSim) => ({
+  sid: sidOf(guest),
+  type: guest.kind === 'qemu' ? 'vm' : 'ct',
+  state: guest.wanted,
+  max_restart: 1,
+  max_relocate: 1,
+  failback: 1,
+  digest: '0123456789abcdef0123456789abcdef01234567',
+});
 
 function permissions({ caller, params }: Call) {
   const asked = params['path'];
@@ -118,12 +162,21 @@ function resources({ store, caller, params }: Call) {
   return [
     ...(wants('vm') ? visibleGuests(store, caller).map((guest) => resourceRow(guest, store)) : []),
     ...(wants('node') ? [...store.nodes.values()].map(nodeResource) : []),
-    ...(wants('storage') && privilegesOn(caller, '/storage').includes('Datastore.Audit') ? storages(store) : []),
+    ...(wants('storage') && seesStorage(caller) ? storages(store) : []),
   ];
 }
 
 const visibleGuests = (store: StoreSim, caller: Caller): GuestSim[] =>
   [...store.guests.values()].filter((guest) => privilegesOn(caller, `/vms/${guest.vmid}`).includes('VM.Audit'));
+
+const seesStorage = (caller: Caller): boolean => privilegesOn(caller, '/storage').includes('Datastore.Audit');
+const STORAGE = { content: 'images,rootdir', shared: 1 } as const;
+const STORAGE_BYTES = 2 * 10 ** 12;
+
+function storageUse(store: StoreSim) {
+  const used = store.ceph.objects * 4 * 1024 ** 2;
+  return { total: STORAGE_BYTES, used, avail: STORAGE_BYTES - used, used_fraction: used / STORAGE_BYTES };
+}
 
 const storages = (store: StoreSim) =>
   [...store.nodes.values()].map((node) => ({
@@ -132,11 +185,10 @@ const storages = (store: StoreSim) =>
     storage: 'vm',
     node: node.name,
     plugintype: 'rbd',
-    content: 'images,rootdir',
-    shared: 1,
+    ...STORAGE,
     status: node.up ? 'available' : 'unknown',
-    disk: store.ceph.objects * 4 * 1024 ** 2,
-    maxdisk: 2 * 10 ** 12,
+    disk: storageUse(store).used,
+    maxdisk: STORAGE_BYTES,
   }));
 
 /** A number that comes as text. */

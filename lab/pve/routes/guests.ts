@@ -63,7 +63,7 @@ function routesOf(kind: Kind): Route[] {
           : { debug: param.flag(true) }),
       },
       permission: on('VM.PowerMgmt'),
-      effect: 'guest.start',
+      step: 'guest.start',
       run: (call) => {
         refuseSkiplock(call);
         return call.store.start(guestOf(call, kind).vmid, call.actor).upid;
@@ -80,7 +80,7 @@ function routesOf(kind: Kind): Route[] {
         ...(kind === 'qemu' ? skiplock : {}),
       },
       permission: on('VM.PowerMgmt'),
-      effect: 'guest.stop',
+      step: 'guest.stop',
       run: (call) => {
         refuseSkiplock(call);
         return call.store.shutdown(guestOf(call, kind).vmid, call.actor).upid;
@@ -91,7 +91,7 @@ function routesOf(kind: Kind): Route[] {
       path: `${one}/status/stop`,
       params: { ...ids, ...power, ...skiplock, 'overrule-shutdown': param.flag(true) },
       permission: on('VM.PowerMgmt'),
-      effect: 'guest.stop',
+      step: 'guest.stop',
       run: (call) => {
         refuseSkiplock(call);
         return call.store.shutdown(guestOf(call, kind).vmid, call.actor, 'stop').upid;
@@ -129,7 +129,7 @@ function routesOf(kind: Kind): Route[] {
             }),
       },
       permission: on('VM.Migrate'),
-      effect: 'guest.migrate',
+      step: 'guest.migrate',
       run: (call) => migrate(call, kind),
     },
   ];
@@ -230,13 +230,14 @@ function preconditions(guest: GuestSim, store: StoreSim) {
 export function resourceRow(guest: GuestSim, store: StoreSim) {
   const { cpus, ...rest } = usage(guest);
   const up = store.nodes.get(guest.node)?.up ?? false;
+  const late = guest.reported && Date.now() < guest.reported.until ? guest.reported.status : guest.status;
   return {
     ...rest,
     id: `${guest.kind}/${guest.vmid}`,
     type: guest.kind,
     node: guest.node,
     // Nobody reports for the guests of a dead node.
-    status: up ? guest.status : 'unknown',
+    status: up ? late : 'unknown',
     maxcpu: cpus,
     template: 0,
     ...(guest.ha ? { hastate: store.ha.serviceState(guest) } : {}),

@@ -1,4 +1,5 @@
 import type { CommandOutcome } from '../../world/packages-sim.js';
+import { NodeGone } from '../../world/node-gone.js';
 import type { NodeSim } from '../../world/node-sim.js';
 import { param } from '../params.js';
 import { flag } from '../route.js';
@@ -6,6 +7,8 @@ import type { Call, Route } from '../route.js';
 
 const GIB = 1024 ** 3;
 const CPUS = 16;
+/** Milliseconds of a real store: longer than apt ever takes. */
+const APT_PATIENCE = 3_600_000;
 const on = (privilege: string) => ({ path: '/nodes/{node}', anyOf: [privilege] });
 
 export const nodeRoutes: Route[] = [
@@ -24,7 +27,7 @@ export const nodeRoutes: Route[] = [
     path: '/nodes/{node}/status',
     params: { node: param.node, command: { type: 'string', enum: ['reboot', 'shutdown'] } },
     permission: on('Sys.PowerMgmt'),
-    effect: 'node.reboot.request',
+    step: 'node.reboot.request',
     run: ({ node, params, actor }) => {
       if (params['command'] === 'reboot') node.reboot(actor.by);
       else node.shutdown(actor.by);
@@ -47,7 +50,7 @@ export const nodeRoutes: Route[] = [
     path: '/nodes/{node}/apt/update',
     params: { node: param.node, notify: param.flag(true), quiet: param.flag(true) },
     permission: on('Sys.Modify'),
-    effect: 'apt.update',
+    step: 'apt.update',
     run: refreshLists,
   },
   {
@@ -69,13 +72,21 @@ export const nodeRoutes: Route[] = [
 /** The work of the task is done by the node's own apt, which may meet its locks and faults. */
 function refreshLists({ node, actor }: Call): string {
   let outcome: CommandOutcome | undefined;
-  void node.packages.update(actor.by).then((result) => (outcome = result));
+  node.packages.update(actor.by).then(
+    (result) => {
+      outcome = result;
+      node.tasks.finish(task.upid);
+    },
+    // The node is gone, and the task with it.
+    () => undefined,
+  );
+  if (!node.up) throw new NodeGone(`Node ${node.name} is not up.`);
   const task = node.tasks.start({
     type: 'aptupdate',
     id: '',
     user: actor.user,
     log: ['starting apt-get update'],
-    durationMs: node.timing.of('aptUpdate') + 2,
+    durationMs: node.timing.scale(APT_PATIENCE),
     run: (log) => {
       if (!outcome) throw new Error('apt-get update did not end');
       for (const line of outcome.stdout.trimEnd().split('\n')) log(line);

@@ -1,3 +1,4 @@
+import { NodeGone } from '../../world/node-gone.js';
 import { fail, ok, type Program } from '../result.js';
 
 export const haManager: Program = ({ node, args, by }) => {
@@ -17,11 +18,13 @@ export const haManager: Program = ({ node, args, by }) => {
     return fail(255, `ERROR: unknown command 'ha-manager ${args.join(' ')}'\n`);
   }
   try {
+    if (verb === 'enable' || verb === 'disable') node.enter(`ha.maintenance.${verb}`, name);
     if (verb === 'enable') ha.enableMaintenance(name, by);
     else if (verb === 'disable') ha.disableMaintenance(name, by);
     else return fail(255, `ERROR: unknown command 'ha-manager ${args.join(' ')}'\n`);
     return ok();
   } catch (error) {
+    if (error instanceof NodeGone) throw error;
     return fail(2, `${(error as Error).message}\n`);
   }
 };

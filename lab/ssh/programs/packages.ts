@@ -1,6 +1,5 @@
 import type { NodeSim } from '../../world/node-sim.js';
-import { compareVersions } from '../../world/mirror.js';
-import type { Upgrade } from '../../world/packages-sim.js';
+import { isDowngrade, type Upgrade } from '../../world/packages-sim.js';
 import { fail, ok, type Invocation, type Program, type Result } from '../result.js';
 
 interface AptCall {
@@ -84,43 +83,53 @@ function check(node: NodeSim): Result {
 }
 
 function change(node: NodeSim, call: AptCall, by: string, root: boolean, unit?: string): Result | Promise<Result> {
-  const wanted = call.verb === 'install' ? named(node, call) : undefined;
+  const { packages } = node;
+  const wanted = call.verb === 'install' ? named(node, call.packages) : undefined;
   if (wanted && 'error' in wanted) return fail(100, wanted.error);
-  const upgrades = wanted ?? node.packages.pendingUpgrades();
+  const changes = wanted ?? packages.pendingUpgrades();
   if (call.simulate) {
     return new Promise((resolve) => {
-      const answer = (): void => resolve(ok(simulation(upgrades)));
+      const answer = (): void => resolve(ok(SIMULATION_NOTE + packages.summary(changes) + simulation(changes)));
       node.timers.after(node.timing.of('aptSimulate'), answer, () => resolve(fail(143, 'Terminated\n')));
     });
   }
   if (!root) return needsRoot('/var/lib/dpkg/lock-frontend');
-  if (call.downloadOnly) return node.packages.download(by);
-  if (!call.yes) return fail(1, 'Abort.\n', 'Do you want to continue? [Y/n] ');
+  if (!call.yes) return fail(1, 'Abort.\n', `${packages.summary(changes)}Do you want to continue? [Y/n] `);
+  if (!call.allowDowngrades && changes.some(isDowngrade)) {
+    const error = 'E: Packages were downgraded and -y was used without --allow-downgrades.\n';
+    return fail(100, error, packages.summary(changes));
+  }
+  if (call.downloadOnly) return packages.download(by, changes);
   const seconds = Number(call.options['dpkg::lock::timeout'] ?? 0);
-  return node.packages.install(by, {
-    ...(wanted === undefined ? {} : { wanted: upgrades }),
+  return packages.install(by, {
+    ...(wanted === undefined ? {} : { wanted: changes }),
     lockTimeoutMs: (seconds < 0 ? 3_600 : seconds) * 1_000,
     unit,
   });
 }
 
-/** `name=version` words of `apt-get install`, as far as they change something. */
-function named(node: NodeSim, call: AptCall): Upgrade[] | { error: string } {
-  const upgrades: Upgrade[] = [];
-  for (const word of call.packages) {
+/** `name=version` words of `apt-get install`, as far as they change something, and what these depend on. */
+function named({ packages }: NodeSim, words: readonly string[]): Upgrade[] | { error: string } {
+  const changes: Upgrade[] = [];
+  for (const word of words) {
     const [name = '', version] = word.split('=');
-    if (version === undefined || !node.packages.offers(name, version)) {
+    if (!packages.knows(name)) return { error: `E: Unable to locate package ${name}\n` };
+    if (version === undefined || !packages.offers(name, version)) {
       return { error: `E: Version '${version ?? ''}' for '${name}' was not found\n` };
     }
-    const old = node.packages.installed.get(name);
-    if (old === version) continue;
-    if (old !== undefined && compareVersions(version, old) < 0 && !call.allowDowngrades) {
-      return { error: 'E: Packages were downgraded and -y was used without --allow-downgrades.\n' };
+    const image = packages.kernelImageOf(name, version);
+    for (const needed of [{ name, version }, ...(image === undefined ? [] : [image])]) {
+      const old = packages.installed.get(needed.name);
+      if (old === needed.version || changes.some((change) => change.name === needed.name)) continue;
+      changes.push(old === undefined ? needed : { ...needed, old });
     }
-    upgrades.push(old === undefined ? { name, version } : { name, old, version });
   }
-  return upgrades;
+  return changes;
 }
+
+const SIMULATION_NOTE =
+  'NOTE: This is only a simulation!\n      apt-get needs root privileges for real execution.\n' +
+  "      Keep also in mind that locking is deactivated,\n      so don't depend on the relevance to the real current situation!\n";
 
 function simulation(upgrades: Upgrade[]): string {
   const origin = (name: string): string =>
@@ -130,15 +139,7 @@ function simulation(upgrades: Upgrade[]): string {
       `Inst ${name}${old === undefined ? '' : ` [${old}]`} (${version} ${origin(name)} [amd64])\n`,
   );
   const conf = upgrades.map(({ name, version }) => `Conf ${name} (${version} ${origin(name)} [amd64])\n`);
-  const fresh = upgrades.filter(({ old }) => old === undefined).length;
-  return (
-    'NOTE: This is only a simulation!\n      apt-get needs root privileges for real execution.\n' +
-    "      Keep also in mind that locking is deactivated,\n      so don't depend on the relevance to the real current situation!\n" +
-    'Reading package lists...\nBuilding dependency tree...\nReading state information...\nCalculating upgrade...\n' +
-    `${upgrades.length - fresh} upgraded, ${fresh} newly installed, 0 to remove and 0 not upgraded.\n` +
-    inst.join('') +
-    conf.join('')
-  );
+  return inst.join('') + conf.join('');
 }
 
 export const aptMark: Program = ({ node, args }) => {

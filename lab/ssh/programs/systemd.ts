@@ -1,4 +1,6 @@
+import { NodeGone } from '../../world/node-gone.js';
 import type { NodeSim } from '../../world/node-sim.js';
+import type { CommandOutcome } from '../../world/packages-sim.js';
 import type { Unit } from '../../world/units-sim.js';
 import { fail, ok, type Program, type Result } from '../result.js';
 import { runApt } from './packages.js';
@@ -31,14 +33,26 @@ export const systemdRun: Program = ({ node, args, by, root }) => {
     return fail(1, `Failed to find executable ${command[0]}: No such file or directory\n`);
   }
   const name = withSuffix(unit === '' ? `run-u${node.units.all.size + 1}` : unit);
-  const apt = { node, by, root: true, args: command.slice(1), env: {}, stdin: () => Promise.resolve('') };
   try {
-    node.units.start(name, { argv: command, remainAfterExit, by }, () => Promise.resolve(runApt(apt, name)));
+    node.units.start(name, { argv: command, remainAfterExit, by }, () => runUnit(node, { name, argv: command, by }));
   } catch (error) {
+    if (error instanceof NodeGone) throw error;
     return fail(1, `${(error as Error).message}\n`);
   }
   return ok('', `Running as unit: ${name}; invocation ID: ${node.bootId.replaceAll('-', '')}\n`);
 };
+
+/** The program of a transient unit. */
+async function runUnit(node: NodeSim, { name, argv, by }: Pick<Unit, 'name' | 'argv' | 'by'>): Promise<CommandOutcome> {
+  return runApt({ node, by, root: true, args: argv.slice(1), env: {}, stdin: () => Promise.resolve('') }, name);
+}
+
+/** After a restart of the lab: the units that ran go on. */
+export function resumeUnits(node: NodeSim): void {
+  for (const unit of node.units.all.values()) {
+    if (unit.state === 'running') node.units.follow(unit, unit.by, () => runUnit(node, unit));
+  }
+}
 
 interface Shown {
   [property: string]: string;
@@ -138,6 +152,11 @@ function listUnits(node: NodeSim, args: string[]): Result {
   return ok(rows.map((row) => `${row.unit} ${row.load} ${row.active} ${row.sub} ${row.description}\n`).join(''));
 }
 
+/** What runs on every node that is up. */
+const ALWAYS_ACTIVE = new Set(
+  ['corosync', 'pve-cluster', 'pve-ha-crm', 'pve-ha-lrm', 'pvedaemon', 'pveproxy', 'pvestatd', 'ssh'].map(withSuffix),
+);
+
 export const systemctl: Program = ({ node, args, by, root }) => {
   const [verb, ...rest] = args.filter((word) => word !== '--no-pager');
   switch (verb) {
@@ -151,7 +170,8 @@ export const systemctl: Program = ({ node, args, by, root }) => {
     }
     case 'is-active': {
       const name = withSuffix(rest[0] ?? '');
-      const state = properties(name, node.units.all.get(name))['ActiveState'] as string;
+      const own = properties(name, node.units.all.get(name))['ActiveState'] as string;
+      const state = ALWAYS_ACTIVE.has(name) ? 'active' : own;
       return { code: state === 'active' ? 0 : 3, stdout: `${state}\n`, stderr: '' };
     }
     case 'reset-failed':

@@ -1,10 +1,13 @@
-import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import ssh2 from 'ssh2';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { readFaultPlan } from '#lab/control/plan.js';
 import { startLab, type Lab } from '#lab/lab.js';
+import type { JournalEntry } from '#lab/world/journal.js';
 import { buildOnce } from '../../support/build.js';
 import { aStoreSpec, until } from '../../unit/lab/lab-support.js';
 
@@ -152,9 +155,44 @@ describe('a whole lab in one process', () => {
     const journal = (await call('GET', '/journal?after=1')).body;
     expect(journal).toMatchObject([
       { seq: 2, effect: 'wan.cut' },
-      { seq: 3, effect: 'wan.restore' },
+      { seq: 3, effect: 'fault.over' },
+      { seq: 4, effect: 'wan.restore' },
     ]);
     expect((await call('GET', '/nothing')).status).toBe(404);
+  });
+
+  it('takes a plan of faults as a whole, or says what is wrong at which place of it', async () => {
+    const cut = { store: 'store-001', kind: 'wan-cut', step: 'guest.migrate' };
+    const bad = await call('POST', '/faults', [
+      cut,
+      { ...cut, moment: 'sometimes' },
+      { ...cut, step: 'ceph.read' },
+      { store: 'store-001', kind: 'disk-full', params: { bytes: 1 } },
+    ]);
+    expect(bad).toMatchObject({ status: 400 });
+    expect(bad.body['problems']).toEqual([
+      expect.stringMatching(/^\[1\]\.moment: /),
+      expect.stringMatching(/^\[2\]\.step: wan-cut cannot strike at ceph\.read\. It can at: apt\.sources, /),
+      '[3].params.bytes: disk-full takes no settings',
+    ]);
+    const elsewhere = await call('POST', '/faults', [cut, { ...cut, store: 'store-009' }, { ...cut, node: 'n9' }]);
+    expect(elsewhere.body['problems']).toEqual([
+      '[1].store: there is no store store-009',
+      '[2].node: store store-001 has no node n9',
+    ]);
+    expect((await call('GET', '/faults')).body).toEqual([]);
+    expect((await call('POST', '/faults', [cut, { ...cut, id: 'mine', moment: 'during' }])).status).toBe(201);
+    expect((await call('GET', '/faults')).body).toMatchObject([{ state: 'armed' }, { id: 'mine', moment: 'during' }]);
+    const table = (await call('GET', '/faults/table')).body as unknown as { kind: string }[];
+    expect(table.map(({ kind }) => kind)).toContain('wan-cut');
+  });
+
+  it('names the line of a plan file that is wrong', () => {
+    const file = join(stateDir, 'plan.yaml');
+    writeFileSync(file, '- kind: wan-cut\n  store: store-001\n- kind: apt-fail\n  store: store-001\n  step: node.up\n');
+    expect(() => readFaultPlan(file)).toThrow(`${file}:5  [1].step: apt-fail cannot strike at node.up.`);
+    writeFileSync(file, '- kind: [\n');
+    expect(() => readFaultPlan(file)).toThrow(`${file}:`);
   });
 
   it('reports every rule as held when nothing happened', async () => {
@@ -172,7 +210,7 @@ describe('a whole lab in one process', () => {
     expect(readFileSync(join(folder, 'store-worker.json'), 'utf8')).toBe(before);
   });
 
-  it('goes on where it was after an orderly end, journal and all, and begins anew after any other', async () => {
+  it('goes on where it was, however it ended, and begins anew only when told to', async () => {
     const options = { stores: [aLabStore()], stateDir, speed: 10_000, temporal: echo.address, fleet: 'practice' };
     const n1 = () => lab.world.store('store-001').node('n1');
     n1().packages.lists = ['20261116T000000Z'];
@@ -190,8 +228,28 @@ describe('a whole lab in one process', () => {
     expect(lab.world.journal.entries.at(-1)?.seq).toBe(6);
     await lab.close();
     lab = await startLab(options);
+    expect(n1().packages.installed.get('pve-manager')).toBe('9.1.5');
+    expect(lab.world.journal.entries).toHaveLength(6);
+    await lab.close();
+    lab = await startLab({ ...options, fresh: true });
     expect(n1().packages.installed.get('pve-manager')).toBe('9.1.4');
     expect(lab.world.journal.entries).toEqual([]);
+  });
+
+  it('repairs a journal whose last line was cut off', async () => {
+    await call('POST', '/stores/store-001/wan', { up: false });
+    await call('POST', '/stores/store-001/wan', { up: true });
+    await lab.close();
+    const { file } = lab.world.journal;
+    truncateSync(file, statSync(file).size - 10);
+    lab = await startLab({ stores: [aLabStore()], stateDir, speed: 10_000, temporal: echo.address, fleet: 'practice' });
+    await call('POST', '/stores/store-001/wan', { up: false });
+    const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
+    expect(lines.map((line) => JSON.parse(line) as object)).toMatchObject([
+      { seq: 1, effect: 'wan.cut' },
+      { seq: 2, effect: 'wan.restore' },
+      { seq: 3, effect: 'wan.cut' },
+    ]);
   });
 
   it('refuses a second store with the same id, and an empty fleet', async () => {
@@ -202,27 +260,117 @@ describe('a whole lab in one process', () => {
 });
 
 describe('the lab as a process', () => {
-  it('says that it is ready in one line, and ends on SIGTERM', async () => {
-    const stateDir = mkdtempSync(join(tmpdir(), 'edge-lab-'));
+  let stateDir: string;
+  let child: ChildProcess;
+  beforeAll(() => buildOnce());
+  beforeEach(() => (stateDir = mkdtempSync(join(tmpdir(), 'edge-lab-'))));
+  afterEach(async () => {
+    child.kill('SIGKILL');
+    await ended();
+    rmSync(stateDir, { recursive: true, force: true });
+  });
+
+  const address = (n: number): string => `127.61.3.${n}`;
+  const ended = (): Promise<number | null> =>
+    new Promise((resolve) => {
+      if (child.exitCode !== null || child.signalCode !== null) resolve(child.exitCode);
+      else child.once('exit', (code) => resolve(code));
+    });
+
+  async function start(): Promise<{ control: string }> {
     const stores = join(stateDir, 'stores.json');
     const spec = aStoreSpec({
       id: 'store-002',
-      nodes: [1, 2, 3].map((n) => ({ name: `n${n}`, address: `127.61.3.${n}`, sshPort: 2222 })),
+      nodes: [1, 2, 3].map((n) => ({ name: `n${n}`, address: address(n), sshPort: 2222 })),
     });
     writeFileSync(stores, JSON.stringify([spec]));
-    await buildOnce();
     const main = join(import.meta.dirname, '../../../dist/lab/main.js');
-    const child = spawn(process.execPath, [main, '--stores-file', stores, '--state', stateDir, '--control-port', '0']);
+    child = spawn(process.execPath, [main, '--stores-file', stores, '--state', stateDir, '--control-port', '0']);
     let out = '';
     let errors = '';
-    child.stdout.on('data', (part: Buffer) => (out += part.toString()));
-    child.stderr.on('data', (part: Buffer) => (errors += part.toString()));
-    const ended = new Promise<number | null>((resolve) => child.on('exit', (code) => resolve(code)));
+    child.stdout?.on('data', (part: Buffer) => (out += part.toString()));
+    child.stderr?.on('data', (part: Buffer) => (errors += part.toString()));
     await until('it is ready, or ended', () => out.includes('\n') || child.exitCode !== null);
     expect(errors).toBe('');
-    expect(JSON.parse(out)).toMatchObject({ ready: true, stores: 1, speed: 240 });
+    const facts = JSON.parse(out) as { control: string };
+    expect(facts).toMatchObject({ ready: true, stores: 1, speed: 240 });
+    return facts;
+  }
+
+  async function ssh(n: number, command: string, stdin = ''): Promise<number | null> {
+    const privateKey = readFileSync(join(stateDir, 'enrolment/store-002/ssh-key'));
+    const client = new ssh2.Client();
+    await new Promise<void>((resolve, reject) => {
+      client.on('ready', () => resolve()).on('error', reject);
+      client.connect({ host: address(n), port: 2222, username: 'edge-governor', privateKey });
+    });
+    return new Promise((resolve, reject) => {
+      client.exec(command, (error, channel) => {
+        if (error) return reject(error);
+        let code: number | null = null;
+        channel.on('exit', (exit: number) => (code = exit)).on('close', () => (client.end(), resolve(code)));
+        channel.resume().end(stdin);
+      });
+    });
+  }
+
+  it('says that it is ready in one line, and ends on SIGTERM', async () => {
+    await start();
     child.kill('SIGTERM');
-    expect(await ended).toBe(0);
-    rmSync(stateDir, { recursive: true, force: true });
+    expect(await ended()).toBe(0);
+  });
+
+  it('goes on where it was when it is killed in the middle of everything', async () => {
+    interface State {
+      wanUp: boolean;
+      nodes: { name: string; state: string; bootId: string; units: object[]; packages: Record<string, string> }[];
+      guests: { vmid: number; node: string; lock?: string }[];
+    }
+    let { control } = await start();
+    const get = async <T>(path: string) => (await (await fetch(`${control}${path}`)).json()) as T;
+    const state = () => get<State>('/state?store=store-002');
+    const journal = () => get<JournalEntry[]>('/journal');
+    const fault = (body: object) =>
+      fetch(`${control}/faults`, { method: 'POST', body: JSON.stringify({ store: 'store-002', ...body }) });
+    const list = 'deb http://mirror.example/20261116T000000Z trixie main\n';
+    const file = '/etc/apt/sources.list.d/edge-governor.list';
+    const unit = 'systemd-run --unit=edge-governor-upgrade-00 --remain-after-exit -- apt-get -y dist-upgrade';
+
+    await fault({ id: 'cut', kind: 'wan-cut' });
+    await fault({ id: 'trap', kind: 'lost-answer', step: 'ceph.noout.set', times: 1 });
+    expect(await ssh(1, `sudo -n install -D -m 0644 /dev/stdin ${file}`, list)).toBe(0);
+    expect(await ssh(1, 'sudo -n apt-get update')).toBe(0);
+    expect(await ssh(1, `sudo -n ${unit}`)).toBe(0);
+    const before = await state();
+    expect(await ssh(3, 'sudo -n systemctl reboot')).toBe(0);
+    await until('n3 is on its way', async () => (await state()).nodes[2]?.state !== 'up');
+    expect((await state()).nodes[0]?.units).toMatchObject([{ state: 'running' }]);
+    const seen = await journal();
+    child.kill('SIGKILL');
+    await ended();
+
+    ({ control } = await start());
+    expect(await state()).toMatchObject({ wanUp: false });
+    expect(await get('/faults')).toMatchObject([
+      { id: 'cut', state: 'active' },
+      { id: 'trap', state: 'active' },
+    ]);
+    expect((await journal()).slice(0, seen.length)).toEqual(seen);
+    await until('all ended', async () => {
+      const { nodes } = await state();
+      return nodes.every((node) => node.state === 'up') && JSON.stringify(nodes[0]?.units).includes('exited');
+    });
+    const { nodes } = await state();
+    expect(nodes[0]?.packages['pve-manager']).toBe('9.1.5');
+    expect(nodes[2]?.bootId).not.toBe(before.nodes[2]?.bootId);
+    const entries = await journal();
+    expect(entries.map(({ seq }) => seq)).toEqual(entries.map((_, i) => i + 1));
+    const count = (effect: string): number => entries.filter((entry) => entry.effect === effect).length;
+    expect([count('packages.begin'), count('packages.install'), count('unit.end'), count('node.up')]).toEqual([
+      1, 1, 1, 1,
+    ]);
+    expect(await ssh(1, 'sudo -n ceph osd set-group noout n1')).toBeNull();
+    await fetch(`${control}/faults/cut`, { method: 'DELETE' });
+    expect(await state()).toMatchObject({ wanUp: true });
   });
 });

@@ -1,57 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import ssh2 from 'ssh2';
-import { clientKey, hostKey, startSshServers, type SshServers } from '#lab/ssh/server.js';
-import { WEEKLY_SNAPSHOT } from '#lab/world/mirror.js';
+import { clientKey, startSshServers, type SshServers } from '#lab/ssh/server.js';
+import { NEXT_SNAPSHOT, WEEKLY_SNAPSHOT } from '#lab/world/mirror.js';
 import type { NodeSim } from '#lab/world/node-sim.js';
 import type { World } from '#lab/world/world.js';
 import { aWorld, until, type TestWorld } from '../../unit/lab/lab-support.js';
-
-interface Run {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-/** A stock SSH client with one connection: what the fleet answers must not depend on the service's own client. */
-class Shell {
-  readonly #client = new ssh2.Client();
-
-  connect(node: NodeSim, options: Partial<ssh2.ConnectConfig> = {}): Promise<this> {
-    const pinned = Buffer.from(hostKey(node).publicBlob, 'base64');
-    return new Promise((resolve, reject) => {
-      this.#client
-        .on('ready', () => resolve(this))
-        .on('error', reject)
-        .connect({
-          host: node.address,
-          port: node.sshPort,
-          username: 'edge-governor',
-          privateKey: clientKey(node.store).privateKey,
-          hostVerifier: (key: Buffer) => key.equals(pinned),
-          ...options,
-        });
-    });
-  }
-
-  run(command: string, stdin?: string): Promise<Run> {
-    return new Promise((resolve, reject) => {
-      this.#client.exec(command, (error, channel) => {
-        if (error) return reject(error);
-        const run: Run = { code: null, stdout: '', stderr: '' };
-        channel.on('data', (part: Buffer) => (run.stdout += part.toString()));
-        channel.stderr.on('data', (part: Buffer) => (run.stderr += part.toString()));
-        channel.on('exit', (code: number) => (run.code = code));
-        channel.on('close', () => resolve(run));
-        if (stdin === undefined) channel.end();
-        else channel.end(stdin);
-      });
-    });
-  }
-
-  end(): void {
-    this.#client.end();
-  }
-}
+import { Shell } from './ssh-shell.js';
 
 const UNIT = 'edge-governor-upgrade-0123456789ab';
 const UPGRADE = `sudo -n systemd-run --unit=${UNIT} --remain-after-exit --setenv=DEBIAN_FRONTEND=noninteractive -- apt-get -y -o Dpkg::Options::=--force-confold -o DPkg::Lock::Timeout=300 dist-upgrade`;
@@ -175,6 +128,116 @@ describe('SSH of a practice node', () => {
     expect((await shell.run('sudo -n dpkg --configure -a')).code).toBe(0);
     expect((await shell.run(`sudo -n systemctl reset-failed ${UNIT}`)).code).toBe(0);
     expect((await shell.run('systemctl is-system-running')).code).toBe(0);
+  });
+
+  describe('on the way back', () => {
+    const snapshot = async (id: string) => {
+      const target = '/etc/apt/sources.list.d/edge-governor.list';
+      await shell.run(
+        `sudo -n install -D -m 0644 /dev/stdin ${target}`,
+        `deb http://mirror.example/${id} trixie main\n`,
+      );
+      expect((await shell.run('sudo -n apt-get update')).code).toBe(0);
+    };
+    const versionOf = async (name: string) => (await shell.run(`dpkg-query -W -f='\${Version}' ${name}`)).stdout;
+    const OLDER = 'pve-manager=9.1.5 proxmox-kernel-6.14=6.14.11-4';
+    const reboot = async () => {
+      const before = n1.bootId;
+      await shell.run('sudo -n systemctl reboot');
+      await until('n1 is back', () => n1.up && n1.bootId !== before);
+      shell = await new Shell().connect(n1);
+    };
+
+    beforeEach(async () => {
+      await snapshot(WEEKLY_SNAPSHOT);
+      expect((await shell.run('sudo -n apt-get -y dist-upgrade')).code).toBe(0);
+      await snapshot(NEXT_SNAPSHOT);
+      expect((await shell.run('sudo -n apt-get -y dist-upgrade')).code).toBe(0);
+      await snapshot(WEEKLY_SNAPSHOT);
+    });
+
+    it('installs older packages only when told that it may', async () => {
+      expect((await shell.run('sudo -n apt-get -s dist-upgrade')).stdout).not.toContain('Inst ');
+      const simulated = await shell.run(`sudo -n apt-get -s install ${OLDER}`);
+      expect(simulated.code).toBe(0);
+      expect(simulated.stdout).toMatch(/^Inst pve-manager \[9\.1\.6\] \(9\.1\.5 Proxmox.* \[amd64\]\)$/m);
+      expect(simulated.stdout).toContain(
+        'The following packages will be DOWNGRADED:\n  pve-manager proxmox-kernel-6.14\n' +
+          '0 upgraded, 0 newly installed, 2 downgraded, 0 to remove and 0 not upgraded.\n',
+      );
+      for (const options of ['-y', '-y --download-only']) {
+        expect(await shell.run(`sudo -n apt-get ${options} install ${OLDER}`)).toMatchObject({
+          code: 100,
+          stderr: 'E: Packages were downgraded and -y was used without --allow-downgrades.\n',
+        });
+      }
+      expect(await shell.run('sudo -n apt-get -y --allow-downgrades install pve-manager=9.1.6')).toMatchObject({
+        code: 100,
+        stderr: "E: Version '9.1.6' for 'pve-manager' was not found\n",
+      });
+      expect((await shell.run('sudo -n apt-get -y --allow-downgrades install nonsense=1')).stderr).toBe(
+        'E: Unable to locate package nonsense\n',
+      );
+      const fetched = await shell.run(`sudo -n apt-get -y --allow-downgrades --download-only install ${OLDER}`);
+      expect(fetched.stdout).toContain('Download complete');
+      expect([...n1.packages.downloaded]).toEqual(OLDER.split(' '));
+      const unit = `systemd-run --unit=${UNIT} --remain-after-exit -- apt-get -y --allow-downgrades install ${OLDER}`;
+      expect((await shell.run(`sudo -n ${unit}`)).code).toBe(0);
+      await until('the unit ended', () => effects('unit.end').length === 1);
+      expect([await versionOf('pve-manager'), await versionOf('pve-container')]).toEqual(['9.1.5', '6.0.19']);
+      expect(effects('packages.install').at(-1)).toMatchObject({
+        before: { 'pve-manager': '9.1.6' },
+        after: { 'pve-manager': '9.1.5' },
+      });
+    });
+
+    it('boots a pinned kernel once the boot partitions were written, and the newest again after that', async () => {
+      const kernels = async () => (await shell.run('sudo -n proxmox-boot-tool kernel list')).stdout;
+      expect((await shell.run('sudo -n proxmox-boot-tool kernel pin 6.14.11-9-pve')).code).toBe(1);
+      expect((await shell.run('sudo -n proxmox-boot-tool kernel pin 6.14.11-4-pve')).code).toBe(0);
+      expect(await kernels()).toContain('\nPinned kernel:\n6.14.11-4-pve\n');
+      await reboot();
+      expect(n1.kernel).toBe('6.14.11-5-pve');
+      expect((await shell.run('sudo -n proxmox-boot-tool refresh')).code).toBe(0);
+      await reboot();
+      expect((await shell.run('uname -r')).stdout).toBe('6.14.11-4-pve\n');
+      await shell.run('sudo -n proxmox-boot-tool kernel pin 6.14.11-3-pve --next-boot');
+      expect(await kernels()).toContain('\nKernel pinned on next-boot:\n6.14.11-3-pve\n');
+      await shell.run('sudo -n proxmox-boot-tool refresh');
+      await reboot();
+      expect(n1.kernel).toBe('6.14.11-3-pve');
+      await reboot();
+      expect(n1.kernel).toBe('6.14.11-4-pve');
+      expect((await shell.run('sudo -n proxmox-boot-tool kernel unpin')).code).toBe(0);
+      await shell.run('sudo -n proxmox-boot-tool refresh');
+      await reboot();
+      expect(n1.kernel).toBe('6.14.11-5-pve');
+      expect(effects('boot.pin')).toMatchObject([
+        { before: {}, after: { pinned: '6.14.11-4-pve' } },
+        { after: { pinned: '6.14.11-4-pve', next: '6.14.11-3-pve' } },
+      ]);
+      expect(effects('boot.unpin')).toMatchObject([{ before: { pinned: '6.14.11-4-pve' }, after: {} }]);
+      expect(effects('boot.refresh')).toHaveLength(3);
+    });
+
+    it('leaves a host without Ceph when its daemons are older than their data', async () => {
+      await reboot();
+      await until('Ceph runs on n1', () => n1.store.ceph.allClean() && n1.store.ceph.health().size === 0);
+      const older = ['ceph-mon', 'ceph-mgr', 'ceph-osd', 'ceph-common'].map((name) => `${name}=19.2.3-pve2`).join(' ');
+      expect((await shell.run(`sudo -n apt-get -y --allow-downgrades install ${older}`)).code).toBe(0);
+      expect(n1.store.ceph.health().size).toBe(0);
+      await reboot();
+      await until('the daemons were started', () => effects('ceph.daemons.refused').length === 1);
+      expect(effects('ceph.daemons.refused')).toMatchObject([
+        { node: 'n1', detail: { version: '19.2.3-pve2', data: '19.2.4-pve1' } },
+      ]);
+      const health = await json<{ checks: Record<string, unknown> }>('sudo -n ceph health detail -f json');
+      expect(Object.keys(health.checks)).toEqual(['MON_DOWN', 'OSD_DOWN', 'OSD_HOST_DOWN', 'PG_DEGRADED']);
+      await snapshot(NEXT_SNAPSHOT);
+      expect((await shell.run('sudo -n apt-get -y dist-upgrade')).code).toBe(0);
+      await reboot();
+      await until('all is well', () => n1.store.ceph.allClean() && n1.store.ceph.health().size === 0);
+    });
   });
 
   it('shows Ceph in the shape of the real one, healthy and with a host away', async () => {

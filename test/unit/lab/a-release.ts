@@ -3,7 +3,7 @@ import { createHash, generateKeyPairSync, sign } from 'node:crypto';
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EvidenceSources } from '#lab/check/evidence.js';
-import { builtinMirror, WEEKLY_SNAPSHOT } from '#lab/world/mirror.js';
+import { builtinMirror, NEXT_SNAPSHOT, WEEKLY_SNAPSHOT } from '#lab/world/mirror.js';
 
 export const GOOD_VCL = 'vcl 4.1;\nbackend default { .host = "127.0.0.1"; .port = "8080"; }\n';
 
@@ -18,6 +18,21 @@ export interface ReleaseChanges {
   tampered?: boolean;
   stores?: string[];
   promoted?: boolean;
+  /** Also promotes the release of the week after, later than this one. */
+  next?: boolean;
+  /** A permit to go back from the release of the week after to this one, shown to every store. */
+  permit?: PermitChanges;
+}
+
+export interface PermitChanges {
+  stores?: string[];
+  fleet?: string;
+  expires?: string;
+  /** Digest of another manifest than this release's. */
+  to?: string;
+  from?: string;
+  foreignKey?: boolean;
+  tampered?: boolean;
 }
 
 const digestOf = (bytes: Buffer): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
@@ -55,13 +70,25 @@ export function aPromotedRelease(folder: string, changes: ReleaseChanges = {}): 
       artifacts,
     }),
   );
-  const bundle = Buffer.from(
+  const bundleOver = (bytes: Buffer, by: typeof pinned, hint: string): Buffer =>
+    Buffer.from(
+      JSON.stringify({
+        mediaType: 'application/vnd.dev.sigstore.bundle.v0.3+json',
+        verificationMaterial: { publicKey: { hint } },
+        messageSignature: {
+          messageDigest: { algorithm: 'SHA2_256', digest: createHash('sha256').update(bytes).digest('base64') },
+          signature: sign('sha256', bytes, by.privateKey).toString('base64'),
+        },
+      }),
+    );
+  const bundle = bundleOver(manifest, signer, hintOf(changes.foreignKey ? signer : pinned));
+  const later = Buffer.from(
     JSON.stringify({
-      mediaType: 'application/vnd.dev.sigstore.bundle.v0.3+json',
-      verificationMaterial: { publicKey: { hint: hintOf(changes.foreignKey ? signer : pinned) } },
-      messageSignature: {
-        messageDigest: { algorithm: 'SHA2_256', digest: createHash('sha256').update(manifest).digest('base64') },
-        signature: sign('sha256', manifest, signer.privateKey).toString('base64'),
+      ...(JSON.parse(manifest.toString()) as object),
+      version: '2026.49.0',
+      packages: {
+        kernel: '6.14.11-5-pve',
+        pinned: [...(builtinMirror.get(NEXT_SNAPSHOT) ?? [])].map(([name, version]) => ({ name, version })),
       },
     }),
   );
@@ -79,13 +106,52 @@ export function aPromotedRelease(folder: string, changes: ReleaseChanges = {}): 
         stdio: 'pipe',
       },
     );
+  const next = {
+    version: '2026.49.0',
+    sequence: 2,
+    manifest: put(later),
+    bundle: put(bundleOver(later, pinned, hintOf(pinned))),
+  };
+  if (changes.next) {
+    mkdirSync(join(repo, 'promotions/2026-w49'), { recursive: true });
+    writeFileSync(join(repo, 'promotions/2026-w49/canary.json'), JSON.stringify({ release: next, stores }));
+  }
   git('init', '-q', '-b', 'main');
   git('add', '-A');
   git('commit', '-q', '-m', 'Promote');
   if (changes.promoted !== false) git('tag', '-a', '-m', 'canary', 'edge/2026-w48/canary');
 
+  if (changes.next) git('tag', '-a', '-m', 'canary', 'edge/2026-w49/canary');
+  // The commit that took the promotions of a train back carries a tag as well, and promotes nothing.
+  if (changes.permit) git('tag', '-a', '-m', 'rollback', 'edge/2026-w49/rollback');
+  const pointers = new Map<string, Buffer>();
+  if (changes.permit) {
+    const { permit } = changes;
+    const bytes = Buffer.from(
+      JSON.stringify({
+        schema: 'edge.rollback-permit/v1',
+        fleet: permit.fleet ?? 'practice',
+        stores: permit.stores ?? stores,
+        from: { version: next.version, sequence: next.sequence, manifest: permit.from ?? next.manifest },
+        to: { ...release, manifest: permit.to ?? release.manifest },
+        approval: { id: 'a1', by: 'ada', at: '2026-01-01T00:00:00Z', planHash: 'sha256:0' },
+        created: '2026-01-01T00:00:00Z',
+        expires: permit.expires ?? '2099-01-01T00:00:00Z',
+      }),
+    );
+    const by = permit.foreignKey ? generateKeyPairSync('ec', { namedCurve: 'P-256' }) : pinned;
+    const ref = { bundle: put(bundleOver(bytes, by, hintOf(by))), permit: '' };
+    if (permit.tampered) bytes[bytes.length - 2] = 0x20;
+    ref.permit = put(bytes);
+    for (const store of stores) pointers.set(`desired/${store}.json`, Buffer.from(JSON.stringify({ permit: ref })));
+  }
+
   const releaseKeys = join(dir, 'keys.json');
   const publicKeyPem = pinned.publicKey.export({ type: 'spki', format: 'pem' });
   writeFileSync(releaseKeys, JSON.stringify([{ hint: hintOf(pinned), publicKeyPem }]));
-  return { repo, releaseKeys, registry: { object: (digest) => Promise.resolve(objects.get(digest)) } };
+  const registry: EvidenceSources['registry'] = {
+    object: (digest) => Promise.resolve(objects.get(digest)),
+    pointer: (name) => Promise.resolve(pointers.get(name)),
+  };
+  return { repo, releaseKeys, registry, fleet: 'practice' };
 }

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { checkJournal, type CheckReport } from '#lab/check/check.js';
+import { watchPermits } from '#lab/check/permits.js';
 import { gatherEvidence, type EvidenceSources } from '#lab/check/evidence.js';
 import { RULES } from '#lab/check/rules.js';
 import { snapshotOf, type StoreSnapshot } from '#lab/control/snapshot.js';
@@ -8,12 +9,23 @@ import { NEXT_SNAPSHOT, WEEKLY_SNAPSHOT } from '#lab/world/mirror.js';
 import type { NodeSim } from '#lab/world/node-sim.js';
 import type { StoreSim } from '#lab/world/store-sim.js';
 import type { World } from '#lab/world/world.js';
-import { aPromotedRelease, GOOD_VCL, type ReleaseChanges } from './a-release.js';
+import { aPromotedRelease, GOOD_VCL, type PermitChanges, type ReleaseChanges } from './a-release.js';
 import { aWorld, until, type TestWorld } from './lab-support.js';
 
 const UNIT = 'edge-governor-upgrade-0123456789ab';
 const SOURCES = '/etc/apt/sources.list.d/edge-governor.list';
 const VCL_FILE = '/etc/edge-governor/releases/abc/varnish-vcl.vcl';
+const OTHER = `sha256:${'0'.repeat(64)}`;
+const NO_PERMITS: { title: string; permit?: PermitChanges }[] = [
+  { title: 'packages go back without a permit' },
+  { title: 'the permit names another store', permit: { stores: ['store-002'] } },
+  { title: 'the permit is of another fleet', permit: { fleet: 'other' } },
+  { title: 'the permit had expired', permit: { expires: '2026-01-02T00:00:00Z' } },
+  { title: 'the permit leads to another release', permit: { to: OTHER } },
+  { title: 'the permit comes from a release that the store never had', permit: { from: OTHER } },
+  { title: 'the permit is signed by a foreign key', permit: { foreignKey: true } },
+  { title: 'the permit was changed after it was signed', permit: { tampered: true } },
+];
 const ACTOR = { user: 'edge-governor@pve!worker', by: 'edge-governor@pve!worker' };
 
 describe('the check of the journal', () => {
@@ -74,8 +86,8 @@ describe('the check of the journal', () => {
     await root(node, `install -D -m 0644 /dev/stdin ${SOURCES}`, `deb http://mirror.example/${snapshot} trixie main\n`);
     await root(node, 'apt-get update');
   };
-  const upgrade = async (node: NodeSim) => {
-    await root(node, `systemd-run --unit=${UNIT} --remain-after-exit -- apt-get -y dist-upgrade`);
+  const upgrade = async (node: NodeSim, what = 'dist-upgrade') => {
+    await root(node, `systemd-run --unit=${UNIT} --remain-after-exit -- apt-get -y ${what}`);
     await until('the unit ended', () => node.units.all.get(`${UNIT}.service`)?.state !== 'running');
     await root(node, `systemctl stop ${UNIT}`);
   };
@@ -87,10 +99,26 @@ describe('the check of the journal', () => {
       () => node.up && node.bootId !== before && store.ceph.osds.every(({ up }) => up) && store.ceph.allClean(),
     );
   };
-  const patch = async (node: NodeSim) => {
-    await stage(node);
+  const patch = async (node: NodeSim, snapshot = WEEKLY_SNAPSHOT) => {
+    await stage(node, snapshot);
     await enter(node);
     await upgrade(node);
+    await reboot(node);
+    await leave(node);
+  };
+  /** Upgraded two weeks in a row, then back to the packages of the first; Ceph stays as it is. */
+  const goBack = async (node: NodeSim) => {
+    await patch(node);
+    await patch(node, NEXT_SNAPSHOT);
+    await stage(node);
+    await enter(node);
+    const older = [...(world.mirror.get(WEEKLY_SNAPSHOT) ?? [])].filter(
+      ([name, version]) => node.packages.installed.get(name) !== version && !name.startsWith('ceph'),
+    );
+    const words = older.map(([name, version]) => `${name}=${version}`).join(' ');
+    await upgrade(node, `--allow-downgrades install ${words}`);
+    await root(node, 'proxmox-boot-tool kernel pin 6.14.11-4-pve');
+    await root(node, 'proxmox-boot-tool refresh');
     await reboot(node);
     await leave(node);
   };
@@ -107,6 +135,28 @@ describe('the check of the journal', () => {
     const report = await check();
     expect(report.rules.flatMap(({ violations }) => violations)).toEqual([]);
     expect(report.effects).toBeGreaterThan(40);
+  });
+
+  it('holds when a store goes back to an older release with a permit', async () => {
+    release({ next: true, permit: {} });
+    await goBack(n1);
+    expect(n1.kernel).toBe('6.14.11-4-pve');
+    expect(n1.packages.installed.get('pve-manager')).toBe('9.1.5');
+    expect(n1.packages.installed.get('ceph-osd')).toBe('19.2.4-pve1');
+    expect((await check()).rules.flatMap(({ violations }) => violations)).toEqual([]);
+  });
+
+  it('remembers the permit that a store was shown when its desired record has moved on', async () => {
+    release({ next: true, permit: {} });
+    const { registry } = sources;
+    const permits = watchPermits(world, registry);
+    await goBack(n1);
+    sources = { ...sources, registry: { ...registry, pointer: () => Promise.resolve(undefined) } };
+    expect(await broken()).toEqual(['packages-of-a-release']);
+    sources = { ...sources, permits };
+    expect(await broken()).toEqual([]);
+    sources = { ...sources, permits: watchPermits(world, registry) };
+    expect(await broken()).toEqual([]);
   });
 
   it('holds when a node stays down by a fault, since its marks must stay', async () => {
@@ -275,11 +325,30 @@ describe('the check of the journal', () => {
           await patch(n1);
         },
       },
+      ...NO_PERMITS.map(({ title, permit }) => ({
+        title,
+        drive: async () => {
+          release({ next: true, ...(permit === undefined ? {} : { permit }) });
+          await goBack(n1);
+        },
+      })),
       {
         title: 'the evidence cannot be read',
         drive: async () => {
           sources = { ...sources, releaseKeys: '/nonexistent' };
           await patch(n1);
+        },
+      },
+    ],
+    'ceph-never-back': [
+      {
+        title: 'Ceph packages go back with the others',
+        drive: async () => {
+          release({ next: true, permit: {} });
+          await patch(n1, NEXT_SNAPSHOT);
+          await stage(n1);
+          await enter(n1);
+          await upgrade(n1, '--allow-downgrades install ceph-osd=19.2.3-pve2');
         },
       },
     ],

@@ -1,10 +1,11 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import ssh2 from 'ssh2';
 import { describe, expect, it } from 'vitest';
 import { sshKeyFrom } from '#lab/ssh/keys.js';
-import { maySudo } from '#lab/ssh/sudoers.js';
+import { maySudo, sudoersLines } from '#lab/ssh/sudoers.js';
 import { splitWords, UnsupportedShell } from '#lab/ssh/words.js';
 import { compareVersions } from '#lab/world/mirror.js';
 
@@ -69,10 +70,17 @@ describe('maySudo', () => {
     'apt-get -s dist-upgrade',
     'apt-get -y -o DPkg::Lock::Timeout=300 --download-only dist-upgrade',
     'apt-get -y --allow-downgrades install openssl=3.5.4-1~deb13u1',
+    'apt-get -s install --allow-downgrades openssl=3.5.4-1~deb13u1 openssh-server=1:10.0p1-7',
     'install -D -m 0644 /dev/stdin /etc/apt/sources.list.d/edge-governor.list',
     'systemd-run --unit=edge-governor-upgrade-0a1b --remain-after-exit -- apt-get -y dist-upgrade',
     'systemctl reboot',
     'systemctl reset-failed edge-governor-upgrade-0a1b.service',
+    'systemd-run --unit=edge-governor-upgrade-0a1b --remain-after-exit -- apt-get -y --allow-downgrades install a1=1 b1=2',
+    'proxmox-boot-tool kernel list',
+    'proxmox-boot-tool kernel pin 6.14.11-3-pve',
+    'proxmox-boot-tool kernel pin 6.14.11-3-pve --next-boot',
+    'proxmox-boot-tool kernel unpin',
+    'proxmox-boot-tool refresh',
     'ha-manager crm-command node-maintenance enable n1',
     'ceph osd ok-to-stop 0 1 -f json',
     'ceph osd set-group noout n1',
@@ -85,6 +93,13 @@ describe('maySudo', () => {
     'install -D -m 0644 /dev/stdin /etc/sudoers.d/x',
     'systemd-run --unit=edge-governor-upgrade-0a1b -- sh -c id',
     'systemd-run --unit=x -- apt-get -y dist-upgrade',
+    'proxmox-boot-tool kernel remove 6.14.11-3-pve',
+    'proxmox-boot-tool kernel pin ../../x',
+    'proxmox-boot-tool kernel pin 6.14.11-3-pve 6.14.11-4-pve',
+    'proxmox-boot-tool format /dev/sda1',
+    'apt-get -o APT::Update::Pre-Invoke::=id update',
+    'systemd-run --unit=edge-governor-upgrade-0a1b --property=ExecStartPre=id -- apt-get -y dist-upgrade',
+    'journalctl -u edge-governor-upgrade-00 --vacuum-time=1s',
     'systemctl stop corosync',
     'systemctl poweroff',
     'ha-manager remove vm:100',
@@ -101,6 +116,12 @@ describe('maySudo', () => {
   };
   for (const line of allowed) it(`lets through: ${line}`, () => expect(ask(line)).toBe(true));
   for (const line of refused) it(`stops: ${line}`, () => expect(ask(line)).toBe(false));
+
+  it('says the same as the documentation', () => {
+    const text = readFileSync(new URL('../../../docs/store-rights.md', import.meta.url), 'utf8');
+    const block = /```sudoers\n([\s\S]*?)\n```/.exec(text)?.[1];
+    expect(block?.split('\n')).toEqual(sudoersLines('edge-governor'));
+  });
 });
 
 describe('compareVersions', () => {

@@ -1,10 +1,13 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Step } from '#lab/world/fault-table.js';
 import { INSTALLED_SNAPSHOT, WEEKLY_SNAPSHOT } from '#lab/world/mirror.js';
 import type { NodeSim } from '#lab/world/node-sim.js';
 import type { StoreSim } from '#lab/world/store-sim.js';
-import type { World } from '#lab/world/world.js';
-import { aWorld, until, type TestWorld } from './lab-support.js';
+import { readSavedWorld } from '#lab/world/saved.js';
+import { createWorld, type World } from '#lab/world/world.js';
+import { aStoreSpec, aWorld, TEST_SPEED, until, type TestWorld } from './lab-support.js';
 
 const BY = 'edge-governor';
 const ACTOR = { user: 'edge-governor@pve!worker', by: 'edge-governor@pve!worker' };
@@ -103,7 +106,7 @@ describe('the world of the practice fleet', () => {
     const pending = n1.packages.pendingUpgrades();
     expect(pending).toContainEqual({ name: 'proxmox-kernel-6.14.11-4-pve-signed', version: '6.14.11-4' });
     expect(pending).toContainEqual({ name: 'openssl', old: '3.5.4-1~deb13u1', version: '3.5.4-1~deb13u2' });
-    expect((await n1.packages.download(BY)).code).toBe(0);
+    expect((await n1.packages.download(BY, pending)).code).toBe(0);
     expect((await n1.packages.install(BY, { lockTimeoutMs: 0 })).stdout).toContain('7 upgraded, 1 newly installed');
     expect(n1.packages.pendingUpgrades()).toEqual([]);
     expect(n1.rebootNeeded).toBe(true);
@@ -167,7 +170,8 @@ describe('the world of the practice fleet', () => {
 
   it('lets a trap bite so often as it says, only where it says', () => {
     world.faults.add({ store: 'store-001', node: 'n2', kind: 'lost-answer', step: 'guest.migrate', times: 2 });
-    const bite = (node: string, step: string) => world.faults.bite('lost-answer', { store: 'store-001', node, step });
+    const bite = (node: string, step: Step) =>
+      world.faults.bite('lost-answer', { store: 'store-001', node, step, moment: 'after' });
     expect(bite('n1', 'guest.migrate')).toBeUndefined();
     expect(bite('n2', 'guest.start')).toBeUndefined();
     expect([1, 2, 3].map(() => bite('n2', 'guest.migrate') !== undefined)).toEqual([true, true, false]);
@@ -202,6 +206,45 @@ describe('the world of the practice fleet', () => {
       'ceph.noout.set',
       'ceph.noout.unset',
     ]);
+  });
+
+  it('keeps its state in a log that is written anew when it has grown long, and goes on from it', async () => {
+    world.keeper.saveAtStart([]);
+    n1.units.logs.set('chatty.service', ['x'.repeat(2_000_000)]);
+    for (let i = 0; i < 12; i += 1) {
+      store.ceph.setHostFlag('n1', 'noout', BY);
+      await Promise.resolve();
+      store.ceph.unsetHostFlag('n1', 'noout', BY);
+      await Promise.resolve();
+    }
+    n1.powerOff('test');
+    store.ceph.setHostFlag('n2', 'noout', BY);
+    await Promise.resolve();
+    // Twenty-five times two megabytes were written.
+    expect(statSync(join(world.stateDir, 'world.jsonl')).size).toBeLessThan(32_000_000);
+    const saved = readSavedWorld(world.stateDir);
+    world.close();
+    const again = createWorld({ stores: [aStoreSpec()], speed: TEST_SPEED, stateDir: world.stateDir, saved });
+    expect(again.journal.entries).toEqual(world.journal.entries);
+    expect(again.store('store-001').node('n1').phase).toBe('off');
+    expect([...again.store('store-001').ceph.hostFlags.keys()]).toEqual(['n2']);
+    again.close();
+  });
+
+  it('completes a journal that lacks what the state tells already', async () => {
+    world.keeper.saveAtStart([]);
+    store.ceph.setHostFlag('n1', 'noout', BY);
+    store.ceph.setHostFlag('n2', 'noout', BY);
+    await Promise.resolve();
+    const told = [...world.journal.entries];
+    const saved = readSavedWorld(world.stateDir);
+    world.close();
+    writeFileSync(world.journal.file, `${JSON.stringify(told[0])}\n{"seq":2,"at"`);
+    const again = createWorld({ stores: [aStoreSpec()], speed: TEST_SPEED, stateDir: world.stateDir, saved });
+    expect(again.journal.entries).toEqual(told);
+    again.close();
+    const lines = readFileSync(world.journal.file, 'utf8').trimEnd().split('\n');
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual(told);
   });
 
   it('ruins the hit rate of a cache that loads a config which never keeps anything', () => {

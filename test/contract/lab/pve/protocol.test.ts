@@ -100,6 +100,13 @@ describe('a refusal', () => {
       500,
       "Configuration file 'nodes/n1/lxc/100.conf' does not exist",
     ],
+    ['what HA does not manage', () => get('/cluster/ha/resources/vm:101'), 500, "no such resource 'vm:101'"],
+    [
+      'HA groups, which this version has no more',
+      () => get('/cluster/ha/groups'),
+      500,
+      'cannot index groups: ha groups have been migrated to rules',
+    ],
     [
       'a running VM moved as if it were off',
       () => post('/nodes/n1/qemu/101/migrate', { target: 'n2' }),
@@ -244,6 +251,27 @@ describe('values', () => {
     expect(lines.at(-1)).toEqual({ n: lines.length, t: 'TASK OK' });
     expect(whole.total).toBe(lines.length);
     expect((await get(`${path}/log?start=1&limit=1`)).body.data).toEqual([lines[1]]);
+  });
+});
+
+describe('the list of the whole cluster', () => {
+  it('still has the old state of a guest when its node says otherwise already', async () => {
+    const slow = await startPracticeStore({ speed: 1 });
+    const guest = slow.store.guests.get(102);
+    if (guest) slow.store.haltGuest(guest, 'test');
+    const statusIn = async (path: string) =>
+      ((await slow.request('n1', 'GET', path)).body.data as { vmid?: number; status: string }[]).find(
+        ({ vmid }) => vmid === 102,
+      )?.status;
+    expect([await statusIn('/cluster/resources'), await statusIn('/nodes/n2/lxc')]).toEqual(['running', 'stopped']);
+    await slow.close();
+  });
+});
+
+describe('what needs no credentials', () => {
+  it('is the list of realms', async () => {
+    const realms = (await get('/access/domains', { anonymous: true })).body.data as { realm: string }[];
+    expect(realms.map(({ realm }) => realm)).toEqual(['pam', 'pve']);
   });
 });
 

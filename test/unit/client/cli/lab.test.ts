@@ -1,5 +1,8 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { run } from '#client/cli/main.js';
 import { fakeIo } from './fake-io.js';
@@ -98,11 +101,11 @@ describe('lab journal', () => {
   });
 });
 
-describe('lab fault', () => {
+describe('lab fault add', () => {
   it('sends the fault as it was written, with durations in milliseconds', async () => {
     answers.set('POST /faults', { body: { id: 'fault-1' } });
     const { code } = await lab(
-      ...['fault', 'slow-recovery', '--store', 'store-014', '--node', 'n2', '--times', '1', '--for', '20m'],
+      ...['fault', 'add', 'slow-recovery', '--store', 'store-014', '--node', 'n2', '--times', '1', '--for', '20m'],
       ...['--param', 'factor=10', '--param', 'host=n3'],
     );
     expect(code).toBe(0);
@@ -120,14 +123,98 @@ describe('lab fault', () => {
       status: 400,
       body: { error: 'The fault is not valid', problems: ['kind: unknown'] },
     });
-    const { code, err } = await lab('fault', 'gremlins', '--store', 'store-014');
+    const { code, err } = await lab('fault', 'add', 'gremlins', '--store', 'store-014');
     expect(code).toBe(1);
     expect(err).toBe('The practice fleet refused POST /faults: The fault is not valid; kind: unknown\n');
   });
   it('knows wrong numbers before it sends anything', async () => {
-    expect((await lab('fault', 'apt-fail', '--store', 's', '--times', 'twice')).code).toBe(2);
-    expect((await lab('fault', 'apt-fail', '--store', 's', '--for', 'long')).code).toBe(2);
+    expect((await lab('fault', 'add', 'apt-fail', '--store', 's', '--times', 'twice')).code).toBe(2);
+    expect((await lab('fault', 'add', 'apt-fail', '--store', 's', '--for', 'long')).code).toBe(2);
     expect(requests).toEqual([]);
+  });
+});
+
+describe('lab fault plan', () => {
+  let folder: string;
+  beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'edge-plan-'))));
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+  const plan = (text: string): string => {
+    const file = join(folder, 'plan.yaml');
+    writeFileSync(file, text);
+    return file;
+  };
+
+  it('sends all faults of the file at once', async () => {
+    answers.set('POST /faults', { body: [{ id: 'f1', store: 'store-014', kind: 'wan-cut' }] });
+    const { code, out } = await lab('fault', 'plan', plan('- kind: wan-cut\n  store: store-014\n'));
+    expect(code).toBe(0);
+    expect(out).toMatch(/^1 fault of .*plan\.yaml set\.\n$/);
+    expect(requests[0]?.body).toEqual([{ kind: 'wan-cut', store: 'store-014' }]);
+  });
+
+  it('says what is wrong with a file before it sends anything', async () => {
+    expect((await lab('fault', 'plan', join(folder, 'absent.yaml'))).err).toContain('cannot be read');
+    expect((await lab('fault', 'plan', plan('- kind: [\n'))).err).toContain('is not YAML');
+    expect(requests).toEqual([]);
+  });
+});
+
+describe('lab fault remove', () => {
+  it('ends a fault by its id', async () => {
+    answers.set('DELETE /faults/fault-1', { body: { removed: 'fault-1' } });
+    expect((await lab('fault', 'remove', 'fault-1')).out).toBe('fault-1 is over.\n');
+  });
+});
+
+describe('lab faults', () => {
+  const table = [
+    {
+      kind: 'apt-fail',
+      title: 'apt fails',
+      sort: 'trap',
+      steps: [{ step: 'apt.update', title: 'lists are fetched', moments: ['during', 'before'] }],
+      params: [],
+    },
+    {
+      kind: 'disk-full',
+      title: 'the disk is full',
+      sort: 'event',
+      steps: Array.from({ length: 5 }, (_, i) => ({ step: `s${i}`, title: 't', moments: ['before'] })),
+      params: [{ name: 'free', type: 'number', title: 'bytes left' }],
+    },
+  ];
+  beforeEach(() => {
+    answers.set('GET /faults/table', { body: table });
+    answers.set('GET /faults', {
+      body: [
+        {
+          id: 'f1',
+          store: 'store-014',
+          kind: 'apt-fail',
+          step: 'apt.update',
+          moment: 'before',
+          state: 'active',
+          bites: 1,
+        },
+      ],
+    });
+  });
+
+  it('lists what can go wrong, and what is set', async () => {
+    const { out } = await lab('faults');
+    expect(out).toMatch(/apt-fail +trap +apt fails +apt\.update\n/);
+    expect(out).toMatch(/disk-full +event +the disk is full +5 steps\n/);
+    expect(out).toMatch(/f1 +apt-fail +store-014 +before apt\.update +active, bit 1 time\n$/);
+  });
+
+  it('shows every step, moment and setting of one kind', async () => {
+    expect((await lab('faults', '--kind', 'apt-fail')).out).toMatch(/apt\.update +during, before +lists are fetched/);
+    expect((await lab('faults', '--kind', 'disk-full')).out).toMatch(/free +number +bytes left/);
+    expect((await lab('faults', '--kind', 'gremlins')).code).toBe(2);
+  });
+
+  it('gives programs both', async () => {
+    expect(JSON.parse((await lab('faults', '--json')).out)).toMatchObject({ kinds: table, set: [{ id: 'f1' }] });
   });
 });
 
@@ -147,7 +234,7 @@ describe('the practice fleet', () => {
     expect(io.stderr()).toContain('Is `edge up --lab` running?');
   });
   it('is not believed when it answers something else than JSON', async () => {
-    answers.set('GET /faults', { body: 'hello' });
+    answers.set('GET /faults/table', { body: 'hello' });
     const { code, err } = await lab('faults');
     expect(code).toBe(1);
     expect(err).toContain('something else than JSON');
