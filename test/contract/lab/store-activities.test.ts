@@ -13,9 +13,9 @@ import { decideManifest, planNodes } from '#domain/decide-store.js';
 import { storeSchema } from '#domain/fleet.js';
 import type { StoreActivities, StoreTask } from '#domain/messages/store.js';
 import { promotionTag } from '#domain/naming.js';
-import { desiredPointer, type DesiredRecord, type ReleaseRef } from '#domain/release.js';
+import { desiredPointer, type DesiredRecord, type PermitRef, type ReleaseRef } from '#domain/release.js';
 import { startLab, type Lab } from '#lab/lab.js';
-import { builtinMirror, WEEKLY_SNAPSHOT } from '#lab/world/mirror.js';
+import { builtinMirror, NEXT_SNAPSHOT, WEEKLY_SNAPSHOT } from '#lab/world/mirror.js';
 import { createCephClient } from '#systems/ceph/client.js';
 import { openObjects } from '#systems/objects/open.js';
 import { createProxmoxClient } from '#systems/proxmox/client.js';
@@ -48,6 +48,7 @@ interface Recipe {
   kernel: string;
 }
 const WEEKLY: Recipe = { sequence: 1, snapshot: WEEKLY_SNAPSHOT, kernel: '6.14.11-4-pve' };
+const NEXT: Recipe = { sequence: 2, snapshot: NEXT_SNAPSHOT, kernel: '6.14.11-5-pve' };
 
 describe('the activities of a store on the practice fleet', () => {
   let dir: string;
@@ -263,6 +264,19 @@ describe('the activities of a store on the practice fleet', () => {
     expect(await activities.closeOperation({ ...given, outcome: 'succeeded' })).toEqual({ undone: [], leftSet: [] });
     return seen;
   };
+  const permitBack = async ({ version, sequence, manifest }: ReleaseRef): Promise<PermitRef> => {
+    const { object, bundle } = await sign({
+      schema: 'edge.rollback-permit/v1',
+      fleet: FLEET,
+      stores: [task.store],
+      from: { version, sequence, manifest },
+      to: task.release,
+      approval: { id: 'a', by: 'operator', at: new Date().toISOString(), planHash: manifest },
+      created: new Date().toISOString(),
+      expires: inADay(),
+    });
+    return { permit: object, bundle };
+  };
   const kernels = () => [...lab.world.store(task.store).nodes.values()].map(({ kernel }) => kernel);
   const isSet = (node: string) => ({
     maintenance: lab.world.store(task.store).ha.inMaintenance(node),
@@ -287,6 +301,69 @@ describe('the activities of a store on the practice fleet', () => {
     });
     await activities.closeOperation({ ...task, outcome: 'failed' });
     expect(lab.world.store(task.store).ha.inMaintenance('n1')).toBe(true);
+    expect(await broken()).toEqual([]);
+  });
+
+  it('bring a whole store back to its last good release, and leave Ceph as it is', async () => {
+    await operate(task);
+    await desire({ release: task.release, soakedAt: new Date().toISOString() });
+    await operation.learnLastGood();
+
+    const newer = await publish(NEXT);
+    promoteIn(repo, '2026-w49', newer, [task.store]);
+    await desire({ release: newer, train: '2026-w49' });
+    await operate({ ...task, operationId: `2026-w49/canary/${task.store}/r0`, fence: 2, release: newer });
+    expect(deps.state.trust()).toMatchObject({ current: newer, lastGood: task.release, highestSequence: 2 });
+
+    const permit = await permitBack(newer);
+    await desire({ release: task.release, train: '2026-w49', permit });
+    const back = { ...task, operationId: `2026-w49/rollback/${task.store}/r0`, fence: 3 };
+    const refused = await activities.openOperation(back);
+    expect(refused).toMatchObject({ kind: 'refused', stop: { reason: 'SequenceRollback' } });
+
+    const { notes } = await operate({ ...back, permit });
+    expect(notes).toHaveLength(3);
+    expect(notes?.[0]).toMatch(/^n1: Ceph does not go back; these stay: .*ceph-osd 19\.2\.4-pve1/);
+    expect(kernels()).toEqual([WEEKLY.kernel, WEEKLY.kernel, WEEKLY.kernel]);
+    const [n1] = lab.world.store(task.store).nodes.values();
+    expect(n1?.packages.installed.get('pve-manager')).toBe('9.1.5');
+    expect(n1?.packages.installed.get('ceph-osd')).toBe('19.2.4-pve1');
+    expect(deps.state.trust()).toMatchObject({ current: task.release, lastGood: task.release, highestSequence: 1 });
+    expect(await broken()).toEqual([]);
+  });
+
+  it('bring back a store on which apt failed half-way: the node that was left out of service goes first', async () => {
+    await operate(task);
+    const newer = await publish(NEXT);
+    promoteIn(repo, '2026-w49', newer, [task.store]);
+    await desire({ release: newer, train: '2026-w49' });
+    const forward = { ...task, operationId: `2026-w49/canary/${task.store}/r0`, fence: 2, release: newer };
+    lab.world.faults.add({ store: task.store, node: 'n2', kind: 'apt-fail' });
+    await activities.openOperation(forward);
+    await activities.readFacts(forward);
+    await activities.stagePackages({ ...forward, nodes: ['n2'] });
+    await activities.drainNode({ ...forward, node: 'n2' });
+    expect(await activities.upgradeNode({ ...forward, node: 'n2' })).toMatchObject({ kind: 'failed' });
+    expect(await activities.closeOperation({ ...forward, outcome: 'failed' })).toMatchObject({
+      leftSet: [expect.stringMatching(/^maintenance of n2 \(dpkg is not clean/)],
+    });
+
+    const permit = await permitBack(newer);
+    await desire({ release: task.release, train: '2026-w49', permit });
+    startWorker();
+    const { ours } = await operate({
+      ...task,
+      operationId: `2026-w49/rollback/${task.store}/r0`,
+      fence: 3,
+      permit,
+    });
+    expect(ours).toMatchObject({ maintenance: ['n2'], noout: [] });
+    expect(isSet('n2')).toEqual({ maintenance: false, noout: false });
+    const versions = [...lab.world.store(task.store).nodes.values()].map(({ packages }) =>
+      packages.installed.get('pve-manager'),
+    );
+    expect(versions).toEqual(['9.1.5', '9.1.5', '9.1.5']);
+    expect(kernels()).toEqual([WEEKLY.kernel, WEEKLY.kernel, WEEKLY.kernel]);
     expect(await broken()).toEqual([]);
   });
 
