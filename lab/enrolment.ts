@@ -29,6 +29,7 @@ const PATIENCE: Record<string, { base: number; least: number }> = {
   stable: { base: 60_000, least: 100 },
   homecoming: { base: 900_000, least: 30_000 },
   rebootGrace: { base: 120_000, least: 3_000 },
+  maxMaintenance: { base: 5_400_000, least: 60_000 },
 };
 
 /** What an installer puts on the store's own backup host for its worker. Returns the folder. Writing it again changes nothing. */

@@ -1,6 +1,7 @@
 import { differing, packagesFor, type Pins } from '#domain/downgrade.js';
 import type { NodeFacts, StagedNode } from '#domain/facts.js';
 import type { StepAnswer, StoreTask } from '#domain/messages/store.js';
+import type { CommandRunner } from '#systems/ssh/types.js';
 import { pinsOf, SUDO, type Opened, type StoreDeps } from './deps.js';
 import { lines, readInstalled, runnerOf } from './facts.js';
 
@@ -50,7 +51,7 @@ export async function stagePackages(
       });
       if (written.code !== 0)
         throw new Error(`${name}: the package sources cannot be written: ${written.stderr.trim().slice(0, 300)}`);
-      await lines(runner, [...SUDO, 'apt-get', 'update'], DOWNLOAD_TIMEOUT);
+      await updateLists(runner, name);
       const installed = await readInstalled(runner, names);
       const request = aptRequest({ installed }, pins);
       if (!request) return { name, installed, simulation: { install: [], remove: [] } };
@@ -60,6 +61,14 @@ export async function stagePackages(
     }),
   );
   return { kind: 'done', nodes };
+}
+
+/** apt ends with 0 although it could not fetch a list and goes on with the old one. */
+async function updateLists(runner: CommandRunner, node: string): Promise<void> {
+  const { code, stdout, stderr } = await runner.run([...SUDO, 'apt-get', 'update'], { timeoutMs: DOWNLOAD_TIMEOUT });
+  const said = `${stdout}\n${stderr}`.split('\n').find((line) => /^[WE]: |index files failed/.test(line));
+  if (code !== 0 || said !== undefined)
+    throw new Error(`${node}: apt-get update: ${said?.slice(0, 300) ?? `exit code ${code}`}`);
 }
 
 /** `Inst name [old] (new origin [arch])` and `Remv name [old]` lines of a simulated upgrade. */
