@@ -88,7 +88,7 @@ describe('a calm train', () => {
       ['wave-2', 2, 'done'],
     ]);
     const recorded = central.ledgerOf('results').flatMap(({ results }) => results.map(({ store }) => store));
-    expect(recorded.toSorted()).toEqual(['s001', 's002', 's003', 's004']);
+    expect(recorded.toSorted()).toEqual(['s001', 's002', 's003', 's004', 's005']);
     expect(central.ledgerOf('approval').map(({ row }) => [row.stage, row.accepted])).toEqual([
       ['wave-1', true],
       ['wave-2', true],

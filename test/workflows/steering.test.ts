@@ -95,6 +95,10 @@ describe('a pause', () => {
     await expect(train.executeUpdate(pauseUpdate, { args: [{ ...by, store: 's999' }] })).rejects.toMatchObject(
       refusal(/s999 is not in the plan/),
     );
+    // From the train to the wave to the store: the message is on its way when the train has answered.
+    await eventually('s001 was told', async () =>
+      (await eventsOf(world.storeHandle('s001'))).some((event) => event.workflowExecutionSignaledEventAttributes),
+    );
     held?.release();
     await eventually(
       's001 stands still',
@@ -190,7 +194,7 @@ describe('a store that was offline', () => {
     world.central.plans(oneStage(['s001', 's002'], { limits }));
     const train = await world.startTrain();
     const view = await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
-    expect(view.answers).toEqual(['finish', 'pause', 'roll-back', 'abort']);
+    expect(view.answers).toEqual(['finish', 'roll-back', 'pause', 'abort']);
     await train.executeUpdate(answerUpdates.finish, { args: [by] });
     const report = await train.result();
     expect(report).toMatchObject({ state: 'done', planned: 2, tally: { succeeded: 1, missed: 1 } });
