@@ -32,7 +32,7 @@ describe('approvals', () => {
   it('are refused with a sentence for another plan and for a stage that is not asked for', async () => {
     await practice.startTrain();
     const view = await practice.until('the canary to ask', ({ hold }) => hold?.reason === 'ApprovalPending');
-    expect(view.answers).toEqual(['approve', 'reject', 'abort']);
+    expect(view.answers).toEqual(['approve', 'reject', 'pause', 'abort']);
     const decide = async (change: Partial<Decision>) => practice.decide(await practice.decision(change));
     await expect(decide({ planHash: `sha256:${'0'.repeat(64)}` })).rejects.toMatchObject({
       cause: { message: expect.stringContaining('not that of this train') },
@@ -61,7 +61,7 @@ describe('a canary that is worse after the patch', () => {
     others = ['store-001', 'store-002', 'store-003'].filter((store) => store !== canary);
     await practice.lab.addFault({ id: 'worse', store: canary, kind: 'bad-cache' });
     const held = await practice.until('the gate to hold', ({ hold }) => hold?.reason === 'HealthGateFailed');
-    expect(held.hold?.answers).toEqual(['retry-gate', 'abort']);
+    expect(held.hold?.answers).toEqual(['retry-gate', 'roll-back', 'abort']);
     expect(held.stages[0]?.tally.succeeded).toBe(1);
     for (const store of others) expect(await practice.effects(store)).toEqual([]);
     release = held.release as ReleaseRef;

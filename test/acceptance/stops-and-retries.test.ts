@@ -67,7 +67,7 @@ describe('an approval that does not come in time', () => {
     const inTime = await practice.decision();
 
     const expired = await practice.until('the time to be over', ({ hold }) => hold?.reason === 'ApprovalExpired');
-    expect(expired).toMatchObject({ state: 'held', answers: ['resume', 'abort'] });
+    expect(expired).toMatchObject({ state: 'held', answers: ['ask-again', 'pause', 'abort'] });
     expect(expired.hold).toMatchObject({
       stage: CANARY,
       summary: 'Nobody approved stage canary within 3 s. Nothing of it has started.',
@@ -75,7 +75,7 @@ describe('an approval that does not come in time', () => {
     expect(Date.parse(expired.hold?.since ?? '')).toBeGreaterThanOrEqual(Date.parse(asking.hold?.until ?? ''));
     expect(await refusal(inTime)).toMatch(/^The train does not ask for an approval now\. Nobody approved stage canary/);
 
-    await practice.answer('resume');
+    await practice.answer('askAgain');
     await practice.until('the canary to ask again', ({ hold }) => (hold?.since ?? '') > (expired.hold?.since ?? ''));
     await practice.answer('abort');
     expect((await handle.result()) as TrainReport).toMatchObject({ state: 'aborted', tally: { aborted: 4 } });
@@ -200,7 +200,10 @@ describe('a node that does not come back after its reboot', () => {
     const down = (await practice.effects(broken)).filter(({ effect }) => effect === 'node.down');
     expect(down).toHaveLength(1);
     const node = down[0]?.node as string;
-    expect(held).toMatchObject({ state: 'held', answers: ['retry-failed', 'resume', 'abort'] });
+    expect(held).toMatchObject({
+      state: 'held',
+      answers: ['retry-failed', 'retry-offline', 'skip', 'roll-back', 'pause', 'abort'],
+    });
     expect(held.hold).toMatchObject({ stage: LAST, detail: [expect.stringContaining(`${broken}: RebootTimeout`)] });
     expect(held.notSucceeded[0]).toMatchObject({
       store: broken,
