@@ -119,23 +119,22 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         content: `${JSON.stringify(promotion, null, 2)}\n`,
         message: `Promote ${plan.release.version} to ${stage} of ${plan.train} (${stores.length} stores)`,
       });
-      for (const store of stores) {
-        const record = { store, release: plan.release, train: plan.train, stage, commit, expires };
-        await writeDesired({ schema: 'edge.desired/v1', ...record });
-      }
+      await eachOf(stores, (store) =>
+        writeDesired({ store, release: plan.release, train: plan.train, stage, commit, expires }),
+      );
       return { commit, tag };
     },
 
     /** A record that has its mark already is left as it is, so a repeated call changes nothing. */
     async confirmStage({ train, stage, release, stores, soakedAt }) {
       const left: string[] = [];
-      for (const store of stores) {
+      await eachOf(stores, async (store) => {
         const record = await readDesired(store);
         const isOurs = record?.train === train && record.stage === stage && sameJson(record.release, release);
         if (!record || !isOurs) left.push(store);
         else if (record.soakedAt === undefined) await writeDesired({ ...record, soakedAt });
-      }
-      return { left };
+      });
+      return { left: left.toSorted() };
     },
 
     /** Only looks, and keeps the plan as an object: its digest is the plan hash, by which the release worker finds it. */
@@ -172,10 +171,9 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         groups.map(({ to }) => to),
       );
       for (const { to, stores, permit } of groups) {
-        for (const store of stores) {
-          const record = { store, release: to, train, stage: ROLLBACK_STAGE, commit, expires, permit };
-          await writeDesired({ schema: 'edge.desired/v1', ...record });
-        }
+        await eachOf(stores, (store) =>
+          writeDesired({ store, release: to, train, stage: ROLLBACK_STAGE, commit, expires, permit }),
+        );
       }
     },
 
@@ -201,7 +199,8 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
     },
   });
 
-  async function writeDesired(record: DesiredRecord): Promise<void> {
+  async function writeDesired(fields: Omit<DesiredRecord, 'schema'>): Promise<void> {
+    const record: DesiredRecord = { schema: 'edge.desired/v1', ...fields };
     await objects.setPointer(desiredPointer(record.store), Buffer.from(JSON.stringify(record)));
   }
 
@@ -235,6 +234,16 @@ export const hashOf = (plan: TrainPlan): string =>
   `sha256:${createHash('sha256')
     .update(canonicalize(plan) ?? '')
     .digest('hex')}`;
+
+/** Writes of a few stores at a time; the first that fails ends the call, and its repetition writes the same again. */
+async function eachOf(stores: readonly string[], work: (store: string) => Promise<void>): Promise<void> {
+  const left = stores.values();
+  await Promise.all(
+    Array.from({ length: 16 }, async () => {
+      for (const store of left) await work(store);
+    }),
+  );
+}
 
 const sameJson = (a: unknown, b: unknown): boolean => canonicalize(a) === canonicalize(b);
 

@@ -2,7 +2,6 @@ import type { TrainView } from '#domain/messages/train.js';
 import type { Operations } from '../operations.js';
 import { OperationError } from '../operation-errors.js';
 import { shortDigest } from '#domain/naming.js';
-import { totalOf } from '#domain/outcomes.js';
 import type { Io } from './io.js';
 import type { LabClient, LabEntry } from './lab-client.js';
 import { linkNews, storesAtWork } from './render-demo.js';
@@ -34,9 +33,8 @@ const LOOK_EVERY = 300;
 /** Milliseconds of this clock that the store stays cut off: longer than the SDK goes on reporting a completion (14 s). */
 const WAN_CUT = 15_500;
 const CUT_IN_STAGE = 2;
-const KILL_IN_STAGE = 2;
-/** The share of its stage that has ended when the control worker is killed. */
-const KILL_AT = 0.3;
+/** Milliseconds after the cut at which the control worker is killed: two things go wrong at once. */
+const KILL_AFTER_CUT = 4_000;
 
 export async function followTrain(run: DemoRun): Promise<{ view: TrainView; took: number }> {
   const { io, operations, fleet } = run;
@@ -145,12 +143,14 @@ function planFaults(run: DemoRun, journal: JournalFollower) {
   };
 
   const kill = (view: TrainView): string[] => {
-    const stage = view.stages[KILL_IN_STAGE];
+    const stage = view.stages[CUT_IN_STAGE];
     if (killedAt !== undefined || stage?.state !== 'running') return [];
-    if (totalOf(stage.tally) < stage.stores * KILL_AT || stage.inFlight === 0) return [];
+    const cutAt = journal.all().find(({ effect }) => effect === 'fault.active')?.at;
+    if (cutAt === undefined || run.io.now().getTime() - Date.parse(cutAt) < KILL_AFTER_CUT) return [];
     killedAt = run.io.now();
     run.killControlWorker();
-    return [`the control worker is killed (SIGKILL) while ${stage.inFlight} stores are in work`];
+    const inWork = storesAtWork(journal.all(), new Date(cutAt), killedAt);
+    return [`the control worker is killed (SIGKILL) while ${inWork} stores are in work`];
   };
 
   const comeBack = (answers: boolean): string[] => {

@@ -19,7 +19,7 @@ interface UpOptions {
   json?: boolean;
 }
 
-export const DEFAULT_SPEED = '240';
+export const DEFAULT_SPEED = '480';
 const DEFAULT_LAB = '60';
 
 export const addUpCommand: AddCommands = (program, io) => {
@@ -89,7 +89,7 @@ async function repoFor(io: Io, options: UpOptions, dir: string): Promise<LoadedR
 export function speedOf(text: string): number {
   const speed = Number(text);
   if (/^\d{1,5}(\.\d+)?$/.test(text) && speed > 0) return speed;
-  throw wrongUsage('--speed takes a factor such as 240.');
+  throw wrongUsage('--speed takes a factor such as 480.');
 }
 
 function addressesOf(service: Service, repo: LoadedRepo, dir: string) {

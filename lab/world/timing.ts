@@ -33,7 +33,7 @@ const BASE_DURATIONS = {
 } as const;
 
 export type DurationName = keyof typeof BASE_DURATIONS;
-export const DEFAULT_SPEED = 240;
+export const DEFAULT_SPEED = 480;
 
 export class Timing {
   readonly speed: number;

@@ -14,7 +14,7 @@ export interface WorldOptions {
   stores: StoreSpecInput[];
   /** Folder for the journal, the seed of all keys, certificates. */
   stateDir: string;
-  /** Factor over the durations of a real store; default 240. */
+  /** Factor over the durations of a real store; default 480. */
   speed?: number | undefined;
   mirror?: Mirror | undefined;
   /** Goes on where an earlier lab in the same folder ended, journal and all. */

@@ -293,7 +293,7 @@ describe('the lab as a process', () => {
     await until('it is ready, or ended', () => out.includes('\n') || child.exitCode !== null);
     expect(errors).toBe('');
     const facts = JSON.parse(out) as { control: string };
-    expect(facts).toMatchObject({ ready: true, stores: 1, speed: 240 });
+    expect(facts).toMatchObject({ ready: true, stores: 1, speed: 480 });
     return facts;
   }
 

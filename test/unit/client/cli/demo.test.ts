@@ -96,6 +96,7 @@ function scripted(views: (TrainView | OperationError)[], change: Partial<DemoRun
   const said: string[] = [];
   const decided: unknown[] = [];
   const faults: unknown[] = [];
+  const journal: LabEntry[] = [];
   let aborted = 0;
   let kills = 0;
   let at = 0;
@@ -117,8 +118,12 @@ function scripted(views: (TrainView | OperationError)[], change: Partial<DemoRun
     },
   } as unknown as Operations;
   const lab = {
-    journal: async () => [],
-    addFault: async (fault: unknown) => void faults.push(fault),
+    journal: async (since: number) => journal.filter(({ seq }) => seq > since),
+    addFault: async (fault: unknown) => {
+      faults.push(fault);
+      const at = io.now().toISOString();
+      journal.push(entry({ seq: 1, at, effect: 'fault.active', detail: { kind: 'wan-cut' } }));
+    },
   } as unknown as LabClient;
   const run: DemoRun = {
     io,
@@ -165,7 +170,7 @@ describe('followTrain', () => {
     const script = scripted([
       trainView({ stages: stages({}) }),
       trainView({ stages: stages({}) }),
-      late,
+      ...Array.from({ length: 15 }, () => late),
       silence,
       silence,
       late,
