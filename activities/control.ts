@@ -119,9 +119,10 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         content: `${JSON.stringify(promotion, null, 2)}\n`,
         message: `Promote ${plan.release.version} to ${stage} of ${plan.train} (${stores.length} stores)`,
       });
-      await eachOf(stores, (store) =>
-        writeDesired({ store, release: plan.release, train: plan.train, stage, commit, expires }),
-      );
+      await eachOf(stores, async (store) => {
+        const kept = await soakedSoFar(store);
+        await writeDesired({ store, release: plan.release, train: plan.train, stage, commit, expires, ...kept });
+      });
       return { commit, tag };
     },
 
@@ -132,7 +133,8 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         const record = await readDesired(store);
         const isOurs = record?.train === train && record.stage === stage && sameJson(record.release, release);
         if (!record || !isOurs) left.push(store);
-        else if (record.soakedAt === undefined) await writeDesired({ ...record, soakedAt });
+        else if (!sameJson(record.soaked?.release, release))
+          await writeDesired({ ...record, soaked: { release, at: soakedAt } });
       });
       return { left: left.toSorted() };
     },
@@ -171,9 +173,10 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         groups.map(({ to }) => to),
       );
       for (const { to, stores, permit } of groups) {
-        await eachOf(stores, (store) =>
-          writeDesired({ store, release: to, train, stage: ROLLBACK_STAGE, commit, expires, permit }),
-        );
+        await eachOf(stores, async (store) => {
+          const kept = await soakedSoFar(store);
+          await writeDesired({ store, release: to, train, stage: ROLLBACK_STAGE, commit, expires, permit, ...kept });
+        });
       }
     },
 
@@ -212,6 +215,11 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
     } catch {
       return undefined;
     }
+  }
+
+  async function soakedSoFar(store: string): Promise<Pick<DesiredRecord, 'soaked'>> {
+    const soaked = (await readDesired(store))?.soaked;
+    return soaked ? { soaked } : {};
   }
 
   function deadlineOf(opened: OpenedTrain, startedAt: string): string {

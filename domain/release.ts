@@ -122,8 +122,11 @@ export const desiredRecordSchema = z
     expires: instant,
     /** Present when the release is older than the one before. */
     permit: permitRefSchema.optional(),
-    /** When the stage had soaked and passed its gate: from then on the release is this store's last good one. */
-    soakedAt: instant.optional(),
+    /**
+     * The newest release of this store whose stage soaked and passed its gate: from then on it is the last good one. The
+     * next record carries it on, since a store may have been away all the while that the earlier one stood.
+     */
+    soaked: z.object({ release: releaseRefSchema, at: instant }).strict().optional(),
   })
   .strict();
 export type DesiredRecord = z.infer<typeof desiredRecordSchema>;

@@ -1,5 +1,6 @@
 import {
   ActivityFailure,
+  ApplicationFailure,
   CancellationScope,
   getExternalWorkflowHandle,
   isCancellation,
@@ -21,7 +22,7 @@ import {
 } from '#domain/messages/store.js';
 import { operationId } from '#domain/naming.js';
 import type { Outcome, StoreResult } from '#domain/outcomes.js';
-import type { Stop } from '#domain/reasons.js';
+import { isReason, type Stop } from '#domain/reasons.js';
 import { cutOffSignal, storeQuery } from './messages.js';
 import { listenForStop, type Stopping } from './store-steering.js';
 import { parseInput } from './parse-input.js';
@@ -300,5 +301,6 @@ const isUnanswered = (error: unknown): boolean =>
 function stopOf(error: unknown, step: string): Stop {
   const cause = error instanceof ActivityFailure ? error.cause : error;
   const message = cause instanceof Error ? cause.message : String(cause);
-  return { reason: 'StepFailed', step, summary: `The step ${step} failed: ${message.slice(0, 300)}` };
+  const named = cause instanceof ApplicationFailure && cause.type && isReason(cause.type) ? cause.type : undefined;
+  return { reason: named ?? 'StepFailed', step, summary: `The step ${step} failed: ${message.slice(0, 300)}` };
 }

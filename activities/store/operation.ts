@@ -176,7 +176,7 @@ export function createOperation(deps: StoreDeps): Operation {
         if (held && task.fence <= held.fence)
           return { kind: 'refused', stop: stale(`${held.operationId} is newer than ${task.operationId}.`) };
 
-        if (state.trust().current?.manifest === task.release.manifest) await keeper.learnLastGood();
+        await keeper.learnLastGood();
         const notPermitted = notLastGood(task);
         if (notPermitted) return { kind: 'refused', stop: notPermitted };
         const opened = await verify(task);
@@ -320,7 +320,7 @@ export function createOperation(deps: StoreDeps): Operation {
       const { current, lastGood } = state.trust();
       if (!current || (lastGood && sameRelease(current, lastGood))) return;
       const desired = await deps.verifier.desired(deps.store).catch(() => undefined);
-      if (!desired?.soakedAt || !sameRelease(desired.release, current)) return;
+      if (!desired?.soaked || !sameRelease(desired.soaked.release, current)) return;
       await state.saveTrust({ lastGood: current, ...(lastGood ? { goodBefore: lastGood } : {}) });
     },
   };

@@ -294,21 +294,27 @@ describe('a step that does not succeed', () => {
     expect(store.work().filter((call) => call === 'upgradeNode n1')).toHaveLength(2);
   });
 
-  it('is not tried again when that cannot help, and the store is still given back', async () => {
-    const world = await useWorld();
-    const store = await world.store('s001', {
-      applyConfig: async () => {
-        throw ApplicationFailure.nonRetryable('the task is for another store', 'InvalidInput');
-      },
-    });
-    const handle = await world.startStore(aStoreInput('s001'));
-    await expect(handle.result()).resolves.toMatchObject({
-      outcome: 'failed',
-      reason: 'StepFailed',
-      stop: { step: 'apply config', summary: expect.stringContaining('the task is for another store') as string },
-    });
-    expect(store.work().slice(-2)).toEqual(['applyConfig', 'closeOperation failed']);
-  });
+  it.each([
+    ['by its reason', 'RegistryUnreachable', 'RegistryUnreachable'],
+    ['as a failed step when it has no reason of its own', 'CertificateWrong', 'StepFailed'],
+  ])(
+    'is not tried again when that cannot help, and is named %s; the store is still given back',
+    async (_, type, reason) => {
+      const world = await useWorld();
+      const store = await world.store('s001', {
+        applyConfig: async () => {
+          throw ApplicationFailure.nonRetryable('no use in trying', type);
+        },
+      });
+      const handle = await world.startStore(aStoreInput('s001'));
+      await expect(handle.result()).resolves.toMatchObject({
+        outcome: 'failed',
+        reason,
+        stop: { step: 'apply config', summary: expect.stringContaining('no use in trying') as string },
+      });
+      expect(store.work().slice(-2)).toEqual(['applyConfig', 'closeOperation failed']);
+    },
+  );
 });
 
 describe('closing', () => {

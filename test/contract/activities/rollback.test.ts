@@ -402,15 +402,22 @@ describe('a stage that soaked and passed its gate', () => {
   it('is marked in the desired records of its stores, and the release stays promoted there', async () => {
     const before = desired('store-001');
     expect(await confirm()).toEqual({ left: [] });
-    expect(desired('store-001')).toEqual({ ...before, soakedAt: '2026-12-01T11:00:00.000Z' });
-    expect(desired('store-003')).not.toHaveProperty('soakedAt');
+    expect(desired('store-001')).toEqual({ ...before, soaked: { release: bad, at: '2026-12-01T11:00:00.000Z' } });
+    expect(desired('store-003')).not.toHaveProperty('soaked');
     expect(await judge('store-001', bad, 49)).toMatchObject({ kind: 'accepted' });
   });
 
   it('keeps the instant at which it was marked first', async () => {
     await confirm();
     await confirm({ soakedAt: '2026-12-02T11:00:00.000Z' });
-    expect(desired('store-001').soakedAt).toBe('2026-12-01T11:00:00.000Z');
+    expect(desired('store-001').soaked?.at).toBe('2026-12-01T11:00:00.000Z');
+  });
+
+  it('is still known when the next release is promoted, for a store that was away', async () => {
+    await confirm();
+    await run(control.promoteStage, promotion('2026-w50', good, ['store-001', 'store-003']));
+    expect(desired('store-001')).toMatchObject({ release: good, soaked: { release: bad } });
+    expect(desired('store-003')).not.toHaveProperty('soaked');
   });
 
   it('marks nothing on stores that are meant to run something else by now', async () => {
@@ -420,6 +427,6 @@ describe('a stage that soaked and passed its gate', () => {
     });
     expect(await confirm({ stage: 'wave-1', stores: ['store-002'] })).toEqual({ left: ['store-002'] });
     expect(await confirm({ release: good, stores: ['store-002'] })).toEqual({ left: ['store-002'] });
-    expect(desired('store-002')).not.toHaveProperty('soakedAt');
+    expect(desired('store-002')).not.toHaveProperty('soaked');
   });
 });

@@ -306,7 +306,7 @@ describe('the activities of a store on the practice fleet', () => {
 
   it('bring a whole store back to its last good release, and leave Ceph as it is', async () => {
     await operate(task);
-    await desire({ release: task.release, soakedAt: new Date().toISOString() });
+    await desire({ release: task.release, soaked: { release: task.release, at: new Date().toISOString() } });
     await operation.learnLastGood();
 
     const newer = await publish(NEXT);

@@ -90,10 +90,13 @@ describe('a desired record', () => {
     [{ commit: 'HEAD' }, false],
     [{ expires: '' }, false],
     [{ release: { ...aReleaseRef(), manifest: 'latest' } }, false],
-    [{ permit: { permit: digest, bundle: digest }, soakedAt: '2026-11-25T10:00:00Z' }, true],
+    [
+      { permit: { permit: digest, bundle: digest }, soaked: { release: aReleaseRef(), at: '2026-11-25T10:00:00Z' } },
+      true,
+    ],
     [{ permit: { permit: digest } }, false],
     [{ permit: { permit: 'yes', bundle: digest } }, false],
-    [{ soakedAt: 'soon' }, false],
+    [{ soaked: { release: aReleaseRef(), at: 'soon' } }, false],
   ])('with %j is accepted: %s', (change, good) => {
     expect(parse(desiredRecordSchema, { ...record, ...change }).ok).toBe(good);
   });

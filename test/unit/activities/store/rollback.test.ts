@@ -349,7 +349,7 @@ describe('which release a store goes back to', () => {
 
 describe('the last good release', () => {
   const probe = { protocol: 1, store: 'store-001', fleet: 'edge' };
-  const desired = (sequence: number, soakedAt?: string) => ({
+  const desired = (sequence: number, soaked?: number) => ({
     schema: 'edge.desired/v1' as const,
     store: 'store-001',
     release: aReleaseRef(sequence),
@@ -357,14 +357,14 @@ describe('the last good release', () => {
     stage: 'canary',
     commit: 'a'.repeat(40),
     expires: '2026-12-01T00:00:00Z',
-    ...(soakedAt ? { soakedAt } : {}),
+    ...(soaked ? { soaked: { release: aReleaseRef(soaked), at: '2026-11-25T11:00:00Z' } } : {}),
   });
-  const AFTER_SOAK = '2026-11-25T11:00:00Z';
 
   it.each([
-    ['is the current one when its stage has soaked', desired(48, AFTER_SOAK), 48],
+    ['is the current one when its stage has soaked', desired(48, 48), 48],
+    ['is the current one when the record of the next release says so', desired(49, 48), 48],
     ['stays what it was while the stage soaks', desired(48), 47],
-    ['stays what it was when another release has soaked', desired(49, AFTER_SOAK), 47],
+    ['stays what it was when another release has soaked', desired(49, 49), 47],
     ['stays what it was when there is no record', undefined, 47],
   ])('%s', async (_, record, lastGood) => {
     const store = await aStoreWithTheNewRelease();

@@ -53,7 +53,7 @@ describe('watchStore', () => {
       stage: 'canary',
       commit: 'a'.repeat(40),
       expires: '2026-12-01T00:00:00Z',
-      soakedAt: '2026-11-25T11:00:00Z',
+      soaked: { release: aReleaseRef(), at: '2026-11-25T11:00:00Z' },
     };
     const watch = start();
     await vi.waitFor(() => expect(store.state.trust().lastGood).toEqual(aReleaseRef()));

@@ -36,7 +36,7 @@ describe('a rendered repo', () => {
         expect(total).toBe(stores);
       }
     }
-  });
+  }, 60_000);
 
   it('is the same for the same options', () => {
     expect(renderRepo({ stores: 12, lab: true })).toEqual(renderRepo({ stores: 12, lab: true }));

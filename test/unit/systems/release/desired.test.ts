@@ -14,7 +14,7 @@ const RECORD = {
   stage: 'canary',
   commit: 'a'.repeat(40),
   expires: '2026-12-01T00:00:00Z',
-  soakedAt: '2026-11-25T11:00:00Z',
+  soaked: { release: aReleaseRef(), at: '2026-11-25T11:00:00Z' },
 };
 
 describe('the desired record that a store reads', () => {
