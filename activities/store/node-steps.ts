@@ -29,6 +29,7 @@ import {
   unitLog,
   type Wanted,
 } from './facts.js';
+import { bringHome, moveGuest, roomiest } from './guest-moves.js';
 import { leaveMaintenance, removeUnit } from './marks.js';
 import type { Operation } from './operation.js';
 import { aptCommand, aptRequest } from './packages.js';
@@ -99,7 +100,8 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     let manager: string | undefined;
     const empty = await waitFor(deps, timing.drain, async () => {
       const left = await guestsOn(node);
-      for (const guest of left.filter(({ ha }) => !ha)) await moveAway(guest, context);
+      for (const guest of left.filter(({ ha }) => !ha))
+        await moveGuest(deps, guest, await roomiest(deps, guest, context.expectedNodes));
       const { nodeStatus, managers } = await readHa(deps);
       manager = managers?.[node];
       const watchdogOff = manager !== undefined && !/active/.test(manager);
@@ -120,47 +122,6 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     if (!hostFlags[node]?.includes('noout'))
       return failed('StepFailed', step, `noout was set on ${node} and is not there.`);
     return { kind: 'done', moved: there.length };
-  }
-
-  /** Moves one guest to the node with the most room. An own migration that runs is waited for, never doubled. */
-  async function moveAway(guest: GuestFacts, context: StoreContext, target?: string): Promise<void> {
-    const type = guest.kind === 'qemu' ? 'qmigrate' : 'vzmigrate';
-    const running = (await proxmox.tasks(guest.node, { type, vmid: guest.vmid })).find(
-      ({ status }) => status === undefined,
-    );
-    const upid = running?.upid ?? (await startMove(guest, target ?? (await roomiest(guest, context)), type));
-    if (upid)
-      await waitFor(deps, timing.drain, async () =>
-        (await proxmox.taskStatus(upid)).state === 'stopped' ? true : undefined,
-      );
-  }
-
-  async function startMove(guest: GuestFacts, target: string, type: string): Promise<string | undefined> {
-    const since = Math.floor(deps.now().getTime() / 1_000) - 5;
-    try {
-      return await proxmox.migrate(guest.node, guest.kind, guest.vmid, target);
-    } catch (error) {
-      if ((error as { kind?: unknown }).kind !== 'OutcomeUnknown') throw error;
-      return (await proxmox.tasks(guest.node, { type, vmid: guest.vmid, since }))[0]?.upid;
-    }
-  }
-
-  async function roomiest(guest: GuestFacts, { expectedNodes }: StoreContext): Promise<string> {
-    const [guests, { nodeStatus }] = await Promise.all([readGuests(deps), readHaManager(deps)]);
-    const candidates = await Promise.all(
-      expectedNodes
-        .filter((name) => name !== guest.node && nodeStatus[name] === 'online')
-        .map(async (name) => {
-          const { memoryTotal } = await proxmox.nodeStatus(name);
-          const used = guests
-            .filter(({ node, status }) => node === name && status === 'running')
-            .reduce((sum, { maxMemory }) => sum + maxMemory, 0);
-          return { name, free: memoryTotal - used };
-        }),
-    );
-    const best = candidates.sort((a, b) => b.free - a.free)[0];
-    if (!best) throw new Error(`No other node can take guest ${guest.vmid}.`);
-    return best.name;
   }
 
   /**
@@ -316,7 +277,7 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
 
     await leaveMaintenance(deps, node);
     await operation.unmark('maintenance', node);
-    return { kind: 'done', returned: await bringHome(node, context) };
+    return { kind: 'done', returned: await bringHome(deps, operation.homes(), node) };
   }
 
   /** Well at a glance, and again in full some time later: placement groups report late. Else what is wrong. */
@@ -331,27 +292,6 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
       return wrong ? undefined : true;
     });
     return proven.seen ? undefined : (wrong ?? [proven.lastError]);
-  }
-
-  /** HA brings its own guests back; the others are moved. A guest that stays away is placed wrong, not lost. */
-  async function bringHome(node: string, context: StoreContext): Promise<number> {
-    const homes = operation.homes();
-    const isAway = (guest: GuestFacts) =>
-      homes[String(guest.vmid)] === node && guest.node !== node && guest.status === 'running';
-    const moved = new Set<number>();
-    await waitFor(deps, timing.homecoming, async () => {
-      const away = (await readGuests(deps)).filter(isAway);
-      for (const guest of away.filter(({ ha }) => !ha)) {
-        await moveAway(guest, context, node);
-        moved.add(guest.vmid);
-      }
-      const { services } = await readHaManager(deps);
-      const moving = services.some(({ state: service }) => service === 'migrate' || service === 'relocate');
-      return away.every(({ ha }) => !ha) && !moving ? true : undefined;
-    });
-    if (moved.size === 0) return 0;
-    // A migration can end without having moved anything.
-    return (await guestsOn(node)).filter(({ vmid }) => moved.has(vmid)).length;
   }
 
   return { drain, upgrade, reboot, rejoin };

@@ -5,6 +5,7 @@ import type { ReleaseRef } from '#domain/release.js';
 import type { Mark, OperationRecord } from '#systems/store-state/types.js';
 import type { Opened, StoreDeps } from './deps.js';
 import { readHaManager } from './facts.js';
+import { bringHome } from './guest-moves.js';
 import { inOrderOfUndo, mendPackages, settle, takeBack } from './marks.js';
 
 /**
@@ -126,11 +127,18 @@ export function createOperation(deps: StoreDeps): Operation {
       if (why === undefined) {
         await keeper.unmark(mark.kind, mark.node);
         undone.push(`${mark.kind} of ${mark.node}`);
+        if (mark.kind === 'maintenance') undone.push(...(await homecoming(mark.node)));
       } else {
         leftSet.push(`${mark.kind} of ${mark.node} (${why})`);
       }
     }
     return { undone, leftSet };
+  };
+
+  /** The store is whole without it: what does not come home now is found by people, and moved by nobody else. */
+  const homecoming = async (node: string): Promise<string[]> => {
+    const returned = await bringHome(deps, keeper.homes(), node).catch(() => 0);
+    return returned > 0 ? [`guests moved home to ${node}: ${returned}`] : [];
   };
 
   /** By both clocks: one that is set back makes a mark look young, and the other starts anew with the process. */

@@ -131,7 +131,11 @@ describe('the activities of a store', () => {
     await operation.lookAfter();
     expect(await call(store, 'hello', { protocol: 1, store: 'store-001' })).toMatchObject({
       operation: aTask().operationId,
-      selfUndo: { at: '2026-11-24T12:30:00.000Z', undone: ['noout of n1', 'maintenance of n1'], leftSet: [] },
+      selfUndo: {
+        at: '2026-11-24T12:30:00.000Z',
+        undone: ['noout of n1', 'maintenance of n1', 'guests moved home to n1: 1'],
+        leftSet: [],
+      },
     });
   });
 
@@ -141,7 +145,10 @@ describe('the activities of a store', () => {
     await call(store, 'drainNode', aNodeTask('n1'));
     store.maintenance.add('n3');
     expect(await call(store, 'sweepStore', { ...probe, alive: [], olderThan: 0 })).toEqual({
-      undone: ['noout of n1', 'maintenance of n1', `the lock of ${aTask().operationId}`],
+      undone: [
+        ...['noout of n1', 'maintenance of n1', 'guests moved home to n1: 1'],
+        `the lock of ${aTask().operationId}`,
+      ],
       left: [],
       foreign: ['maintenance of n3'],
     });
