@@ -46,7 +46,7 @@ export default defineConfig({
           include: ['test/acceptance/**/*.test.ts'],
           testTimeout: 300_000,
           hookTimeout: 180_000,
-          maxWorkers: 1,
+          maxWorkers: 2,
         },
       },
       {
@@ -54,7 +54,7 @@ export default defineConfig({
         ssr,
         test: {
           name: 'real',
-          sequence: { groupOrder: 4 },
+          sequence: { groupOrder: 3 },
           include: ['test/real/**/*.test.ts'],
           testTimeout: 180_000,
           hookTimeout: 180_000,

@@ -3,6 +3,7 @@ import { bundleFromJSON, isBundleWithMessageSignature, isBundleWithPublicKey, ty
 import { TrustedRoot } from '@sigstore/protobuf-specs';
 import { toSignedEntity, toTrustMaterial, VerificationError, Verifier } from '@sigstore/verify';
 import type { z } from 'zod';
+import { shortDigest } from '#domain/naming.js';
 import { pveInRange } from '#domain/pve-range.js';
 import type { Reason } from '#domain/reasons.js';
 import {
@@ -306,7 +307,9 @@ async function checkPromotion(registry: Objects, { store, ref, now }: Request): 
     throw new Refusal('NotPromoted', `The desired record of ${store} cannot be read.`);
   }
   if (!sameRelease(desired.release, ref)) {
-    throw new Refusal('NotPromoted', `Promoted for ${store} is ${desired.release.version}, not ${ref.version}.`);
+    // With digests: a release that was built anew under its old version is another release.
+    const named = ({ version, manifest }: ReleaseRef) => `${version} (${shortDigest(manifest)})`;
+    throw new Refusal('NotPromoted', `Promoted for ${store} is ${named(desired.release)}, not ${named(ref)}.`);
   }
   if (!(now.getTime() < Date.parse(desired.expires))) {
     throw new Refusal('NotPromoted', `The promotion of ${ref.version} for ${store} expired on ${desired.expires}.`);
