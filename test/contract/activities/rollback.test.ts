@@ -74,7 +74,15 @@ beforeEach(async () => {
   objects = memoryObjects();
   const repo = openGitRepo({ dir });
   const now = () => NOW;
-  control = createControlActivities({ repo, branch: 'main', objects, ledger, tell: () => Promise.resolve(), now });
+  control = createControlActivities({
+    repo,
+    branch: 'main',
+    objects,
+    ledger,
+    isRunning: () => Promise.resolve(false),
+    tell: () => Promise.resolve(),
+    now,
+  });
   release = createReleaseActivities({
     builder: createReleaseBuilder({ repo, branch: 'main', objects, key: pem }),
     signer: createPermitSigner({ objects, key: pem }),
