@@ -1,7 +1,14 @@
 import { createHash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import type { Fleet, Store } from '#domain/fleet.js';
-import type { ControlActivities, Notification, OpenedTrain, StagePlan, TrainPlan } from '#domain/messages/train.js';
+import type {
+  ControlActivities,
+  InWork,
+  Notification,
+  OpenedTrain,
+  StagePlan,
+  TrainPlan,
+} from '#domain/messages/train.js';
 import { promotionTag, promotionTags, ROLLBACK_STAGE, rollbackTag, storeWorkflowId } from '#domain/naming.js';
 import { exclusionOf, planStages } from '#domain/plan.js';
 import { desiredPointer, desiredRecordSchema, type DesiredRecord } from '#domain/release.js';
@@ -28,6 +35,8 @@ export interface ControlDeps {
   ledger: Ledger;
   /** Whether a run under this id is going on in Temporal at this moment. */
   isRunning: (workflowId: string) => Promise<boolean>;
+  /** The operations of a wave that have not ended. */
+  inWork: (wave: string) => Promise<InWork[]>;
   tell: (notification: Notification) => Promise<void>;
   now: () => Date;
 }
@@ -45,6 +54,7 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         train: train ?? (await freeTrainId(ledger, fleet, startedAt)),
         commit: at,
         deadlineAfter: fleet.train.deadline,
+        noProgressAfter: fleet.alarms.noProgressAfter,
       };
     },
 
@@ -198,6 +208,9 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         offlineAfter: fleet.janitor.offlineAfter,
       };
     },
+
+    /** Only looks. */
+    inWork: ({ wave }) => deps.inWork(wave),
 
     /** Only looks. */
     isBusy: ({ store }) => deps.isRunning(storeWorkflowId(store)),

@@ -251,6 +251,16 @@ export const fleetSchema = z
       })
       .strict()
       .prefault({}),
+    alarms: z
+      .object({
+        noProgressAfter: wait
+          .prefault('2h')
+          .describe(
+            'People are called when no stage moved and no store ended for so long, though nobody is waited for.',
+          ),
+      })
+      .strict()
+      .prefault({}),
     notify: z
       .object({ command: z.array(text(500)).min(1).max(20).optional() })
       .strict()

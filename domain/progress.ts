@@ -1,7 +1,7 @@
 import { abridge } from './abridge.js';
 import { formatDuration } from './durations.js';
 import { bullets, code, fitted, link, plain, sections, table, time } from './markdown.js';
-import type { Answer, Hold, StageView, TrainView } from './messages/train.js';
+import type { Answer, Hold, StageView, Stalled, TrainView } from './messages/train.js';
 import type { NodeView, StoreView } from './messages/store.js';
 import { storeWorkflowId } from './naming.js';
 import { OUTCOME_WORDS, OUTCOMES, type StoreResult, type Tally, totalOf } from './outcomes.js';
@@ -49,6 +49,7 @@ export function renderTrainDetails(view: TrainView): string {
   const details = sections(
     `**${plain(view.train)}** of ${plain(view.fleet)} · ${view.state}${release}`,
     `${plain(view.doing)}${deadline}`,
+    view.stalled && renderStalled(view.stalled),
     view.hold && renderHold(view.hold),
     renderPauses(view),
     renderAnswers(view),
@@ -80,6 +81,21 @@ export function renderStoreDetails(view: StoreView): string {
 function percentile(sorted: readonly number[], percent: number): number | undefined {
   // Nearest rank: always a duration that was really measured.
   return sorted[Math.max(0, Math.ceil((sorted.length * percent) / 100) - 1)];
+}
+
+/** Instants, not durations: the details stay as they are until something moves. */
+function renderStalled({ since, inWork }: Stalled): string {
+  const silent = (cutOff: boolean) => (cutOff ? ', silent' : '');
+  return sections(
+    `**No progress** since ${time(since)}: no store ended and no stage moved.`,
+    bullets(
+      'In work',
+      inWork
+        .slice(0, MAX_RESULTS)
+        .map((one) => `${one.store} at ${one.step} since ${time(one.since)}${silent(one.cutOff)}`),
+      inWork.length,
+    ),
+  );
 }
 
 function renderHold(hold: Hold): string {

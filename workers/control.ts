@@ -7,7 +7,7 @@ import { openLedger } from '#systems/ledger/client.js';
 import { openObjects } from '#systems/objects/open.js';
 import { readWorkflowBundle } from './bundle.js';
 import { controlConfig } from './config.js';
-import { isRunningIn } from './running.js';
+import { inWorkIn, isRunningIn } from './running.js';
 import { openLog, runUntilStopped, start } from './runtime.js';
 import { createTeller } from './teller.js';
 
@@ -35,6 +35,7 @@ start(async () => {
       objects,
       ledger,
       isRunning: isRunningIn(client),
+      inWork: inWorkIn(client),
       tell: createTeller({ repo, branch: config.EDGE_BRANCH, log }),
       now: () => new Date(),
     }),

@@ -119,6 +119,23 @@ export interface OpenedTrain {
   commit: string;
   /** Milliseconds from the start of the train. */
   deadlineAfter: number;
+  /** Milliseconds of silence of a train that should move, after which people are called. */
+  noProgressAfter: number;
+}
+
+/** A store in work, and the step that its operation is at. */
+export interface InWork {
+  store: string;
+  step: string;
+  since: string;
+  cutOff: boolean;
+}
+
+export interface Stalled {
+  /** When something moved last. */
+  since: string;
+  /** In work when people were called. */
+  inWork: InWork[];
 }
 
 export type PlanOutcome =
@@ -203,6 +220,8 @@ export interface TrainView {
   /** One sentence: what happens or what it waits for. */
   doing: string;
   hold?: Hold | undefined;
+  /** Set while the train should move and has not for too long. */
+  stalled?: Stalled | undefined;
   /** Who paused the whole train. */
   paused?: { by: string; at: string; reason?: string | undefined } | undefined;
   /** Stores that are paused one by one. */
@@ -354,6 +373,8 @@ export interface ControlActivities {
   planSweep(input: { fleet: string; stores?: string[] | undefined }): Promise<JanitorPlan>;
   /** Whether an operation runs on the store at this moment. Asked of Temporal itself, not of its index, which lags. */
   isBusy(input: { store: string }): Promise<boolean>;
+  /** The operations of a wave that have not ended, with the step that each is at. */
+  inWork(input: { wave: string }): Promise<InWork[]>;
   record(input: LedgerEntry): Promise<void>;
   notify(input: Notification): Promise<void>;
 }
@@ -387,7 +408,8 @@ export type LedgerEntry =
   | { kind: 'approval'; row: ApprovalRow };
 
 export interface Notification {
-  event: 'approval-needed' | 'held' | 'done' | 'rolled back' | 'aborted' | 'failed' | 'refused' | 'attention';
+  event:
+    'approval-needed' | 'held' | 'done' | 'rolled back' | 'aborted' | 'failed' | 'refused' | 'attention' | 'stalled';
   fleet: string;
   train: string;
   stage?: string | undefined;

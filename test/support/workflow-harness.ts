@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { ControlDeps } from '#activities/control.js';
 import { Context } from '@temporalio/activity';
 import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
@@ -29,7 +30,7 @@ import {
   storeWorkflowId,
 } from '#domain/naming.js';
 import { trainQuery, waveQuery } from '#workflows/messages.js';
-import { isRunningIn } from '#workers/running.js';
+import { inWorkIn, isRunningIn } from '#workers/running.js';
 import type { janitor, launchTrain, patchStore, patchTrain, wave } from '#workflows/index.js';
 import { aReleaseRef, KERNEL } from './builders.js';
 import { aHealthyProbe, aPreflight, COMMIT, PLAN_HASH, simulated } from './workflow-builders.js';
@@ -82,7 +83,7 @@ export async function openWorld({ address, codePath }: Place) {
     running.push({ worker, end: worker.run() });
   };
 
-  const central = createCentral(isRunningIn(client));
+  const central = createCentral({ isRunning: isRunningIn(client), inWork: inWorkIn(client) });
   await run({ taskQueue: CONTROL_QUEUE, workflowBundle: { codePath }, activities: central.activities });
   await run({ taskQueue: RELEASE_QUEUE, activities: central.release });
   const taskQueue = CONTROL_QUEUE;
@@ -165,7 +166,7 @@ export async function openWorld({ address, codePath }: Place) {
 }
 
 /** Fakes of the central activities. What they were told is kept; each can be replaced while a test runs. */
-function createCentral(isRunning: (workflowId: string) => Promise<boolean>) {
+function createCentral({ isRunning, inWork }: Pick<ControlDeps, 'isRunning' | 'inWork'>) {
   let plan: TrainPlan | undefined;
   let build: (commit: string) => BuildOutcome | Promise<BuildOutcome> = () => ({
     kind: 'built',
@@ -188,6 +189,7 @@ function createCentral(isRunning: (workflowId: string) => Promise<boolean>) {
       train: train ?? planned().train,
       commit: commit ?? planned().commit,
       deadlineAfter: 3_600_000,
+      noProgressAfter: 3_600_000,
     }),
     planTrain: async ({ release }) => ({ kind: 'planned', plan: { ...planned(), release }, planHash: PLAN_HASH }),
     stageWindows: async () => ({ stores: {}, never: [], excluded: [] }),
@@ -211,6 +213,7 @@ function createCentral(isRunning: (workflowId: string) => Promise<boolean>) {
       stores: stores ?? planned().stages.flatMap((stage) => stage.stores),
       offlineAfter: 30_000,
     }),
+    inWork: ({ wave: running }) => inWork(running),
     isBusy: ({ store }) => isRunning(storeWorkflowId(store)),
     record: async (entry) => void ledger.push(entry),
     notify: async (notification) => void notifications.push(notification),

@@ -51,7 +51,12 @@ const plan = (fleetName: string): TrainPlan => ({
 });
 
 const activities: ControlActivities = {
-  openTrain: async ({ train }) => ({ train: train ?? '2026-w48', commit, deadlineAfter: 3_600_000 }),
+  openTrain: async ({ train }) => ({
+    train: train ?? '2026-w48',
+    commit,
+    deadlineAfter: 3_600_000,
+    noProgressAfter: 3_600_000,
+  }),
   planTrain: async ({ fleet: name }) => ({ kind: 'planned', plan: plan(name), planHash }),
   stageWindows: async () => ({ stores: {}, never: [], excluded: [] }),
   promoteStage: async () => ({ commit, tag: 'edge/2026-w48/canary' }),
@@ -66,6 +71,7 @@ const activities: ControlActivities = {
     offlineAfter: 1,
   }),
   isBusy: async () => false,
+  inWork: async () => [],
   record: async () => undefined,
   notify: async () => undefined,
 };
