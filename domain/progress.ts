@@ -42,6 +42,18 @@ export function estimate({
   return { p50Ms: turns * p50, p90Ms: turns * p90 };
 }
 
+export const withSoak = ({ p50Ms, p90Ms }: Estimate, soak: number): Estimate => ({
+  p50Ms: p50Ms + soak,
+  p90Ms: p90Ms + soak,
+});
+
+/** One after another. The sum of slow tenths is slower than one in ten: on the safe side. Undefined when one is unknown. */
+export function sumOfEstimates(parts: readonly (Estimate | undefined)[]): Estimate | undefined {
+  let sum: Estimate | undefined = { p50Ms: 0, p90Ms: 0 };
+  for (const part of parts) sum = sum && part && { p50Ms: sum.p50Ms + part.p50Ms, p90Ms: sum.p90Ms + part.p90Ms };
+  return sum;
+}
+
 /** What a train shows: what it does or waits for, the answers it takes, its stages, and who did not succeed. */
 export function renderTrainDetails(view: TrainView): string {
   const release = view.release ? ` · release ${plain(view.release.version)} (sequence ${view.release.sequence})` : '';

@@ -1,4 +1,5 @@
 import { condition, setCurrentDetails, workflowInfo } from '@temporalio/workflow';
+import { concurrencyOf } from '#domain/limits.js';
 import { ANSWERS } from '#domain/messages/train.js';
 import type {
   Answer,
@@ -165,6 +166,8 @@ export function openDesk(input: TrainInput) {
         inFlight: 0,
         deferred: 0,
         started: 0,
+        concurrency: concurrencyOf(stage.settings.limits.maxConcurrency, Math.max(1, stage.stores.length)),
+        soak: stage.settings.soak,
       }));
       for (const stage of plan.stages) {
         stageStores.set(stage.name, [...stage.stores, ...stage.excluded.map(({ store }) => store)]);

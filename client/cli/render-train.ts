@@ -12,6 +12,8 @@ export interface RenderOptions {
   /** Options to repeat in suggested commands, with a leading blank, e.g. ` --fleet edge`. */
   suffix: string;
   columns: number;
+  /** Lines on how long it still takes. */
+  eta?: readonly string[];
 }
 
 const MAX_NOT_SUCCEEDED = 20;
@@ -24,6 +26,7 @@ export function renderTrain(view: TrainView, options: RenderOptions): string[] {
     ...untouchedLine(view),
     'Stages:',
     ...columns(view.stages.map((stage) => stageRow(stage, options))),
+    ...(options.eta ?? []).map((line) => `  ${printable(line)}`),
     ...waitingLines(view, options),
     ...notSucceededLines(view, options),
     ...refusedLines(view, options),

@@ -175,6 +175,10 @@ export interface StageView {
   inFlight: number;
   deferred: number;
   started: number;
+  /** Stores in work at the same time, at most. */
+  concurrency: number;
+  /** Milliseconds. */
+  soak: number;
   /** Workflow id of the wave that runs now. */
   wave?: string | undefined;
   startedAt?: string | undefined;
