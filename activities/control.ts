@@ -1,8 +1,15 @@
 import { createHash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import type { Fleet, Store } from '#domain/fleet.js';
-import type { ControlActivities, Notification, OpenedTrain, StagePlan, TrainPlan } from '#domain/messages/train.js';
-import { promotionTag, promotionTags, ROLLBACK_STAGE, rollbackTag } from '#domain/naming.js';
+import type {
+  ControlActivities,
+  InWork,
+  Notification,
+  OpenedTrain,
+  StagePlan,
+  TrainPlan,
+} from '#domain/messages/train.js';
+import { promotionTag, promotionTags, ROLLBACK_STAGE, rollbackTag, storeWorkflowId } from '#domain/naming.js';
 import { exclusionOf, planStages } from '#domain/plan.js';
 import { desiredPointer, desiredRecordSchema, type DesiredRecord } from '#domain/release.js';
 import { checkRepo } from '#domain/repo-check.js';
@@ -26,6 +33,10 @@ export interface ControlDeps {
   branch: string;
   objects: Objects;
   ledger: Ledger;
+  /** Whether a run under this id is going on in Temporal at this moment. */
+  isRunning: (workflowId: string) => Promise<boolean>;
+  /** The operations of a wave that have not ended. */
+  inWork: (wave: string) => Promise<InWork[]>;
   tell: (notification: Notification) => Promise<void>;
   now: () => Date;
 }
@@ -43,6 +54,7 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         train: train ?? (await freeTrainId(ledger, fleet, startedAt)),
         commit: at,
         deadlineAfter: fleet.train.deadline,
+        noProgressAfter: fleet.alarms.noProgressAfter,
       };
     },
 
@@ -179,6 +191,30 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         });
       }
     },
+
+    /** Only looks. */
+    async planSweep({ fleet: name, stores: wanted }) {
+      const commit = await repo.head(branch);
+      const { fleet, stores } = await readRepo(commit);
+      const known = new Set(stores.map(({ id }) => id));
+      const problems = [
+        ...(fleet.fleet === name ? [] : [`fleet: the repo is of fleet ${fleet.fleet}, not of ${name}`]),
+        ...(wanted ?? []).filter((id) => !known.has(id)).map((id) => `stores: ${id} is not a store of ${fleet.fleet}`),
+      ];
+      if (problems.length > 0) return { kind: 'refused', problems: problems.slice(0, 20) };
+      return {
+        kind: 'planned',
+        commit,
+        stores: [...new Set(wanted ?? known)].sort(),
+        offlineAfter: fleet.janitor.offlineAfter,
+      };
+    },
+
+    /** Only looks. */
+    inWork: ({ wave }) => deps.inWork(wave),
+
+    /** Only looks. */
+    isBusy: ({ store }) => deps.isRunning(storeWorkflowId(store)),
 
     /** Upserts by natural key: a repeated write changes nothing. */
     async record(entry) {

@@ -14,6 +14,7 @@ export type OperationErrorKind =
   | 'no-train'
   | 'train-over'
   | 'train-running'
+  | 'janitor-running'
   | 'no-worker'
   | 'other-version'
   | 'unexpected';

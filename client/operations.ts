@@ -1,5 +1,9 @@
 import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
-import { WorkflowExecutionAlreadyStartedError, WorkflowUpdateFailedError } from '@temporalio/client';
+import {
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowFailedError,
+  WorkflowUpdateFailedError,
+} from '@temporalio/client';
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import type { z } from 'zod';
 import {
@@ -15,15 +19,25 @@ import {
   type TrainView,
   type WaveProgress,
 } from '#domain/messages/train.js';
+import { janitorInputSchema, type JanitorInput, type JanitorReport } from '#domain/messages/janitor.js';
 import type { StoreView } from '#domain/messages/store.js';
 import { parse } from '#domain/messages/parse.js';
-import { CONTROL_QUEUE, SEARCH_ATTRIBUTES, STORE_ID, storeWorkflowId, trainWorkflowId } from '#domain/naming.js';
+import {
+  CONTROL_QUEUE,
+  janitorRuns,
+  janitorWorkflowId,
+  SEARCH_ATTRIBUTES,
+  STORE_ID,
+  storeWorkflowId,
+  trainWorkflowId,
+} from '#domain/naming.js';
 import type { ResultRow } from '#domain/messages/ledger.js';
 import { OUTCOMES } from '#domain/outcomes.js';
 import {
   abortUpdate,
   answerUpdates,
   decideUpdate,
+  janitorQuery,
   pauseUpdate,
   resumeUpdate,
   storeQuery,
@@ -51,6 +65,10 @@ export interface Operations {
   storeView(store: string): Promise<StoreAnswer>;
   /** Newest first. */
   recentStoreOperations(store: string, limit?: number): Promise<StoreOperation[]>;
+  /** Starts the janitor by hand; resolves with what it found when it has ended, however long that takes. */
+  runJanitor(input: z.input<typeof janitorInputSchema>): Promise<JanitorReport>;
+  /** The newest run, by hand or by the schedule; undefined when Temporal remembers none. */
+  lastJanitor(fleet: string): Promise<JanitorRun | undefined>;
   /** The trains of the fleet that Temporal remembers, newest first. */
   history(fleet: string, limit?: number): Promise<PastTrain[]>;
 }
@@ -98,6 +116,15 @@ export interface PastTrain {
   runId: string;
   startedAt: string;
   endedAt?: string | undefined;
+}
+
+export interface JanitorRun {
+  workflowId: string;
+  runId: string;
+  status: string;
+  startedAt: string;
+  endedAt?: string | undefined;
+  report: JanitorReport;
 }
 
 export interface OperationsOptions {
@@ -155,9 +182,9 @@ export function createOperations(options: OperationsOptions): Operations {
     }
   }
 
-  async function listRuns(workflowId: string, limit: number): Promise<WorkflowExecutionInfo[]> {
+  async function listRuns(query: string, limit: number): Promise<WorkflowExecutionInfo[]> {
     const runs: WorkflowExecutionInfo[] = [];
-    for await (const run of client.workflow.list({ query: `WorkflowId = '${workflowId}'`, pageSize: limit })) {
+    for await (const run of client.workflow.list({ query, pageSize: limit })) {
       runs.push(run);
       if (runs.length >= limit) break;
     }
@@ -166,7 +193,7 @@ export function createOperations(options: OperationsOptions): Operations {
 
   async function recentStoreOperations(rawStore: string, limit = RECENT): Promise<StoreOperation[]> {
     const store = checkStore(rawStore);
-    const runs = await call(placeOfStore(store), () => listRuns(storeWorkflowId(store), limit));
+    const runs = await call(placeOfStore(store), () => listRuns(`WorkflowId = '${storeWorkflowId(store)}'`, limit));
     const fromTemporal = runs.map(operationOf);
     const rows = (await ledger?.storeHistory(store, limit)) ?? [];
     return mergeOperations(fromTemporal, rows).slice(0, limit);
@@ -231,9 +258,57 @@ export function createOperations(options: OperationsOptions): Operations {
 
     recentStoreOperations,
 
+    async runJanitor(raw) {
+      const input: JanitorInput = check(janitorInputSchema, raw);
+      const place = placeOfJanitor(input.fleet);
+      const handle = await call(place, async () => {
+        try {
+          return await client.workflow.start('janitor', {
+            workflowId: janitorWorkflowId(input.fleet, 'by-hand'),
+            taskQueue: CONTROL_QUEUE,
+            args: [input],
+            workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+            workflowIdConflictPolicy: 'FAIL',
+            staticSummary: `Janitor of fleet ${input.fleet}`,
+            typedSearchAttributes: [{ key: operationKey, value: 'janitor' }],
+          });
+        } catch (error) {
+          if (error instanceof WorkflowExecutionAlreadyStartedError) throw janitorRunning(input.fleet);
+          throw error;
+        }
+      });
+      try {
+        return (await handle.result()) as JanitorReport;
+      } catch (error) {
+        if (!(error instanceof WorkflowFailedError)) throw toOperationError(error, { address, ...place });
+        throw new OperationError('unexpected', `The janitor failed: ${error.cause?.message ?? error.message}`, {
+          cause: error,
+        });
+      }
+    },
+
+    async lastJanitor(rawFleet) {
+      const fleet = checkFleet(rawFleet);
+      const place = placeOfJanitor(fleet);
+      // Temporal adds the time to the id of a run that a schedule starts, so all that begin alike are looked at.
+      const query = `WorkflowType = 'janitor' AND WorkflowId STARTS_WITH '${janitorRuns(fleet)}'`;
+      const [newest] = await call(place, () => listRuns(query, RECENT));
+      if (newest === undefined) return undefined;
+      const { workflowId, runId, status, startTime, closeTime } = newest;
+      const handle = client.workflow.getHandle(workflowId, runId);
+      return {
+        workflowId,
+        runId,
+        status: status.name.toLowerCase(),
+        startedAt: startTime.toISOString(),
+        endedAt: closeTime?.toISOString(),
+        report: await call(place, () => handle.query(janitorQuery)),
+      };
+    },
+
     async history(rawFleet, limit = RECENT) {
       const fleet = checkFleet(rawFleet);
-      const runs = await call(placeOfTrain(fleet), () => listRuns(trainWorkflowId(fleet), limit));
+      const runs = await call(placeOfTrain(fleet), () => listRuns(`WorkflowId = '${trainWorkflowId(fleet)}'`, limit));
       return runs.map((run) => ({
         train: attribute(run, SEARCH_ATTRIBUTES.train),
         status: run.status.name.toLowerCase(),
@@ -341,6 +416,11 @@ const placeOfTrain = (fleet: string) => ({
     new OperationError('train-over', `The train of fleet ${fleet} has ended and takes no answer: edge train show`),
 });
 
+const placeOfJanitor = (fleet: string) => ({
+  subject: `the janitor of fleet ${fleet}`,
+  missing: () => new OperationError('unexpected', `The janitor of fleet ${fleet} is not known to Temporal any more.`),
+});
+
 const placeOfStore = (store: string) => ({
   subject: `store ${store}`,
   missing: () => new OperationError('unexpected', `No operation is running on ${store}.`),
@@ -350,6 +430,12 @@ const trainRunning = (fleet: string) =>
   new OperationError(
     'train-running',
     `A train of fleet ${fleet} is running, and a fleet has one at a time. See it: edge train show`,
+  );
+
+const janitorRunning = (fleet: string) =>
+  new OperationError(
+    'janitor-running',
+    `Somebody else has started the janitor of fleet ${fleet}, and it is not through yet. See it: edge janitor show`,
   );
 
 /** The sentence that the workflow gave, without the wrapping of the transport. */

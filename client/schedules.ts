@@ -6,7 +6,14 @@ import {
 } from '@temporalio/client';
 import { formatDuration } from '#domain/durations.js';
 import { WEEKDAYS, type Fleet, type MaintenanceWindow, type Weekday } from '#domain/fleet.js';
-import { CONTROL_QUEUE, launchWorkflowId, SCHEDULE_OWNER, trainScheduleId } from '#domain/naming.js';
+import {
+  CONTROL_QUEUE,
+  janitorScheduleId,
+  janitorWorkflowId,
+  launchWorkflowId,
+  SCHEDULE_OWNER,
+  trainScheduleId,
+} from '#domain/naming.js';
 
 /**
  * The schedules that fire the cadence: what `fleet.yaml` asks for, what Temporal has, the difference, and its application.
@@ -26,9 +33,10 @@ const DAYS = {
 export interface DesiredSchedule {
   id: string;
   fleet: string;
-  calendar: { dayOfWeek: (typeof DAYS)[Weekday]; hour: number; minute: number };
+  /** Every day when no day is named. */
+  calendar: { dayOfWeek?: (typeof DAYS)[Weekday]; hour: number; minute: number };
   timeZone: string;
-  workflowType: 'launchTrain';
+  workflowType: 'launchTrain' | 'janitor';
   workflowId: string;
   taskQueue: string;
   args: [{ fleet: string }];
@@ -37,6 +45,7 @@ export interface DesiredSchedule {
   catchupWindow: number;
   note: string;
   memo: { owner: string };
+  summary: string;
   /** What the operator should know of these settings. */
   warnings: string[];
 }
@@ -66,29 +75,49 @@ export type ScheduleChange =
   /** The id is taken by a schedule of somebody else. */
   | { kind: 'foreign'; id: string; desired: DesiredSchedule };
 
-export function desiredSchedules(fleet: Fleet): DesiredSchedule[] {
+export const desiredSchedules = (fleet: Fleet): DesiredSchedule[] => [trainSchedule(fleet), janitorSchedule(fleet)];
+
+function trainSchedule(fleet: Fleet): DesiredSchedule {
   const { day, at } = fleet.train.build;
-  const [hour, minute] = clockTime(at);
-  return [
-    {
-      id: trainScheduleId(fleet.fleet),
-      fleet: fleet.fleet,
-      calendar: { dayOfWeek: DAYS[day], hour, minute },
-      timeZone: fleet.timeZone,
-      workflowType: 'launchTrain',
-      workflowId: launchWorkflowId(fleet.fleet),
-      taskQueue: CONTROL_QUEUE,
-      args: [{ fleet: fleet.fleet }],
-      overlap: 'SKIP',
-      catchupWindow: catchUpOf(fleet),
-      note: fleet.train.note,
-      memo: { owner: SCHEDULE_OWNER },
-      warnings: warningsOf(fleet),
-    },
-  ];
+  return {
+    ...commonTo(fleet),
+    id: trainScheduleId(fleet.fleet),
+    calendar: { dayOfWeek: DAYS[day], ...clockTime(at) },
+    workflowType: 'launchTrain',
+    workflowId: launchWorkflowId(fleet.fleet),
+    catchupWindow: catchUpOf(fleet),
+    note: fleet.train.note,
+    summary: `Weekly patch train of fleet ${fleet.fleet}`,
+    warnings: warningsOf(fleet),
+  };
 }
 
+function janitorSchedule(fleet: Fleet): DesiredSchedule {
+  return {
+    ...commonTo(fleet),
+    id: janitorScheduleId(fleet.fleet),
+    calendar: clockTime(fleet.janitor.at),
+    workflowType: 'janitor',
+    workflowId: janitorWorkflowId(fleet.fleet, 'nightly'),
+    // The next night does the same again.
+    catchupWindow: JANITOR_CATCH_UP,
+    note: '',
+    summary: `Janitor of fleet ${fleet.fleet}`,
+    warnings: [],
+  };
+}
+
+const commonTo = ({ fleet, timeZone }: Fleet) => ({
+  fleet,
+  timeZone,
+  taskQueue: CONTROL_QUEUE,
+  args: [{ fleet }] as DesiredSchedule['args'],
+  overlap: 'SKIP' as const,
+  memo: { owner: SCHEDULE_OWNER },
+});
+
 const MINUTE = 60_000;
+const JANITOR_CATCH_UP = 60 * MINUTE;
 const DAY_MINUTES = 24 * 60;
 const WEEK_MINUTES = 7 * DAY_MINUTES;
 /** Temporal's own minimum is 10 s; anything below a minute is no catch-up at all. */
@@ -166,7 +195,7 @@ function changesOf(found: ExistingSchedule, wanted: DesiredSchedule): FieldChang
 
 function fieldsOf(wanted: DesiredSchedule): Record<FieldName, string> {
   return {
-    time: timeText(wanted.calendar.dayOfWeek, wanted.calendar.hour, wanted.calendar.minute),
+    time: timeText(wanted.calendar),
     'time zone': wanted.timeZone,
     workflow: `${wanted.workflowType} ${wanted.workflowId}`,
     'task queue': wanted.taskQueue,
@@ -214,13 +243,18 @@ function existingOf(description: ScheduleDescription): ExistingSchedule {
 
 function timeOfSpec(spec: ScheduleDescription['spec']): string {
   const [calendar, ...others] = spec.calendars ?? [];
-  const day = single(calendar?.dayOfWeek);
+  const dayOfWeek = isWholeWeek(calendar?.dayOfWeek) ? undefined : single(calendar?.dayOfWeek);
   const hour = single(calendar?.hour);
   const minute = single(calendar?.minute);
   const hasMore = others.length + (spec.intervals?.length ?? 0) + (spec.skip?.length ?? 0) > 0;
-  if (hasMore || day === undefined || hour === undefined || minute === undefined) return 'another form of times';
-  return timeText(day, hour, minute);
+  const isOther = dayOfWeek === undefined && !isWholeWeek(calendar?.dayOfWeek);
+  if (hasMore || isOther || hour === undefined || minute === undefined) return 'another form of times';
+  return timeText({ ...(dayOfWeek ? { dayOfWeek } : {}), hour, minute });
 }
+
+/** As the server tells of a calendar that names no day. */
+const isWholeWeek = (days: { start: string; end: string; step: number }[] | undefined): boolean =>
+  days?.length === 1 && days[0]?.start === 'SUNDAY' && days[0].end === 'SATURDAY' && days[0].step === 1;
 
 function single<T>(ranges: { start: T; end: T }[] | undefined): T | undefined {
   const [range, ...others] = ranges ?? [];
@@ -266,21 +300,24 @@ function optionsOf(wanted: DesiredSchedule) {
       workflowId: wanted.workflowId,
       taskQueue: wanted.taskQueue,
       args: wanted.args,
-      staticSummary: `Weekly patch train of fleet ${wanted.fleet}`,
+      staticSummary: wanted.summary,
     },
     policies: { overlap: ScheduleOverlapPolicy.SKIP, catchupWindow: wanted.catchupWindow, pauseOnFailure: false },
   };
 }
 
-function clockTime(at: string): [hour: number, minute: number] {
+function clockTime(at: string): { hour: number; minute: number } {
   const [hour = 0, minute = 0] = at.split(':').map(Number);
-  return [hour, minute];
+  return { hour, minute };
 }
 function minutesOf(at: string): number {
-  const [hour, minute] = clockTime(at);
+  const { hour, minute } = clockTime(at);
   return hour * 60 + minute;
 }
 const twoDigits = (value: number): string => String(value).padStart(2, '0');
-function timeText(day: string, hour: number, minute: number): string {
-  return `${day.charAt(0)}${day.slice(1).toLowerCase()} ${twoDigits(hour)}:${twoDigits(minute)}`;
+
+/** `Monday 02:00`, `day 05:00`: what stands behind "every". */
+export function timeText({ dayOfWeek, hour, minute }: { dayOfWeek?: string; hour: number; minute: number }): string {
+  const day = dayOfWeek ? dayOfWeek.charAt(0) + dayOfWeek.slice(1).toLowerCase() : 'day';
+  return `${day} ${twoDigits(hour)}:${twoDigits(minute)}`;
 }

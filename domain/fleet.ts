@@ -242,6 +242,25 @@ export const fleetSchema = z
       })
       .strict()
       .prefault({}),
+    janitor: z
+      .object({
+        at: timeOfDay
+          .default('05:00')
+          .describe('Every day at this time all stores are looked at for what dead runs left.'),
+        offlineAfter: wait.prefault('60s').describe('A store whose worker does not answer for so long is left out.'),
+      })
+      .strict()
+      .prefault({}),
+    alarms: z
+      .object({
+        noProgressAfter: wait
+          .prefault('2h')
+          .describe(
+            'People are called when no stage moved and no store ended for so long, though nobody is waited for.',
+          ),
+      })
+      .strict()
+      .prefault({}),
     notify: z
       .object({ command: z.array(text(500)).min(1).max(20).optional() })
       .strict()

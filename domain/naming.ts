@@ -24,6 +24,10 @@ export const storeQueue = (store: string): string => `store:${store}`;
 /** One train per fleet, however it was started: the server refuses a second one under the same id. */
 export const trainWorkflowId = (fleet: string): string => `train/${fleet}`;
 export const launchWorkflowId = (fleet: string): string => `launch/${fleet}`;
+/** Below it stand the runs of a fleet's janitor; Temporal adds the time to the id of those that a schedule starts. */
+export const janitorRuns = (fleet: string): string => `janitor/${fleet}/`;
+export const janitorWorkflowId = (fleet: string, startedBy: 'nightly' | 'by-hand'): string =>
+  `${janitorRuns(fleet)}${startedBy}`;
 /** One operation per store: whatever changes a store runs under this id. */
 export const storeWorkflowId = (store: string): string => `store/${store}`;
 export const waveWorkflowId = (train: string, stage: string, round: number, part: number): string =>
@@ -32,6 +36,7 @@ export const operationId = (train: string, stage: string, store: string, round: 
   `${train}/${stage}/${store}/r${round}`;
 
 export const trainScheduleId = (fleet: string): string => `edge-governor/train/${fleet}`;
+export const janitorScheduleId = (fleet: string): string => `edge-governor/janitor/${fleet}`;
 /** Written into the memo of each schedule that `edge schedules` manages; schedules without it are never touched. */
 export const SCHEDULE_OWNER = 'edge-governor';
 

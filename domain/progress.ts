@@ -1,6 +1,7 @@
 import { abridge } from './abridge.js';
 import { formatDuration } from './durations.js';
-import type { Answer, Hold, StageView, TrainView } from './messages/train.js';
+import { bullets, code, fitted, link, plain, sections, table, time } from './markdown.js';
+import type { Answer, Hold, StageView, Stalled, TrainView } from './messages/train.js';
 import type { NodeView, StoreView } from './messages/store.js';
 import { storeWorkflowId } from './naming.js';
 import { OUTCOME_WORDS, OUTCOMES, type StoreResult, type Tally, totalOf } from './outcomes.js';
@@ -8,16 +9,11 @@ import { REASONS, type Stop } from './reasons.js';
 
 /**
  * How long it still takes, and what a run shows of itself in the Temporal UI: markdown set as its current details.
- * The UI passes raw HTML through and fills in `{namespace}`; so every word from outside is escaped, and links use that
- * placeholder.
  */
 
-/** Temporal refuses details above 20,000 bytes of encoded payload. */
-const MAX_BYTES = 18_000;
 const MAX_RESULTS = 25;
 const MAX_DETAIL_LINES = 10;
 const MAX_NOTES = 15;
-const MAX_WORDS = 240;
 
 export interface Estimate {
   p50Ms: number;
@@ -46,6 +42,18 @@ export function estimate({
   return { p50Ms: turns * p50, p90Ms: turns * p90 };
 }
 
+export const withSoak = ({ p50Ms, p90Ms }: Estimate, soak: number): Estimate => ({
+  p50Ms: p50Ms + soak,
+  p90Ms: p90Ms + soak,
+});
+
+/** One after another. The sum of slow tenths is slower than one in ten: on the safe side. Undefined when one is unknown. */
+export function sumOfEstimates(parts: readonly (Estimate | undefined)[]): Estimate | undefined {
+  let sum: Estimate | undefined = { p50Ms: 0, p90Ms: 0 };
+  for (const part of parts) sum = sum && part && { p50Ms: sum.p50Ms + part.p50Ms, p90Ms: sum.p90Ms + part.p90Ms };
+  return sum;
+}
+
 /** What a train shows: what it does or waits for, the answers it takes, its stages, and who did not succeed. */
 export function renderTrainDetails(view: TrainView): string {
   const release = view.release ? ` · release ${plain(view.release.version)} (sequence ${view.release.sequence})` : '';
@@ -53,6 +61,7 @@ export function renderTrainDetails(view: TrainView): string {
   const details = sections(
     `**${plain(view.train)}** of ${plain(view.fleet)} · ${view.state}${release}`,
     `${plain(view.doing)}${deadline}`,
+    view.stalled && renderStalled(view.stalled),
     view.hold && renderHold(view.hold),
     renderPauses(view),
     renderAnswers(view),
@@ -84,6 +93,21 @@ export function renderStoreDetails(view: StoreView): string {
 function percentile(sorted: readonly number[], percent: number): number | undefined {
   // Nearest rank: always a duration that was really measured.
   return sorted[Math.max(0, Math.ceil((sorted.length * percent) / 100) - 1)];
+}
+
+/** Instants, not durations: the details stay as they are until something moves. */
+function renderStalled({ since, inWork }: Stalled): string {
+  const silent = (cutOff: boolean) => (cutOff ? ', silent' : '');
+  return sections(
+    `**No progress** since ${time(since)}: no store ended and no stage moved.`,
+    bullets(
+      'In work',
+      inWork
+        .slice(0, MAX_RESULTS)
+        .map((one) => `${one.store} at ${one.step} since ${time(one.since)}${silent(one.cutOff)}`),
+      inWork.length,
+    ),
+  );
 }
 
 function renderHold(hold: Hold): string {
@@ -211,59 +235,3 @@ function renderNodes(nodes: readonly NodeView[]): string | undefined {
 }
 
 const sentenceOf = ({ step, summary }: Stop): string => (step ? `${plain(step)}: ${plain(summary)}` : plain(summary));
-
-const sections = (...parts: (string | undefined)[]): string =>
-  parts.filter((part) => part !== undefined && part !== '').join('\n\n');
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
-}
-
-function bullets(title: string, lines: readonly string[], total = lines.length): string | undefined {
-  if (lines.length === 0) return undefined;
-  const more = total > lines.length ? [`- and ${total - lines.length} more`] : [];
-  return [`**${title}**`, '', ...lines.map((line) => `- ${plain(line)}`), ...more].join('\n');
-}
-
-/** A page of the Temporal UI about the newest run of a workflow. */
-const link = (words: string, workflowId: string): string =>
-  `[${plain(words)}](/namespaces/{namespace}/workflows/${encodeURIComponent(workflowId)})`;
-
-/** Code cannot be escaped inside its ticks, so what would end it, or a table cell, is taken out. */
-const code = (words: string): string => `\`${oneLine(words, 500).replace(/[`|]/g, '')}\``;
-
-/** Words from outside as plain text: no markup, HTML, link or placeholder, one line, cut to a length. */
-const plain = (words: string): string => oneLine(words, MAX_WORDS).replace(/[\\`*_{}[\]<>|~&#$]|:(?=\/\/)/g, '\\$&');
-
-/** Whole lines from the top, which is the order of importance, as many as Temporal takes. */
-function fitted(details: string): string {
-  let left = MAX_BYTES;
-  const lines = details.split('\n');
-  const end = lines.findIndex((line) => (left -= encodedBytes(line)) < 0);
-  return end < 0 ? details : `${lines.slice(0, end).join('\n')}\n\nThere is more than fits here.`;
-}
-
-/** Bytes of a line in a JSON payload. Counted by hand: the workflow sandbox has no Buffer. */
-function encodedBytes(line: string): number {
-  let bytes = 0;
-  for (const letter of JSON.stringify(line)) {
-    const point = letter.codePointAt(0) ?? 0;
-    bytes += point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
-  }
-  return bytes;
-}
-
-function oneLine(words: string, max: number): string {
-  // Line breaks of every kind and control characters; \s has U+2028 and U+2029.
-  const line = words.replace(/[\s\p{Cc}]+/gu, ' ').trim();
-  const letters = Array.from(line);
-  return letters.length <= max ? line : `${letters.slice(0, max - 1).join('')}…`;
-}
-
-/** `2026-11-24 10:00 UTC`; what is no instant is shown as it came. */
-function time(iso: string): string {
-  const ms = Date.parse(iso);
-  if (!Number.isFinite(ms)) return plain(iso);
-  return `${new Date(ms).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
-}

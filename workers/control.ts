@@ -1,3 +1,4 @@
+import { Client } from '@temporalio/client';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { createControlActivities } from '#activities/control.js';
 import { CONTROL_QUEUE } from '#domain/naming.js';
@@ -6,8 +7,9 @@ import { openLedger } from '#systems/ledger/client.js';
 import { openObjects } from '#systems/objects/open.js';
 import { readWorkflowBundle } from './bundle.js';
 import { controlConfig } from './config.js';
-import { createTeller } from './teller.js';
+import { inWorkIn, isRunningIn } from './running.js';
 import { openLog, runUntilStopped, start } from './runtime.js';
+import { createTeller } from './teller.js';
 
 /** The control worker: runs the workflows and the central activities. It can read no signing key and reach no store. */
 start(async () => {
@@ -20,6 +22,7 @@ start(async () => {
   ]);
   const repo = openGitRepo({ dir: config.EDGE_REPO });
   const objects = openObjects(config.EDGE_OBJECTS);
+  const client = new Client({ connection, namespace: config.EDGE_TEMPORAL_NAMESPACE });
   const worker = await Worker.create({
     connection,
     namespace: config.EDGE_TEMPORAL_NAMESPACE,
@@ -31,6 +34,8 @@ start(async () => {
       branch: config.EDGE_BRANCH,
       objects,
       ledger,
+      isRunning: isRunningIn(client),
+      inWork: inWorkIn(client),
       tell: createTeller({ repo, branch: config.EDGE_BRANCH, log }),
       now: () => new Date(),
     }),

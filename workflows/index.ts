@@ -1,3 +1,4 @@
+export { janitor } from './janitor.js';
 export { launchTrain } from './launch-train.js';
 export { patchStore } from './patch-store.js';
 export { patchTrain } from './patch-train.js';

@@ -8,6 +8,7 @@ import type {
   WaveProgress,
   WaveSteering,
 } from '#domain/messages/train.js';
+import type { JanitorReport } from '#domain/messages/janitor.js';
 import type { StoreView } from '#domain/messages/store.js';
 
 /**
@@ -46,3 +47,6 @@ export const steerStoreSignal = defineSignal<[{ paused: boolean; aborted: boolea
 export const storeQuery = defineQuery<StoreView>('store');
 /** From a store's operation to its wave: it fell silent, or it is back. */
 export const cutOffSignal = defineSignal<[{ store: string; cutOff: boolean }]>('cutOff');
+
+/** What the janitor has found so far, or in all when it has ended. */
+export const janitorQuery = defineQuery<JanitorReport>('janitor');

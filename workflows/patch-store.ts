@@ -6,7 +6,6 @@ import {
   isCancellation,
   setHandler,
   sleep,
-  TimeoutFailure,
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
@@ -26,7 +25,7 @@ import { isReason, type Stop } from '#domain/reasons.js';
 import { cutOffSignal, storeQuery } from './messages.js';
 import { listenForStop, type Stopping } from './store-steering.js';
 import { parseInput } from './parse-input.js';
-import { helloProxy, returnProxy, storeProxies } from './proxies.js';
+import { helloProxy, isUnanswered, returnProxy, storeProxies } from './proxies.js';
 import { searchKeys } from './search-keys.js';
 import { openView, type Ended, type View } from './store-view.js';
 
@@ -292,11 +291,6 @@ function notDone(answer: Exclude<StepAnswer, { kind: 'done' }>, view: View): End
   const tooLate = answer.kind === 'refused' && answer.stop.reason === 'OutsideWindow';
   return ended(tooLate && !view.touched() ? 'skipped' : 'failed', answer.stop);
 }
-
-const isUnanswered = (error: unknown): boolean =>
-  error instanceof ActivityFailure &&
-  error.cause instanceof TimeoutFailure &&
-  error.cause.timeoutType === 'SCHEDULE_TO_START';
 
 function stopOf(error: unknown, step: string): Stop {
   const cause = error instanceof ActivityFailure ? error.cause : error;

@@ -20,6 +20,7 @@ import { searchKeys } from './search-keys.js';
 import { isTakenBackByPolicy, runRounds } from './stage-rounds.js';
 import { openDesk, type TrainDesk } from './train-desk.js';
 import { listenToPeople } from './train-messages.js';
+import { watchForStall } from './stall-watch.js';
 import { recordRest, recordStage, recordTrain } from './train-records.js';
 import { probeStores, type Over, type Run } from './train-waves.js';
 
@@ -56,6 +57,7 @@ async function run(input: TrainInput, desk: TrainDesk): Promise<TrainReport> {
   });
   desk.doing(`Building the release of ${opened.commit.slice(0, 12)}.`, { train: opened.train, commit: opened.commit });
   upsertSearchAttributes([{ key: searchKeys.train, value: opened.train }]);
+  watchForStall(desk, opened.noProgressAfter);
   await recordTrain(desk);
 
   const release = input.release ?? (await build(opened, desk));

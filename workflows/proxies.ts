@@ -1,4 +1,10 @@
-import { ActivityCancellationType, proxyActivities, type ActivityOptions } from '@temporalio/workflow';
+import {
+  ActivityCancellationType,
+  ActivityFailure,
+  proxyActivities,
+  TimeoutFailure,
+  type ActivityOptions,
+} from '@temporalio/workflow';
 import type { StoreActivities } from '#domain/messages/store.js';
 import type { ControlActivities, ReleaseActivities } from '#domain/messages/train.js';
 import { CONTROL_QUEUE, RELEASE_QUEUE, storeQueue } from '#domain/naming.js';
@@ -52,8 +58,17 @@ export function storeProxies(store: string) {
 
 /** Is anybody there? Unanswered means offline; the timeout to start is what finds that out. */
 export const helloProxy = (store: string, offlineAfter: number) =>
-  proxyActivities<Pick<StoreActivities, 'hello' | 'probeStore'>>({
+  proxyActivities<Pick<StoreActivities, 'hello' | 'probeStore' | 'inspectStore'>>({
     ...classes.read,
+    taskQueue: storeQueue(store),
+    scheduleToStartTimeout: offlineAfter,
+    cancellationType: ActivityCancellationType.TRY_CANCEL,
+  });
+
+/** A store that has answered a moment ago: not waited for when it is silent by now, else for as long as it takes. */
+export const sweepProxy = (store: string, offlineAfter: number) =>
+  proxyActivities<Pick<StoreActivities, 'sweepStore'>>({
+    ...classes.longTask,
     taskQueue: storeQueue(store),
     scheduleToStartTimeout: offlineAfter,
     cancellationType: ActivityCancellationType.TRY_CANCEL,
@@ -92,3 +107,9 @@ export const { buildRelease, signRollbackPermit } = proxyActivities<ReleaseActiv
 /** What an activity said when it failed for good. */
 export const messageOf = (error: unknown): string =>
   error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
+
+/** Nobody took the task in the time that it may wait for somebody. */
+export const isUnanswered = (error: unknown): boolean =>
+  error instanceof ActivityFailure &&
+  error.cause instanceof TimeoutFailure &&
+  error.cause.timeoutType === 'SCHEDULE_TO_START';

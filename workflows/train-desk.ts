@@ -1,4 +1,5 @@
 import { condition, setCurrentDetails, workflowInfo } from '@temporalio/workflow';
+import { concurrencyOf } from '#domain/limits.js';
 import { ANSWERS } from '#domain/messages/train.js';
 import type {
   Answer,
@@ -6,6 +7,7 @@ import type {
   Decision,
   Hold,
   StagePlan,
+  Stalled,
   StageView,
   Steering,
   TrainInput,
@@ -16,6 +18,7 @@ import type {
 } from '#domain/messages/train.js';
 import { addTallies, emptyTally, tallyOf, type StoreResult } from '#domain/outcomes.js';
 import { renderTrainDetails } from '#domain/progress.js';
+import { shouldMove } from '#domain/stall.js';
 import type { Over } from './train-waves.js';
 import { notify } from './proxies.js';
 
@@ -75,6 +78,8 @@ export function openDesk(input: TrainInput) {
   let deadline: number | undefined;
   let followed = new Set<string>();
   let turn: Promise<unknown> = Promise.resolve();
+  let wave: string | undefined;
+  let movedAt = Date.now();
 
   const resultsOf = (stage: string) => (stageStores.get(stage) ?? []).flatMap((store) => results.get(store) ?? []);
   const stageView = (name: string) => view.stages.find((stage) => stage.name === name);
@@ -93,10 +98,17 @@ export function openDesk(input: TrainInput) {
     ]);
     return ANSWERS.filter((answer) => taken.has(answer));
   };
+  const isMoving = (): boolean => shouldMove(view, wave !== undefined);
   const refresh = () => {
     view.state = view.hold ? 'held' : view.paused && !isOver() ? 'paused' : phase;
     view.answers = answersNow();
+    if (!isMoving()) view.stalled = undefined;
     setCurrentDetails(renderTrainDetails(view));
+  };
+
+  const moved = () => {
+    movedAt = Date.now();
+    view.stalled = undefined;
   };
 
   const deadlineReached = () => deadline !== undefined && Date.now() >= deadline;
@@ -125,6 +137,7 @@ export function openDesk(input: TrainInput) {
 
     doing(what: string, change: Partial<TrainView> = {}): void {
       const { state, ...rest } = change;
+      moved();
       if (state) phase = state;
       Object.assign(view, rest);
       if (!view.paused && !said.aborted) view.doing = what;
@@ -153,6 +166,8 @@ export function openDesk(input: TrainInput) {
         inFlight: 0,
         deferred: 0,
         started: 0,
+        concurrency: concurrencyOf(stage.settings.limits.maxConcurrency, Math.max(1, stage.stores.length)),
+        soak: stage.settings.soak,
       }));
       for (const stage of plan.stages) {
         stageStores.set(stage.name, [...stage.stores, ...stage.excluded.map(({ store }) => store)]);
@@ -162,6 +177,7 @@ export function openDesk(input: TrainInput) {
     },
     stage(name: string, change: Partial<StageView>): void {
       const stage = stageView(name);
+      moved();
       if (stage) Object.assign(stage, change);
       refresh();
     },
@@ -172,9 +188,10 @@ export function openDesk(input: TrainInput) {
       return round;
     },
     /** A wave begins: from now on these stores are counted by its reports until their results are taken. */
-    follow(stage: string, wave: string, stores: string[]): void {
+    follow(stage: string, workflowId: string, stores: string[]): void {
       followed = new Set(stores);
-      desk.stage(stage, { wave, ...(desk.isDone(stage) ? {} : { state: 'running' }) });
+      wave = workflowId;
+      desk.stage(stage, { wave: workflowId, ...(desk.isDone(stage) ? {} : { state: 'running' }) });
     },
     take(stage: string, taken: StoreResult[]): void {
       for (const result of taken) results.set(result.store, result);
@@ -184,19 +201,30 @@ export function openDesk(input: TrainInput) {
         fresh,
       );
       followed = new Set();
+      wave = undefined;
       desk.stage(stage, { tally: tallyOf(resultsOf(stage)), inFlight: 0, deferred: 0 });
     },
     showNotSucceeded(newest: StoreResult[], instead: Set<string>): void {
       view.notSucceeded = [...newest, ...view.notSucceeded.filter(({ store }) => !instead.has(store))].slice(0, 100);
     },
     progress(progress: WaveProgress): void {
-      const stage = view.stages.find(({ wave }) => wave === progress.wave);
+      const stage = view.stages.find((candidate) => candidate.wave === progress.wave);
       if (!stage) return;
+      moved();
       stage.inFlight = progress.inFlight;
       stage.deferred = progress.deferred;
       desk.showNotSucceeded(progress.notSucceeded, new Set(progress.notSucceeded.map(({ store }) => store)));
       const settled = resultsOf(stage.name).filter(({ store }) => !followed.has(store));
       stage.tally = addTallies(tallyOf(settled), progress.tally);
+      refresh();
+    },
+    /** When a stage moved or a store ended last, as the train knows it. */
+    movedAt: (): number => movedAt,
+    /** Something is under way that ends by itself. */
+    isMoving,
+    waveInWork: (): string | undefined => wave,
+    stalled(stalled: Stalled): void {
+      view.stalled = stalled;
       refresh();
     },
     awaiting(stores: string[]): void {

@@ -3,6 +3,7 @@ import { keptOn } from '#domain/downgrade.js';
 import { parse } from '#domain/messages/parse.js';
 import {
   helloTaskSchema,
+  inspectTaskSchema,
   nodeTaskSchema,
   probeTaskSchema,
   PROTOCOL_RANGE,
@@ -135,7 +136,14 @@ export function createStoreActivities(deps: StoreDeps, operation: Operation): St
         return probeStore(deps, await releaseToProbe(task));
       }),
 
-    /** Retry-safe: what is taken back is not marked any more. */
+    /** Only looks. */
+    inspectStore: (raw) =>
+      beating(() => {
+        mine(inspectTaskSchema, raw);
+        return operation.inspect();
+      }),
+
+    /** Retry-safe: what is taken back is not marked any more, and the answer names it all the same. */
     sweepStore: (raw) => beating(() => operation.sweep(mine(sweepTaskSchema, raw))),
   });
 

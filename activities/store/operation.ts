@@ -1,5 +1,5 @@
 import { decideAbandoned } from '#domain/abandoned.js';
-import type { Ours, SelfUndo, StepAnswer, StoreTask, Swept, SweepTask } from '#domain/messages/store.js';
+import type { Inspected, Ours, SelfUndo, StepAnswer, StoreTask, Swept, SweepTask } from '#domain/messages/store.js';
 import type { Stop } from '#domain/reasons.js';
 import type { ReleaseRef } from '#domain/release.js';
 import type { Mark, OperationRecord } from '#systems/store-state/types.js';
@@ -37,6 +37,7 @@ export interface Operation {
   selfUndo(): SelfUndo | undefined;
   /** Takes back, or frees, what is abandoned. Called again and again; says what it did, in sentences. */
   lookAfter(): Promise<string[]>;
+  inspect(): Promise<Inspected>;
   sweep(task: SweepTask): Promise<Swept>;
   /** The release that is current here becomes the last good one when the desired record says that it has soaked. */
   learnLastGood(): Promise<void>;
@@ -126,10 +127,10 @@ export function createOperation(deps: StoreDeps): Operation {
       const why = await takeBack(deps, mark);
       if (why === undefined) {
         await keeper.unmark(mark.kind, mark.node);
-        undone.push(`${mark.kind} of ${mark.node}`);
+        undone.push(nameOf(mark));
         if (mark.kind === 'maintenance') undone.push(...(await homecoming(mark.node)));
       } else {
-        leftSet.push(`${mark.kind} of ${mark.node} (${why})`);
+        leftSet.push(`${nameOf(mark)} (${why})`);
       }
     }
     return { undone, leftSet };
@@ -317,11 +318,24 @@ export function createOperation(deps: StoreDeps): Operation {
       });
     },
 
-    sweep: (task) =>
+    async inspect() {
+      const held = state.operation();
+      const foreign = await foreignMarks();
+      if (!held || (!held.open && held.marks.length === 0)) return { foreign };
+      const { operationId, fence, open: locked, marks } = held;
+      return { leftBy: { operationId, fence, locked, marks: marks.map(nameOf) }, foreign };
+    },
+
+    // Whoever asks has seen that this operation is over. The comparison is what makes that hold: between the look and
+    // this moment another operation may have opened, and what is marked then is in use.
+    sweep: ({ over }) =>
       alone(async () => {
         const held = state.operation();
-        const swept: Swept = held ? await sweepHeld(held, task) : { undone: [], left: [], foreign: [] };
-        return { ...swept, foreign: await foreignMarks() };
+        if (held?.operationId !== over.operationId || held.fence !== over.fence)
+          return { kind: 'taken', by: held?.operationId ?? 'nobody' };
+        const { leftSet } = held.marks.length > 0 ? await undoBySelf(held.marks) : { leftSet: [] };
+        if (held.open && leftSet.length === 0) await free();
+        return { kind: 'swept', undone: recordedSelfUndo(held)?.undone ?? [], left: leftSet };
       }),
 
     async learnLastGood() {
@@ -331,23 +345,6 @@ export function createOperation(deps: StoreDeps): Operation {
       if (!desired?.soaked || !sameRelease(desired.soaked.release, current)) return;
       await state.saveTrust({ lastGood: current, ...(lastGood ? { goodBefore: lastGood } : {}) });
     },
-  };
-
-  const sweepHeld = async (held: OperationRecord, { alive, olderThan }: SweepTask): Promise<Swept> => {
-    const runs = held.open && alive.includes(held.operationId);
-    const whyNot = (mark: Mark): string | undefined =>
-      runs ? `${held.operationId} runs` : ageOf(mark) < olderThan ? `set by ${held.operationId} only now` : undefined;
-    const left = held.marks.flatMap((mark) => {
-      const why = whyNot(mark);
-      return why ? [`${mark.kind} of ${mark.node} (${why})`] : [];
-    });
-    const old = held.marks.filter((mark) => whyNot(mark) === undefined);
-    const { undone, leftSet } = old.length > 0 ? await undoBySelf(old) : { undone: [], leftSet: [] };
-    const isOld = now().getTime() - new Date(held.startedAt).getTime() >= olderThan;
-    if (!held.open || runs || !isOld || keeper.marks().length > 0)
-      return { undone, left: [...left, ...leftSet], foreign: [] };
-    await free();
-    return { undone: [...undone, `the lock of ${held.operationId}`], left, foreign: [] };
   };
 
   /** Set, and by our record not by us. */
@@ -371,6 +368,8 @@ export function createOperation(deps: StoreDeps): Operation {
 
   return keeper;
 }
+
+const nameOf = ({ kind, node }: Mark): string => `${kind} of ${node}`;
 
 const sameRelease = (a: ReleaseRef, b: ReleaseRef): boolean => a.manifest === b.manifest && a.bundle === b.bundle;
 

@@ -7,6 +7,7 @@ import { CliFailure } from './failure.js';
 import { addFleetCommands } from './fleet.js';
 import { addInitCommand } from './init.js';
 import { processIo, type Io } from './io.js';
+import { addJanitorCommands } from './janitor.js';
 import { addLabCommands } from './lab.js';
 import { addRunbookCommand } from './runbook.js';
 import { addSchedulesCommands } from './schedules.js';
@@ -77,6 +78,7 @@ const COMMANDS: readonly AddCommands[] = [
   addFleetCommands,
   addTrainCommands,
   addStoreCommands,
+  addJanitorCommands,
   addSchedulesCommands,
   addRunbookCommand,
   addDoctorCommand,

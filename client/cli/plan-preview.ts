@@ -1,7 +1,7 @@
 import type { Fleet, ReleaseSource, Stage, Store } from '#domain/fleet.js';
 import { concurrencyOf } from '#domain/limits.js';
 import { planStages } from '#domain/plan.js';
-import { estimate, type Estimate } from '#domain/progress.js';
+import { estimate, sumOfEstimates, withSoak, type Estimate } from '#domain/progress.js';
 import { localDate, nextWindow, storeWindow, type StoreWindow } from '#domain/windows.js';
 
 /**
@@ -59,6 +59,8 @@ export interface PlanPreview {
   timeZone: string;
   release: { version: string; sequence: number; kernel: string; packages: number };
   stages: StagePreview[];
+  /** Work and soak of all stages, without the waiting for windows and approvals; absent when a stage's is unknown. */
+  takes?: Estimate | undefined;
   problems: string[];
 }
 
@@ -98,6 +100,7 @@ export function previewPlan(input: PreviewInput): PlanPreview {
     timeZone: fleet.timeZone,
     release: { version, sequence, kernel, packages: packages.length },
     stages: previews,
+    takes: sumOfEstimates(previews.map(({ takes, soak }) => takes && withSoak(takes, soak))),
     problems,
   };
 }

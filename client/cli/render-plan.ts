@@ -1,4 +1,5 @@
 import { formatDuration } from '#domain/durations.js';
+import { estimateWords } from './eta.js';
 import type { PlanPreview, StagePreview, StorePreview } from './plan-preview.js';
 import { columns, listed, plural, printable, timeOf, type Clock } from './text.js';
 
@@ -22,6 +23,9 @@ export function renderPlan(plan: PlanPreview, options: RenderPlanOptions): strin
       `${plural(packages, 'pinned package')}, kernel ${printable(kernel)}) to ${plural(stores, 'store')}. Nothing was started.`,
     `Times in ${plan.timeZone}. "unknown" is what only the store's own preflight can tell.`,
     ...plan.stages.flatMap((stage) => stageLines(stage, clock, options)),
+    ...(plan.takes === undefined
+      ? []
+      : [`Work and soak of all stages: ${estimateWords(plan.takes)}. Waiting for windows and approvals comes on top.`]),
     ...(excluded > 0 ? [`${plural(excluded, 'store')} excluded in all.`] : []),
     ...plan.problems.map((problem) => `PROBLEM: ${printable(problem)}`),
   ];
@@ -32,9 +36,7 @@ function stageLines(stage: StagePreview, clock: Clock, { everyStore }: RenderPla
     plural(stage.stores.length, 'store'),
     `${stage.concurrency} at a time`,
     windowWords(stage, clock),
-    stage.takes === undefined
-      ? 'duration unknown: no earlier operation is known'
-      : `about ${formatDuration(stage.takes.p50Ms)} (nine of ten: ${formatDuration(stage.takes.p90Ms)})`,
+    stage.takes === undefined ? 'duration unknown: no earlier operation is known' : estimateWords(stage.takes),
     stage.approval ? 'asks for an approval' : 'needs no approval',
     `soak ${formatDuration(stage.soak)}`,
   ];

@@ -1,5 +1,5 @@
 import { formatDuration } from '#domain/durations.js';
-import type { DesiredSchedule, ScheduleChange } from '../schedules.js';
+import { timeText, type DesiredSchedule, type ScheduleChange } from '../schedules.js';
 import { plural, printable } from './text.js';
 
 /** What `edge schedules plan` and `apply` say. Pure. */
@@ -25,7 +25,7 @@ function changeLines(change: ScheduleChange, applied: boolean): string[] {
       return [
         `foreign  ${id}`,
         '  A schedule with this id exists that was not made by edge; it is left alone. ' +
-          'Delete or rename it if the train shall be fired by edge.',
+          'Delete or rename it if edge shall fire this.',
       ];
     default:
       return change satisfies never;
@@ -33,10 +33,8 @@ function changeLines(change: ScheduleChange, applied: boolean): string[] {
 }
 
 function settingLines(desired: DesiredSchedule): string[] {
-  const { dayOfWeek, hour, minute } = desired.calendar;
-  const time = `${String(hour).padStart(2, '0')}:${String(minute).padStart(2, '0')}`;
   return [
-    `  every ${capital(dayOfWeek)} at ${time} (${desired.timeZone}): ${desired.workflowType} for fleet ${printable(desired.fleet)}`,
+    `  every ${timeText(desired.calendar).replace(' ', ' at ')} (${desired.timeZone}): ${desired.workflowType} for fleet ${printable(desired.fleet)}`,
     `  a start missed by an outage is made up for within ${formatDuration(desired.catchupWindow)}; never two at once`,
   ];
 }
@@ -50,4 +48,3 @@ function summaryOf(changes: readonly ScheduleChange[], applied: boolean): string
 
 const pausedWord = (paused: boolean): string => (paused ? ' (paused; stays paused)' : '');
 const shown = (text: string): string => (text === '' ? 'nothing' : printable(text));
-const capital = (day: string): string => day.charAt(0) + day.slice(1).toLowerCase();

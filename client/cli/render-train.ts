@@ -1,6 +1,7 @@
 import { formatDuration } from '#domain/durations.js';
 import type { Answer, Hold, StageView, TrainView } from '#domain/messages/train.js';
 import { shortDigest } from '#domain/naming.js';
+import { inWorkWords } from '#domain/stall.js';
 import { OUTCOME_WORDS, OUTCOMES, totalOf, type StoreResult, type Tally } from '#domain/outcomes.js';
 import { columns, listed, number, plural, printable, timeInZone, timeOf, wrap, type Clock } from './text.js';
 
@@ -11,6 +12,8 @@ export interface RenderOptions {
   /** Options to repeat in suggested commands, with a leading blank, e.g. ` --fleet edge`. */
   suffix: string;
   columns: number;
+  /** Lines on how long it still takes. */
+  eta?: readonly string[];
 }
 
 const MAX_NOT_SUCCEEDED = 20;
@@ -19,9 +22,11 @@ export function renderTrain(view: TrainView, options: RenderOptions): string[] {
   return [
     headline(view, options),
     ...whatHappens(view, options),
+    ...stalledLines(view, options),
     ...untouchedLine(view),
     'Stages:',
     ...columns(view.stages.map((stage) => stageRow(stage, options))),
+    ...(options.eta ?? []).map((line) => `  ${printable(line)}`),
     ...waitingLines(view, options),
     ...notSucceededLines(view, options),
     ...refusedLines(view, options),
@@ -61,6 +66,19 @@ function holdLines(hold: Hold, { clock, columns: terminal }: RenderOptions): str
     ...(hold.until === undefined
       ? []
       : [`  Waits until ${timeInZone(hold.until, clock)} (${fromNow(hold.until, clock)}).`]),
+  ];
+}
+
+function stalledLines({ stalled }: TrainView, { clock }: RenderOptions): string[] {
+  if (stalled === undefined) return [];
+  const shown = stalled.inWork.slice(0, MAX_NOT_SUCCEEDED);
+  const hidden = stalled.inWork.length - shown.length;
+  return [
+    `  NO PROGRESS since ${timeInZone(stalled.since, clock)} (${fromNow(stalled.since, clock)}): no store ended and no stage moved. In work when people were called:`,
+    ...shown.map(
+      (one) => `    ${printable(inWorkWords(one, clock.now))}. See: edge store show ${printable(one.store)}`,
+    ),
+    ...(hidden > 0 ? [`    and ${number(hidden)} more`] : []),
   ];
 }
 

@@ -9,7 +9,9 @@ import { loadRepo } from './repo.js';
 export const addSchedulesCommands: AddCommands = (program, io, result) => {
   const schedules = program
     .command('schedules')
-    .description('What fires the weekly train: as fleet.yaml asks for it, and as Temporal has it.');
+    .description(
+      'What fires the weekly train and the nightly janitor: as fleet.yaml asks for it, and as Temporal has it.',
+    );
   addSchedulesCommand(schedules, io, result, 'plan');
   addSchedulesCommand(schedules, io, result, 'apply');
 };

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { ReleaseSource } from '#domain/fleet.js';
 import type { Ledger } from '#systems/ledger/types.js';
 import { answer, clockOf, repoOf, stateDir, withTargetOptions, type TargetOptions } from './context.js';
+import { DURATIONS } from './eta.js';
 import { wrongUsage } from './failure.js';
 import type { Io } from './io.js';
 import { fromLedger } from './ledger.js';
@@ -49,7 +50,6 @@ export function addTrainPlanCommand(train: Command, io: Io): void {
 }
 
 const MAX_TRAINS = 20;
-const DURATIONS = 500;
 
 /** The release that each store took last, by the newest trains, with its pins as they stand in that train's commit. */
 async function whatIsKnown(

@@ -13,6 +13,7 @@ import {
   type Session,
   type TargetOptions,
 } from './context.js';
+import { DURATIONS, etaLines, etaOf, type Eta } from './eta.js';
 import { CliFailure, wrongUsage } from './failure.js';
 import type { Io } from './io.js';
 import { fromLedger } from './ledger.js';
@@ -147,14 +148,21 @@ Examples:
       const clock = clockOf(io, options);
       await withSession(io, options, async (session) => {
         const fleet = fleetOf(io, options, session.target.service);
-        const render = (view: TrainView) =>
-          renderTrain(view, { clock: { ...clock, now: io.now() }, suffix: session.target.suffix, columns: io.columns });
+        const durations = (await fromLedger(io, session.target, (ledger) => ledger.durations(DURATIONS))) ?? [];
+        const render = (view: TrainView, eta: Eta | undefined) =>
+          renderTrain(view, {
+            clock: { ...clock, now: io.now() },
+            suffix: session.target.suffix,
+            columns: io.columns,
+            eta: etaLines(eta),
+          });
         const view = options.watch
           ? await watch(io, options, session, fleet)
           : await session.operations.trainView(fleet);
-        const facts = { ...view, commands: answerCommands(view, session.target.suffix) };
+        const eta = etaOf(view, durations, io.now());
+        const facts = { ...view, ...(eta ? { eta } : {}), commands: answerCommands(view, session.target.suffix) };
         // A watched train was already told as JSON, line by line.
-        if (!(options.watch && options.json)) answer(io, options, facts, render(view));
+        if (!(options.watch && options.json)) answer(io, options, facts, render(view, eta));
         if (options.watch && view.state !== 'done') result.exitCode = 1;
       });
     });

@@ -52,6 +52,13 @@ stages:
 ${stagesFor(options)
   .map((stage) => renderStage(stage, options))
   .join('\n')}
+# Every day all stores are looked at for what a run that died has left there. What is ours is taken back, the rest reported.
+# To stop it, pause its schedule.
+janitor: { at: '05:00', offlineAfter: ${compressed ? '8s' : '60s'} }
+
+# The notify command is called when no stage moved and no store ended for so long, though nobody is waited for.
+alarms: { noProgressAfter: ${compressed ? '90s' : '2h'} }
+
 # No store is touched on these days, first and last included. With stores: only those.
 #  - { from: 2026-12-18, to: 2026-12-27, reason: Christmas trade }
 freezes: []

@@ -91,7 +91,9 @@ export interface StoreActivities {
     task: StoreTask & { outcome: 'succeeded' | 'failed' | 'aborted' | 'timedOut' },
   ): Promise<{ undone: string[]; leftSet: string[] }>;
   probeStore(task: ProbeTask): Promise<ProbeFacts>;
-  /** Takes back what operations left that nobody runs any more. What does not carry our mark is named, never touched. */
+  /** What an operation has left on the store, and what others have set. Only looks. */
+  inspectStore(task: InspectTask): Promise<Inspected>;
+  /** Takes back what one operation left, and its lock, if it is still the one that holds the store. */
   sweepStore(task: SweepTask): Promise<Swept>;
 }
 
@@ -128,27 +130,29 @@ export const probeTaskSchema = z
   .strict();
 export type ProbeTask = z.infer<typeof probeTaskSchema>;
 
-export const sweepTaskSchema = z
-  .object({
-    protocol: z.number().int(),
-    store,
-    fleet: z.string().regex(STORE_ID),
-    /** Operations that somebody runs at this moment; what is theirs is left alone. */
-    alive: z.array(z.string().min(1).max(200)).max(100),
-    /** Milliseconds. Younger marks are left alone: their operation may be too new for the caller to know. */
-    olderThan: z.number().int().min(0),
+export const inspectTaskSchema = helloTaskSchema.extend({ fleet: z.string().regex(STORE_ID) }).strict();
+export type InspectTask = z.infer<typeof inspectTaskSchema>;
+
+export interface Inspected {
+  /** The operation that holds or last held the store, when it has left its lock or something that it set. */
+  leftBy?: { operationId: string; fence: number; locked: boolean; marks: string[] } | undefined;
+  /** Set by someone else. Lines such as `maintenance of n2`, as of marks. */
+  foreign: string[];
+}
+
+export const sweepTaskSchema = inspectTaskSchema
+  .extend({
+    /** The operation that is over, as `inspectStore` named it: one that opened since then is another one. */
+    over: z.object({ operationId: z.string().regex(OPERATION_ID), fence: z.number().int().min(0) }).strict(),
   })
   .strict();
 export type SweepTask = z.infer<typeof sweepTaskSchema>;
 
-/** Lines such as `maintenance of n2`. */
-export interface Swept {
-  undone: string[];
-  /** Ours, and left in place: too young, alive, or not to be taken back safely. With the reason. */
-  left: string[];
-  /** Set by someone else. */
-  foreign: string[];
-}
+export type Swept =
+  /** All that the store took back of this operation by itself, now or before; `left` could not be, with the reason. */
+  | { kind: 'swept'; undone: string[]; left: string[] }
+  /** Another operation holds the store by now; it adopts or takes back what was left. Nothing was done. */
+  | { kind: 'taken'; by: string };
 
 export const patchStoreInputSchema = z
   .object({

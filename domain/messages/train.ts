@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { readLimitsSchema, type Stage } from '../fleet.js';
+import type { JanitorPlan } from './janitor.js';
 import type { ApprovalRow, StageRow, TrainRow } from './ledger.js';
 import { COMMIT, SHA256, STAGE_NAME, STORE_ID, TRAIN_ID } from '../naming.js';
 import type { StoreResult, Tally } from '../outcomes.js';
@@ -10,7 +11,7 @@ import type { ProbeFacts } from '../facts.js';
 
 /** Everything that is said to and by a train: its input, the messages people send it, and what it shows. */
 
-const person = z
+export const personSchema = z
   .string()
   .min(1)
   .max(100)
@@ -36,13 +37,13 @@ export const trainInputSchema = z
       .optional()
       .describe('Default: all.'),
     reason: comment.optional(),
-    requestedBy: person.optional(),
+    requestedBy: personSchema.optional(),
   })
   .strict();
 export type TrainInput = z.infer<typeof trainInputSchema>;
 
 export const launchInputSchema = z
-  .object({ fleet: z.string().regex(STORE_ID, 'is not a fleet name'), requestedBy: person.optional() })
+  .object({ fleet: z.string().regex(STORE_ID, 'is not a fleet name'), requestedBy: personSchema.optional() })
   .strict();
 export type LaunchInput = z.infer<typeof launchInputSchema>;
 
@@ -51,7 +52,7 @@ export const decisionSchema = z
     stage: z.string().regex(STAGE_NAME, 'is not a stage name'),
     planHash: z.string().regex(SHA256, 'is not a plan hash (sha256:…)'),
     decision: z.enum(['approve', 'reject']),
-    by: person,
+    by: personSchema,
     comment: comment.optional(),
     via: z
       .string()
@@ -63,7 +64,7 @@ export const decisionSchema = z
   .strict();
 export type Decision = z.infer<typeof decisionSchema>;
 
-export const commandSchema = z.object({ by: person, reason: comment.optional() }).strict();
+export const commandSchema = z.object({ by: personSchema, reason: comment.optional() }).strict();
 export type Command = z.infer<typeof commandSchema>;
 
 /** Pause, resume and abort reach the whole train, one stage of it, or one store. */
@@ -118,6 +119,23 @@ export interface OpenedTrain {
   commit: string;
   /** Milliseconds from the start of the train. */
   deadlineAfter: number;
+  /** Milliseconds of silence of a train that should move, after which people are called. */
+  noProgressAfter: number;
+}
+
+/** A store in work, and the step that its operation is at. */
+export interface InWork {
+  store: string;
+  step: string;
+  since: string;
+  cutOff: boolean;
+}
+
+export interface Stalled {
+  /** When something moved last. */
+  since: string;
+  /** In work when people were called. */
+  inWork: InWork[];
 }
 
 export type PlanOutcome =
@@ -157,6 +175,10 @@ export interface StageView {
   inFlight: number;
   deferred: number;
   started: number;
+  /** Stores in work at the same time, at most. */
+  concurrency: number;
+  /** Milliseconds. */
+  soak: number;
   /** Workflow id of the wave that runs now. */
   wave?: string | undefined;
   startedAt?: string | undefined;
@@ -202,6 +224,8 @@ export interface TrainView {
   /** One sentence: what happens or what it waits for. */
   doing: string;
   hold?: Hold | undefined;
+  /** Set while the train should move and has not for too long. */
+  stalled?: Stalled | undefined;
   /** Who paused the whole train. */
   paused?: { by: string; at: string; reason?: string | undefined } | undefined;
   /** Stores that are paused one by one. */
@@ -349,6 +373,12 @@ export interface ControlActivities {
     groups: { to: ReleaseRef; stores: string[]; permit: PermitRef }[];
     expires: string;
   }): Promise<void>;
+  /** Which stores the janitor looks at: all that the branch has now, or those named. */
+  planSweep(input: { fleet: string; stores?: string[] | undefined }): Promise<JanitorPlan>;
+  /** Whether an operation runs on the store at this moment. Asked of Temporal itself, not of its index, which lags. */
+  isBusy(input: { store: string }): Promise<boolean>;
+  /** The operations of a wave that have not ended, with the step that each is at. */
+  inWork(input: { wave: string }): Promise<InWork[]>;
   record(input: LedgerEntry): Promise<void>;
   notify(input: Notification): Promise<void>;
 }
@@ -382,7 +412,8 @@ export type LedgerEntry =
   | { kind: 'approval'; row: ApprovalRow };
 
 export interface Notification {
-  event: 'approval-needed' | 'held' | 'done' | 'rolled back' | 'aborted' | 'failed' | 'refused' | 'attention';
+  event:
+    'approval-needed' | 'held' | 'done' | 'rolled back' | 'aborted' | 'failed' | 'refused' | 'attention' | 'stalled';
   fleet: string;
   train: string;
   stage?: string | undefined;

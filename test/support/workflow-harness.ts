@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto';
+import type { ControlDeps } from '#activities/control.js';
 import { Context } from '@temporalio/activity';
 import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
 import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
+import type { JanitorInput } from '#domain/messages/janitor.js';
 import type { PatchStoreInput, StoreActivities, StoreTask } from '#domain/messages/store.js';
 import type {
   BuildOutcome,
@@ -19,11 +21,19 @@ import type {
   WaveInput,
   WaveProgress,
 } from '#domain/messages/train.js';
-import { CONTROL_QUEUE, RELEASE_QUEUE, SEARCH_ATTRIBUTES, storeQueue, storeWorkflowId } from '#domain/naming.js';
+import {
+  CONTROL_QUEUE,
+  janitorWorkflowId,
+  RELEASE_QUEUE,
+  SEARCH_ATTRIBUTES,
+  storeQueue,
+  storeWorkflowId,
+} from '#domain/naming.js';
 import { trainQuery, waveQuery } from '#workflows/messages.js';
-import type { launchTrain, patchStore, patchTrain, wave } from '#workflows/index.js';
+import { inWorkIn, isRunningIn } from '#workers/running.js';
+import type { janitor, launchTrain, patchStore, patchTrain, wave } from '#workflows/index.js';
 import { aReleaseRef, KERNEL } from './builders.js';
-import { aHealthyProbe, aPreflight, PLAN_HASH, simulated } from './workflow-builders.js';
+import { aHealthyProbe, aPreflight, COMMIT, PLAN_HASH, simulated } from './workflow-builders.js';
 
 /**
  * The real workflows on a real server, with fakes for everything that they ask to be done.
@@ -73,7 +83,7 @@ export async function openWorld({ address, codePath }: Place) {
     running.push({ worker, end: worker.run() });
   };
 
-  const central = createCentral();
+  const central = createCentral({ isRunning: isRunningIn(client), inWork: inWorkIn(client) });
   await run({ taskQueue: CONTROL_QUEUE, workflowBundle: { codePath }, activities: central.activities });
   await run({ taskQueue: RELEASE_QUEUE, activities: central.release });
   const taskQueue = CONTROL_QUEUE;
@@ -128,6 +138,14 @@ export async function openWorld({ address, codePath }: Place) {
           args: [{ fleet: 'acme', requestedBy: 'anna', ...input }],
         }),
       ),
+    startJanitor: async (input: Partial<JanitorInput> = {}) =>
+      kept(
+        await client.workflow.start<typeof janitor>('janitor', {
+          workflowId: janitorWorkflowId('acme', 'by-hand'),
+          taskQueue,
+          args: [{ fleet: 'acme', ...input }],
+        }),
+      ),
     launch: (input: LaunchInput) =>
       client.workflow.execute<typeof launchTrain>('launchTrain', {
         workflowId: `launch/${randomUUID()}`,
@@ -148,7 +166,7 @@ export async function openWorld({ address, codePath }: Place) {
 }
 
 /** Fakes of the central activities. What they were told is kept; each can be replaced while a test runs. */
-function createCentral() {
+function createCentral({ isRunning, inWork }: Pick<ControlDeps, 'isRunning' | 'inWork'>) {
   let plan: TrainPlan | undefined;
   let build: (commit: string) => BuildOutcome | Promise<BuildOutcome> = () => ({
     kind: 'built',
@@ -171,6 +189,7 @@ function createCentral() {
       train: train ?? planned().train,
       commit: commit ?? planned().commit,
       deadlineAfter: 3_600_000,
+      noProgressAfter: 3_600_000,
     }),
     planTrain: async ({ release }) => ({ kind: 'planned', plan: { ...planned(), release }, planHash: PLAN_HASH }),
     stageWindows: async () => ({ stores: {}, never: [], excluded: [] }),
@@ -188,6 +207,14 @@ function createCentral() {
       return { commit: planned().commit, tag: `edge/${train}/rollback` };
     },
     pointBack: async () => undefined,
+    planSweep: async ({ stores }) => ({
+      kind: 'planned',
+      commit: COMMIT,
+      stores: stores ?? planned().stages.flatMap((stage) => stage.stores),
+      offlineAfter: 30_000,
+    }),
+    inWork: ({ wave: running }) => inWork(running),
+    isBusy: ({ store }) => isRunning(storeWorkflowId(store)),
     record: async (entry) => void ledger.push(entry),
     notify: async (notification) => void notifications.push(notification),
   };
@@ -263,7 +290,8 @@ function createStore(id: string, script: StoreScript) {
     verifyStore: async () => ({ kind: 'done' }),
     closeOperation: async () => ({ undone: [], leftSet: [] }),
     probeStore: async () => aHealthyProbe(id),
-    sweepStore: async () => ({ undone: [], left: [], foreign: [] }),
+    inspectStore: async () => ({ foreign: [] }),
+    sweepStore: async () => ({ kind: 'swept', undone: [], left: [] }),
   };
   const current: StoreActivities = { ...sound, ...script };
 
@@ -287,8 +315,8 @@ function createStore(id: string, script: StoreScript) {
     calls,
     /** Tasks that opened an operation. */
     tasks,
-    /** The calls that do something to the store, i.e. all but greetings and probes. */
-    work: () => calls.filter((call) => call !== 'hello' && call !== 'probeStore'),
+    /** The calls that do something to the store, i.e. all but greetings, probes and looks. */
+    work: () => calls.filter((call) => !['hello', 'probeStore', 'inspectStore'].includes(call)),
     on: <K extends keyof StoreActivities>(name: K, activity: StoreActivities[K]) => {
       current[name] = activity;
     },

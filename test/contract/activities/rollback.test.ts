@@ -74,7 +74,16 @@ beforeEach(async () => {
   objects = memoryObjects();
   const repo = openGitRepo({ dir });
   const now = () => NOW;
-  control = createControlActivities({ repo, branch: 'main', objects, ledger, tell: () => Promise.resolve(), now });
+  control = createControlActivities({
+    repo,
+    branch: 'main',
+    objects,
+    ledger,
+    isRunning: () => Promise.resolve(false),
+    inWork: () => Promise.resolve([]),
+    tell: () => Promise.resolve(),
+    now,
+  });
   release = createReleaseActivities({
     builder: createReleaseBuilder({ repo, branch: 'main', objects, key: pem }),
     signer: createPermitSigner({ objects, key: pem }),
@@ -339,7 +348,7 @@ describe('a revoked release', () => {
 
   it('is refused as the release of a train and of a promotion', async () => {
     await revoke('2026.49.0');
-    const opened = { train: '2026-w50', commit: first, deadlineAfter: 1_000 };
+    const opened = { train: '2026-w50', commit: first, deadlineAfter: 1_000, noProgressAfter: 1_000 };
     const planned = { opened, fleet: 'edge', release: bad, startedAt: NOW.toISOString() };
     expect(await run(control.planTrain, planned)).toEqual({
       kind: 'refused',

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { StoreDeps } from '#activities/store/deps.js';
 import { createStoreActivities } from '#activities/store/index.js';
 import { createOperation, type Operation } from '#activities/store/operation.js';
@@ -399,13 +399,17 @@ describe('the activities of a store on the practice fleet', () => {
     store.ceph.setHostFlag('n3', 'noout', 'root@pam');
 
     startWorker();
+    const asked = { protocol: 1, store: task.store, fleet: FLEET };
+    // A manager shows a node in maintenance only after its next round.
+    const { leftBy } = await vi.waitFor(async () => {
+      const seen = await activities.inspectStore(asked);
+      expect(seen.foreign).toEqual(['noout of n3', 'maintenance of n3']);
+      return seen;
+    }, 10_000);
+    expect(leftBy).toMatchObject({ operationId: task.operationId, locked: true });
     expect(
-      await activities.sweepStore({ protocol: 1, store: task.store, fleet: FLEET, alive: [], olderThan: 0 }),
-    ).toEqual({
-      undone: ['noout of n1', 'maintenance of n1', `the lock of ${task.operationId}`],
-      left: [],
-      foreign: ['noout of n3', 'maintenance of n3'],
-    });
+      await activities.sweepStore({ ...asked, over: { operationId: task.operationId, fence: leftBy?.fence ?? 0 } }),
+    ).toEqual({ kind: 'swept', undone: ['noout of n1', 'maintenance of n1'], left: [] });
     expect(isSet('n1')).toEqual({ maintenance: false, noout: false });
     expect(isSet('n3')).toEqual({ maintenance: true, noout: true });
   });

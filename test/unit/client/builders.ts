@@ -17,6 +17,8 @@ export const stage = (name: string, stores: number, change: Partial<StageView> =
   inFlight: 0,
   deferred: 0,
   started: 0,
+  concurrency: 5,
+  soak: 0,
   ...change,
 });
 

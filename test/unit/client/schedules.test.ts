@@ -45,8 +45,26 @@ describe('desiredSchedules', () => {
       catchupWindow: 6 * HOUR,
       note: 'weekly',
       memo: { owner: 'edge-governor' },
+      summary: 'Weekly patch train of fleet edge',
       warnings: [],
     });
+  });
+
+  it('fires the janitor every day at its time, five in the morning when nobody says when', () => {
+    const [, janitor] = desiredSchedules(fleet());
+    expect(janitor).toMatchObject({
+      id: 'edge-governor/janitor/edge',
+      calendar: { hour: 5, minute: 0 },
+      timeZone: 'Europe/Berlin',
+      workflowType: 'janitor',
+      workflowId: 'janitor/edge/nightly',
+      args: [{ fleet: 'edge' }],
+      overlap: 'SKIP',
+      catchupWindow: HOUR,
+      memo: { owner: 'edge-governor' },
+    });
+    expect(janitor?.calendar).not.toHaveProperty('dayOfWeek');
+    expect(desiredSchedules(fleet({ janitor: { at: '23:30' } }))[1]?.calendar).toEqual({ hour: 23, minute: 30 });
   });
 
   const catchUps: Record<string, [build: object, stages: object[], catchUp: string, hours: number]> = {
@@ -143,6 +161,12 @@ describe('renderSchedules', () => {
       '  a start missed by an outage is made up for within 6 h; never two at once',
       '1 schedule to change. Nothing was changed yet: edge schedules apply',
     ]);
+  });
+  it('says of the janitor that it comes every day', () => {
+    const janitor = desiredSchedules(fleet())[1] as DesiredSchedule;
+    expect(renderSchedules(planSchedules([], [janitor]), false)).toContain(
+      '  every day at 05:00 (Europe/Berlin): janitor for fleet edge',
+    );
   });
   it('says that a paused one stays paused, and nothing to change', () => {
     expect(renderSchedules(planSchedules([existing(wanted, { paused: true })], [wanted]), true)).toEqual([

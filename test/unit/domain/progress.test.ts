@@ -9,7 +9,18 @@ const MINUTE = 60_000;
 const digest = `sha256:${'a'.repeat(64)}`;
 
 function stageOf(name: string, change: Partial<StageView> = {}): StageView {
-  return { name, state: 'waiting', stores: 50, tally: emptyTally(), inFlight: 0, deferred: 0, started: 0, ...change };
+  return {
+    name,
+    state: 'waiting',
+    stores: 50,
+    tally: emptyTally(),
+    inFlight: 0,
+    deferred: 0,
+    started: 0,
+    concurrency: 5,
+    soak: 0,
+    ...change,
+  };
 }
 
 function trainOf(change: Partial<TrainView> = {}): TrainView {

@@ -8,7 +8,7 @@ import { createOperations, type Operations } from '#client/operations.js';
 import { applySchedules, desiredSchedules, planSchedules, readSchedules } from '#client/schedules.js';
 import { stageSchema } from '#domain/fleet.js';
 import type { ControlActivities, TrainPlan, TrainView } from '#domain/messages/train.js';
-import { CONTROL_QUEUE, SEARCH_ATTRIBUTES } from '#domain/naming.js';
+import { CONTROL_QUEUE, janitorWorkflowId, SEARCH_ATTRIBUTES } from '#domain/naming.js';
 import { connectTemporal, type TestTemporal } from '../../support/temporal.js';
 import { fleet } from '../../unit/client/builders.js';
 
@@ -51,7 +51,12 @@ const plan = (fleetName: string): TrainPlan => ({
 });
 
 const activities: ControlActivities = {
-  openTrain: async ({ train }) => ({ train: train ?? '2026-w48', commit, deadlineAfter: 3_600_000 }),
+  openTrain: async ({ train }) => ({
+    train: train ?? '2026-w48',
+    commit,
+    deadlineAfter: 3_600_000,
+    noProgressAfter: 3_600_000,
+  }),
   planTrain: async ({ fleet: name }) => ({ kind: 'planned', plan: plan(name), planHash }),
   stageWindows: async () => ({ stores: {}, never: [], excluded: [] }),
   promoteStage: async () => ({ commit, tag: 'edge/2026-w48/canary' }),
@@ -59,6 +64,14 @@ const activities: ControlActivities = {
   planRollback: async () => ({ kind: 'refused', problems: ['nothing to go back to'] }),
   revertPromotions: async () => ({ commit, tag: 'edge/2026-w48/rollback' }),
   pointBack: async () => undefined,
+  planSweep: async ({ fleet: name }) => ({
+    kind: 'planned',
+    commit,
+    stores: [storeOf(name)],
+    offlineAfter: 1,
+  }),
+  isBusy: async () => false,
+  inWork: async () => [],
   record: async () => undefined,
   notify: async () => undefined,
 };
@@ -223,14 +236,17 @@ describe('operations', () => {
     const wanted = desiredSchedules(fleet());
     const ids = wanted.map(({ id }) => id);
     const planNow = async (desired = wanted) => planSchedules(await readSchedules(client, ids), desired);
-    expect((await planNow()).map(({ kind }) => kind)).toEqual(['create']);
+    expect((await planNow()).map(({ kind }) => kind)).toEqual(['create', 'create']);
     await applySchedules(client, await planNow());
-    expect((await planNow()).map(({ kind }) => kind)).toEqual(['none']);
+    expect((await planNow()).map(({ kind }) => kind)).toEqual(['none', 'none']);
 
     const handle = client.schedule.getHandle(ids[0] as string);
     await handle.pause('stock-taking');
     const later = desiredSchedules(
-      fleet({ train: { build: { day: 'sun', at: '23:15' }, catchUp: '2h', note: 'new' } }),
+      fleet({
+        train: { build: { day: 'sun', at: '23:15' }, catchUp: '2h', note: 'new' },
+        janitor: { at: '04:30' },
+      }),
     );
     expect(await planNow(later)).toMatchObject([
       {
@@ -241,9 +257,10 @@ describe('operations', () => {
           { field: 'catch-up', from: '6 h', to: '2 h' },
         ],
       },
+      { kind: 'update', paused: false, changes: [{ field: 'time', from: 'day 05:00', to: 'day 04:30' }] },
     ]);
     await applySchedules(client, await planNow(later));
-    expect((await planNow(later)).map(({ kind }) => kind)).toEqual(['none']);
+    expect((await planNow(later)).map(({ kind }) => kind)).toEqual(['none', 'none']);
     const { state } = await handle.describe();
     expect(state).toMatchObject({ paused: true, note: 'stock-taking' });
 
@@ -253,9 +270,29 @@ describe('operations', () => {
       spec: {},
       action: { type: 'startWorkflow', workflowType: 'other', taskQueue: 'other' },
     });
-    expect((await planNow()).map(({ kind }) => kind)).toEqual(['foreign']);
+    expect((await planNow()).map(({ kind }) => kind)).toEqual(['foreign', 'update']);
     await applySchedules(client, await planNow());
     expect((await client.schedule.getHandle(ids[0] as string).describe()).action.workflowType).toBe('other');
+  });
+
+  it('runs the janitor, tells what it found, and knows the newest run of this fleet from those of others', async () => {
+    expect(await operations.lastJanitor('edge')).toBeUndefined();
+    await client.workflow.start('janitor', {
+      workflowId: `${janitorWorkflowId('edge-2', 'nightly')}-2026-11-24T05:00:00Z`,
+      taskQueue: CONTROL_QUEUE,
+      args: [{ fleet: 'edge-2' }],
+    });
+    const report = await operations.runJanitor({ fleet: 'edge', requestedBy: 'mara' });
+    expect(report).toMatchObject({ stores: 1, found: [{ kind: 'offline', store: storeOf('edge') }] });
+    const newest = (fleetName: string) =>
+      eventually(async () => {
+        const run = await operations.lastJanitor(fleetName);
+        if (run?.status !== 'completed') throw new Error('not yet');
+        return run;
+      });
+    expect(await newest('edge')).toMatchObject({ workflowId: 'janitor/edge/by-hand', report });
+    expect((await newest('edge-2')).report).toMatchObject({ fleet: 'edge-2', stores: 1 });
+    expect(await kindOf(operations.runJanitor({ fleet: 'edge', stores: ['../etc'] }))).toBe('invalid-input');
   });
 
   it('says so when no control worker answers', async () => {

@@ -86,8 +86,14 @@ describe('the activities of a store', () => {
     ['closeOperation', { ...aTask({ store: '../x' }), outcome: 'failed' }, /store: /],
     ['probeStore', { ...probe, force: true }, /force/],
     ['openOperation', aTask({ permit: { permit: 'sha256:1', bundle: 'sha256:2' } }), /permit\.permit: /],
-    ['sweepStore', { ...probe, alive: [] }, /olderThan: /],
-    ['sweepStore', { ...probe, store: 'store-002', alive: [], olderThan: 1 }, /this is the worker of store-001/],
+    ['inspectStore', { ...probe, store: 'store-002' }, /this is the worker of store-001/],
+    ['sweepStore', probe, /over: /],
+    ['sweepStore', { ...probe, over: { operationId: '; reboot', fence: 1 } }, /over\.operationId: /],
+    [
+      'sweepStore',
+      { ...probe, store: 'store-002', over: { operationId: 'other', fence: 1 } },
+      /this is the worker of store-001/,
+    ],
   ];
   it.each(hostile)('refuse for good a task that is not one: %s %j', async (name, task, says) => {
     const store = aFakeStore();
@@ -144,13 +150,21 @@ describe('the activities of a store', () => {
     await call(store, 'openOperation', aTask());
     await call(store, 'drainNode', aNodeTask('n1'));
     store.maintenance.add('n3');
-    expect(await call(store, 'sweepStore', { ...probe, alive: [], olderThan: 0 })).toEqual({
-      undone: [
-        ...['noout of n1', 'maintenance of n1', 'guests moved home to n1: 1'],
-        `the lock of ${aTask().operationId}`,
-      ],
-      left: [],
+    const inspected = await call(store, 'inspectStore', probe);
+    expect(inspected).toEqual({
+      leftBy: {
+        operationId: aTask().operationId,
+        fence: aTask().fence,
+        locked: true,
+        marks: ['maintenance of n1', 'noout of n1'],
+      },
       foreign: ['maintenance of n3'],
+    });
+    const over = { operationId: aTask().operationId, fence: aTask().fence };
+    expect(await call(store, 'sweepStore', { ...probe, over })).toEqual({
+      kind: 'swept',
+      undone: ['noout of n1', 'maintenance of n1', 'guests moved home to n1: 1'],
+      left: [],
     });
   });
 

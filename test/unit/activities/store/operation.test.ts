@@ -709,92 +709,75 @@ describe('a store whose operation fell silent', () => {
   });
 });
 
-describe('sweep', () => {
-  const sweep = (change: Partial<SweepTask> = {}): SweepTask => ({
+describe('inspect and sweep', () => {
+  const sweepOf = ({ operationId, fence }: StoreTask = aTask()): SweepTask => ({
     protocol: 1,
     store: 'store-001',
     fleet: 'edge',
-    alive: [],
-    olderThan: LIMIT,
+    over: { operationId, fence },
+  });
+  const leftBy = (change: object = {}) => ({
+    operationId: aTask().operationId,
+    fence: aTask().fence,
+    locked: true,
+    marks: ['maintenance of n1', 'noout of n1'],
     ...change,
   });
 
-  it('takes back what a dead operation left, and its lock', async () => {
+  it('name what a dead operation left, then take it back with its lock', async () => {
     const given = await opened();
     await setMarks(given, 'n1');
-    later(given, LIMIT);
-    expect(await restarted(given).sweep(sweep())).toEqual({
-      undone: ['noout of n1', 'maintenance of n1', `the lock of ${aTask().operationId}`],
+    const operation = restarted(given);
+    expect(await operation.inspect()).toEqual({ leftBy: leftBy(), foreign: [] });
+    expect(given.store.effects).toEqual([]);
+    expect(await operation.sweep(sweepOf())).toEqual({
+      kind: 'swept',
+      undone: ['noout of n1', 'maintenance of n1'],
       left: [],
-      foreign: [],
     });
     expect([...given.store.maintenance, ...given.store.noout]).toEqual([]);
-    expect(given.store.state.operation()?.open).toBe(false);
+    expect(given.store.state.operation()).toMatchObject({ open: false, marks: [] });
+    expect(await operation.inspect()).toEqual({ foreign: [] });
   });
 
-  it('leaves an operation alone that somebody runs', async () => {
+  it('refuse the operation that was swept, should it speak again', async () => {
     const given = await opened();
+    await given.operation.sweep(sweepOf());
+    const late = await given.operation.step(aTask(), 'drain n2', () => Promise.reject(new Error('ran')));
+    expect(late).toMatchObject({ kind: 'refused', stop: { reason: 'StaleOperation' } });
+    expect(await given.operation.open(NEXT)).toMatchObject({ kind: 'done' });
+  });
+
+  it.each([
+    ['of another name', NEXT],
+    ['of the same name, begun anew', aTask({ fence: 101 })],
+  ])('touch nothing when an operation %s has opened since the look', async (_, next) => {
+    const given = await opened();
+    const { leftBy: seen } = await given.operation.inspect();
+    await given.operation.open(next);
     await setMarks(given, 'n1');
-    later(given, 10 * LIMIT);
-    expect(await given.operation.sweep(sweep({ alive: ['other', aTask().operationId] }))).toEqual({
-      undone: [],
-      left: [`maintenance of n1 (${aTask().operationId} runs)`, `noout of n1 (${aTask().operationId} runs)`],
-      foreign: [],
+    expect(await given.operation.sweep(sweepOf(aTask({ fence: seen?.fence ?? 0 })))).toEqual({
+      kind: 'taken',
+      by: next.operationId,
     });
     expect(given.store.effects).toEqual([]);
-    expect(given.store.state.operation()?.open).toBe(true);
+    expect(given.store.state.operation()).toMatchObject({ open: true, fence: next.fence });
+    expect(given.store.state.operation()?.marks).toHaveLength(2);
   });
 
-  it('leaves what is too young: its operation may have begun after the caller looked', async () => {
+  it('touch nothing when an operation opens while the sweep waits for a step of the dead one', async () => {
     const given = await opened();
-    await setMarks(given, 'n1');
-    later(given, LIMIT - 1);
-    const answer = await given.operation.sweep(sweep());
-    expect(answer).toMatchObject({ undone: [], left: [expect.stringContaining('only now'), expect.anything()] });
-    expect(given.store.effects).toEqual([]);
-    expect(given.store.state.operation()?.open).toBe(true);
+    const { promise, resolve } = deferred<{ kind: 'done' }>();
+    const step = given.operation.step(aTask(), 'drain n1', () => promise);
+    const opening = given.operation.open(NEXT);
+    const sweeping = given.operation.sweep(sweepOf());
+    resolve({ kind: 'done' });
+    await Promise.all([step, opening]);
+    expect(await sweeping).toEqual({ kind: 'taken', by: NEXT.operationId });
+    expect(given.store.state.operation()).toMatchObject({ open: true, fence: NEXT.fence });
   });
 
-  it('tries again what an ended operation could not take back', async () => {
-    const given = await opened();
-    await setMarks(given, 'n1');
-    given.store.nodes['n1']!.audit = ['pve-manager'];
-    await given.operation.close(aTask(), 'failed');
-    later(given, LIMIT);
-    expect(await given.operation.sweep(sweep())).toEqual({
-      undone: [],
-      left: ['maintenance of n1 (dpkg is not clean: pve-manager)'],
-      foreign: [],
-    });
-    given.store.nodes['n1']!.audit = [];
-    expect((await given.operation.sweep(sweep())).undone).toEqual(['maintenance of n1']);
-  });
-
-  it('names what is foreign and never touches it', async () => {
-    const given = await opened();
-    await setMarks(given, 'n1');
-    given.store.maintenance.add('n2');
-    given.store.noout.add('n3');
-    later(given, LIMIT);
-    expect(await given.operation.sweep(sweep())).toMatchObject({
-      undone: ['noout of n1', 'maintenance of n1', `the lock of ${aTask().operationId}`],
-      foreign: ['noout of n3', 'maintenance of n2'],
-    });
-    expect([...given.store.maintenance, ...given.store.noout]).toEqual(['n2', 'n3']);
-  });
-
-  it('touches nothing with a memory that knows of nothing', async () => {
-    const store = aFakeStore();
-    store.maintenance.add('n2');
-    expect(await createOperation(store.deps).sweep(sweep({ olderThan: 0 }))).toEqual({
-      undone: [],
-      left: [],
-      foreign: ['maintenance of n2'],
-    });
-    expect(store.effects).toEqual([]);
-  });
-
-  it('waits for a step that still runs', async () => {
+  it('wait for a step that still runs, and take back what it has set', async () => {
     const given = await opened();
     const { promise, resolve } = deferred<{ kind: 'done' }>();
     const step = given.operation.step(aTask(), 'drain n1', async () => {
@@ -802,9 +785,60 @@ describe('sweep', () => {
       await setMarks(given, 'n1');
       return answer;
     });
-    const sweeping = given.operation.sweep(sweep({ olderThan: 0 }));
+    const sweeping = given.operation.sweep(sweepOf());
     resolve({ kind: 'done' });
     await step;
-    expect((await sweeping).undone).toContain('maintenance of n1');
+    expect(await sweeping).toMatchObject({ kind: 'swept', undone: ['noout of n1', 'maintenance of n1'] });
+    expect([...given.store.maintenance, ...given.store.noout]).toEqual([]);
+  });
+
+  it('answer alike when they are asked again, because the first answer may have been lost', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    const first = await given.operation.sweep(sweepOf());
+    expect(await restarted(given).sweep(sweepOf())).toEqual(first);
+    expect(given.store.count('maintenance disable n1')).toBe(1);
+  });
+
+  it('try again what an ended operation could not take back, and hold the lock of a dead one as long', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    given.store.nodes['n1']!.audit = ['pve-manager'];
+    expect(await given.operation.sweep(sweepOf())).toEqual({
+      kind: 'swept',
+      undone: ['noout of n1'],
+      left: ['maintenance of n1 (dpkg is not clean: pve-manager)'],
+    });
+    expect(await given.operation.inspect()).toEqual({ leftBy: leftBy({ marks: ['maintenance of n1'] }), foreign: [] });
+    await given.operation.close(aTask(), 'failed');
+    expect(await given.operation.inspect()).toEqual({
+      leftBy: leftBy({ locked: false, marks: ['maintenance of n1'] }),
+      foreign: [],
+    });
+    given.store.nodes['n1']!.audit = [];
+    expect(await given.operation.sweep(sweepOf())).toMatchObject({ left: [] });
+    expect(await given.operation.inspect()).toEqual({ foreign: [] });
+    expect(given.store.state.operation()?.outcome).toBe('failed');
+  });
+
+  it('name what is foreign and never touch it', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    given.store.maintenance.add('n2');
+    given.store.noout.add('n3');
+    const foreign = ['noout of n3', 'maintenance of n2'];
+    expect(await given.operation.inspect()).toEqual({ leftBy: leftBy(), foreign });
+    await given.operation.sweep(sweepOf());
+    expect(await given.operation.inspect()).toEqual({ foreign });
+    expect([...given.store.maintenance, ...given.store.noout]).toEqual(['n2', 'n3']);
+  });
+
+  it('touch nothing with a memory that knows of nothing', async () => {
+    const store = aFakeStore();
+    store.maintenance.add('n2');
+    const operation = createOperation(store.deps);
+    expect(await operation.inspect()).toEqual({ foreign: ['maintenance of n2'] });
+    expect(await operation.sweep(sweepOf())).toEqual({ kind: 'taken', by: 'nobody' });
+    expect(store.effects).toEqual([]);
   });
 });

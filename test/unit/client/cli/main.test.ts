@@ -31,6 +31,8 @@ const commands = [
   ['train', 'retry-failed'],
   ['train', 'history'],
   ['store', 'show'],
+  ['janitor', 'run'],
+  ['janitor', 'show'],
   ['schedules', 'plan'],
   ['schedules', 'apply'],
   ['runbook'],

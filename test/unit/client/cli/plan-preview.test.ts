@@ -43,6 +43,16 @@ describe('previewPlan', () => {
     });
   });
 
+  it('sums work and soak of all stages by p50 and p90 of earlier operations, and says nothing without any', () => {
+    const plan = previewPlan(input({ durations: [600_000] }));
+    const soaks = plan.stages.reduce((sum, { soak }) => sum + soak, 0);
+    expect(plan.takes).toEqual({ p50Ms: soaks + 2 * 600_000, p90Ms: soaks + 2 * 600_000 });
+    expect(renderPlan(plan, { now, everyStore: false })).toContain(
+      'Work and soak of all stages: about 2 d (p50), 2 d (p90). Waiting for windows and approvals comes on top.',
+    );
+    expect(previewPlan(input()).takes).toBeUndefined();
+  });
+
   it('does not guess what it does not know', () => {
     expect(previewPlan(input({ known: new Map() })).stages[0]?.stores).toEqual([{ store: 'store-001' }]);
   });

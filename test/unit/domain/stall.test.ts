@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest';
+import type { InWork, StageState, TrainView } from '#domain/messages/train.js';
+import { shouldMove, stalledSummary } from '#domain/stall.js';
+import { stage } from '../client/builders.js';
+
+const at = (state: StageState, paused?: boolean) => stage('canary', 5, { state, ...(paused ? { paused } : {}) });
+
+describe('shouldMove', () => {
+  const cases: [sentence: string, state: TrainView['state'], stage: StageState, wave: boolean, moves: boolean][] = [
+    ['while the release is built', 'building', 'waiting', false, true],
+    ['while it plans', 'planning', 'waiting', false, true],
+    ['while a stage is promoted', 'running', 'promoting', false, true],
+    ['while stores are in work', 'running', 'running', true, true],
+    ['while a gate measures', 'running', 'gate', false, true],
+    ['while it rolls back', 'rolling back', 'done', true, true],
+    ['while stores that came back are in work', 'catching up', 'done', true, true],
+    ['while such stores are in work beside a soak', 'running', 'soaking', true, true],
+    ['not while it soaks', 'running', 'soaking', false, false],
+    ['not while it waits for a window', 'running', 'awaiting window', false, false],
+    ['not while it waits for stores that are offline', 'catching up', 'done', false, false],
+    ['not while it is held', 'held', 'running', true, false],
+    ['not while it is paused', 'paused', 'running', true, false],
+    ['not at its end', 'done', 'done', false, false],
+    ['not when it was rolled back', 'rolled back', 'done', false, false],
+    ['not when it was aborted', 'aborted', 'aborted', false, false],
+    ['not when it failed', 'failed', 'waiting', false, false],
+  ];
+  it.each(cases)('%s', (_, state, stageState, wave, moves) => {
+    expect(shouldMove({ state, stages: [at(stageState)] }, wave)).toBe(moves);
+  });
+
+  it('not while its stage is paused and nothing is in work', () => {
+    expect(shouldMove({ state: 'running', stages: [at('running', true)] }, false)).toBe(false);
+  });
+});
+
+describe('stalledSummary', () => {
+  const now = new Date('2026-11-24T12:00:00Z');
+  const since = '2026-11-24T10:00:00Z';
+  const inWork = (store: string, minute: number, change: Partial<InWork> = {}): InWork => ({
+    store,
+    step: 'draining n2',
+    since: `2026-11-24T11:${String(minute).padStart(2, '0')}:00Z`,
+    cutOff: false,
+    ...change,
+  });
+
+  it('names who is in work at which step, and since when, the longest first', () => {
+    const summary = stalledSummary(
+      'Stage canary: 2 stores.',
+      { since, inWork: [inWork('s001', 30), inWork('s002', 10, { cutOff: true })] },
+      now,
+    );
+    expect(summary).toBe(
+      'No store ended and no stage moved for 2 h. Stage canary: 2 stores. ' +
+        'In work: s002 at draining n2 for 50 min, silent; s001 at draining n2 for 30 min.',
+    );
+  });
+
+  it('names five of many, and says so when nobody is in work', () => {
+    const many = Array.from({ length: 9 }, (_, n) => inWork(`s00${n}`, n));
+    expect(stalledSummary('Doing.', { since, inWork: many }, now)).toMatch(/s004 at [^;]+; 4 more\.$/);
+    expect(stalledSummary('Building the release.', { since, inWork: [] }, now)).toBe(
+      'No store ended and no stage moved for 2 h. Building the release.',
+    );
+  });
+});

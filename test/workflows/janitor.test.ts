@@ -1,0 +1,152 @@
+import { ApplicationFailure } from '@temporalio/common';
+import { describe, expect, it } from 'vitest';
+import type { Inspected, StoreActivities, SweepTask } from '#domain/messages/store.js';
+import { operationId } from '#domain/naming.js';
+import { janitorQuery } from '#workflows/messages.js';
+import { aStoreInput, COMMIT, currentPreflight, storeNames } from '../support/workflow-builders.js';
+import { useWorld } from '../support/use-world.js';
+import { eventually } from '../support/workflow-harness.js';
+
+const DEAD = operationId('2026-w47', 'canary', 's001', 0);
+const FENCE = 7;
+const marks = ['maintenance of n1', 'noout of n1'];
+const left = (change: Partial<NonNullable<Inspected['leftBy']>> = {}): Pick<StoreActivities, 'inspectStore'> => ({
+  inspectStore: async () => ({
+    leftBy: { operationId: DEAD, fence: FENCE, locked: true, marks, ...change },
+    foreign: [],
+  }),
+});
+const clean = (asked: SweepTask[] = []): Pick<StoreActivities, 'sweepStore'> => ({
+  sweepStore: async (task) => {
+    asked.push(task);
+    return { kind: 'swept', undone: marks, left: [] };
+  },
+});
+
+describe('the janitor', () => {
+  it('has a store take back what exactly the operation left that is over, and calls nobody', async () => {
+    const world = await useWorld();
+    const asked: SweepTask[] = [];
+    await world.store('s001', { ...left(), ...clean(asked) });
+    const calm = await world.store('s002');
+    const janitor = await world.startJanitor({ stores: ['s001', 's002'] });
+    expect(await janitor.result()).toEqual({
+      fleet: 'acme',
+      commit: COMMIT,
+      stores: 2,
+      clean: 1,
+      found: [{ kind: 'looked', store: 's001', leftBy: DEAD, undone: [...marks, 'the lock'], left: [], foreign: [] }],
+    });
+    expect(asked.map(({ store, over }) => [store, over])).toEqual([['s001', { operationId: DEAD, fence: FENCE }]]);
+    expect(calm.calls).toEqual(['inspectStore']);
+    expect(world.central.notifications).toEqual([]);
+  });
+
+  it('leaves a store alone on which an operation runs, and cleans it when that one was terminated', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001', { readFacts: async () => currentPreflight(), ...left(), ...clean() });
+    const held = store.hold('applyConfig');
+    const operation = await world.startStore(aStoreInput('s001'));
+    await held.reached;
+    const before = store.work();
+    const first = await world.startJanitor({ stores: ['s001'] });
+    expect((await first.result()).found).toEqual([{ kind: 'busy', store: 's001' }]);
+    expect(store.work()).toEqual(before);
+
+    await operation.terminate('by hand, in the night');
+    const second = await world.startJanitor({ stores: ['s001'] });
+    expect((await second.result()).found).toMatchObject([{ store: 's001', undone: [...marks, 'the lock'] }]);
+  });
+
+  it('counts a store as busy that another operation took between the look and the sweep', async () => {
+    const world = await useWorld();
+    await world.store('s001', { ...left(), sweepStore: async () => ({ kind: 'taken', by: 'next' }) });
+    const janitor = await world.startJanitor({ stores: ['s001'] });
+    expect((await janitor.result()).found).toEqual([{ kind: 'busy', store: 's001' }]);
+    expect(world.central.notifications).toEqual([]);
+  });
+
+  it('waits for no silent store, shows what it has found meanwhile, and is through with the others', async () => {
+    const world = await useWorld();
+    const slow = await world.store('s002');
+    await world.store('s003', { ...left(), ...clean() });
+    world.central.on('planSweep', async () => ({
+      kind: 'planned',
+      commit: COMMIT,
+      stores: ['s001', 's002', 's003'],
+      offlineAfter: 1_000,
+    }));
+    const held = slow.hold('inspectStore');
+    const janitor = await world.startJanitor();
+    await held.reached;
+    const shown = await eventually('two of three to be through', async () => {
+      const report = await janitor.query(janitorQuery);
+      return report.found.length === 2 ? report : undefined;
+    });
+    expect(shown).toMatchObject({ stores: 3, clean: 0 });
+    held.release();
+    expect((await janitor.result()).found.map(({ store, kind }) => [store, kind])).toEqual([
+      ['s001', 'offline'],
+      ['s003', 'looked'],
+    ]);
+  });
+
+  it('calls people for what is still set, what others have set, and a store that cannot tell', async () => {
+    const world = await useWorld();
+    await world.store('s001', {
+      ...left(),
+      sweepStore: async () => ({ kind: 'swept', undone: ['noout of n1'], left: ['maintenance of n1 (not reachable)'] }),
+    });
+    await world.store('s002', { inspectStore: async () => ({ foreign: ['noout of n3'] }) });
+    await world.store('s003', {
+      inspectStore: async () => {
+        throw ApplicationFailure.nonRetryable('the manager status cannot be read');
+      },
+    });
+    const janitor = await world.startJanitor({ stores: ['s001', 's002', 's003'] });
+    expect((await janitor.result()).found).toMatchObject([
+      { store: 's001', undone: ['noout of n1'], left: ['maintenance of n1 (not reachable)'] },
+      { store: 's002', foreign: ['noout of n3'] },
+      { kind: 'failed', store: 's003', why: 'the manager status cannot be read' },
+    ]);
+    expect(world.central.notifications).toEqual([
+      {
+        event: 'attention',
+        fleet: 'acme',
+        train: '',
+        reason: 'UndoIncomplete',
+        summary:
+          'The janitor could not take back what a dead operation left on s001; failed on s003; ' +
+          'left alone what others have set on s002. See: edge janitor show',
+        answers: [],
+      },
+    ]);
+  });
+
+  it('goes on as a new run after 250 stores, and reports on all of them', async () => {
+    const world = await useWorld();
+    const stores = storeNames(252);
+    world.central.on('planSweep', async () => ({ kind: 'planned', commit: COMMIT, stores, offlineAfter: 500 }));
+    await world.store('s252', { ...left(), ...clean() });
+    await world.store('s001');
+    const janitor = await world.startJanitor();
+    const report = await janitor.result();
+    expect(report).toMatchObject({ stores: 252, clean: 1 });
+    expect(report.found).toHaveLength(251);
+    expect(report.found.filter(({ kind }) => kind === 'offline')).toHaveLength(250);
+    expect(report.found.at(-1)).toMatchObject({ store: 's252', undone: [...marks, 'the lock'] });
+    expect(world.central.calls.filter((call) => call === 'planSweep')).toHaveLength(1);
+  });
+
+  it('looks at no store, and says so, when it cannot tell which there are', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001');
+    world.central.on('planSweep', async () => ({ kind: 'refused', problems: ['stores: s009 is not a store of acme'] }));
+    const janitor = await world.startJanitor({ stores: ['s001', 's009'] });
+    await expect(janitor.result()).rejects.toMatchObject({
+      cause: { type: 'InvalidInput', message: expect.stringContaining('s009 is not a store of acme') as string },
+    });
+    expect(store.calls).toEqual([]);
+    expect(world.central.notifications).toMatchObject([{ event: 'attention', reason: 'InvalidInput' }]);
+  });
+});

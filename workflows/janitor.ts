@@ -1,0 +1,99 @@
+import { continueAsNew, isCancellation, setCurrentDetails, setHandler } from '@temporalio/workflow';
+import { addFound, concernOf, emptyReport, foundOf, renderJanitorDetails, unswept } from '#domain/janitor.js';
+import { janitorInputSchema, type Found, type JanitorInput, type JanitorReport } from '#domain/messages/janitor.js';
+import { PROTOCOL } from '#domain/messages/store.js';
+import { janitorQuery } from './messages.js';
+import { invalid, parseInput } from './parse-input.js';
+import { control, helloProxy, isUnanswered, messageOf, notify, sweepProxy } from './proxies.js';
+import { PART_SIZE } from './train-waves.js';
+
+/**
+ * Looks at every store for what a dead run left there, takes back what carries our mark, and reports.
+ *
+ * Started by its schedule every night, or by an operator, for all stores or some. It may run beside a train, and beside
+ * another janitor:
+ * - What an operation left is touched only when that operation is over: the store says which one it was, then Temporal
+ *   is asked whether one runs there, then the store takes it back if still no other one has opened. A store with a live
+ *   owner is `busy` and left alone.
+ * - What somebody else has set is reported and never touched.
+ * - Nobody is waited for: a store that does not answer is `offline`, looks after itself, and is looked at the next night.
+ * - A run looks at 250 stores and goes on as a new one, so that no fleet outgrows its history.
+ */
+export async function janitor(raw: JanitorInput): Promise<JanitorReport> {
+  const input = parseInput(janitorInputSchema, raw);
+  let report = input.goesOn?.report ?? emptyReport(input.fleet);
+  const show = (next: JanitorReport) => {
+    report = next;
+    setCurrentDetails(renderJanitorDetails(report));
+  };
+  setHandler(janitorQuery, () => report);
+  show(report);
+
+  const { left, offlineAfter } = input.goesOn ?? (await plan(input, show));
+  const here = left.slice(0, PART_SIZE);
+  const waiting = [...here];
+  const lane = async () => {
+    for (let store = waiting.shift(); store !== undefined; store = waiting.shift()) {
+      const found = await clean(input.fleet, store, offlineAfter);
+      show(addFound(report, found));
+    }
+  };
+  await Promise.all(Array.from({ length: LANES }, lane));
+
+  const rest = left.slice(PART_SIZE);
+  if (rest.length > 0) return continueAsNew<typeof janitor>({ ...input, goesOn: { report, left: rest, offlineAfter } });
+  await tell(report);
+  return report;
+}
+
+/** Stores looked at in the same moment. */
+const LANES = 20;
+
+async function plan(
+  { fleet, stores }: JanitorInput,
+  show: (report: JanitorReport) => void,
+): Promise<{ left: string[]; offlineAfter: number }> {
+  const planned = await control.planSweep({ fleet, stores }).catch((error: unknown) => {
+    if (isCancellation(error)) throw error;
+    return { kind: 'refused' as const, problems: [messageOf(error)] };
+  });
+  if (planned.kind === 'refused') {
+    const summary = `The janitor of ${fleet} looked at no store: ${planned.problems.join('; ')}`;
+    await attention(fleet, { reason: 'InvalidInput', summary });
+    throw invalid(planned.problems);
+  }
+  show({ ...emptyReport(fleet), commit: planned.commit, stores: planned.stores.length });
+  return { left: planned.stores, offlineAfter: planned.offlineAfter };
+}
+
+async function clean(fleet: string, store: string, offlineAfter: number): Promise<Found> {
+  const task = { protocol: PROTOCOL, store, fleet };
+  try {
+    const inspected = await helloProxy(store, offlineAfter).inspectStore(task);
+    const { leftBy } = inspected;
+    if (!leftBy) return foundOf(store, inspected);
+    if (await control.isBusy({ store })) return { kind: 'busy', store };
+    const { operationId, fence } = leftBy;
+    const swept = await sweepProxy(store, offlineAfter)
+      .sweepStore.executeWithOptions({ summary: `take back what ${operationId} left`.slice(0, 200) }, [
+        { ...task, over: { operationId, fence } },
+      ])
+      .catch((error: unknown) => {
+        if (isUnanswered(error)) return unswept(leftBy, 'the store fell silent');
+        throw error;
+      });
+    return foundOf(store, inspected, swept);
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+    if (isUnanswered(error)) return { kind: 'offline', store };
+    return { kind: 'failed', store, why: messageOf(error).slice(0, 300) };
+  }
+}
+
+async function tell(report: JanitorReport): Promise<void> {
+  const concern = concernOf(report);
+  if (concern) await attention(report.fleet, concern);
+}
+
+const attention = (fleet: string, concern: NonNullable<ReturnType<typeof concernOf>>): Promise<void> =>
+  notify({ event: 'attention', fleet, train: '', ...concern, answers: [] }).catch(() => undefined);
