@@ -58,6 +58,7 @@ export interface PlanPreview {
   fleet: string;
   timeZone: string;
   release: { version: string; sequence: number; kernel: string; packages: number };
+  onCanaryFailure: Fleet['train']['onCanaryFailure'];
   stages: StagePreview[];
   problems: string[];
 }
@@ -97,6 +98,7 @@ export function previewPlan(input: PreviewInput): PlanPreview {
     fleet: fleet.fleet,
     timeZone: fleet.timeZone,
     release: { version, sequence, kernel, packages: packages.length },
+    onCanaryFailure: fleet.train.onCanaryFailure,
     stages: previews,
     problems,
   };

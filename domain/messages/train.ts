@@ -109,8 +109,8 @@ export interface TrainPlan {
   release: ReleaseRef;
   stages: StagePlan[];
   deadline: string;
-  /** Whether a failed first stage is taken back without asking. */
-  onCanaryFailure?: 'hold' | 'roll-back' | undefined;
+  /** Whether a failed first stage stands still until people answer, or is taken back without asking. */
+  onCanaryFailure: 'hold' | 'rollback';
 }
 
 export interface OpenedTrain {

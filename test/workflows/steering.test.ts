@@ -340,7 +340,7 @@ describe('a rollback', () => {
     const store = await world.store('s001', { ...quick, applyConfig: async () => failedStep });
     central.plans({
       ...oneStage(['s001'], { limits: { errorThreshold: { count: 0, minSample: 1 } } }),
-      onCanaryFailure: 'roll-back',
+      onCanaryFailure: 'rollback',
     });
     central.on('planRollback', async () => {
       store.on('applyConfig', async () => ({ kind: 'done', changed: [] }));

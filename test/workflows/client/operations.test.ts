@@ -35,6 +35,7 @@ const plan = (fleetName: string): TrainPlan => ({
   commit,
   release,
   deadline: new Date(Date.now() + 3_600_000).toISOString(),
+  onCanaryFailure: 'hold',
   stages: [
     {
       name: 'canary',
