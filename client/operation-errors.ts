@@ -14,6 +14,7 @@ export type OperationErrorKind =
   | 'no-train'
   | 'train-over'
   | 'train-running'
+  | 'no-operation'
   | 'no-worker'
   | 'other-version'
   | 'unexpected';

@@ -58,7 +58,7 @@ export async function runRounds(train: Run, stage: StagePlan): Promise<Over | un
 export function isTakenBackByPolicy({ desk, plan }: Run, stage: StagePlan, reason: Reason, why: string): boolean {
   const failed = reason === 'ErrorThresholdExceeded' || reason === 'HealthGateFailed';
   if (!failed || plan.onCanaryFailure !== 'rollback' || stage !== plan.stages[0]) return false;
-  desk.said.rollBack = { by: 'policy onCanaryFailure', reason: why.slice(0, 300), policy: true };
+  desk.said.rollback = { by: 'policy onCanaryFailure', reason: why.slice(0, 300), policy: true };
   return true;
 }
 

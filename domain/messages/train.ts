@@ -86,7 +86,7 @@ export const ANSWERS = [
   'retry-offline',
   'skip',
   'finish',
-  'roll-back',
+  'rollback',
   'resume',
   'pause',
   'abort',
@@ -232,7 +232,7 @@ export const waveInputSchema = z
     train: z.string().regex(TRAIN_ID),
     stage: z.string().regex(STAGE_NAME),
     round: z.number().int().min(0).max(1_000),
-    operation: z.enum(['patch', 'roll-back', 'probe']),
+    operation: z.enum(['patch', 'rollback', 'probe']),
     stores: z
       .array(
         z
