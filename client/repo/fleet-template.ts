@@ -87,7 +87,7 @@ export function pilotCount(stores: number): number {
   return stores >= 36 ? 5 : Math.max(1, Math.round(stores / 12));
 }
 
-function stagesFor({ stores, compressed }: FullRepoOptions): StageText[] {
+function stagesFor({ stores, pilots, compressed }: FullRepoOptions): StageText[] {
   const big = stores >= 300;
   const [first, second] =
     stores >= 36
@@ -107,7 +107,7 @@ function stagesFor({ stores, compressed }: FullRepoOptions): StageText[] {
       threshold: '{ count: 0 }',
     },
   ];
-  let left = stores - pilotCount(stores);
+  let left = stores - pilots;
   for (const [name, size, width] of [
     ['wave-1', first, one],
     ['wave-2', second, two],
