@@ -73,6 +73,7 @@ describe('wrong usage ends with 2 and says what is wrong', () => {
     'an address without a port': [['train', 'show', '--address', 'localhost'], /host:port/],
     'no fleet': [['train', 'plan'], /Which repo\?/],
     'a count that is none': [['demo', '--stores', 'many'], /whole number/],
+    'a drill of another size': [['demo', '--rollback', '--stores', '60'], /leave out --stores and --calm/],
     'a speed that is none': [['up', '--lab', '3', '--speed', 'fast'], /--speed/],
   };
   for (const [name, [argv, words]] of Object.entries(cases)) {
