@@ -52,7 +52,10 @@ async function whenTheBadReleaseIsOnThePilots(spoiled: string): Promise<void> {
   await practice.startTrain({ stages: [CANARY] });
   await practice.until('the canary to ask', ({ hold }) => hold?.reason === 'ApprovalPending');
   await practice.approve();
-  await practice.seen('its packages', (entry) => entry.seq > seq && entry.effect === 'packages.begin');
+  await practice.seen(
+    'its packages',
+    ({ seq: at, store, effect }) => at > seq && store === spoiled && effect === 'packages.begin',
+  );
   await practice.lab.addFault({ id: 'spoiled', store: spoiled, kind: 'bad-cache' });
 }
 
@@ -61,6 +64,11 @@ describe('a canary that is worse with the new release', () => {
     const first = (await practice.ride(await practice.startTrain({ stages: [CANARY] }))) as TrainReport;
     expect(first).toMatchObject({ state: 'done', tally: { succeeded: 2 } });
     good = first.release as ReleaseRef;
+    for (const store of pilots) {
+      await practice.eventually(`${store} to learn that it soaked`, async () =>
+        (await trustOf(store)).lastGood?.version === good.version ? true : undefined,
+      );
+    }
     await practice.editFleet((fleet) => void Object.assign(fleet.release, NEXT_WEEK));
     before = await newest();
 
@@ -148,11 +156,14 @@ describe('a release that was revoked', () => {
 describe('a permit', () => {
   it('takes no store back that it does not name, and that store stays untouched', async () => {
     const [store] = others as [string];
-    await practice.promoteByHand(store, bad);
-    expect(await resultOf(await practice.patch(store, bad))).toMatchObject({ outcome: 'succeeded' });
+    for (const [round, release] of [good, bad].entries()) {
+      await practice.promoteByHand(store, release);
+      const { outcome, reason } = await resultOf(await practice.patch(store, release, { round }));
+      expect([outcome, reason]).toEqual(['succeeded', undefined]);
+    }
     const seq = await newest();
     await practice.promoteByHand(store, good, permit);
-    const result = await resultOf(await practice.patch(store, good, { round: 1, permit }));
+    const result = await resultOf(await practice.patch(store, good, { round: 2, permit }));
     expect(result).toMatchObject({ outcome: 'failed', reason: 'RollbackNotPermitted' });
     expect(await since(seq, store)).toEqual([]);
   });
