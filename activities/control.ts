@@ -82,6 +82,7 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
           return settings ? [{ ...stage, settings }] : [];
         }),
         deadline: deadlineOf(opened, startedAt),
+        onCanaryFailure: fleet.train.onCanaryFailure,
       };
       return { kind: 'planned', plan, planHash: hashOf(plan) };
     },

@@ -62,6 +62,10 @@ export interface Operations {
   abort(fleet: string, steering: Steering): Promise<Reply>;
   /** An answer to a train that stands still; it is refused when the train does not take it now. */
   answer(fleet: string, answer: PlainAnswer, command: Command): Promise<Reply>;
+  /** The operation that runs on a store, whoever started it. */
+  pauseStore(store: string, command: Command): Promise<Reply>;
+  resumeStore(store: string, command: Command): Promise<Reply>;
+  abortStore(store: string, command: Command): Promise<Reply>;
   storeView(store: string): Promise<StoreAnswer>;
   /** Newest first. */
   recentStoreOperations(store: string, limit?: number): Promise<StoreOperation[]>;
@@ -154,8 +158,8 @@ export function createOperations(options: OperationsOptions): Operations {
     }
   }
 
-  async function send(fleet: string, request: () => Promise<string>): Promise<Reply> {
-    return call(placeOfTrain(fleet), async () => {
+  async function send(place: Omit<CallPlace, 'address'>, request: () => Promise<string>): Promise<Reply> {
+    return call(place, async () => {
       try {
         return { kind: 'accepted', sentence: await request() };
       } catch (error) {
@@ -169,7 +173,14 @@ export function createOperations(options: OperationsOptions): Operations {
     const checked = checkFleet(fleet);
     const args: [Steering] = [check(steeringSchema, raw)];
     const handle = client.workflow.getHandle(trainWorkflowId(checked));
-    return send(checked, () => handle.executeUpdate(update, { args }));
+    return send(placeOfTrain(checked), () => handle.executeUpdate(update, { args }));
+  };
+
+  const steerStore = (update: typeof pauseUpdate, instead: string) => async (rawStore: string, raw: Command) => {
+    const store = checkStore(rawStore);
+    const args: [Command] = [check(commandSchema, raw)];
+    const handle = client.workflow.getHandle(storeWorkflowId(store));
+    return send(placeOfOperation(store, instead), () => handle.executeUpdate(update, { args }));
   };
 
   async function waveProgress({ state, wave }: StageView): Promise<WaveProgress | undefined> {
@@ -233,7 +244,7 @@ export function createOperations(options: OperationsOptions): Operations {
       const fleet = checkFleet(rawFleet);
       const decision: Decision = check(decisionSchema, raw);
       const handle = client.workflow.getHandle(trainWorkflowId(fleet));
-      return send(fleet, () => handle.executeUpdate(decideUpdate, { args: [decision] }));
+      return send(placeOfTrain(fleet), () => handle.executeUpdate(decideUpdate, { args: [decision] }));
     },
 
     pause: steer(pauseUpdate),
@@ -244,8 +255,13 @@ export function createOperations(options: OperationsOptions): Operations {
       const fleet = checkFleet(rawFleet);
       const args: [Command] = [check(commandSchema, raw)];
       const handle = client.workflow.getHandle(trainWorkflowId(fleet));
-      return send(fleet, () => handle.executeUpdate(answerUpdates[answer], { args }));
+      const place = answer === 'rollback' ? placeOfRollback(fleet) : placeOfTrain(fleet);
+      return send(place, () => handle.executeUpdate(answerUpdates[answer], { args }));
     },
+
+    pauseStore: steerStore(pauseUpdate, 'To keep the train from starting it: edge train pause --store'),
+    resumeStore: steerStore(resumeUpdate, 'When the train was told to leave it alone: edge train resume --store'),
+    abortStore: steerStore(abortUpdate, 'To take it out of the train: edge train abort --store'),
 
     async storeView(rawStore) {
       const store = checkStore(rawStore);
@@ -420,6 +436,26 @@ const placeOfJanitor = (fleet: string) => ({
   subject: `the janitor of fleet ${fleet}`,
   missing: () => new OperationError('unexpected', `The janitor of fleet ${fleet} is not known to Temporal any more.`),
 });
+
+const placeOfRollback = (fleet: string) => ({
+  ...placeOfTrain(fleet),
+  over: () =>
+    new OperationError(
+      'train-over',
+      `The train of fleet ${fleet} has ended, and only a running one takes its release back. To leave that release now, ` +
+        'revert it in the GitOps repo, raise version and sequence, merge, and start a train: edge train start --reason "…"',
+    ),
+});
+
+/** An operation that has ended is as little there as one that never was. */
+const placeOfOperation = (store: string, instead: string) => {
+  const missing = () =>
+    new OperationError(
+      'no-operation',
+      `No operation is running on ${store}. What ran: edge store show ${store}. ${instead} ${store}`,
+    );
+  return { subject: `the operation on ${store}`, missing, over: missing };
+};
 
 const placeOfStore = (store: string) => ({
   subject: `store ${store}`,

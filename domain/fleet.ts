@@ -229,6 +229,10 @@ export const fleetSchema = z
         deadline: wait
           .prefault('6d')
           .describe('The train ends at the latest so long after its start; open stores are missed.'),
+        onCanaryFailure: z
+          .enum(['hold', 'rollback'])
+          .default('hold')
+          .describe('When the first stage of a train breaks its error threshold or fails its health gate.'),
         note: text(200).or(z.literal('')).default(''),
       })
       .strict(),

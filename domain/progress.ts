@@ -138,7 +138,7 @@ const ANSWER_MEANS: Record<Answer, { meaning: string; update: string }> = {
   'retry-failed': { meaning: 'try again what failed; stores that were offline stay out', update: 'retryFailed' },
   'retry-offline': { meaning: 'try the stores again that were offline or cut off', update: 'retryOffline' },
   skip: { meaning: 'leave these stores as they are and go on with the others', update: 'skip' },
-  'roll-back': { meaning: 'take the release back from every store that took it', update: 'rollBack' },
+  rollback: { meaning: 'take the release back from every store that took it', update: 'rollback' },
   finish: { meaning: 'end the train now; stores that are still offline are missed', update: 'finish' },
   resume: { meaning: 'go on after the pause', update: 'resume' },
   pause: { meaning: 'start no further store', update: 'pause' },

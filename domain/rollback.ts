@@ -109,6 +109,15 @@ export function decideRollback(facts: {
   };
 }
 
+/** What people approve, in sentences: who goes back to what, who cannot and why, and what no rollback takes back. */
+export const describePlan = ({ from, groups, unable }: RollbackPlan): string[] => [
+  ...groups.map(({ to, stores }) => `${abridge(stores)}: from ${from.version} back to ${to.version}`),
+  ...unable.slice(0, MAX_UNABLE).map(({ store, reason, detail }) => `${store} stays as it is: ${reason}. ${detail}`),
+  ...(unable.length > MAX_UNABLE ? [`${unable.length - MAX_UNABLE} more stay as they are.`] : []),
+  'Not taken back: Ceph packages, and packages of an older Debian major. The newer kernel stays installed, the older one is booted.',
+];
+const MAX_UNABLE = 10;
+
 export const releaseLeft = ({ release, sequence, manifest }: TrainRow): LeftRelease | undefined =>
   release !== undefined && sequence !== undefined && manifest !== undefined
     ? { version: release, sequence, manifest }

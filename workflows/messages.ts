@@ -32,7 +32,7 @@ export const answerUpdates = {
   'retry-failed': defineUpdate<string, [Command]>('retryFailed'),
   'retry-offline': defineUpdate<string, [Command]>('retryOffline'),
   skip: defineUpdate<string, [Command]>('skip'),
-  'roll-back': defineUpdate<string, [Command]>('rollBack'),
+  rollback: defineUpdate<string, [Command]>('rollback'),
   finish: defineUpdate<string, [Command]>('finish'),
 } satisfies Partial<Record<Answer, unknown>>;
 export type PlainAnswer = keyof typeof answerUpdates;

@@ -15,7 +15,7 @@ import type { ReleaseRef } from '#domain/release.js';
 import { openCatchUp, type CatchUp } from './catch-up.js';
 import { parseInput } from './parse-input.js';
 import { buildRelease, control, messageOf, notify } from './proxies.js';
-import { rollBack } from './roll-back.js';
+import { takeBackTrain } from './rollback.js';
 import { searchKeys } from './search-keys.js';
 import { isTakenBackByPolicy, runRounds } from './stage-rounds.js';
 import { openDesk, type TrainDesk } from './train-desk.js';
@@ -81,7 +81,7 @@ async function run(input: TrainInput, desk: TrainDesk): Promise<TrainReport> {
   const catchUp = openCatchUp(train);
   const over = await runStages(train, catchUp);
   await catchUp.close();
-  return end(desk, planned.plan, over?.state === 'rolled back' ? await rollBack(train) : over);
+  return end(desk, planned.plan, over?.state === 'rolled back' ? await takeBackTrain(train) : over);
 }
 
 async function runStages(train: Run, catchUp: CatchUp): Promise<Over | undefined> {

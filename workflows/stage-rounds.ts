@@ -57,8 +57,8 @@ export async function runRounds(train: Run, stage: StagePlan): Promise<Over | un
 /** Whether the fleet's own policy answers: a first stage that failed is taken back without asking anybody. */
 export function isTakenBackByPolicy({ desk, plan }: Run, stage: StagePlan, reason: Reason, why: string): boolean {
   const failed = reason === 'ErrorThresholdExceeded' || reason === 'HealthGateFailed';
-  if (!failed || plan.onCanaryFailure !== 'roll-back' || stage !== plan.stages[0]) return false;
-  desk.said.rollBack = { by: 'policy onCanaryFailure', reason: why.slice(0, 300), policy: true };
+  if (!failed || plan.onCanaryFailure !== 'rollback' || stage !== plan.stages[0]) return false;
+  desk.said.rollback = { by: 'policy onCanaryFailure', reason: why.slice(0, 300), policy: true };
   return true;
 }
 

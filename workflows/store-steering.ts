@@ -36,13 +36,17 @@ export function listenForStop(input: PatchStoreInput, view: View) {
     if (message.aborted) abort('an operator');
   });
 
+  const wellFormed = (raw: Command): void => void messageOrRefusal(commandSchema, raw);
+  const endsAlready = () => state.stop && `The operation on ${input.store} ends already: ${state.stop.stop?.summary}`;
   const validator = (raw: Command): void => {
-    messageOrRefusal(commandSchema, raw);
-    if (state.stop) throw refused(`The operation on ${input.store} ends already: ${state.stop.stop?.summary ?? ''}`);
+    wellFormed(raw);
+    const refusal = endsAlready();
+    if (refusal) throw refused(refusal);
   };
   setHandler(
     pauseUpdate,
     ({ by }) => {
+      if (state.paused) return `${input.store} is paused already.`;
       state.paused = true;
       return `${input.store} is paused by ${by}. It stops after the node it is at.`;
     },
@@ -51,6 +55,7 @@ export function listenForStop(input: PatchStoreInput, view: View) {
   setHandler(
     resumeUpdate,
     ({ by }) => {
+      if (!state.paused) return `${input.store} is not paused; there is nothing to resume.`;
       state.paused = false;
       return `${input.store} is resumed by ${by}.`;
     },
@@ -59,10 +64,11 @@ export function listenForStop(input: PatchStoreInput, view: View) {
   setHandler(
     abortUpdate,
     ({ by }) => {
+      const already = endsAlready();
       abort(by);
-      return `The operation on ${input.store} is aborted by ${by}. It stops at the nearest safe point.`;
+      return already ?? `The operation on ${input.store} is aborted by ${by}. It stops at the nearest safe point.`;
     },
-    { validator, description: 'Ends the operation at the nearest safe point: {by, reason?}' },
+    { validator: wellFormed, description: 'Ends the operation at the nearest safe point: {by, reason?}' },
   );
 
   timer

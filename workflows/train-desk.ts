@@ -34,7 +34,7 @@ interface Said {
   answer: Answer | undefined;
   approval: Decision | undefined;
   aborted: Command | undefined;
-  rollBack: (Command & { policy?: boolean }) | undefined;
+  rollback: (Command & { policy?: boolean }) | undefined;
   abortedStages: Map<string, Command>;
   abortedStores: Set<string>;
   /** Stores whose outcome people accepted: it is no longer held against those that are still to come. */
@@ -63,7 +63,7 @@ export function openDesk(input: TrainInput) {
     answer: undefined,
     approval: undefined,
     aborted: undefined,
-    rollBack: undefined,
+    rollback: undefined,
     abortedStages: new Map(),
     abortedStores: new Set(),
     accepted: new Set(),
@@ -84,18 +84,14 @@ export function openDesk(input: TrainInput) {
   const resultsOf = (stage: string) => (stageStores.get(stage) ?? []).flatMap((store) => results.get(store) ?? []);
   const stageView = (name: string) => view.stages.find((stage) => stage.name === name);
   const isOver = () => ['done', 'rolled back', 'aborted', 'failed'].includes(phase);
-  const canRollBack = () => !rollingBack && !said.rollBack && view.stages.some(({ startedAt }) => startedAt);
+  const wayBack = (): Answer[] =>
+    !rollingBack && !said.rollback && view.stages.some(({ startedAt }) => startedAt) ? ['rollback'] : [];
 
   const answersNow = (): Answer[] => {
     if (said.aborted || isOver()) return [];
     const pausing: Answer = view.paused ? 'resume' : 'pause';
     const waiting: Answer[] = phase === 'catching up' && !view.hold ? ['finish'] : [];
-    const taken = new Set<Answer>([
-      ...(view.hold?.answers ?? waiting),
-      pausing,
-      ...(canRollBack() ? ROLL_BACK : []),
-      'abort',
-    ]);
+    const taken = new Set<Answer>([...(view.hold?.answers ?? waiting), pausing, ...wayBack(), 'abort']);
     return ANSWERS.filter((answer) => taken.has(answer));
   };
   const isMoving = (): boolean => shouldMove(view, wave !== undefined);
@@ -114,7 +110,7 @@ export function openDesk(input: TrainInput) {
   const deadlineReached = () => deadline !== undefined && Date.now() >= deadline;
   /** Nothing new may begin. The way back does not end with the time of the train. */
   const mustStop = () =>
-    said.aborted !== undefined || (!rollingBack && (said.rollBack !== undefined || deadlineReached()));
+    said.aborted !== undefined || (!rollingBack && (said.rollback !== undefined || deadlineReached()));
   /** `condition` that also ends when the train must stop. */
   const until = (ready: () => boolean, milliseconds = Infinity) => {
     const end = deadline === undefined || rollingBack ? Infinity : Math.max(1, deadline - Date.now());
@@ -238,7 +234,7 @@ export function openDesk(input: TrainInput) {
       if (mustStop()) return endOf();
       said.answer = undefined;
       said.approval = undefined;
-      const answers: Answer[] = [...hold.answers, ...(canRollBack() ? ROLL_BACK : []), 'abort'];
+      const answers: Answer[] = [...hold.answers, ...wayBack(), 'abort'];
       view.hold = { ...hold, answers, since: now() };
       view.doing = hold.summary;
       const asks = hold.reason === 'ApprovalPending';
@@ -330,15 +326,15 @@ export function openDesk(input: TrainInput) {
     approval: () => said.approval,
     /** Why the train goes on with no further stage. */
     over(): Over {
-      const { aborted, rollBack } = said;
+      const { aborted, rollback } = said;
       if (aborted)
         return {
           state: 'aborted',
           reason: 'Aborted',
           summary: `Aborted by ${aborted.by}${aborted.reason ? `: ${aborted.reason}` : ''}.`,
         };
-      if (rollBack && !rollingBack)
-        return { state: 'rolled back', reason: 'RolledBack', summary: `${rollBack.by} asked to roll back.` };
+      if (rollback && !rollingBack)
+        return { state: 'rolled back', reason: 'RolledBack', summary: `${rollback.by} asked to roll back.` };
       return {
         state: 'aborted',
         reason: 'DeadlineReached',
@@ -346,11 +342,9 @@ export function openDesk(input: TrainInput) {
       };
     },
   };
-  const endOf = (): HoldEnd => (said.aborted ? 'abort' : said.rollBack && !rollingBack ? 'roll-back' : 'deadline');
+  const endOf = (): HoldEnd => (said.aborted ? 'abort' : said.rollback && !rollingBack ? 'rollback' : 'deadline');
   return desk;
 }
-
-const ROLL_BACK: Answer[] = ['roll-back'];
 
 const excludedResult = ({ store, reason, detail }: StagePlan['excluded'][number]): StoreResult => ({
   store,

@@ -215,7 +215,7 @@ const TAKEN: Record<PlainAnswer, (by: string) => string> = {
   'retry-failed': (by) => `${by} asked to try again what failed.`,
   'retry-offline': (by) => `${by} asked to try the stores again that were offline.`,
   skip: (by) => `${by} asked to leave those stores as they are and to go on with the others.`,
-  'roll-back': (by) => `${by} asked to roll back. Stores in work stop at the nearest safe point first.`,
+  rollback: (by) => `${by} asked to roll back. Stores in work stop at the nearest safe point first.`,
   finish: (by) => `${by} ends the train; stores that are still offline are missed.`,
 };
 
@@ -223,14 +223,17 @@ function listenToAnswer(desk: TrainDesk, answer: PlainAnswer): void {
   setHandler(
     answerUpdates[answer],
     (command: Command) => {
-      if (answer === 'roll-back') desk.said.rollBack = command;
-      else desk.said.answer = answer;
+      const asked = desk.said.rollback;
+      if (answer !== 'rollback') desk.said.answer = answer;
+      else if (asked) return `A rollback was already asked for by ${asked.by}. ${desk.view.doing}`;
+      else desk.said.rollback = command;
       return desk.say(TAKEN[answer](command.by));
     },
     {
       validator: (raw) => {
         messageOrRefusal(commandSchema, raw);
-        if (!desk.answersNow().includes(answer)) throw refused(notTaken(desk, answer));
+        const again = answer === 'rollback' && desk.said.rollback && desk.answersNow().length > 0;
+        if (!again && !desk.answersNow().includes(answer)) throw refused(notTaken(desk, answer));
       },
       description: `Answers a train with ${answer}: {by, reason?}`,
     },

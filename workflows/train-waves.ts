@@ -30,7 +30,7 @@ export interface Run {
 
 /** What one wave does. Limits are those of the stage, whatever it does to its stores. */
 export interface Mission {
-  operation: 'patch' | 'roll-back';
+  operation: 'patch' | 'rollback';
   release: ReleaseRef;
   permit?: PermitRef | undefined;
   /** Under which name its operations run and are promoted; a rollback has one of its own. */

@@ -36,7 +36,7 @@ import { searchKeys } from './search-keys.js';
  * Runs one operation over at most 250 stores: so many at a time as the limits allow, and no further one after a breach,
  * a pause, an abort or the stage's timeout. What is in flight always ends by itself.
  *
- * Started by `patchTrain`. `patch` and `roll-back` are a child workflow per store; `probe` only looks and is an activity
+ * Started by `patchTrain`. `patch` and `rollback` are a child workflow per store; `probe` only looks and is an activity
  * per store.
  * - A busy store is deferred and tried again; a silent one gives its slot free and is counted, but not waited for.
  * - Every store of the input is either in `results` or in `notStarted`.

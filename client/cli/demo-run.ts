@@ -1,7 +1,7 @@
 import type { TrainView } from '#domain/messages/train.js';
 import type { Operations } from '../operations.js';
 import { OperationError } from '../operation-errors.js';
-import { shortDigest } from '#domain/naming.js';
+import { ROLLBACK_STAGE, shortDigest } from '#domain/naming.js';
 import type { Io } from './io.js';
 import type { LabClient, LabEntry } from './lab-client.js';
 import { linkNews, storesAtWork } from './render-demo.js';
@@ -9,26 +9,38 @@ import { newsLines, progressBlock } from './render-progress.js';
 import { isOver } from './render-train.js';
 import { Screen } from './screen.js';
 
-/**
- * Follows the demo's train to its end. All that is shown is read from the train's view and the practice fleet's journal.
- * Only three things are done here: the operator's approvals, one cut link, and the death of the control worker.
- */
-export interface DemoRun {
+/** Where a demo looks, and where its lines go. */
+export interface Following {
   io: Io;
   operations: Operations;
   lab: LabClient;
   fleet: string;
+  /** Where lines go; the block is drawn on a terminal only. */
+  say: (line: string) => void;
+}
+
+/** What a demo does by itself while its train runs. */
+export interface Script {
+  /** The operator's answers; the lines tell of them. */
+  answer(view: TrainView): Promise<string[]>;
+  /** What happens besides, in the practice fleet or to the service. `view` is undefined while nobody answers. */
+  between?(news: { view: TrainView | undefined; last: TrainView | undefined; entries: LabEntry[] }): Promise<string[]>;
+}
+
+/**
+ * Follows the demo's train to its end. All that is shown is read from the train's view and the practice fleet's journal.
+ * Only three things are done here: the operator's approvals, one cut link, and the death of the control worker.
+ */
+export interface DemoRun extends Following {
   /** Factor by which the practice fleet lives faster. */
   speed: number;
   /** No faults. */
   calm: boolean;
   /** The service's own process control; the worker is started again by its supervisor. */
   killControlWorker: () => boolean;
-  /** Where lines go; the block is drawn on a terminal only. */
-  say: (line: string) => void;
 }
 
-const OPERATOR = 'demo-operator';
+export const OPERATOR = 'demo-operator';
 const LOOK_EVERY = 300;
 /** Milliseconds of this clock that the store stays cut off: longer than the SDK goes on reporting a completion (14 s). */
 const WAN_CUT = 15_500;
@@ -37,35 +49,50 @@ const CUT_IN_STAGE = 2;
 const KILL_AFTER_CUT = 4_000;
 
 export async function followTrain(run: DemoRun): Promise<{ view: TrainView; took: number }> {
-  const { io, operations, fleet } = run;
+  const { operations, fleet } = run;
+  const journal: LabEntry[] = [];
+  const faults = run.calm ? undefined : planFaults(run, journal);
+  return follow(run, {
+    answer: (view) => answerAsOperator(operations, fleet, view),
+    async between({ view, last, entries }) {
+      journal.push(...entries);
+      return [...linkNews(entries), ...((await faults?.next(last, view !== undefined)) ?? [])];
+    },
+  });
+}
+
+/** Shows a train until it ends or a person interrupts. `since` is the instant from which the seconds count. */
+export async function follow(
+  { io, operations, lab, fleet, say: tell }: Following,
+  script: Script,
+  since: Date = io.now(),
+): Promise<{ view: TrainView; took: number }> {
   const screen = new Screen(io);
-  const started = io.now().getTime();
-  const elapsed = () => io.now().getTime() - started;
+  const elapsed = () => io.now().getTime() - since.getTime();
   const say = (lines: readonly string[]) => {
     screen.clear();
-    for (const line of lines) run.say(`${String(Math.round(elapsed() / 1_000)).padStart(4)} s  ${line}`);
+    for (const line of lines) tell(`${String(Math.round(elapsed() / 1_000)).padStart(4)} s  ${line}`);
   };
-  const journal = followJournal(run.lab);
-  const faults = run.calm ? undefined : planFaults(run, journal);
+  const fresh = followJournal(lab);
   const interrupted = io.interrupted();
-  let before: TrainView | undefined;
+  let last: TrainView | undefined;
 
   while (!interrupted.aborted) {
     const view = await lookAt(operations, fleet);
     if (view !== undefined) {
-      say(newsLines(before, view).filter((line) => !isApprovalNews(line, view)));
-      before = view;
-      say(await answerAsOperator(operations, fleet, view));
+      say(newsLines(last, view).filter((line) => !isApprovalNews(line, view)));
+      last = view;
+      say(await script.answer(view));
       screen.draw(progressBlock(view, io.now()));
     }
-    say(linkNews(await journal.fresh()));
-    if (faults !== undefined) say(await faults.next(before, view !== undefined));
+    const entries = await fresh();
+    say((await script.between?.({ view, last, entries })) ?? []);
     if (view !== undefined && isOver(view)) break;
     await io.pause(LOOK_EVERY);
   }
   screen.clear();
-  if (before === undefined) throw new Error('The train never showed itself.');
-  return { view: before, took: elapsed() };
+  if (last === undefined) throw new Error('The train never showed itself.');
+  return { view: last, took: elapsed() };
 }
 
 /** Undefined while nobody answers: the control worker was just killed. */
@@ -79,13 +106,14 @@ async function lookAt(operations: Operations, fleet: string): Promise<TrainView 
   }
 }
 
-/** The question is shown together with its answer. */
-const isApprovalNews = (line: string, view: TrainView): boolean =>
-  view.hold?.reason === 'ApprovalPending' && line.startsWith('waits: ');
+/** The question is shown together with its answer; that of a rollback before it, as the head of its plan. */
+const isApprovalNews = (line: string, { hold }: TrainView): boolean =>
+  hold?.reason === 'ApprovalPending' && hold.stage !== ROLLBACK_STAGE && line.startsWith('waits: ');
 
-async function answerAsOperator(operations: Operations, fleet: string, view: TrainView): Promise<string[]> {
-  const { hold, planHash } = view;
+export async function answerAsOperator(operations: Operations, fleet: string, view: TrainView): Promise<string[]> {
+  const { hold } = view;
   if (hold === undefined) return [];
+  const planHash = hold.planHash ?? view.planHash;
   if (hold.reason !== 'ApprovalPending' || hold.stage === undefined || planHash === undefined) {
     // The demo shows a train that reaches its end; whatever holds this one needs a person.
     const reply = await operations.abort(fleet, { by: OPERATOR, reason: `held: ${hold.reason}` });
@@ -105,25 +133,17 @@ async function answerAsOperator(operations: Operations, fleet: string, view: Tra
   return [`${hold.stage}: approved by ${OPERATOR} for plan ${shortDigest(planHash).slice(0, 8)}`];
 }
 
-interface JournalFollower {
-  fresh(): Promise<LabEntry[]>;
-  all(): readonly LabEntry[];
-}
-
-function followJournal(lab: LabClient): JournalFollower {
-  const entries: LabEntry[] = [];
-  return {
-    async fresh() {
-      const fresh = await lab.journal(entries.at(-1)?.seq ?? 0);
-      entries.push(...fresh);
-      return fresh;
-    },
-    all: () => entries,
+function followJournal(lab: LabClient): () => Promise<LabEntry[]> {
+  let seq = 0;
+  return async () => {
+    const fresh = await lab.journal(seq);
+    seq = fresh.at(-1)?.seq ?? seq;
+    return fresh;
   };
 }
 
 /** The two faults, each once, when the train is where they are to strike. */
-function planFaults(run: DemoRun, journal: JournalFollower) {
+function planFaults(run: DemoRun, journal: readonly LabEntry[]) {
   let isCut = false;
   let killedAt: Date | undefined;
   let isBack = false;
@@ -145,11 +165,11 @@ function planFaults(run: DemoRun, journal: JournalFollower) {
   const kill = (view: TrainView): string[] => {
     const stage = view.stages[CUT_IN_STAGE];
     if (killedAt !== undefined || stage?.state !== 'running') return [];
-    const cutAt = journal.all().find(({ effect }) => effect === 'fault.active')?.at;
+    const cutAt = journal.find(({ effect }) => effect === 'fault.active')?.at;
     if (cutAt === undefined || run.io.now().getTime() - Date.parse(cutAt) < KILL_AFTER_CUT) return [];
     killedAt = run.io.now();
     run.killControlWorker();
-    const inWork = storesAtWork(journal.all(), new Date(cutAt), killedAt);
+    const inWork = storesAtWork(journal, new Date(cutAt), killedAt);
     return [`the control worker is killed (SIGKILL) while ${inWork} stores are in work`];
   };
 
@@ -159,7 +179,7 @@ function planFaults(run: DemoRun, journal: JournalFollower) {
     // The answer of the worker that was just killed may still be under way.
     if (now.getTime() - killedAt.getTime() < 500) return [];
     isBack = true;
-    const working = storesAtWork(journal.all(), killedAt, now);
+    const working = storesAtWork(journal, killedAt, now);
     const seconds = ((now.getTime() - killedAt.getTime()) / 1_000).toFixed(1);
     return [
       `the control worker was started again and answers after ${seconds} s; ${working} stores kept working meanwhile`,

@@ -5,23 +5,27 @@ import { Client } from '@temporalio/client';
 import type { Service } from '#workers/embedded/supervisor.js';
 import { createOperations } from '../operations.js';
 import { connectTemporal } from './context.js';
-import { followTrain } from './demo-run.js';
-import { CliFailure } from './failure.js';
+import { drillRollback, DRILL, isTakenBack, renderDrill } from './demo-rollback.js';
+import { followTrain, OPERATOR, type DemoRun, type Following } from './demo-run.js';
+import { CliFailure, wrongUsage } from './failure.js';
 import { makeRepo, storeCount } from './init.js';
 import type { Io } from './io.js';
-import { createLabClient, type LabClient } from './lab-client.js';
+import { createLabClient } from './lab-client.js';
 import { freeLabNetwork } from './lab-network.js';
 import type { AddCommands, CommandResult } from './main.js';
-import { isGood, nodesRebooted, renderHeader, renderSummary, renderWhereNext, type DemoResult } from './render-demo.js';
+import { isGood, nodesRebooted, renderHeader, renderSummary, renderWhereNext } from './render-demo.js';
 import { loadRepo, type LoadedRepo } from './repo.js';
 import { eventLine, startEmbedded } from './service.js';
 import { printableJson } from './text.js';
 import { DEFAULT_SPEED, speedOf, untilAborted } from './up.js';
 
+const STORES = '60';
+
 interface DemoOptions {
-  stores: string;
+  stores?: string;
   speed: string;
   calm?: boolean;
+  rollback?: boolean;
   keep?: boolean;
   json?: boolean;
 }
@@ -32,23 +36,33 @@ export const addDemoCommand: AddCommands = (program, io, result) => {
     .description(
       'Run a whole train over a practice fleet, by itself; exit code 0 only when its journal proves it safe.',
     )
-    .option('--stores <number>', 'size of the practice fleet', '60')
+    .option('--stores <number>', `size of the practice fleet (default: ${STORES})`)
     .option('--speed <factor>', 'how many times faster than real the practice fleet lives', DEFAULT_SPEED)
     .option('--calm', 'without the cut link and the killed worker')
+    .option(
+      '--rollback',
+      'the drill instead: a bad release reaches five pilots, is caught by their health, and taken back',
+    )
     .option('--keep', 'keep it running at the end, to look around')
     .option('--json', 'print the result as JSON; progress goes to stderr')
-    .addHelpText('after', '\nExamples:\n  edge demo\n  edge demo --stores 500\n  edge demo --calm --keep')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  edge demo\n  edge demo --stores 500\n  edge demo --calm --keep\n  edge demo --rollback',
+    )
     .action((options: DemoOptions) => demo(io, options, result));
 };
 
 async function demo(io: Io, options: DemoOptions, result: CommandResult): Promise<void> {
-  const stores = storeCount(options.stores);
+  if (options.rollback && (options.calm || options.stores !== undefined))
+    throw wrongUsage('--rollback has a fleet and a course of its own: leave out --stores and --calm.');
+  const size = options.rollback ? DRILL : { stores: storeCount(options.stores ?? STORES) };
   const speed = speedOf(options.speed);
   const dir = await mkdtemp(join(tmpdir(), 'edge-demo-'));
   const interrupted = io.interrupted();
   try {
     const repoDir = join(dir, 'edge-infra');
-    await makeRepo(repoDir, { stores, lab: true, compressed: true, labNetwork: await freeLabNetwork(stores) });
+    const labNetwork = await freeLabNetwork(size.stores);
+    await makeRepo(repoDir, { ...size, lab: true, compressed: true, labNetwork });
     const repo = await loadRepo(repoDir);
     const service = await startDemo(io, { dir: join(dir, 'state'), repo, speed });
     try {
@@ -59,7 +73,7 @@ async function demo(io: Io, options: DemoOptions, result: CommandResult): Promis
         return;
       }
       report(io, options, { ended, service, dir: join(dir, 'state') });
-      if (!isGood(ended)) result.exitCode = 1;
+      if (!ended.good) result.exitCode = 1;
       if (options.keep) await untilAborted(interrupted);
     } finally {
       await service.stop();
@@ -91,12 +105,21 @@ async function startDemo(
   return service;
 }
 
+/** What either kind of demo came to. */
+interface Ended {
+  good: boolean;
+  facts: object;
+  lines: string[];
+  /** A store worth looking at. */
+  store: string;
+}
+
 /** From the header to the journal's verdict; undefined when a person interrupts. */
 async function run(
   io: Io,
   options: DemoOptions,
   { service, repo, speed }: { service: Service; repo: LoadedRepo; speed: number },
-): Promise<DemoResult | undefined> {
+): Promise<Ended | undefined> {
   if (service.lab === undefined) throw new CliFailure('The practice fleet did not start.');
   const say = options.json ? (line: string) => io.err(line) : (line: string) => io.out(line);
   const nodes = repo.stores.reduce((sum, store) => sum + store.nodes.length, 0);
@@ -104,46 +127,65 @@ async function run(
   const header = { stores: repo.stores.length, nodes, release: version, speed, temporal: service.temporal };
   for (const line of renderHeader(header)) say(line);
 
-  const lab = createLabClient(service.lab.control);
   const connection = await connectTemporal(service.temporal.address);
   try {
     const client = new Client({ connection, namespace: service.temporal.namespace });
-    const operations = createOperations({ client, address: service.temporal.address, timeout: 3_000 });
-    await operations.startTrain({ fleet: repo.fleet.fleet, requestedBy: 'demo-operator' });
-    const { view, took } = await followTrain({
+    const following = {
       io: options.json ? { ...io, terminal: false } : io,
-      operations,
-      lab,
+      operations: createOperations({ client, address: service.temporal.address, timeout: 3_000 }),
+      lab: createLabClient(service.lab.control),
       fleet: repo.fleet.fleet,
-      speed,
-      calm: options.calm === true,
-      killControlWorker: () => service.kill('control', 'SIGKILL'),
       say,
-    });
-    if (io.interrupted().aborted) return undefined;
-    return { view, took, ...(await judged(lab)) };
+    };
+    return options.rollback
+      ? await runDrill(following, repo)
+      : await runTrain(following, {
+          speed,
+          calm: options.calm === true,
+          killControlWorker: () => service.kill('control', 'SIGKILL'),
+        });
   } finally {
     await connection.close();
   }
 }
 
-async function judged(lab: LabClient): Promise<Pick<DemoResult, 'report' | 'rebooted'>> {
-  return { rebooted: nodesRebooted(await lab.journal(0)), report: await lab.check() };
+async function runTrain(following: Following, rest: Omit<DemoRun, keyof Following>): Promise<Ended | undefined> {
+  const { io, operations, lab, fleet } = following;
+  await operations.startTrain({ fleet, requestedBy: OPERATOR });
+  const { view, took } = await followTrain({ ...following, ...rest });
+  if (io.interrupted().aborted) return undefined;
+  const rebooted = nodesRebooted(await lab.journal(0));
+  const result = { view, took, rebooted, report: await lab.check() };
+  return {
+    good: isGood(result),
+    facts: { tookMs: took, nodesRebooted: rebooted, train: view, journal: result.report },
+    lines: renderSummary(result),
+    store: view.notSucceeded[0]?.store ?? 'store-001',
+  };
+}
+
+async function runDrill(following: Following, repo: LoadedRepo): Promise<Ended | undefined> {
+  const result = await drillRollback({ ...following, repo });
+  if (result === undefined) return undefined;
+  const { pilots, others, git, view, report: journal, took } = result;
+  return {
+    good: isTakenBack(result),
+    facts: { tookMs: took, pilots, others, git, train: view, journal },
+    lines: renderDrill(result),
+    store: pilots[0]?.store ?? 'store-001',
+  };
 }
 
 function report(
   io: Io,
   options: DemoOptions,
-  { ended, service, dir }: { ended: DemoResult; service: Service; dir: string },
+  { ended, service, dir }: { ended: Ended; service: Service; dir: string },
 ): void {
+  const { good, facts, lines, store } = ended;
   if (options.json) {
-    const { view, report: verdict, rebooted, took } = ended;
-    io.out(
-      printableJson({ good: isGood(ended), tookMs: took, nodesRebooted: rebooted, train: view, journal: verdict }),
-    );
+    io.out(printableJson({ good, ...facts }));
     return;
   }
-  const store = ended.view.notSucceeded[0]?.store ?? 'store-001';
   const kept = options.keep ? { ui: service.temporal.ui, dir, store } : undefined;
-  for (const line of [...renderSummary(ended), ...renderWhereNext(kept)]) io.out(line);
+  for (const line of [...lines, ...renderWhereNext(kept)]) io.out(line);
 }

@@ -58,6 +58,7 @@ export interface PlanPreview {
   fleet: string;
   timeZone: string;
   release: { version: string; sequence: number; kernel: string; packages: number };
+  onCanaryFailure: Fleet['train']['onCanaryFailure'];
   stages: StagePreview[];
   /** Work and soak of all stages, without the waiting for windows and approvals; absent when a stage's is unknown. */
   takes?: Estimate | undefined;
@@ -99,6 +100,7 @@ export function previewPlan(input: PreviewInput): PlanPreview {
     fleet: fleet.fleet,
     timeZone: fleet.timeZone,
     release: { version, sequence, kernel, packages: packages.length },
+    onCanaryFailure: fleet.train.onCanaryFailure,
     stages: previews,
     takes: sumOfEstimates(previews.map(({ takes, soak }) => takes && withSoak(takes, soak))),
     problems,

@@ -22,12 +22,20 @@ export function renderPlan(plan: PlanPreview, options: RenderPlanOptions): strin
     `A train of fleet ${printable(plan.fleet)} would take release ${printable(version)} (sequence ${sequence}, ` +
       `${plural(packages, 'pinned package')}, kernel ${printable(kernel)}) to ${plural(stores, 'store')}. Nothing was started.`,
     `Times in ${plan.timeZone}. "unknown" is what only the store's own preflight can tell.`,
+    ...policyLines(plan),
     ...plan.stages.flatMap((stage) => stageLines(stage, clock, options)),
     ...(plan.takes === undefined
       ? []
       : [`Work and soak of all stages: ${estimateWords(plan.takes)}. Waiting for windows and approvals comes on top.`]),
     ...(excluded > 0 ? [`${plural(excluded, 'store')} excluded in all.`] : []),
     ...plan.problems.map((problem) => `PROBLEM: ${printable(problem)}`),
+  ];
+}
+
+function policyLines({ stages: [first], onCanaryFailure }: PlanPreview): string[] {
+  if (first === undefined || onCanaryFailure === 'hold') return [];
+  return [
+    `Should ${printable(first.name)} fail, its stores go back to their last good release without asking anybody.`,
   ];
 }
 

@@ -62,7 +62,7 @@ export function timeLeft(stage: StageView, now: Date): number | undefined {
 export function newsLines(before: TrainView | undefined, after: TrainView): string[] {
   const stages = after.stages.flatMap((stage) => {
     const earlier = before?.stages.find(({ name }) => name === stage.name);
-    return stageNews(earlier, stage);
+    return stageNews(earlier, stage, after.state === 'rolling back');
   });
   return [...releaseNews(before, after), ...failureNews(before, after), ...stages, ...trainNews(before, after)];
 }
@@ -81,12 +81,13 @@ function failureNews(before: TrainView | undefined, after: TrainView): string[] 
     .map(resultLine);
 }
 
-function stageNews(before: StageView | undefined, after: StageView): string[] {
+function stageNews(before: StageView | undefined, after: StageView, goesBack: boolean): string[] {
   const name = printable(after.name);
   const ended = totalOf(after.tally);
   if (after.state !== (before?.state ?? 'waiting')) {
     switch (after.state) {
       case 'running':
+        if (goesBack) return [`${name}: its stores go back`];
         return [`${name}: started, ${plural(after.stores, 'store')}${approvedBy(after)}`];
       case 'soaking':
         return [`${name}: ${number(ended)}/${number(after.stores)} ended: ${tallyWords(after.tally)}; soaking`];

@@ -1,6 +1,6 @@
 import { formatDuration } from '#domain/durations.js';
 import type { Answer, Hold, StageView, TrainView } from '#domain/messages/train.js';
-import { shortDigest } from '#domain/naming.js';
+import { ROLLBACK_STAGE, shortDigest } from '#domain/naming.js';
 import { inWorkWords } from '#domain/stall.js';
 import { OUTCOME_WORDS, OUTCOMES, totalOf, type StoreResult, type Tally } from '#domain/outcomes.js';
 import { columns, listed, number, plural, printable, timeInZone, timeOf, wrap, type Clock } from './text.js';
@@ -58,6 +58,10 @@ function whatHappens(view: TrainView, options: RenderOptions): string[] {
       : [`  Ends at the latest ${timeInZone(view.deadline, options.clock)}.`];
   return [...wrap(sentence(printable(view.doing)), options.columns, '  '), ...deadline];
 }
+
+/** What a train that stands still asks, and the answers it takes. */
+export const renderQuestion = (view: TrainView, options: RenderOptions): string[] =>
+  view.hold === undefined ? [] : [...holdLines(view.hold, options), ...answerLines(view, options)];
 
 function holdLines(hold: Hold, { clock, columns: terminal }: RenderOptions): string[] {
   return [
@@ -238,13 +242,15 @@ function commandWords(answer: Answer, view: TrainView): string {
 
 function meaningOf(answer: Answer, view: TrainView): string {
   const stage = askedStage(view);
+  const isRollback = view.hold?.stage === ROLLBACK_STAGE;
   switch (answer) {
     case 'approve':
+      if (isRollback) return 'take these stores back';
       return stage === undefined
         ? 'let the stage start'
         : `let ${printable(stage.name)} start: ${plural(stage.stores, 'store')}`;
     case 'reject':
-      return 'do not let it start';
+      return isRollback ? 'take nothing back; the train ends' : 'do not let it start';
     case 'retry-gate':
       return 'measure the health again';
     case 'retry-failed':
@@ -253,7 +259,7 @@ function meaningOf(answer: Answer, view: TrainView): string {
       return 'try the stores again that were offline or cut off';
     case 'skip':
       return 'leave these stores as they are and go on with the others';
-    case 'roll-back':
+    case 'rollback':
       return 'take the release back from every store that took it; asks for an approval of the plan first';
     case 'ask-again':
       return 'ask for the approval again';

@@ -1,9 +1,13 @@
+import type { Command } from 'commander';
+import type { Operations, Reply } from '../operations.js';
 import { answer, clockOf, withSession, withTargetOptions, type TargetOptions } from './context.js';
-import type { AddCommands } from './main.js';
+import type { Io } from './io.js';
+import type { AddCommands, CommandResult } from './main.js';
 import { renderStore } from './render-store.js';
+import { reasoned, tell, type Said } from './say.js';
 
-export const addStoreCommands: AddCommands = (program, io) => {
-  const store = program.command('store').description('One store: what runs on it and what ran before.');
+export const addStoreCommands: AddCommands = (program, io, result) => {
+  const store = program.command('store').description('One store: what runs on it, what ran before, and to steer it.');
 
   withTargetOptions(store.command('show'))
     .description('Show the operation that runs on a store, node by node, and its last operations.')
@@ -16,4 +20,49 @@ export const addStoreCommands: AddCommands = (program, io) => {
         answer(io, options, found, renderStore(found, clock));
       });
     });
+
+  for (const spec of STEERING) addSteering(store, io, result, spec);
 };
+
+type Send = (operations: Operations, store: string, said: Said) => Promise<Reply>;
+interface Steering {
+  name: string;
+  description: string;
+  send: Send;
+}
+
+const STEERING: readonly Steering[] = [
+  {
+    name: 'pause',
+    description: 'Let the operation on a store stand still between two nodes; what the store is at is finished first.',
+    send: (operations, store, said) => operations.pauseStore(store, said),
+  },
+  {
+    name: 'resume',
+    description: 'Go on with the operation on a store after a pause.',
+    send: (operations, store, said) => operations.resumeStore(store, said),
+  },
+  {
+    name: 'abort',
+    description: 'End the operation on a store at the nearest safe point; what it set on the store is taken back.',
+    send: (operations, store, said) => operations.abortStore(store, said),
+  },
+];
+
+interface SteeringOptions extends TargetOptions, Partial<Said> {}
+
+function addSteering(store: Command, io: Io, result: CommandResult, { name, description, send }: Steering): void {
+  withTargetOptions(store.command(name))
+    .description(description)
+    .argument('<id>', 'id of the store, e.g. store-014')
+    .option('--by <name>', 'who says so (default: your user name)')
+    .option('--reason <text>', 'kept with the message')
+    .addHelpText('after', `\nExample:\n  edge store ${name} store-014 --reason "why"`)
+    .action(async (id: string, options: SteeringOptions) => {
+      await withSession(io, options, async ({ operations }) => {
+        const by = options.by ?? io.user;
+        const reply = await send(operations, id, reasoned(by, options.reason));
+        tell(io, options, result, reply, { store: id, command: name, by }, []);
+      });
+    });
+}

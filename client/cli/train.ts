@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { SHA256, shortDigest } from '#domain/naming.js';
+import { ROLLBACK_STAGE, SHA256, shortDigest } from '#domain/naming.js';
 import type { TrainView } from '#domain/messages/train.js';
 import type { PlainAnswer } from '#workflows/messages.js';
 import type { Operations, Reply } from '../operations.js';
@@ -20,9 +20,10 @@ import { fromLedger } from './ledger.js';
 import type { AddCommands, CommandResult } from './main.js';
 import { renderHistory } from './render-history.js';
 import { newsLines, progressBlock } from './render-progress.js';
-import { answerCommands, isOver, renderTrain } from './render-train.js';
+import { answerCommands, isOver, renderQuestion, renderTrain } from './render-train.js';
 import { findRelease } from './releases.js';
 import { loadRepo } from './repo.js';
+import { reasoned, tell, type Said } from './say.js';
 import { Screen } from './screen.js';
 import type { ServiceFile } from './service-file.js';
 import { printable, printableJson, timeOf } from './text.js';
@@ -36,7 +37,8 @@ export const addTrainCommands: AddCommands = (program, io, result) => {
   addDecision(train, io, result, 'approve');
   addDecision(train, io, result, 'reject');
   for (const spec of STEERING) addSteering(train, io, result, spec);
-  for (const name of Object.keys(ANSWERS) as PlainAnswer[]) addAnswer(train, io, result, name);
+  for (const name of Object.keys(ANSWERS) as (keyof typeof ANSWERS)[]) addAnswer(train, io, result, name);
+  addRollback(train, io, result);
   addHistory(train, io);
 };
 
@@ -269,10 +271,7 @@ const STEERING = [
   { name: 'abort', description: 'End the train, a stage or a store; stores in work stop at the nearest safe point.' },
 ] as const;
 
-interface SayOptions extends FleetCommandOptions {
-  by?: string;
-  reason?: string;
-}
+interface SayOptions extends FleetCommandOptions, Partial<Said> {}
 
 function addSteering(
   train: Command,
@@ -296,22 +295,66 @@ function addSteering(
     });
 }
 
-const ANSWERS: Record<PlainAnswer, string> = {
+const ANSWERS: Record<Exclude<PlainAnswer, 'rollback'>, string> = {
   'ask-again': 'Ask again for an approval that was rejected or came too late.',
   'retry-gate': 'Measure the health of the held stage again.',
   'retry-failed': 'Try again what failed: the stores of the held stage, a build, a promotion.',
   'retry-offline': 'Try the stores of the held stage again that were offline or cut off.',
   skip: 'Leave the stores that failed as they are and go on with the others.',
-  'roll-back': 'Take the release back from every store of the train that took it.',
   finish: 'End a train that only waits for stores that are offline.',
 };
 
-function addAnswer(train: Command, io: Io, result: CommandResult, name: PlainAnswer): void {
+function addAnswer(train: Command, io: Io, result: CommandResult, name: keyof typeof ANSWERS): void {
   sayer(train, name, ANSWERS[name])
     .addHelpText('after', `\nExample:\n  edge train ${name} --reason "why"`)
     .action((options: SayOptions) =>
       say(io, options, result, name, (operations, fleet, command) => operations.answer(fleet, name, command)),
     );
+}
+
+/** Milliseconds to wait for the plan. Stores in work come to a safe end first, and that may take longer. */
+const PLAN_WITHIN = 20_000;
+
+function addRollback(train: Command, io: Io, result: CommandResult): void {
+  sayer(train, 'rollback', 'Take the release back from every store of the running train that took it.')
+    .addHelpText(
+      'after',
+      `
+The stores in work stop at the nearest safe point. Then the plan is shown: who goes back to what, who cannot, and
+what is not taken back. Nothing goes back before that plan is approved, with \`edge train approve rollback\`.
+
+Example:
+  edge train rollback --reason "checkout is slower since Tuesday"`,
+    )
+    .action(async (options: SayOptions) => {
+      const clock = clockOf(io, options);
+      await withSession(io, options, async ({ operations, target }) => {
+        const fleet = fleetOf(io, options, target.service);
+        const by = options.by ?? io.user;
+        const reply = await operations.answer(fleet, 'rollback', reasoned(by, options.reason));
+        const facts = { fleet, command: 'rollback', by };
+        if (reply.kind === 'refused') return tell(io, options, result, reply, facts, []);
+        const view = await planOfRollback(io, operations, fleet);
+        const asks = view.hold !== undefined && !isOver(view);
+        const question = renderQuestion(view, { clock, suffix: target.suffix, columns: io.columns });
+        answer(io, options, { ...facts, ...reply, hold: view.hold, commands: answerCommands(view, target.suffix) }, [
+          printable(reply.sentence),
+          ...(asks ? question : [printable(view.doing), `See it: edge train show --watch${target.suffix}`]),
+        ]);
+        if (view.hold?.reason === 'RollbackRefused') result.exitCode = 1;
+      });
+    });
+}
+
+/** The train as it is when it shows the plan, refuses one, or has not come so far in time. */
+async function planOfRollback(io: Io, operations: Operations, fleet: string): Promise<TrainView> {
+  const giveUp = io.now().getTime() + PLAN_WITHIN;
+  for (;;) {
+    const view = await operations.trainView(fleet);
+    const hasPlan = view.hold?.stage === ROLLBACK_STAGE || view.hold?.reason === 'RollbackRefused';
+    if (hasPlan || isOver(view) || io.now().getTime() > giveUp) return view;
+    await io.pause(300);
+  }
 }
 
 const sayer = (train: Command, name: string, description: string): Command =>
@@ -325,30 +368,14 @@ async function say(
   options: SayOptions,
   result: CommandResult,
   name: string,
-  send: (operations: Operations, fleet: string, command: { by: string; reason?: string }) => Promise<Reply>,
+  send: (operations: Operations, fleet: string, command: Said) => Promise<Reply>,
 ): Promise<void> {
   await withSession(io, options, async ({ operations, target }) => {
     const fleet = fleetOf(io, options, target.service);
     const by = options.by ?? io.user;
-    const command = { by, ...(options.reason === undefined ? {} : { reason: options.reason }) };
-    const reply = await send(operations, fleet, command);
+    const reply = await send(operations, fleet, reasoned(by, options.reason));
     tell(io, options, result, reply, { fleet, command: name, by }, []);
   });
-}
-
-/** A refusal is an answer, not an error, but the command has not done what was asked. */
-function tell(
-  io: Io,
-  options: TargetOptions,
-  result: CommandResult,
-  reply: Reply,
-  facts: object,
-  lines: readonly string[],
-): void {
-  const accepted = reply.kind === 'accepted';
-  const sentence = printable(reply.sentence);
-  answer(io, options, { ...facts, ...reply }, accepted ? [...lines, sentence] : [`Refused: ${sentence}`]);
-  if (!accepted) result.exitCode = 1;
 }
 
 function addHistory(train: Command, io: Io): void {

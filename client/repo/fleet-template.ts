@@ -46,6 +46,9 @@ train:
   catchUp: 6h
   # What is not done by then is reported as missed and waits for the next train.
   deadline: ${compressed ? '2h' : '6d'}
+  # When the first stage breaks its error threshold or fails its health gate: hold, until people answer, or
+  # rollback: the stores that took the release go back to their last good one, without asking anybody.
+  onCanaryFailure: hold
 
 # Stores are drawn by a hash of their id, so each stage is a mix of the fleet. The last stage takes the rest.
 stages:
@@ -91,7 +94,7 @@ export function pilotCount(stores: number): number {
   return stores >= 36 ? 5 : Math.max(1, Math.round(stores / 12));
 }
 
-function stagesFor({ stores, compressed }: FullRepoOptions): StageText[] {
+function stagesFor({ stores, pilots, compressed }: FullRepoOptions): StageText[] {
   const big = stores >= 300;
   const [first, second] =
     stores >= 36
@@ -111,7 +114,7 @@ function stagesFor({ stores, compressed }: FullRepoOptions): StageText[] {
       threshold: '{ count: 0 }',
     },
   ];
-  let left = stores - pilotCount(stores);
+  let left = stores - pilots;
   for (const [name, size, width] of [
     ['wave-1', first, one],
     ['wave-2', second, two],

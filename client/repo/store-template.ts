@@ -1,4 +1,3 @@
-import { pilotCount } from './fleet-template.js';
 import type { FullRepoOptions } from './template.js';
 
 /** The files of store number `number` (from 1): path → content. */
@@ -15,8 +14,7 @@ export function renderStore(number: number, options: FullRepoOptions): Map<strin
 const storeName = (number: number): string => `store-${String(number).padStart(3, '0')}`;
 
 /** Pilots stand evenly over the fleet, so that the canary is not the first few stores that were ever built. */
-function isPilot(number: number, stores: number): boolean {
-  const pilots = pilotCount(stores);
+function isPilot(number: number, { stores, pilots }: FullRepoOptions): boolean {
   return Array.from({ length: pilots }, (_, k) => Math.floor(((k + 0.5) * stores) / pilots) + 1).includes(number);
 }
 
@@ -28,12 +26,12 @@ function subnetOf(number: number, { lab, labNetwork }: FullRepoOptions): string 
 }
 
 function storeYaml(id: string, number: number, options: FullRepoOptions): string {
-  const { stores, lab } = options;
+  const { lab } = options;
   const subnet = subnetOf(number, options);
   const ports = lab ? ', apiPort: 8006, sshPort: 2222' : '';
   const host = (node: number): number => (lab ? node : 10 + node);
   const nodes = [1, 2, 3].map((node) => `  - { name: n${node}, address: ${subnet}.${host(node)}${ports} }`).join('\n');
-  const tags = isPilot(number, stores) ? 'tags: [pilot]\n' : '';
+  const tags = isPilot(number, options) ? 'tags: [pilot]\n' : '';
   return `id: ${id}
 ${tags}nodes:
 ${nodes}

@@ -1,9 +1,9 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { execa } from 'execa';
 import { parseFleet } from '#domain/repo-check.js';
 import { problemText } from '#domain/yaml-file.js';
-import { renderFleet } from './fleet-template.js';
+import { pilotCount, renderFleet } from './fleet-template.js';
+import { gitIn } from './git.js';
 import { renderStore } from './store-template.js';
 
 export interface RepoOptions {
@@ -11,6 +11,8 @@ export interface RepoOptions {
   fleet?: string;
   /** How many stores, 1 to 10,000. */
   stores: number;
+  /** How many of them carry the tag `pilot` and are the canary stage; default: by the size of the fleet. */
+  pilots?: number;
   /** Addresses of the practice fleet instead of placeholders for real ones. */
   lab?: boolean;
   /** Second part of the practice fleet's first loopback addresses, so that several fleets fit on one machine. */
@@ -33,6 +35,7 @@ export function renderRepo(options: RepoOptions): Map<string, string> {
   }
   const full: FullRepoOptions = {
     fleet: 'edge',
+    pilots: pilotCount(stores),
     lab: false,
     labNetwork: 10,
     compressed: false,
@@ -71,23 +74,7 @@ export async function initRepo(dir: string, options: RepoOptions): Promise<strin
   await mkdirs(dir, [...files.keys()]);
   for (const [path, content] of files) await writeFile(join(dir, path), content);
 
-  const git = async (...args: string[]): Promise<string> => {
-    const { stdout } = await execa('git', ['-C', dir, '-c', 'core.hooksPath=/dev/null', ...args], {
-      env: {
-        GIT_CONFIG_GLOBAL: '/dev/null',
-        GIT_CONFIG_NOSYSTEM: '1',
-        GIT_TERMINAL_PROMPT: '0',
-        GIT_AUTHOR_NAME: 'edge-governor',
-        GIT_AUTHOR_EMAIL: 'edge-governor@localhost',
-        GIT_COMMITTER_NAME: 'edge-governor',
-        GIT_COMMITTER_EMAIL: 'edge-governor@localhost',
-        GIT_DIR: undefined,
-        GIT_WORK_TREE: undefined,
-        GIT_INDEX_FILE: undefined,
-      },
-    });
-    return stdout.trim();
-  };
+  const git = gitIn(dir);
   await git('init', '--quiet', '--initial-branch=main');
   await git('add', '--all');
   await git('commit', '--quiet', '--message', `Lay out the fleet: ${options.stores} stores`);

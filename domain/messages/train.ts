@@ -87,7 +87,7 @@ export const ANSWERS = [
   'retry-offline',
   'skip',
   'finish',
-  'roll-back',
+  'rollback',
   'resume',
   'pause',
   'abort',
@@ -110,8 +110,8 @@ export interface TrainPlan {
   release: ReleaseRef;
   stages: StagePlan[];
   deadline: string;
-  /** Whether a failed first stage is taken back without asking. */
-  onCanaryFailure?: 'hold' | 'roll-back' | undefined;
+  /** Whether a failed first stage stands still until people answer, or is taken back without asking. */
+  onCanaryFailure: 'hold' | 'rollback';
 }
 
 export interface OpenedTrain {
@@ -256,7 +256,7 @@ export const waveInputSchema = z
     train: z.string().regex(TRAIN_ID),
     stage: z.string().regex(STAGE_NAME),
     round: z.number().int().min(0).max(1_000),
-    operation: z.enum(['patch', 'roll-back', 'probe']),
+    operation: z.enum(['patch', 'rollback', 'probe']),
     stores: z
       .array(
         z

@@ -61,7 +61,7 @@ describe('a canary that is worse after the patch', () => {
     others = ['store-001', 'store-002', 'store-003'].filter((store) => store !== canary);
     await practice.lab.addFault({ id: 'worse', store: canary, kind: 'bad-cache' });
     const held = await practice.until('the gate to hold', ({ hold }) => hold?.reason === 'HealthGateFailed');
-    expect(held.hold?.answers).toEqual(['retry-gate', 'roll-back', 'abort']);
+    expect(held.hold?.answers).toEqual(['retry-gate', 'rollback', 'abort']);
     expect(held.stages[0]?.tally.succeeded).toBe(1);
     for (const store of others) expect(await practice.effects(store)).toEqual([]);
     release = held.release as ReleaseRef;

@@ -9,7 +9,7 @@ import { freeLabNetwork } from '#client/cli/lab-network.js';
 import { createLabClient, type LabClient, type LabEntry } from '#client/cli/lab-client.js';
 import { initRepo } from '#client/repo/template.js';
 import { planStages } from '#domain/plan.js';
-import { desiredPointer, type DesiredRecord, type ReleaseRef } from '#domain/release.js';
+import { desiredPointer, type DesiredRecord, type PermitRef, type ReleaseRef } from '#domain/release.js';
 import { checkRepo } from '#domain/repo-check.js';
 import { collectRepoFiles } from '#domain/repo-files.js';
 import { MAX_CONFIG_FILE } from '#domain/repo-limits.js';
@@ -61,7 +61,7 @@ export interface Practice {
   violations(): Promise<string[]>;
   patch(store: string, release: ReleaseRef, change?: Partial<PatchStoreInput>): Promise<WorkflowHandle>;
   /** The store's desired record, as somebody with the registry's keys could write it. */
-  promoteByHand(store: string, release: ReleaseRef): Promise<void>;
+  promoteByHand(store: string, release: ReleaseRef, permit?: PermitRef): Promise<void>;
   /** A path among the objects of the registry. */
   objects(...path: string[]): string;
   storeView(store: string): Promise<StoreView>;
@@ -200,9 +200,13 @@ export async function givenPractice(options: {
       );
       await Promise.race([
         ended,
-        practice.until('the end of the train', ({ state }) => ['done', 'aborted', 'failed'].includes(state), {
-          approving: true,
-        }),
+        practice.until(
+          'the end of the train',
+          ({ state }) => ['done', 'rolled back', 'aborted', 'failed'].includes(state),
+          {
+            approving: true,
+          },
+        ),
       ]);
       return ended;
     },
@@ -256,7 +260,7 @@ export async function givenPractice(options: {
           } satisfies PatchStoreInput,
         ],
       }),
-    async promoteByHand(store, release) {
+    async promoteByHand(store, release, permit) {
       const record: DesiredRecord = {
         schema: 'edge.desired/v1',
         store,
@@ -265,6 +269,7 @@ export async function givenPractice(options: {
         stage: 'canary',
         commit: await openGitRepo({ dir: repo }).head('main'),
         expires: new Date(Date.now() + 3_600_000).toISOString(),
+        ...(permit ? { permit } : {}),
       };
       const file = practice.objects('pointers', desiredPointer(store));
       await mkdir(dirname(file), { recursive: true });

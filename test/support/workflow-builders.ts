@@ -121,6 +121,7 @@ export function aPlan(change: Partial<TrainPlan> = {}) {
       commit: COMMIT,
       release: aReleaseRef(),
       deadline: new Date(Date.now() + 3_600_000).toISOString(),
+      onCanaryFailure: 'hold',
       ...change,
       stages,
     }),

@@ -258,7 +258,7 @@ describe('a health gate', () => {
     );
     const train = await world.startTrain();
     const view = await heldFor(train, 'HealthGateFailed', 'canary');
-    expect(view.answers).toEqual(['retry-gate', 'roll-back', 'pause', 'abort']);
+    expect(view.answers).toEqual(['retry-gate', 'rollback', 'pause', 'abort']);
     expect(view.hold?.detail.join('\n')).toMatch(/guests running: s001: guest 101 \(pos\) does not run/);
     expect(world.central.promotions.map(({ stage }) => stage)).toEqual(['canary']);
     expect(stores.get('s002')?.calls).toEqual([]);
@@ -290,7 +290,7 @@ describe('a health gate', () => {
     );
     const train = await world.startTrain();
     const view = await heldFor(train, 'NotEnoughFacts', 'canary');
-    expect(view.answers).toEqual(['retry-gate', 'roll-back', 'pause', 'abort']);
+    expect(view.answers).toEqual(['retry-gate', 'rollback', 'pause', 'abort']);
     await train.executeUpdate(abortUpdate, { args: [by] });
     await expect(train.result()).resolves.toMatchObject({ state: 'aborted', tally: { succeeded: 1 } });
   });
@@ -312,7 +312,7 @@ describe('a pause', () => {
       /^Paused by anna: lunch\./,
     );
     const paused = await train.query(trainQuery);
-    expect(paused).toMatchObject({ state: 'paused', answers: ['roll-back', 'resume', 'abort'] });
+    expect(paused).toMatchObject({ state: 'paused', answers: ['rollback', 'resume', 'abort'] });
     await eventually('the wave knows', async () =>
       (await eventsOf(world.client.workflow.getHandle('2026-w48/canary/r0'))).some(
         (event) => event.workflowExecutionSignaledEventAttributes?.signalName === 'steerWave',
@@ -497,7 +497,7 @@ describe('a plan or promotion that does not work', () => {
     const view = await heldFor(train, 'PromotionFailed', 'canary');
     expect(view.hold).toMatchObject({
       summary: 'Stage canary could not be promoted: the tag exists at another commit',
-      answers: ['retry-failed', 'roll-back', 'abort'],
+      answers: ['retry-failed', 'rollback', 'abort'],
     });
     expect(store.calls).toEqual([]);
     central.on('promoteStage', async () => ({ commit: COMMIT, tag: 'edge/2026-w48/canary' }));
@@ -569,7 +569,7 @@ describe('a breach in a stage', () => {
     world.central.plans(threeStores());
     const train = await world.startTrain();
     const view = await heldFor(train, 'ErrorThresholdExceeded', 'canary');
-    expect(view.hold?.answers).toEqual(['retry-failed', 'retry-offline', 'skip', 'roll-back', 'abort']);
+    expect(view.hold?.answers).toEqual(['retry-failed', 'retry-offline', 'skip', 'rollback', 'abort']);
     expect(view.hold?.detail).toEqual(['s002: ConfigRejected nginx -t said no']);
     expect(stores.get('s003')?.calls).toEqual([]);
 

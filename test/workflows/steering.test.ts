@@ -194,7 +194,7 @@ describe('a store that was offline', () => {
     world.central.plans(oneStage(['s001', 's002'], { limits }));
     const train = await world.startTrain();
     const view = await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
-    expect(view.answers).toEqual(['finish', 'roll-back', 'pause', 'abort']);
+    expect(view.answers).toEqual(['finish', 'rollback', 'pause', 'abort']);
     await train.executeUpdate(answerUpdates.finish, { args: [by] });
     const report = await train.result();
     expect(report).toMatchObject({ state: 'done', planned: 2, tally: { succeeded: 1, missed: 1 } });
@@ -311,9 +311,13 @@ describe('a rollback', () => {
     const train = await world.startTrain();
     await heldFor(train, 'ErrorThresholdExceeded');
     stores.get('s002')?.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
-    await train.executeUpdate(answerUpdates['roll-back'], { args: [by] });
+    await train.executeUpdate(answerUpdates.rollback, { args: [by] });
     const asked = await heldFor(train, 'ApprovalPending');
     expect(asked.hold).toMatchObject({ stage: 'rollback', planHash: OTHER_HASH });
+    expect(asked.hold?.detail[0]).toBe('s001, s002: from 2026.48.0 back to 2026.47.0');
+    await expect(train.executeUpdate(answerUpdates.rollback, { args: [{ by: 'bert' }] })).resolves.toMatch(
+      /^A rollback was already asked for by anna\. The rollback .* waits for an approval/,
+    );
     const decision = { stage: 'rollback', planHash: OTHER_HASH, decision: 'approve' as const, via: 'cli', by: 'bert' };
     await expect(
       train.executeUpdate(decideUpdate, { args: [{ ...decision, planHash: PLAN_HASH }] }),
@@ -340,7 +344,7 @@ describe('a rollback', () => {
     const store = await world.store('s001', { ...quick, applyConfig: async () => failedStep });
     central.plans({
       ...oneStage(['s001'], { limits: { errorThreshold: { count: 0, minSample: 1 } } }),
-      onCanaryFailure: 'roll-back',
+      onCanaryFailure: 'rollback',
     });
     central.on('planRollback', async () => {
       store.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
@@ -359,10 +363,10 @@ describe('a rollback', () => {
     world.central.plans(oneStage(['s001'], { limits: { errorThreshold: { count: 0, minSample: 1 } } }));
     const train = await world.startTrain();
     await heldFor(train, 'ErrorThresholdExceeded');
-    await train.executeUpdate(answerUpdates['roll-back'], { args: [by] });
+    await train.executeUpdate(answerUpdates.rollback, { args: [by] });
     const view = await heldFor(train, 'RollbackRefused');
     expect(view.hold?.detail).toEqual(['The test gave no rollback plan.']);
-    expect(view.answers).not.toContain('roll-back');
+    expect(view.answers).not.toContain('rollback');
     await train.executeUpdate(abortUpdate, { args: [by] });
     await expect(train.result()).resolves.toMatchObject({ state: 'aborted', tally: { failed: 1 } });
   });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createControlActivities } from '#activities/control.js';
+import { createControlActivities, hashOf } from '#activities/control.js';
 import { createReleaseActivities } from '#activities/release.js';
 import { initRepo } from '#client/repo/template.js';
 import type { ControlActivities, PermitRequest, ReleaseActivities } from '#domain/messages/train.js';
@@ -124,7 +124,15 @@ const revoke = (version: string): Promise<void> =>
   );
 
 const promotion = (train: string, ref: ReleaseRef, stores: string[]) => ({
-  plan: { train, fleet: 'edge', timeZone: 'Europe/Berlin', commit: first, release: ref, deadline: DEADLINE },
+  plan: {
+    train,
+    fleet: 'edge',
+    timeZone: 'Europe/Berlin',
+    commit: first,
+    release: ref,
+    deadline: DEADLINE,
+    onCanaryFailure: 'hold' as const,
+  },
   stage: 'canary',
   stores,
   planHash: `sha256:${'0'.repeat(64)}`,
@@ -340,6 +348,25 @@ describe('the release worker signs nothing', () => {
       kind: 'refused',
       problems: [expect.stringMatching(/^Release 2026\.48\.0 expired on/)],
     });
+  });
+});
+
+describe('what happens when the first stage fails', () => {
+  const opened = () => ({
+    train: '2026-w50',
+    commit: git('rev-parse', 'HEAD'),
+    deadlineAfter: 1_000,
+    noProgressAfter: 7_200_000,
+  });
+  const planned = () => ({ opened: opened(), fleet: 'edge', release: bad, startedAt: NOW.toISOString() });
+
+  it('is in the plan as fleet.yaml says it, and so in the hash that is approved', async () => {
+    const held = await run(control.planTrain, planned());
+    await change('fleet.yaml', 'onCanaryFailure: hold', 'onCanaryFailure: rollback');
+    const back = await run(control.planTrain, planned());
+    if (held.kind !== 'planned' || back.kind !== 'planned') throw new Error('no plan');
+    expect([held.plan.onCanaryFailure, back.plan.onCanaryFailure]).toEqual(['hold', 'rollback']);
+    expect(hashOf({ ...held.plan, onCanaryFailure: 'rollback' })).not.toBe(held.planHash);
   });
 });
 

@@ -286,7 +286,7 @@ describe('a fleet file', () => {
             gate: { minFacts: 80, maxFailedStores: 0 },
           },
         ],
-        train: { deadline: 518_400_000 },
+        train: { deadline: 518_400_000, onCanaryFailure: 'hold' },
       },
     });
   });

@@ -68,6 +68,10 @@ describe('the check of a GitOps repo', () => {
       () => replace('fleet.yaml', 'Europe/Berlin', 'Europe/Berlinn'),
       /fleet\.yaml:3: timeZone: "Europe\/Berlinn" is not a time zone\./,
     ],
+    'a policy that does not exist': [
+      () => replace('fleet.yaml', 'onCanaryFailure: hold', 'onCanaryFailure: shrug'),
+      /fleet\.yaml:\d+: train\.onCanaryFailure: "shrug" must be one of: hold, rollback\.$/,
+    ],
     'broken YAML': [() => replace(STORE, 'nodes:', 'nodes: ['), /store-002\/store\.yaml:\d+: is not valid YAML: /],
     'a key that stands twice': [
       () => replace(STORE, 'guests:', 'id: store-003\nguests:'),

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { ResultRow } from '#domain/messages/ledger.js';
 import { parse } from '#domain/messages/parse.js';
 import { rollbackPermitSchema } from '#domain/release.js';
-import { decidePermit, decideRollback, rollbackPlanSchema, type PermitFacts } from '#domain/rollback.js';
+import { decidePermit, decideRollback, describePlan, rollbackPlanSchema, type PermitFacts } from '#domain/rollback.js';
 import { aReleaseRef } from '../../support/builders.js';
 import {
   aPermit,
@@ -51,6 +51,19 @@ describe('a rollback', () => {
     expect(planOf({ results: facts.results.toReversed(), lastGood: facts.lastGood.toReversed() })).toEqual(
       planOf(facts),
     );
+  });
+
+  it('is told to those who approve it: who goes where, who cannot and why, and what stays as it is', () => {
+    const facts = {
+      results: ['store-001', 'store-002', 'store-003'].map((store) => aResultRow(store)),
+      lastGood: [goodRelease('store-001', 47), goodRelease('store-002', 47)],
+    };
+    const { version } = aReleaseRef(47);
+    expect(describePlan(planOf(facts))).toEqual([
+      `store-001, store-002: from 2026.48.0 back to ${version}`,
+      'store-003 stays as it is: NoLastGood. No earlier release passed its gate on this store.',
+      expect.stringMatching(/^Not taken back: Ceph packages, /),
+    ]);
   });
 
   const rows: Record<string, [rows: Partial<ResultRow>[], goesBack: boolean]> = {

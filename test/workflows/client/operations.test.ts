@@ -4,7 +4,7 @@ import { msToTs } from '@temporalio/common/lib/time.js';
 import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { OperationError } from '#client/operation-errors.js';
-import { createOperations, type Operations } from '#client/operations.js';
+import { createOperations, type Operations, type Reply } from '#client/operations.js';
 import { applySchedules, desiredSchedules, planSchedules, readSchedules } from '#client/schedules.js';
 import { stageSchema } from '#domain/fleet.js';
 import type { ControlActivities, TrainPlan, TrainView } from '#domain/messages/train.js';
@@ -35,6 +35,7 @@ const plan = (fleetName: string): TrainPlan => ({
   commit,
   release,
   deadline: new Date(Date.now() + 3_600_000).toISOString(),
+  onCanaryFailure: 'hold',
   stages: [
     {
       name: 'canary',
@@ -196,7 +197,19 @@ describe('operations', () => {
     expect((await operations.abort(name, { by: 'mara', reason: 'practice' })).kind).toBe('accepted');
     const over = await viewWhen(name, (view) => view.state === 'aborted');
     expect(over.stages[0]?.tally.offline).toBe(1);
+    await client.workflow.getHandle('train/calm').result();
     expect(await kindOf(operations.abort(name, { by: 'mara' }))).toBe('train-over');
+    await expect(operations.answer(name, 'rollback', { by: 'mara' })).rejects.toMatchObject({
+      kind: 'train-over',
+      message: expect.stringMatching(/only a running one takes its release back\. To leave that release now, revert/),
+    });
+    await expect(operations.pauseStore(storeOf(name), { by: 'mara' })).rejects.toMatchObject({
+      kind: 'no-operation',
+      message:
+        'No operation is running on store-of-calm. What ran: edge store show store-of-calm. ' +
+        'To keep the train from starting it: edge train pause --store store-of-calm',
+    });
+    expect(await kindOf(operations.abortStore('never-heard-of', { by: 'mara' }))).toBe('no-operation');
 
     const store = await eventually(async () => {
       const found = await operations.storeView(storeOf(name));
@@ -227,7 +240,18 @@ describe('operations', () => {
     });
     expect(store.current).toMatchObject({ store: storeOf(PATIENT), stage: 'canary', step: 'hello' });
     expect(store.recent[0]?.status).toBe('running');
-    await operations.abort(PATIENT, { by: 'mara' });
+    const by = { by: 'mara' };
+    const said = async (reply: Promise<Reply>) => {
+      const { kind, sentence } = await reply;
+      return `${kind}: ${sentence}`;
+    };
+    const id = storeOf(PATIENT);
+    expect(await said(operations.pauseStore(id, by))).toMatch(/^accepted: store-of-patient is paused by mara\./);
+    expect(await said(operations.pauseStore(id, by))).toBe('accepted: store-of-patient is paused already.');
+    expect(await said(operations.resumeStore(id, by))).toBe('accepted: store-of-patient is resumed by mara.');
+    expect(await said(operations.resumeStore(id, by))).toMatch(/^accepted: store-of-patient is not paused;/);
+    expect(await said(operations.abortStore(id, by))).toMatch(/^accepted: .* is aborted by mara\./);
+    await operations.abort(PATIENT, by);
     const over = await viewWhen(PATIENT, (found) => found.state === 'aborted');
     expect(over.stages[0]?.tally.aborted).toBe(1);
   });

@@ -100,6 +100,14 @@ describe('renderPlan', () => {
     ]);
   });
 
+  it('says it when a canary that fails is taken back without asking', () => {
+    const preview = previewPlan(input());
+    const lines = (onCanaryFailure: 'hold' | 'rollback') =>
+      renderPlan({ ...preview, onCanaryFailure }, { now, everyStore: false });
+    const [said] = lines('rollback').filter((line) => !lines('hold').includes(line));
+    expect(said).toBe('Should canary fail, its stores go back to their last good release without asking anybody.');
+  });
+
   it('shows each store when asked to', () => {
     const lines = renderPlan(previewPlan(input()), { now, everyStore: true });
     expect(lines.filter((line) => line.startsWith('  store-00'))).toHaveLength(3);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { answerCommands, renderTrain, tallyWords } from '#client/cli/render-train.js';
-import { clock, failedResult, hold, stage, tally, trainView } from '../builders.js';
+import { answerCommands, renderQuestion, renderTrain, tallyWords } from '#client/cli/render-train.js';
+import { clock, failedResult, hold, planHash, stage, tally, trainView } from '../builders.js';
 
 const options = { clock, suffix: '', columns: 100 };
 
@@ -112,6 +112,33 @@ describe('a train that runs', () => {
       refusedDecisions: [{ at: '2026-11-24T10:42:00Z', by: 'm\u001b]0;x\u0007ara', why: 'no\u202e' }],
     });
     expect(renderTrain(view, options).join('\n')).not.toMatch(/[\u001b\u202e\u0007]/);
+  });
+});
+
+describe('a train that was asked to roll back', () => {
+  it('shows the plan, then the commands that approve or reject exactly that plan', () => {
+    const view = trainView({
+      state: 'held',
+      planHash,
+      hold: hold({
+        reason: 'ApprovalPending',
+        stage: 'rollback',
+        planHash: `sha256:${'b7'.repeat(32)}`,
+        summary: 'The rollback (from 2026.48.0: 2 stores to 2026.47.0) waits for an approval of plan b7b7b7b7.',
+        detail: ['store-001, store-002: from 2026.48.0 back to 2026.47.0'],
+        answers: ['approve', 'reject', 'abort'],
+      }),
+      stages: [stage('canary', 5, { state: 'aborted' })],
+      answers: ['approve', 'reject', 'abort'],
+    });
+    expect(renderQuestion(view, { ...options, columns: 200 })).toEqual([
+      '  The rollback (from 2026.48.0: 2 stores to 2026.47.0) waits for an approval of plan b7b7b7b7.',
+      '    store-001, store-002: from 2026.48.0 back to 2026.47.0',
+      'You can:',
+      '  edge train approve rollback --plan b7b7b7b7b7b7  take these stores back',
+      '  edge train reject rollback --plan b7b7b7b7b7b7   take nothing back; the train ends',
+      '  edge train abort                                 end the train; stores in work reach a safe end',
+    ]);
   });
 });
 

@@ -3,7 +3,7 @@ import { decideGate } from '#domain/gate.js';
 import { ROLLBACK_STAGE, waveWorkflowId } from '#domain/naming.js';
 import { tallyOf, type StoreResult } from '#domain/outcomes.js';
 import type { PermitRef } from '#domain/release.js';
-import type { RollbackPlan } from '#domain/rollback.js';
+import { describePlan, type RollbackPlan } from '#domain/rollback.js';
 import { control, messageOf, pointBack, revertPromotions, signRollbackPermit } from './proxies.js';
 import type { TrainDesk } from './train-desk.js';
 import { recordResults } from './train-records.js';
@@ -17,9 +17,9 @@ import { partsOf, probeStores, runWave, type Over, type Run } from './train-wave
  * Asked for by people, or by the fleet's policy when the first stage fails; then the policy is the approval.
  * Windows are not waited for: a release that has to go has to go now, and people just said so.
  */
-export async function rollBack(train: Run): Promise<Over> {
+export async function takeBackTrain(train: Run): Promise<Over> {
   const { desk } = train;
-  const asked = desk.said.rollBack;
+  const asked = desk.said.rollback;
   desk.rollingBack();
 
   const planned = await plan(train);
@@ -72,9 +72,7 @@ async function approve({ desk, plan: { train } }: Run, planned: Planned, byPolic
     stage: ROLLBACK_STAGE,
     planHash,
     summary: `The rollback (${describe(rollback)}) waits for an approval of plan ${planHash.slice(7, 15)}.`,
-    detail: rollback.unable
-      .slice(0, 10)
-      .map(({ store, reason, detail }) => `${store} stays as it is: ${reason}. ${detail}`),
+    detail: describePlan(rollback),
     answers: ['approve', 'reject'],
   });
   const decision = desk.approval();
@@ -178,7 +176,7 @@ async function runRound(
     desk.doing(`Stage ${stage.name}: ${members.length} stores go back to ${to.version}.`);
     const done = [...results.values()].filter(({ store }) => !ids.includes(store));
     const report = await runWave(train, stage, workflowId, {
-      operation: 'roll-back',
+      operation: 'rollback',
       name: ROLLBACK_STAGE,
       release: to,
       permit,
