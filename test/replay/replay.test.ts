@@ -50,7 +50,12 @@ describe('a changed workflow', () => {
       'mutate.applyConfig.executeWithOptions',
       'read.verifyStore.executeWithOptions',
     ],
-    ['patch-train-calm', 'a wait that is left out', 'await desk.wait(stage.settings.soak, stage.name)', 'await Promise.resolve()'],
+    [
+      'patch-train-calm',
+      'a wait that is left out',
+      'await desk.wait(stage.settings.soak, stage.name)',
+      'await Promise.resolve()',
+    ],
   ])('fails the replay of %s: %s', async (shape, _, before, after) => {
     const code = readFileSync(inject('workflowBundlePath'), 'utf8');
     expect(code.split(before).length, `${before} stands in the bundle once`).toBe(2);
