@@ -19,6 +19,8 @@ export const OPERATION_ID = /^[a-z0-9][a-z0-9/-]{0,199}$/;
 
 export const CONTROL_QUEUE = 'edge-control';
 export const RELEASE_QUEUE = 'edge-release';
+/** What the builds of the control worker are versions of. The other workers run no workflows and have none. */
+export const CONTROL_DEPLOYMENT = 'edge-control';
 export const storeQueue = (store: string): string => `store:${store}`;
 
 /** One train per fleet, however it was started: the server refuses a second one under the same id. */

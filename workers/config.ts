@@ -20,6 +20,13 @@ const controlSchema = z.object({
   EDGE_BRANCH: z.string().default('main').describe('Protected branch that trains are built from'),
   EDGE_OBJECTS: z.string().min(1).describe('Where releases are kept: file:///… or s3://bucket/prefix'),
   EDGE_DATABASE_URL: z.string().min(1).describe('PostgreSQL URL of the ledger'),
+  EDGE_TAKE_OVER: z
+    .enum(['first', 'always'])
+    .default('first')
+    .describe(
+      'When this build takes the workflows over by itself: `first`, when no build has them yet; `always`, at every start, ' +
+        'which is right only where one control worker runs',
+    ),
 });
 
 const releaseSchema = z.object({

@@ -1,7 +1,7 @@
 import { Client } from '@temporalio/client';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { createControlActivities } from '#activities/control.js';
-import { CONTROL_QUEUE } from '#domain/naming.js';
+import { CONTROL_DEPLOYMENT, CONTROL_QUEUE } from '#domain/naming.js';
 import { openGitRepo } from '#systems/git/repo.js';
 import { openLedger } from '#systems/ledger/client.js';
 import { openObjects } from '#systems/objects/open.js';
@@ -10,25 +10,41 @@ import { controlConfig } from './config.js';
 import { inWorkIn, isRunningIn } from './running.js';
 import { openLog, runUntilStopped, start } from './runtime.js';
 import { createTeller } from './teller.js';
+import { readVersions, takeOver } from './versions.js';
 
 /** The control worker: runs the workflows and the central activities. It can read no signing key and reach no store. */
 start(async () => {
   const config = controlConfig();
   const log = openLog('control-worker');
-  const [workflowBundle, ledger, connection] = await Promise.all([
+  const [{ build, ...workflowBundle }, ledger, connection] = await Promise.all([
     readWorkflowBundle(),
     openLedger(config.EDGE_DATABASE_URL),
     NativeConnection.connect({ address: config.EDGE_TEMPORAL_ADDRESS }),
   ]);
   const repo = openGitRepo({ dir: config.EDGE_REPO });
   const objects = openObjects(config.EDGE_OBJECTS);
-  const client = new Client({ connection, namespace: config.EDGE_TEMPORAL_NAMESPACE });
+  const namespace = config.EDGE_TEMPORAL_NAMESPACE;
+  const client = new Client({ connection, namespace });
+  const identity = `control-worker/${process.pid}`;
+  const server = { workflowService: connection.workflowService, namespace, identity };
+  const isVersioned = (await readVersions(server)).kind === 'supported';
+  if (!isVersioned) log.warn('This server has no versions of workers: whichever build polls gets the workflows.');
   const worker = await Worker.create({
     connection,
-    namespace: config.EDGE_TEMPORAL_NAMESPACE,
+    namespace,
     taskQueue: CONTROL_QUEUE,
-    identity: `control-worker/${process.pid}`,
+    identity,
     workflowBundle,
+    ...(isVersioned
+      ? {
+          workerDeploymentOptions: {
+            version: { deploymentName: CONTROL_DEPLOYMENT, buildId: build },
+            useWorkerVersioning: true,
+            // A train lasts a week; what it runs on is corrected under it. `patched()` and replay keep that safe.
+            defaultVersioningBehavior: 'AUTO_UPGRADE',
+          },
+        }
+      : {}),
     activities: createControlActivities({
       repo,
       branch: config.EDGE_BRANCH,
@@ -44,10 +60,16 @@ start(async () => {
     stickyQueueScheduleToStartTimeout: '3 seconds',
     shutdownGraceTime: '5 seconds',
   });
-  log.info({ queue: CONTROL_QUEUE }, 'polling');
-  process.stdout.write(`${JSON.stringify({ ready: true })}\n`);
-  await runUntilStopped(log, [worker], async () => {
+  const running = runUntilStopped(log, [worker], async () => {
     await connection.close();
     await ledger.close();
   });
+  log.info({ queue: CONTROL_QUEUE, build }, 'polling');
+  if (isVersioned) {
+    const taken = takeOver(server, build, config.EDGE_TAKE_OVER, (line) => log.warn(line));
+    await Promise.race([running, taken]);
+  }
+  log.info({ build }, 'ready');
+  process.stdout.write(`${JSON.stringify({ ready: true })}\n`);
+  await running;
 });

@@ -2,6 +2,8 @@ import { execa } from 'execa';
 import { Client, type Connection } from '@temporalio/client';
 import { CONTROL_QUEUE, RELEASE_QUEUE, SEARCH_ATTRIBUTES, storeQueue } from '#domain/naming.js';
 import { openLedger } from '#systems/ledger/client.js';
+import { controlVersions, whyNothingMoves } from '../control-versions.js';
+import { isPolled, type QueueKind } from '../pollers.js';
 import {
   answer,
   connectTemporal,
@@ -130,6 +132,7 @@ async function temporalFindings(
             };
       }),
     )),
+    await versionsFinding(client),
     ...(repo === undefined ? [] : [await storeWorkersFinding(client, repo)]),
   ];
 }
@@ -161,19 +164,25 @@ async function attributesFinding(connection: Connection, namespace: string): Pro
       };
 }
 
-type QueueKind = 'workflow' | 'activity';
-const QUEUE_TYPES: Record<QueueKind, number> = { workflow: 1, activity: 2 };
-/** The server lists a poller for five minutes after its last poll; a poll lasts one. */
-const POLL_AGE = 2 * 60_000;
-
-async function isPolled(client: Client, queue: string, kind: QueueKind): Promise<boolean> {
-  const { pollers } = await client.workflowService.describeTaskQueue({
-    namespace: client.options.namespace,
-    taskQueue: { name: queue },
-    taskQueueType: QUEUE_TYPES[kind],
-  });
-  const oldest = Date.now() - POLL_AGE;
-  return (pollers ?? []).some(({ lastAccessTime }) => Number(lastAccessTime?.seconds ?? 0) * 1_000 >= oldest);
+/** Whether the workers that poll are those that get the tasks. */
+async function versionsFinding(client: Client): Promise<Finding> {
+  const name = 'workflow build';
+  const found = await tryTo(() => controlVersions(client));
+  if ('error' in found) return { name, state: 'problem', text: `It cannot be read: ${found.error}` };
+  const versions = found.value;
+  if (versions.kind === 'unsupported') {
+    return {
+      name,
+      state: 'warning',
+      text: 'This server has no versions of workers: whichever build polls gets the workflows.',
+      remedy: 'Run one build of the control worker at a time.',
+    };
+  }
+  const trouble = whyNothingMoves(versions);
+  if (trouble) return { name, state: 'problem', ...trouble };
+  const waiting = versions.polling.filter((build) => build !== versions.current);
+  const beside = waiting.length === 0 ? '' : ` Beside it, for \`edge workers make-current\`: ${listed(waiting, 10)}.`;
+  return { name, state: 'ok', text: `${versions.current ?? 'one without a version'} runs the workflows.${beside}` };
 }
 
 const AT_ONCE = 20;

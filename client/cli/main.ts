@@ -15,6 +15,7 @@ import { addStoreCommands } from './store.js';
 import { printable, printableJson } from './text.js';
 import { addTrainCommands } from './train.js';
 import { addUpCommand } from './up.js';
+import { addWorkersCommands } from './workers.js';
 
 /** Exit codes of every command: 0 done, 1 failed, 2 wrong usage. */
 export type ExitCode = 0 | 1 | 2;
@@ -81,6 +82,7 @@ const COMMANDS: readonly AddCommands[] = [
   addJanitorCommands,
   addSchedulesCommands,
   addRunbookCommand,
+  addWorkersCommands,
   addDoctorCommand,
   addLabCommands,
 ];

@@ -2,10 +2,11 @@
  * Records the histories that `replay.test.ts` replays. Run by hand, after `npm run build`, when a workflow is released
  * in a new shape:
  *
- *   node test/replay/capture.mjs [SUFFIX]
+ *   node test/replay/capture.mjs [SUFFIX [SHAPE…]]
  *
  * Histories of shapes that have been released stay as they are: give the new ones a suffix such as `-2026-48`. Without
- * a suffix the first recordings are replaced, which is right only as long as nothing was released.
+ * a suffix (`''` before names of shapes) the first recordings are replaced, which is right only as long as nothing was
+ * released. Named shapes are recorded alone.
  */
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -29,4 +30,5 @@ await module.capture({
   codePath: join(root, 'dist', 'workflow-bundle.js'),
   dir: join(here, 'histories'),
   suffix: process.argv[2] ?? '',
+  only: process.argv.slice(3),
 });

@@ -4,12 +4,38 @@ import { join } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import { execa } from 'execa';
 import type { StepAnswer } from '#domain/messages/store.js';
-import { SEARCH_ATTRIBUTES } from '#domain/naming.js';
-import { answerUpdates, decideUpdate } from '#workflows/messages.js';
+import { CONTROL_QUEUE, launchWorkflowId, SEARCH_ATTRIBUTES } from '#domain/naming.js';
+import type { launchTrain } from '#workflows/index.js';
+import {
+  abortUpdate,
+  answerUpdates,
+  decideUpdate,
+  pauseUpdate,
+  resumeUpdate,
+  storeQuery,
+} from '#workflows/messages.js';
 import { findTemporalCli } from '#workers/embedded/temporal-cli.js';
 import { startTemporal } from '#workers/embedded/temporal.js';
-import { aHealthyProbe, aPlan, aStoreInput, currentPreflight, PLAN_HASH } from '../support/workflow-builders.js';
-import { openWorld, trainUntil, type Place, type World } from '../support/workflow-harness.js';
+import { aReleaseRef } from '../support/builders.js';
+import { aRollbackPlan } from '../support/rollback-builders.js';
+import {
+  aHealthyProbe,
+  aPlan,
+  aStoreInput,
+  aWave,
+  currentPreflight,
+  OTHER_HASH,
+  PLAN_HASH,
+} from '../support/workflow-builders.js';
+import {
+  eventsOf,
+  eventually,
+  openWorld,
+  trainUntil,
+  type HistoryEvent,
+  type Place,
+  type World,
+} from '../support/workflow-harness.js';
 
 /** Runs each recorded shape once and writes its history as JSON. See `capture.mjs` for when and how. */
 
@@ -26,14 +52,68 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     return ended(await world.startStore(aStoreInput('s001')));
   },
   'patch-store-offline': async (world) => ended(await world.startStore(aStoreInput('s001', { offlineAfter: 50 }))),
+  'patch-store-aborted': async (world) => {
+    const held = (await world.store('s001')).hold('drainNode n1');
+    const store = await world.startStore(aStoreInput('s001'));
+    await held.reached;
+    await store.executeUpdate(abortUpdate, { args: [anna] });
+    held.release();
+    return ended(store);
+  },
+  'patch-store-paused': async (world) => {
+    const held = (await world.store('s001')).hold('rejoinNode n1');
+    const store = await world.startStore(aStoreInput('s001'));
+    await held.reached;
+    await store.executeUpdate(pauseUpdate, { args: [anna] });
+    held.release();
+    await eventually('the store stands still', async () => (await store.query(storeQuery)).paused);
+    await store.executeUpdate(resumeUpdate, { args: [anna] });
+    return ended(store);
+  },
+  'patch-store-timed-out': async (world) => {
+    const held = (await world.store('s001')).hold('openOperation');
+    const store = await world.startStore(aStoreInput('s001', { storeTimeout: 50 }));
+    await held.reached;
+    await eventually('its time is over', () => happened(store, (event) => event.timerFiredEventAttributes));
+    held.release();
+    return ended(store);
+  },
+  'patch-store-cut-off': async (world) => {
+    await cutOffWave(world);
+    return world.storeHandle('s001');
+  },
   'wave-calm': async (world) => {
     await calmTrain(world);
     return world.client.workflow.getHandle('2026-w48/wave-1/r0');
   },
+  'wave-probe': async (world) => {
+    await calmTrain(world);
+    return world.client.workflow.getHandle('2026-w48/canary/r0/gate');
+  },
+  'wave-cut-off': cutOffWave,
+  'wave-roll-back': async (world) => {
+    await rolledBackTrain(world);
+    return world.client.workflow.getHandle('2026-w48/rollback/r0');
+  },
   'patch-train-calm': calmTrain,
   'patch-train-held': heldTrain,
+  'patch-train-rolled-back': rolledBackTrain,
+  'patch-train-caught-up': caughtUpTrain,
+  'patch-train-paused-aborted': pausedAndAbortedTrain,
+  'launch-train': async (world) => {
+    world.central.plans(aPlan().build());
+    const launch = await world.client.workflow.start<typeof launchTrain>('launchTrain', {
+      workflowId: launchWorkflowId('acme'),
+      taskQueue: CONTROL_QUEUE,
+      args: [{ fleet: 'acme' }],
+    });
+    await ended(launch);
+    await ended(world.client.workflow.getHandle('train/acme'));
+    return launch;
+  },
 };
 
+const anna = { by: 'anna' };
 const failed: StepAnswer<never> = { kind: 'failed', stop: { reason: 'UpgradeFailed', summary: 'apt ended with 100' } };
 
 async function calmTrain(world: World) {
@@ -74,13 +154,108 @@ async function heldTrain(world: World) {
   return ended(train);
 }
 
-async function ended<T extends WorkflowHandle>(handle: T): Promise<T> {
+/** Its first stage fails, and it is taken back against an approval. */
+async function rolledBackTrain(world: World) {
+  const { central } = world;
+  const store = await world.store('s001', {
+    readFacts: async () => currentPreflight(),
+    applyConfig: async () => failed,
+  });
+  central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001'], limits: { errorThreshold: { count: 0, minSample: 1 } } })
+      .build(),
+  );
+  central.on('planRollback', async () => ({
+    kind: 'planned',
+    plan: aRollbackPlan({ fleet: 'acme', groups: [{ to: aReleaseRef(47), stores: ['s001'] }] }),
+    planHash: OTHER_HASH,
+  }));
+  const train = await world.startTrain();
+  await trainUntil(train, 'the breach', ({ hold }) => hold?.reason === 'ErrorThresholdExceeded');
+  store.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
+  await train.executeUpdate(answerUpdates['roll-back'], { args: [anna] });
+  await trainUntil(train, 'the approval is asked for', ({ hold }) => hold?.reason === 'ApprovalPending');
+  await train.executeUpdate(decideUpdate, {
+    args: [{ stage: 'rollback', planHash: OTHER_HASH, decision: 'approve', by: 'bert', via: 'cli' }],
+  });
+  return ended(train);
+}
+
+/** One of its stores is offline at its turn and comes back after the last stage. */
+async function caughtUpTrain(world: World) {
+  const quick = { readFacts: async () => currentPreflight() };
+  await world.store('s001', quick);
+  world.central.plans(
+    aPlan()
+      .stage('canary', {
+        stores: ['s001', 's002'],
+        limits: { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } },
+      })
+      .build(),
+  );
+  const train = await world.startTrain();
+  await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
+  await world.store('s002', quick);
+  return ended(train);
+}
+
+/** Paused and resumed in its soak, then aborted while it asks for an approval. */
+async function pausedAndAbortedTrain(world: World) {
+  await world.store('s001', { readFacts: async () => currentPreflight() });
+  world.central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001'], soak: 1_500 })
+      .stage('wave-1', { stores: ['s002'], approval: { required: true } })
+      .build(),
+  );
+  const train = await world.startTrain();
+  await trainUntil(train, 'it soaks', ({ stages }) => stages[0]?.state === 'soaking');
+  await train.executeUpdate(pauseUpdate, { args: [anna] });
+  await eventually('the soak is over', () => happened(train, (event) => event.timerFiredEventAttributes));
+  await train.executeUpdate(resumeUpdate, { args: [anna] });
+  await trainUntil(train, 'the approval is asked for', ({ hold }) => hold?.reason === 'ApprovalPending');
+  await train.executeUpdate(abortUpdate, { args: [anna] });
+  return ended(train);
+}
+
+/** One of its stores falls silent and is not waited for; its operation ends when it is back. */
+async function cutOffWave(world: World) {
+  const held = (await world.store('s001', {}, { slots: 1 })).hold('drainNode n1');
+  await world.store('s002', { readFacts: async () => currentPreflight() });
+  const wave = await world.startWave(
+    aWave(['s001', 's002'], {
+      limits: { offlineAfter: 3_000, cutOffAfter: 100, offlineThreshold: { count: 1, minSample: 1 } },
+    }),
+  );
+  await ended(wave);
+  held.release();
+  await ended(world.storeHandle('s001'));
+  return wave;
+}
+
+const happened = async (handle: Pick<WorkflowHandle, 'fetchHistory'>, which: (event: HistoryEvent) => unknown) =>
+  (await eventsOf(handle)).some(which);
+
+async function ended<T extends Pick<WorkflowHandle, 'result'>>(handle: T): Promise<T> {
   await handle.result();
   return handle;
 }
 
-/** Writes `<shape><suffix>.json` for each shape into `dir`; `codePath` is the bundle to record with. */
-export async function capture({ codePath, dir, suffix }: { codePath: string; dir: string; suffix: string }) {
+interface Wanted {
+  /** The bundle to record with. */
+  codePath: string;
+  dir: string;
+  suffix: string;
+  /** Names of shapes; none means all. */
+  only: string[];
+}
+
+/** Writes `<shape><suffix>.json` for each shape into `dir`. */
+export async function capture({ codePath, dir, suffix, only }: Wanted) {
+  const unknown = only.filter((name) => !(name in shapes));
+  if (unknown.length > 0)
+    throw new Error(`No shape ${unknown.join(', ')}. There are: ${Object.keys(shapes).join(', ')}`);
   const scratch = mkdtempSync(join(tmpdir(), 'edge-capture-'));
   const cli = await findTemporalCli({ env: process.env, say: (line) => process.stderr.write(`${line}\n`) });
   const server = await startTemporal({
@@ -94,6 +269,7 @@ export async function capture({ codePath, dir, suffix }: { codePath: string; dir
   try {
     mkdirSync(dir, { recursive: true });
     for (const [shape, run] of Object.entries(shapes)) {
+      if (only.length > 0 && !only.includes(shape)) continue;
       const json = await record(cli.path, { address: server.address, codePath }, run);
       writeFileSync(join(dir, `${shape}${suffix}.json`), `${json}\n`);
       process.stderr.write(`recorded ${shape}${suffix}\n`);

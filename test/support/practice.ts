@@ -94,6 +94,8 @@ export async function givenPractice(options: {
   ownProcess?: string[];
   /** The environment of whoever starts the service, on top of that of the tests. */
   env?: NodeJS.ProcessEnv;
+  /** Folder of the build that the service runs, when not that of this tree. */
+  build?: string;
   edit?: (fleet: EditableFleet) => void;
 }): Promise<Practice> {
   await buildOnce();
@@ -130,6 +132,7 @@ export async function givenPractice(options: {
     fleet: FLEET,
     lab: { speed: 240, ...(options.ownProcess ? { ownProcess: options.ownProcess } : {}) },
     env: { ...process.env, ...options.env },
+    ...(options.build === undefined ? {} : { build: options.build }),
     log: () => undefined,
     onEvent: (event) => {
       if (event.kind === 'started') pids.set(event.name, event.pid);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { StepAnswer } from '#domain/messages/store.js';
+import { PROTOCOL, type StepAnswer } from '#domain/messages/store.js';
 import type { WaveInput, WaveReport } from '#domain/messages/train.js';
 import { storeWorkflowId } from '#domain/naming.js';
 import { answerUpdates, steerWaveSignal, storeQuery } from '#workflows/messages.js';
@@ -132,6 +132,19 @@ describe('a breach', () => {
     const report = await wave.result();
     expect(report.breach).toBeUndefined();
     expect(outcomesOf(report).s001).toBe('StoreOffline');
+    expectWhole(report, input);
+  });
+
+  it('does not come from a store whose worker is too old: it is skipped, untouched, and the others go on', async () => {
+    const world = await useWorld();
+    const stores = await world.stores(['s001', 's002', 's003']);
+    const protocol = { min: 0, max: PROTOCOL - 1 };
+    stores.get('s001')?.on('hello', async () => ({ store: 's001', protocol, clock: '' }));
+    const input = aWave(['s001', 's002', 's003'], { limits: { errorThreshold: { count: 0, minSample: 1 } } });
+    const report = await (await world.startWave(input)).result();
+    expect(report.breach).toBeUndefined();
+    expect(outcomesOf(report)).toEqual({ s001: 'WorkerTooOld', s002: 'succeeded', s003: 'succeeded' });
+    expect(stores.get('s001')?.calls).toEqual(['hello']);
     expectWhole(report, input);
   });
 

@@ -52,6 +52,8 @@ export interface ServiceOptions {
   fleet?: string;
   /** A practice fleet of the repo's stores, with their store workers. */
   lab?: LabOptions;
+  /** Folder of the build whose programs are run; default: the one that this file is part of. */
+  build?: string;
   ports?: ServicePorts;
   /** The environment to take settings from; `process.env` of the caller. */
   env: NodeJS.ProcessEnv;
@@ -147,7 +149,12 @@ class Supervisor {
       lab,
       this.#startRegistry(ports.registry),
       Promise.all([temporal, ledger]).then(([, url]) =>
-        this.#startWorker('control', ['control.js'], { ...central, EDGE_DATABASE_URL: url }),
+        this.#startWorker('control', ['control.js'], {
+          ...central,
+          EDGE_DATABASE_URL: url,
+          // There is one, so whatever build it runs is the one that workflows go on with.
+          EDGE_TAKE_OVER: 'always',
+        }),
       ),
       Promise.all([temporal, ledger]).then(([, url]) =>
         this.#startWorker('release', ['release.js'], {
@@ -298,6 +305,7 @@ class Supervisor {
 
   /** The processes run what is built, whether this file is run from its source or from dist/. */
   #built(file: string): string {
+    if (this.#options.build !== undefined) return join(this.#options.build, file);
     const root = join(import.meta.dirname, '..', '..');
     return import.meta.filename.endsWith('.ts') ? join(root, 'dist', file) : join(root, file);
   }

@@ -46,6 +46,7 @@ describe('the environment of a control worker', () => {
       EDGE_TEMPORAL_NAMESPACE: 'default',
       EDGE_LOG_LEVEL: 'info',
       EDGE_BRANCH: 'main',
+      EDGE_TAKE_OVER: 'first',
     });
   });
 

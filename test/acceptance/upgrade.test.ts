@@ -1,0 +1,88 @@
+import { createHash } from 'node:crypto';
+import { cp, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { controlVersions, whyNothingMoves } from '#client/control-versions.js';
+import { waveWorkflowId } from '#domain/naming.js';
+import { buildOnce, ROOT } from '../support/build.js';
+import { countByNode, givenPractice, type Practice } from '../support/practice.js';
+
+/** The control worker is replaced by another build while a train is under way. Judged by the practice fleet's journal. */
+const ONCE = { n1: 1, n2: 1, n3: 1 };
+const STORES = ['store-001', 'store-002'];
+const PATCH = 'a-moment-before-the-soak';
+
+let root: string;
+let practice: Practice;
+beforeAll(async () => {
+  await buildOnce();
+  root = await mkdtemp(join(tmpdir(), 'edge-another-build-'));
+  await cp(join(ROOT, 'dist'), join(root, 'dist'), { recursive: true });
+  await cp(join(ROOT, 'package.json'), join(root, 'package.json'));
+  await symlink(join(ROOT, 'node_modules'), join(root, 'node_modules'));
+  practice = await givenPractice({ stores: 2, build: join(root, 'dist') });
+});
+afterAll(async () => {
+  await practice?.stop();
+  await rm(root, { recursive: true, force: true });
+});
+
+const bundle = (name: 'js' | 'json') => join(root, 'dist', `workflow-bundle.${name}`);
+const buildOf = async () =>
+  (JSON.parse(await readFile(bundle('json'), 'utf8')) as { sha256: string }).sha256.slice(0, 12);
+
+/** The next version of the workflows: a train waits a moment more, and only where that is news to its history. */
+async function buildTheNext(): Promise<void> {
+  const code = await readFile(bundle('js'), 'utf8');
+  const before = 'await desk.wait(stage.settings.soak, stage.name);';
+  expect(code.split(before).length, `${before} stands in the bundle once`).toBe(2);
+  const patched = '(0,_temporalio_workflow__WEBPACK_IMPORTED_MODULE_0__.patched)';
+  const next = code.replace(before, `if (${patched}('${PATCH}')) await desk.wait(20, stage.name);\n    ${before}`);
+  const marks = JSON.parse(await readFile(bundle('json'), 'utf8')) as object;
+  const sha256 = createHash('sha256').update(next).digest('hex');
+  for (const [name, text] of [
+    ['js', next],
+    ['json', JSON.stringify({ ...marks, sha256 })],
+  ] as const) {
+    await writeFile(`${bundle(name)}.new`, text);
+    await rename(`${bundle(name)}.new`, bundle(name));
+  }
+}
+
+const runBy = async (workflowId: string): Promise<string | undefined> => {
+  const { raw } = await practice.client.workflow.getHandle(workflowId).describe();
+  return raw.workflowExecutionInfo?.versioningInfo?.deploymentVersion?.buildId ?? undefined;
+};
+
+describe('a control worker that is replaced by another build in the middle of a train', () => {
+  it('goes on with the train, its wave and its store, which move to the new build, and nothing is done twice', async () => {
+    const old = await buildOf();
+    const handle = await practice.startTrain();
+    const riding = practice.ride(handle);
+    const { store } = await practice.seen('packages to be installed', ({ effect }) => effect === 'packages.begin');
+    const { train = '' } = await practice.view();
+    const underWay = ['train/practice', waveWorkflowId(train, 'canary', 0, 0), `store/${store}`];
+    for (const id of underWay) expect([id, await runBy(id)]).toEqual([id, old]);
+
+    await buildTheNext();
+    const next = await buildOf();
+    expect(next).not.toBe(old);
+    practice.service.kill('control', 'SIGKILL');
+
+    expect(await riding).toMatchObject({ state: 'done', tally: { succeeded: 2 } });
+    for (const id of underWay) expect([id, await runBy(id)]).toEqual([id, next]);
+    const { events = [] } = await handle.fetchHistory();
+    const markers = (events ?? []).flatMap(
+      ({ markerRecordedEventAttributes }) => markerRecordedEventAttributes?.markerName ?? [],
+    );
+    expect(whyNothingMoves(await controlVersions(practice.client))).toBeUndefined();
+    expect(markers, 'the new code was taken').toEqual(['core_patch']);
+    for (const each of STORES) {
+      const entries = await practice.effects(each);
+      for (const effect of ['unit.start', 'packages.install', 'node.down', 'node.up'])
+        expect({ [effect]: countByNode(entries, effect) }).toEqual({ [effect]: ONCE });
+    }
+    expect(await practice.violations()).toEqual([]);
+  });
+});
