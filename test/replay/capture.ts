@@ -174,7 +174,7 @@ async function rolledBackTrain(world: World) {
   const train = await world.startTrain();
   await trainUntil(train, 'the breach', ({ hold }) => hold?.reason === 'ErrorThresholdExceeded');
   store.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
-  await train.executeUpdate(answerUpdates['roll-back'], { args: [anna] });
+  await train.executeUpdate(answerUpdates.rollback, { args: [anna] });
   await trainUntil(train, 'the approval is asked for', ({ hold }) => hold?.reason === 'ApprovalPending');
   await train.executeUpdate(decideUpdate, {
     args: [{ stage: 'rollback', planHash: OTHER_HASH, decision: 'approve', by: 'bert', via: 'cli' }],
