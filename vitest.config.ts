@@ -53,8 +53,20 @@ export default defineConfig({
         resolve,
         ssr,
         test: {
-          name: 'real',
+          name: 'chaos',
           sequence: { groupOrder: 4 },
+          include: ['test/chaos/**/*.test.ts'],
+          testTimeout: 600_000,
+          hookTimeout: 60_000,
+          maxWorkers: 1,
+        },
+      },
+      {
+        resolve,
+        ssr,
+        test: {
+          name: 'real',
+          sequence: { groupOrder: 5 },
           include: ['test/real/**/*.test.ts'],
           testTimeout: 180_000,
           hookTimeout: 180_000,

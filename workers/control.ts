@@ -1,4 +1,5 @@
 import { NativeConnection, Worker } from '@temporalio/worker';
+import { allBeating } from '#activities/beating.js';
 import { createControlActivities } from '#activities/control.js';
 import { CONTROL_QUEUE } from '#domain/naming.js';
 import { openGitRepo } from '#systems/git/repo.js';
@@ -26,14 +27,16 @@ start(async () => {
     taskQueue: CONTROL_QUEUE,
     identity: `control-worker/${process.pid}`,
     workflowBundle,
-    activities: createControlActivities({
-      repo,
-      branch: config.EDGE_BRANCH,
-      objects,
-      ledger,
-      tell: createTeller({ repo, branch: config.EDGE_BRANCH, log }),
-      now: () => new Date(),
-    }),
+    activities: allBeating(
+      createControlActivities({
+        repo,
+        branch: config.EDGE_BRANCH,
+        objects,
+        ledger,
+        tell: createTeller({ repo, branch: config.EDGE_BRANCH, log }),
+        now: () => new Date(),
+      }),
+    ),
     maxConcurrentActivityTaskExecutions: 20,
     // Tasks for workflows that a killed worker had in its cache wait so long before another worker may have them.
     stickyQueueScheduleToStartTimeout: '3 seconds',

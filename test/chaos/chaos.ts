@@ -5,6 +5,7 @@ import { cacheFolder } from '#workers/embedded/cache-folder.js';
 import { ROOT } from '../support/build.js';
 import { BROKEN_NAMES, makeBrokenBuild, type BrokenBuild } from './broken.js';
 import { run, type RunOptions } from './drive.js';
+import { sweep } from './sweep.js';
 import { judge } from './judge.js';
 import { planOf, renderPlan } from './plan.js';
 import { appendResult, readResults, renderCoverage, type Result } from './results.js';
@@ -17,6 +18,10 @@ export interface ChaosOptions {
   out: string | undefined;
   /** A name of `broken.ts`, or `all`. */
   broken: string | undefined;
+  /** Kills each worker at each activity, instead of what seeds say. */
+  sweep: boolean;
+  /** Seconds after which no further run is begun. */
+  within: number | undefined;
   /** Whether runs that stand in the file already are left out. */
   goOn: boolean;
   load: (file: string) => Promise<{ startService: RunOptions['start'] }>;
@@ -31,14 +36,16 @@ export async function chaos(options: ChaosOptions): Promise<number> {
   const impossible = impossibleCells();
   if (impossible.length > 0) throw new Error(`The table of the chaos suite does not fit: ${impossible.join('; ')}`);
   if (options.broken !== undefined) return catchBroken(options, options.broken);
+  if (options.sweep) return sweepOnce(options);
 
   const out = options.out ?? join(cacheFolder(process.env), 'chaos', 'results.jsonl');
   const known = await readResults(out);
   const done = new Set(known.filter(({ build }) => build === 'sound').map(({ seed }) => seed));
   const { startService } = await options.load(supervisorIn(ROOT));
+  const until = performance.now() + (options.within ?? Infinity) * 1_000;
+  let begun = 0;
   let failed = 0;
-  let seed = options.seed;
-  for (let i = 0; i < options.runs; i += 1, seed += 1) {
+  for (let seed = options.seed; begun < options.runs && performance.now() < until; seed += 1, begun += 1) {
     while (options.goOn && done.has(seed)) seed += 1;
     const result = await oneRun({ ...options, seed, build: 'sound', start: startService });
     await appendResult(out, result);
@@ -47,7 +54,7 @@ export async function chaos(options: ChaosOptions): Promise<number> {
   }
   for (const line of renderCoverage(known)) options.say(line);
   options.say(`Results: ${out}`);
-  options.say(`${options.runs - failed} of ${options.runs} runs are good.`);
+  options.say(`${begun - failed} of ${begun} runs are good.`);
   return failed === 0 ? 0 : 1;
 }
 
@@ -74,6 +81,27 @@ async function catchOne(options: ChaosOptions, name: BrokenBuild): Promise<strin
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
+}
+
+async function sweepOnce({ load, say }: ChaosOptions): Promise<number> {
+  const { startService } = await load(supervisorIn(ROOT));
+  const dir = join(tmpdir(), `edge-chaos-${process.pid}`, 'sweep');
+  await mkdir(dir, { recursive: true });
+  const { seen, kills, missing } = await sweep({ dir, start: startService, say });
+  const { wrong } = judge(seen);
+  for (const kill of kills) say(`  killed ${kill}`);
+  if (missing.length > 0) say(`Never seen at work, so not killed: ${missing.join(', ')}.`);
+  for (const each of wrong) say(`  WRONG ${each}`);
+  say(
+    `Sweep: ${kills.length} kills, train ${seen.report?.state ?? 'without end'} in ${seen.seconds} s, ${wrong.length} wrong.`,
+  );
+  if (wrong.length > 0 || !seen.report) {
+    await writeFile(join(dir, 'seen.json'), JSON.stringify(seen, undefined, 1));
+    say(`All of it is kept in ${dir}.`);
+    return 1;
+  }
+  await rm(dir, { recursive: true, force: true });
+  return 0;
 }
 
 const supervisorIn = (dir: string): string => join(dir, 'dist', 'workers', 'embedded', 'supervisor.js');

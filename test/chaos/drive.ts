@@ -50,12 +50,16 @@ export interface RunOptions {
   plan: ChaosPlan;
   dir: string;
   start: NonNullable<Parameters<typeof givenPractice>[0]['start']>;
+  /** Goes on beside the train, and stops when the signal says that the train has ended. */
+  beside?: (practice: Practice, ended: AbortSignal) => Promise<void>;
+  trainLimitMs?: number;
 }
 
-export async function run({ plan, dir, start }: RunOptions): Promise<Seen> {
+export async function run(options: RunOptions): Promise<Seen> {
+  const { plan, dir, start } = options;
   const practice = await bootFor(plan, dir, start);
   try {
-    return await drive(plan, practice);
+    return await drive(plan, practice, options);
   } finally {
     await practice.stop();
   }
@@ -104,7 +108,11 @@ function follow(practice: Practice) {
   };
 }
 
-async function drive(plan: ChaosPlan, practice: Practice): Promise<Seen> {
+async function drive(
+  plan: ChaosPlan,
+  practice: Practice,
+  { beside, trainLimitMs = TRAIN_LIMIT_MS }: Pick<RunOptions, 'beside' | 'trainLimitMs'>,
+): Promise<Seen> {
   const began = performance.now();
   const { client, lab, service } = practice;
   const order = Object.values(await practice.stages()).flat();
@@ -173,7 +181,10 @@ async function drive(plan: ChaosPlan, practice: Practice): Promise<Seen> {
   if (release) strike(release, 'during');
   waiting = waiting.filter((fault) => fault !== release);
 
-  const limit = performance.now() + TRAIN_LIMIT_MS;
+  const over = new AbortController();
+  const aside = beside?.(practice, over.signal);
+
+  const limit = performance.now() + trainLimitMs;
   while (!report && performance.now() < limit) {
     for (const entry of await journal.more()) {
       const due = waiting.find(({ step, store }) => step === entry.effect && storeOf(store) === entry.store);
@@ -236,7 +247,7 @@ async function describe(handle: WorkflowHandle, done: (report: TrainReport) => v
 }
 
 /** Undefined when it fails or takes longer, as it may while things are being killed. */
-async function within<T>(milliseconds: number, work: Promise<T>): Promise<T | undefined> {
+export async function within<T>(milliseconds: number, work: Promise<T>): Promise<T | undefined> {
   const over = new AbortController();
   const late = delay(milliseconds, undefined, { signal: over.signal }).catch(() => undefined);
   try {

@@ -1,5 +1,6 @@
 /**
- * `npm run test:chaos -- --seed S --runs N [--out FILE] [--broken NAME|all]`: see docs/chaos.md.
+ * `npm run test:chaos -- --seed S --runs N [--out FILE] [--broken NAME|all] [--sweep] [--within SECONDS]`:
+ * see docs/chaos.md.
  *
  * Without --seed a long run is continued: with the first seed that has no result in the file yet.
  */
@@ -39,7 +40,7 @@ await enter(async () => {
 });
 
 function read(argv) {
-  const known = { seed: 'string', runs: 'string', out: 'string', broken: 'string' };
+  const known = { seed: 'string', runs: 'string', out: 'string', broken: 'string', within: 'string', sweep: 'boolean' };
   let values;
   try {
     ({ values } = parseArgs({
@@ -66,5 +67,7 @@ function read(argv) {
     goOn: values.seed === undefined,
     out: values.out === undefined ? undefined : resolve(values.out),
     broken: values.broken,
+    sweep: values.sweep ?? false,
+    within: number('within', undefined),
   };
 }

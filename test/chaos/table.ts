@@ -49,16 +49,20 @@ const KILLS: Partial<Record<Cell['step'], Moment>> = {
 /** These show what careless code does, so every short run begins with them. */
 const CLASSICS: Cell[] = [
   ...cells('kill-store', { 'node.reboot.request': 'after' }),
-  ...cells('lost-answer', { 'node.reboot.request': 'after' }),
   ...cells('osd-down', { 'packages.install': 'after' }),
+  ...cells('lost-answer', { 'node.reboot.request': 'after' }),
+  ...cells('mon-down', { 'ceph.noout.set': 'after' }),
   ...cells('second-operation', { 'packages.install': 'after' }),
+  ...cells('wan-cut', { 'packages.install': 'during' }),
+  ...cells('kill-control', { 'packages.install': 'after' }),
+  ...cells('osd-down', { 'ceph.noout.set': 'after' }),
+  ...cells('second-operation', { 'ha.maintenance.enable': 'after' }),
+  ...cells('kill-release', { 'release.build': 'during' }),
   ...cells('apt-fail', { 'packages.install': 'during' }),
   ...cells('wan-cut', { 'node.reboot.request': 'after' }),
   ...cells('kill-temporal', { 'guest.migrate': 'after' }),
   ...cells('lost-answer', { 'guest.migrate': 'after' }),
-  ...cells('mon-down', { 'ceph.noout.set': 'after' }),
-  ...cells('kill-control', { 'packages.install': 'after' }),
-  ...cells('second-operation', { 'ha.maintenance.enable': 'after' }),
+  ...cells('second-operation', { 'node.reboot.request': 'after' }),
   ...cells('node-stays-down', { 'node.up': 'before' }),
 ];
 
