@@ -202,6 +202,8 @@ async function drive(
     if (last && !report) await operator.look(last);
     await delay(LOOK_EVERY_MS);
   }
+  over.abort();
+  await aside;
   if (trouble && !report)
     said.push(`The train: ${trouble instanceof Error ? trouble.message : JSON.stringify(trouble)}`);
 
