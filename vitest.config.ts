@@ -53,6 +53,18 @@ export default defineConfig({
         resolve,
         ssr,
         test: {
+          name: 'chaos',
+          sequence: { groupOrder: 4 },
+          include: ['test/chaos/**/*.test.ts'],
+          testTimeout: 600_000,
+          hookTimeout: 60_000,
+          maxWorkers: 1,
+        },
+      },
+      {
+        resolve,
+        ssr,
+        test: {
           name: 'real',
           sequence: { groupOrder: 3 },
           include: ['test/real/**/*.test.ts'],

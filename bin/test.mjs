@@ -1,6 +1,6 @@
 /**
  * `npm test`: the checks, then every test. The last line is `N passed, N failed`.
- * `--only PROJECT` runs one project (`unit`, `contract`, `workflows`, `acceptance`, `real`) or `checks`; `--real` adds
+ * `--only PROJECT` runs one project (`unit`, `contract`, `workflows`, `acceptance`, `chaos`, `real`) or `checks`; `--real` adds
  * the tests against real Ceph and OpenSSH, which are skipped where those are not installed. All other arguments go to
  * vitest.
  */
@@ -12,7 +12,7 @@ import { ROOT, enter, ready } from './lib/ready.mjs';
 import { SetupError, say } from './lib/steps.mjs';
 import { addCounts, countReport, summary } from './lib/test-report.mjs';
 
-const PROJECTS = ['unit', 'contract', 'workflows', 'acceptance'];
+const PROJECTS = ['unit', 'contract', 'workflows', 'acceptance', 'chaos'];
 const REAL = 'real';
 const NEEDS_NO_SERVER = ['unit', 'checks', REAL];
 

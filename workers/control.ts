@@ -1,5 +1,6 @@
 import { Client } from '@temporalio/client';
 import { NativeConnection, Worker } from '@temporalio/worker';
+import { allBeating } from '#activities/beating.js';
 import { createControlActivities } from '#activities/control.js';
 import { CONTROL_DEPLOYMENT, CONTROL_QUEUE } from '#domain/naming.js';
 import { openGitRepo } from '#systems/git/repo.js';
@@ -45,16 +46,18 @@ start(async () => {
           },
         }
       : {}),
-    activities: createControlActivities({
-      repo,
-      branch: config.EDGE_BRANCH,
-      objects,
-      ledger,
-      isRunning: isRunningIn(client),
-      inWork: inWorkIn(client),
-      tell: createTeller({ repo, branch: config.EDGE_BRANCH, log }),
-      now: () => new Date(),
-    }),
+    activities: allBeating(
+      createControlActivities({
+        repo,
+        branch: config.EDGE_BRANCH,
+        objects,
+        ledger,
+        isRunning: isRunningIn(client),
+        inWork: inWorkIn(client),
+        tell: createTeller({ repo, branch: config.EDGE_BRANCH, log }),
+        now: () => new Date(),
+      }),
+    ),
     maxConcurrentActivityTaskExecutions: 20,
     // Tasks for workflows that a killed worker had in its cache wait so long before another worker may have them.
     stickyQueueScheduleToStartTimeout: '3 seconds',

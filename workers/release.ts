@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { NativeConnection, Worker } from '@temporalio/worker';
+import { allBeating } from '#activities/beating.js';
 import { createReleaseActivities } from '#activities/release.js';
 import { RELEASE_QUEUE } from '#domain/naming.js';
 import { openGitRepo } from '#systems/git/repo.js';
@@ -27,7 +28,9 @@ start(async () => {
     namespace: config.EDGE_TEMPORAL_NAMESPACE,
     taskQueue: RELEASE_QUEUE,
     identity: `release-worker/${process.pid}`,
-    activities: createReleaseActivities({ builder, signer, repo, branch, objects, ledger, now: () => new Date() }),
+    activities: allBeating(
+      createReleaseActivities({ builder, signer, repo, branch, objects, ledger, now: () => new Date() }),
+    ),
     maxConcurrentActivityTaskExecutions: 1,
     shutdownGraceTime: '5 seconds',
   });

@@ -37,8 +37,12 @@ const classes = {
     heartbeatTimeout: HEARTBEAT,
     retry: { initialInterval: '1 second', maximumInterval: '1 minute', maximumAttempts: 8 },
   },
-  /** Central work: Git, registry, ledger. Tried until it works or an operator aborts. */
-  central: { startToCloseTimeout: '2 minutes', retry: { initialInterval: '1 second', maximumInterval: '30 seconds' } },
+  /** Central work: Git, registry, ledger, builds. Tried until it works or an operator aborts. */
+  central: {
+    startToCloseTimeout: '2 minutes',
+    heartbeatTimeout: HEARTBEAT,
+    retry: { initialInterval: '1 second', maximumInterval: '30 seconds' },
+  },
   /** Tells people; a train never waits long for it. */
   notify: {
     startToCloseTimeout: '30 seconds',

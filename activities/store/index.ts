@@ -13,8 +13,9 @@ import {
   type StoreActivities,
   type StoreTask,
 } from '#domain/messages/store.js';
-import { ApplicationFailure, Context } from '@temporalio/activity';
+import { ApplicationFailure } from '@temporalio/activity';
 import type { z } from 'zod';
+import { beating } from '../beating.js';
 import { translated } from '../to-failure.js';
 import { pinsOf, type Opened, type StoreDeps } from './deps.js';
 import { gatherFacts } from './facts.js';
@@ -187,19 +188,6 @@ const probeAsTask = (
   operationId: 'probe',
   fence: 0,
 });
-
-const BEAT_MS = 5_000;
-
-/** Tells the server that the worker lives for as long as the work runs. Quick work ends before the first beat. */
-async function beating<T>(work: () => Promise<T>): Promise<T> {
-  const context = Context.current();
-  const timer = setInterval(() => context.heartbeat(), BEAT_MS);
-  try {
-    return await work();
-  } finally {
-    clearInterval(timer);
-  }
-}
 
 const misdirected = (message: string) =>
   ApplicationFailure.create({ type: 'InvalidInput', nonRetryable: true, message });

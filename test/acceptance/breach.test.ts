@@ -55,7 +55,7 @@ describe('a stage that breaches its threshold', () => {
     expect(await touchesLaterThan(untouched, breach)).toEqual([]);
     for (const store of untouched) expect(await practice.effects(store)).toEqual([]);
     expect(held).toMatchObject({
-      answers: ['retry-failed', 'retry-offline', 'skip', 'roll-back', 'pause', 'abort'],
+      answers: ['retry-failed', 'retry-offline', 'skip', 'rollback', 'pause', 'abort'],
       notSucceeded: [{ store: failing, outcome: 'failed', reason: 'UpgradeFailed' }],
     });
     expect(held.stages[1]).toMatchObject({ tally: { succeeded: 1, failed: 1 } });

@@ -91,7 +91,7 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     return world.client.workflow.getHandle('2026-w48/canary/r0/gate');
   },
   'wave-cut-off': cutOffWave,
-  'wave-roll-back': async (world) => {
+  'wave-rollback': async (world) => {
     await rolledBackTrain(world);
     return world.client.workflow.getHandle('2026-w48/rollback/r0');
   },

@@ -97,9 +97,14 @@ export async function givenPractice(options: {
   /** Folder of the build that the service runs, when not that of this tree. */
   build?: string;
   edit?: (fleet: EditableFleet) => void;
+  speed?: number;
+  /** Instead of a folder that is gone after the test. */
+  dir?: string;
+  /** Starts the service from another build. */
+  start?: typeof startService;
 }): Promise<Practice> {
   await buildOnce();
-  const dir = await mkdtemp(join(tmpdir(), 'edge-acceptance-'));
+  const dir = options.dir ?? (await mkdtemp(join(tmpdir(), 'edge-acceptance-')));
   const repo = join(dir, 'edge-infra');
   await initRepo(repo, {
     fleet: FLEET,
@@ -126,11 +131,11 @@ export async function givenPractice(options: {
     options.edit?.(fleet);
   });
   const pids = new Map<string, number>();
-  const service = await startService({
+  const service = await (options.start ?? startService)({
     dir: join(dir, 'edge'),
     repo,
     fleet: FLEET,
-    lab: { speed: 240, ...(options.ownProcess ? { ownProcess: options.ownProcess } : {}) },
+    lab: { speed: options.speed ?? 240, ...(options.ownProcess ? { ownProcess: options.ownProcess } : {}) },
     env: { ...process.env, ...options.env },
     ...(options.build === undefined ? {} : { build: options.build }),
     log: () => undefined,
@@ -288,7 +293,7 @@ export async function givenPractice(options: {
     async stop() {
       await connection.close();
       await service.stop();
-      await rm(dir, { recursive: true, force: true });
+      if (options.dir === undefined) await rm(dir, { recursive: true, force: true });
     },
   };
   return practice;

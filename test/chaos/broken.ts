@@ -1,0 +1,80 @@
+import { cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ROOT } from '../support/build.js';
+
+interface Edit {
+  file: string;
+  find: string;
+  put: string;
+}
+
+const STEPS = 'activities/store/node-steps.js';
+const OPERATION = 'activities/store/operation.js';
+
+/**
+ * Builds that lack one of the safeguards. The suite has to catch each of them, or it would not have noticed that the
+ * safeguard is gone.
+ */
+export const BROKEN_BUILDS = {
+  'no-fence': [
+    { file: OPERATION, find: 'const notOurs = staleness(task);', put: 'const notOurs = undefined;' },
+    { file: OPERATION, find: 'if (held && task.fence <= held.fence)', put: 'if (held && task.fence < 0)' },
+  ],
+  'no-adoption': [
+    { file: STEPS, find: "const recorded = state.step(key)?.intent?.['bootId'];", put: 'const recorded = undefined;' },
+  ],
+  'no-undo': [
+    {
+      file: OPERATION,
+      find: 'const { undone, leftSet } = await undo(held.marks);',
+      put: 'const { undone, leftSet } = { undone: [], leftSet: [] };',
+    },
+  ],
+  'no-recheck': [
+    {
+      file: STEPS,
+      find: "if (decision.kind === 'proceed')\n            return { node",
+      put: 'if (decision)\n            return { node',
+    },
+  ],
+  'blind-post': [
+    {
+      file: 'systems/proxmox/client.js',
+      find: "await http.post(`/nodes/${segment(node)}/status`, { command: 'reboot' });",
+      put: `for (;;) {
+                try {
+                    await http.post(\`/nodes/\${segment(node)}/status\`, { command: 'reboot' });
+                    return;
+                } catch (error) {
+                    await delay(100);
+                }
+            }`,
+    },
+  ],
+} as const satisfies Record<string, Edit[]>;
+
+export type BrokenBuild = keyof typeof BROKEN_BUILDS;
+export const BROKEN_NAMES = Object.keys(BROKEN_BUILDS) as BrokenBuild[];
+
+/** A copy of dist/ in which the safeguard is missing. Throws when the place of the safeguard is not found exactly once. */
+export async function makeBrokenBuild(name: BrokenBuild, dir: string): Promise<string> {
+  await rm(dir, { recursive: true, force: true });
+  await mkdir(dir, { recursive: true });
+  await cp(join(ROOT, 'dist'), join(dir, 'dist'), { recursive: true });
+  await cp(join(ROOT, 'package.json'), join(dir, 'package.json'));
+  await symlink(join(ROOT, 'node_modules'), join(dir, 'node_modules'));
+  for (const { file, find, put } of BROKEN_BUILDS[name]) {
+    const path = join(dir, 'dist', file);
+    const code = await readFile(path, 'utf8');
+    const times = code.split(find).length - 1;
+    if (times !== 1)
+      throw new Error(
+        `The build ${name} cannot be made: dist/${file} has ${times} places like "${find}", not one. Bring test/chaos/broken.ts up to date.`,
+      );
+    await writeFile(
+      path,
+      code.replace(find, () => put),
+    );
+  }
+  return dir;
+}

@@ -1,0 +1,73 @@
+/**
+ * `npm run test:chaos -- --seed S --runs N [--out FILE] [--broken NAME|all] [--sweep] [--within SECONDS]`:
+ * see docs/chaos.md.
+ *
+ * Without --seed a long run is continued: with the first seed that has no result in the file yet.
+ */
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
+import { enter, ready } from '../../bin/lib/ready.mjs';
+import { SetupError } from '../../bin/lib/steps.mjs';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const root = join(here, '..', '..');
+
+await enter(async () => {
+  const options = read(process.argv.slice(2));
+  await ready();
+  // The test runner's own: it runs TypeScript as the tests do.
+  const vite = createRequire(createRequire(import.meta.url).resolve('vitest/package.json')).resolve('vite');
+  const { runnerImport } = await import(pathToFileURL(vite).href);
+  const conditions = ['source', 'node'];
+  const { module } = await runnerImport(join(here, 'chaos.ts'), {
+    root,
+    configFile: false,
+    logLevel: 'error',
+    resolve: { conditions: ['source'] },
+    ssr: { resolve: { conditions } },
+    environments: { inline: { resolve: { conditions } } },
+  });
+  const code = await module.chaos({
+    ...options,
+    // What is built is loaded by Node itself, so that it finds the rest of the same build.
+    load: (file) => import(pathToFileURL(file).href),
+    say: (line) => process.stdout.write(`${line}\n`),
+  });
+  // A connection of a killed server can keep the process for minutes.
+  process.exit(code);
+});
+
+function read(argv) {
+  const known = { seed: 'string', runs: 'string', out: 'string', broken: 'string', within: 'string', sweep: 'boolean' };
+  let values;
+  try {
+    ({ values } = parseArgs({
+      args: argv,
+      options: Object.fromEntries(Object.entries(known).map(([name, type]) => [name, { type }])),
+    }));
+  } catch (error) {
+    throw new SetupError(
+      `${error.message} Known: ${Object.keys(known)
+        .map((name) => `--${name}`)
+        .join(', ')}.`,
+      2,
+    );
+  }
+  const number = (name, otherwise) => {
+    const text = values[name];
+    if (text === undefined) return otherwise;
+    if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+    throw new SetupError(`--${name} takes a number from 1, not ${text}.`, 2);
+  };
+  return {
+    seed: number('seed', 1),
+    runs: number('runs', 10),
+    goOn: values.seed === undefined,
+    out: values.out === undefined ? undefined : resolve(values.out),
+    broken: values.broken,
+    sweep: values.sweep ?? false,
+    within: number('within', undefined),
+  };
+}
