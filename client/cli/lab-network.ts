@@ -9,12 +9,13 @@ const STORES_EACH = 200;
 const PORT = 8006;
 
 /**
- * The first stretch of loopback addresses that no other practice fleet on this machine uses.
- * Another may take it in the next moment; its lab then says so and does not start.
+ * A stretch of loopback addresses that no other practice fleet on this machine uses. Another may take it in the next
+ * moment, and its lab then says so and does not start; so each process begins to look at a place of its own.
  */
 export async function freeLabNetwork(stores: number): Promise<number> {
   const parts = Math.ceil(stores / STORES_EACH);
-  for (const network of NETWORKS) {
+  const first = process.pid % NETWORKS.length;
+  for (const network of [...NETWORKS.slice(first), ...NETWORKS.slice(0, first)]) {
     if (network + parts > 255) break;
     const firsts = Array.from({ length: parts }, (_, part) => `127.${network + part}.0.1`);
     const free = await Promise.all(firsts.map((host) => canListen(host, PORT)));
