@@ -147,11 +147,12 @@ const ANSWER_MEANS: Record<Answer, { meaning: string; update: string }> = {
 
 function renderAnswers(view: TrainView): string | undefined {
   if (view.answers.length === 0) return undefined;
-  const rows = view.answers.map((answer) => {
+  // No table: the page of the Temporal UI is narrow, and a plan hash makes every other column unreadable.
+  const lines = view.answers.map((answer) => {
     const { meaning, update } = ANSWER_MEANS[answer];
-    return [answer, meaning, code(update), code(inputOf(answer, view))];
+    return `- **${answer}**: ${meaning}. Update ${code(update)} with ${code(inputOf(answer, view))}`;
   });
-  return table(['Answer', 'Meaning', 'Update', 'Input'], rows);
+  return ['**It takes these answers**', '', ...lines].join('\n');
 }
 
 /** Ready to paste but for the name, which is left empty so that nobody signs as somebody else by mistake. */
