@@ -4,7 +4,7 @@ import { bullets, code, fitted, link, plain, sections, table, time } from './mar
 import type { Answer, Hold, StageView, Stalled, TrainView } from './messages/train.js';
 import type { NodeView, StoreView } from './messages/store.js';
 import { storeWorkflowId } from './naming.js';
-import { OUTCOME_WORDS, OUTCOMES, type StoreResult, type Tally, totalOf } from './outcomes.js';
+import { OUTCOME_WORDS, OUTCOMES, stateWords, type StoreResult, type Tally, totalOf } from './outcomes.js';
 import { REASONS, type Stop } from './reasons.js';
 
 /**
@@ -202,9 +202,10 @@ function renderNotSucceeded(results: readonly StoreResult[]): string | undefined
       OUTCOME_WORDS[result.outcome],
       result.reason ?? '–',
       result.stop ? sentenceOf(result.stop) : '–',
+      plain(stateWords(result) ?? '–'),
     ]);
   const more = results.length > MAX_RESULTS ? `and ${results.length - MAX_RESULTS} more` : undefined;
-  return sections('**Not succeeded**', table(['Store', 'Outcome', 'Reason', 'Why'], rows), more);
+  return sections('**Not succeeded**', table(['Store', 'Outcome', 'Reason', 'Why', 'State'], rows), more);
 }
 
 function renderRefused(refused: TrainView['refusedDecisions']): string | undefined {
