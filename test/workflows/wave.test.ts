@@ -435,5 +435,5 @@ describe('the history of a wave', () => {
     expect(refusals).toHaveLength(50 * 6);
     expect(reports.length).toBeGreaterThanOrEqual(9);
     expect(events.length).toBeLessThan(4_096);
-  });
+  }, 240_000);
 });
