@@ -4,7 +4,8 @@ import type { NodeFacts } from './facts.js';
 /**
  * What a node shall have of a release, when it goes forward to it and when it goes back.
  *
- * Forward it is all that the release pins. Back it is less, and what is left out is said:
+ * Forward it is all that the release pins, but older kernels only where they are. Back it is less, and what is left out
+ * is said:
  * - Ceph stays: a monitor or OSD does not start on data that a newer one has written.
  * - Across a Debian major no package goes back, and no kernel: such a node is reinstalled, or goes on as it is.
  * Packages that only the newer release brought stay installed, since nothing that is left depends on them.
@@ -19,11 +20,23 @@ export interface Pins {
 
 type Installed = Pick<NodeFacts, 'installed'>;
 
-export function packagesFor(node: Installed, { packages, back }: Pins): Record<string, string> {
-  if (!back) return packages;
-  if (acrossMajors(node, packages)) return {};
-  return Object.fromEntries(Object.entries(packages).filter(([name]) => !isCeph(name)));
+export function packagesFor(node: Installed, pins: Pins): Record<string, string> {
+  const { packages, back } = pins;
+  if (back && acrossMajors(node, packages)) return {};
+  return Object.fromEntries(
+    Object.entries(packages).filter(([name]) => !(back && isCeph(name)) && !isKernelThatNeverCame(name, node, pins)),
+  );
 }
+
+/**
+ * A release pins older kernels for the nodes that still have them. Nothing depends on one, so on a node that missed the
+ * release which brought it apt does not install it, and nobody misses it.
+ */
+const isKernelThatNeverCame = (name: string, { installed }: Installed, { kernel }: Pins): boolean => {
+  const ofPackage = KERNEL_PACKAGE.exec(name)?.[1];
+  return ofPackage !== undefined && ofPackage !== kernel && installed[name] === undefined;
+};
+const KERNEL_PACKAGE = /^(?:proxmox|pve)-kernel-(\d+\.\d+\.\d+-\d+-pve)(?:-signed)?$/;
 
 export const kernelFor = (node: Installed & Pick<NodeFacts, 'runningKernel'>, { packages, kernel, back }: Pins) =>
   back && acrossMajors(node, packages) ? node.runningKernel : kernel;

@@ -44,6 +44,17 @@ export interface StoreResult {
   release?: string | undefined;
 }
 
+/** How an operation left its store, as far as it got: `nodes finished: 1; left in place: maintenance of n2 (…)`. */
+export function stateWords({ outcome, operationId, nodesPatched, release, stop }: StoreResult): string | undefined {
+  if (operationId === undefined || outcome === 'succeeded' || outcome === 'offline') return undefined;
+  const finished = nodesPatched
+    ? `nodes finished: ${nodesPatched}, on ${release ?? 'the release'}`
+    : 'no node finished';
+  const left = (stop?.detail ?? []).filter((line) => line.startsWith(LEFT_IN_PLACE));
+  return [finished, ...(left.length > 0 ? left : ['nothing left set'])].join('; ');
+}
+export const LEFT_IN_PLACE = 'left in place: ';
+
 export type Tally = Record<Outcome, number>;
 
 export const emptyTally = (): Tally => Object.fromEntries(OUTCOMES.map((outcome) => [outcome, 0])) as Tally;

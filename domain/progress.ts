@@ -4,7 +4,7 @@ import { bullets, code, fitted, link, plain, sections, table, time } from './mar
 import type { Answer, Hold, StageView, Stalled, TrainView } from './messages/train.js';
 import type { NodeView, StoreView } from './messages/store.js';
 import { storeWorkflowId } from './naming.js';
-import { OUTCOME_WORDS, OUTCOMES, type StoreResult, type Tally, totalOf } from './outcomes.js';
+import { OUTCOME_WORDS, OUTCOMES, stateWords, type StoreResult, type Tally, totalOf } from './outcomes.js';
 import { REASONS, type Stop } from './reasons.js';
 
 /**
@@ -147,11 +147,12 @@ const ANSWER_MEANS: Record<Answer, { meaning: string; update: string }> = {
 
 function renderAnswers(view: TrainView): string | undefined {
   if (view.answers.length === 0) return undefined;
-  const rows = view.answers.map((answer) => {
+  // No table: the page of the Temporal UI is narrow, and a plan hash makes every other column unreadable.
+  const lines = view.answers.map((answer) => {
     const { meaning, update } = ANSWER_MEANS[answer];
-    return [answer, meaning, code(update), code(inputOf(answer, view))];
+    return `- **${answer}**: ${meaning}. Update ${code(update)} with ${code(inputOf(answer, view))}`;
   });
-  return table(['Answer', 'Meaning', 'Update', 'Input'], rows);
+  return ['**It takes these answers**', '', ...lines].join('\n');
 }
 
 /** Ready to paste but for the name, which is left empty so that nobody signs as somebody else by mistake. */
@@ -201,9 +202,10 @@ function renderNotSucceeded(results: readonly StoreResult[]): string | undefined
       OUTCOME_WORDS[result.outcome],
       result.reason ?? '–',
       result.stop ? sentenceOf(result.stop) : '–',
+      plain(stateWords(result) ?? '–'),
     ]);
   const more = results.length > MAX_RESULTS ? `and ${results.length - MAX_RESULTS} more` : undefined;
-  return sections('**Not succeeded**', table(['Store', 'Outcome', 'Reason', 'Why'], rows), more);
+  return sections('**Not succeeded**', table(['Store', 'Outcome', 'Reason', 'Why', 'State'], rows), more);
 }
 
 function renderRefused(refused: TrainView['refusedDecisions']): string | undefined {

@@ -20,7 +20,7 @@ import {
   type StoreTask,
 } from '#domain/messages/store.js';
 import { operationId } from '#domain/naming.js';
-import type { Outcome, StoreResult } from '#domain/outcomes.js';
+import { LEFT_IN_PLACE, type Outcome, type StoreResult } from '#domain/outcomes.js';
 import { isReason, type Stop } from '#domain/reasons.js';
 import { cutOffSignal, storeQuery } from './messages.js';
 import { listenForStop, type Stopping } from './store-steering.js';
@@ -211,7 +211,7 @@ async function close(task: StoreTask, view: View, end: Ended): Promise<Ended> {
       return ended('failed', { reason: 'UndoIncomplete', step: 'close', summary: `Still set: ${leftSet.join(', ')}.` });
     return {
       ...end,
-      stop: { ...end.stop, detail: [...(end.stop.detail ?? []), ...leftSet.map((what) => `left in place: ${what}`)] },
+      stop: { ...end.stop, detail: [...(end.stop.detail ?? []), ...leftSet.map((what) => `${LEFT_IN_PLACE}${what}`)] },
     };
   } catch (error) {
     const stop = stopOf(error, 'close');

@@ -2,7 +2,7 @@ import { formatDuration } from '#domain/durations.js';
 import type { Answer, Hold, StageView, TrainView } from '#domain/messages/train.js';
 import { ROLLBACK_STAGE, shortDigest } from '#domain/naming.js';
 import { inWorkWords } from '#domain/stall.js';
-import { OUTCOME_WORDS, OUTCOMES, totalOf, type StoreResult, type Tally } from '#domain/outcomes.js';
+import { OUTCOME_WORDS, OUTCOMES, stateWords, totalOf, type StoreResult, type Tally } from '#domain/outcomes.js';
 import { columns, listed, number, plural, printable, timeInZone, timeOf, wrap, type Clock } from './text.js';
 
 /** What `edge train show` says. Pure: a view in, lines out. */
@@ -179,7 +179,10 @@ function notSucceededLines(view: TrainView, options: RenderOptions): string[] {
   const reasons = [...new Set(shown.flatMap(({ reason }) => (reason === undefined ? [] : [reason])))];
   return [
     `Not succeeded (${number(Math.max(all, results.length))}):`,
-    ...shown.map((result) => `  ${resultLine(result)}`),
+    ...shown.flatMap((result) => {
+      const state = stateWords(result);
+      return [`  ${resultLine(result)}`, ...(state === undefined ? [] : [`    ${printable(state)}`])];
+    }),
     ...(hidden > 0 ? [`  and ${number(hidden)} more: edge train show --json${options.suffix}`] : []),
     ...(reasons.length > 0
       ? [

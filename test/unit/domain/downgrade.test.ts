@@ -25,6 +25,34 @@ describe('what a node shall have', () => {
     expect(keptOn(node(NEWER), { packages: OLDER, kernel: OLD_KERNEL })).toEqual([]);
   });
 
+  it('has no older kernel that never came, since apt would not bring it to a store that missed a release', () => {
+    const packages = {
+      'proxmox-kernel-6.14': '6.14.11-5',
+      'proxmox-kernel-6.14.11-4-pve-signed': '6.14.11-4',
+      'proxmox-kernel-6.14.11-5-pve-signed': '6.14.11-5',
+    };
+    const pins = { packages, kernel: '6.14.11-5-pve' };
+    const had = { 'proxmox-kernel-6.14': '6.14.11-3', 'proxmox-kernel-6.14.11-3-pve-signed': '6.14.11-3' };
+    expect(Object.keys(packagesFor(node(had), pins))).toEqual([
+      'proxmox-kernel-6.14',
+      'proxmox-kernel-6.14.11-5-pve-signed',
+    ]);
+    const simulation = {
+      install: [
+        { name: 'proxmox-kernel-6.14', version: '6.14.11-5' },
+        { name: 'proxmox-kernel-6.14.11-5-pve-signed', version: '6.14.11-5' },
+      ],
+      remove: [],
+    };
+    expect(decideManifest({ name: 'n1', installed: had, simulation }, pins)).toEqual({ kind: 'proceed' });
+    // The one that is to boot is missed, and one that is there is held to its version.
+    expect(decideManifest({ name: 'n1', installed: had, simulation: { install: [], remove: [] } }, pins)).toMatchObject(
+      { kind: 'stop', stop: { reason: 'ManifestMismatch' } },
+    );
+    const broken = { ...had, 'proxmox-kernel-6.14.11-4-pve-signed': '6.14.11-1' };
+    expect(packagesFor(node(broken), pins)).toEqual(packages);
+  });
+
   it('going back is all but Ceph, which is said with its versions', () => {
     expect(packagesFor(node(NEWER), BACK)).toEqual({ 'pve-manager': '9.1.4', openssl: '3.5.4-1~deb13u1' });
     expect(kernelFor(node(NEWER), BACK)).toBe(OLD_KERNEL);

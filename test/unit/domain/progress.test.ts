@@ -142,16 +142,16 @@ describe('renderTrainDetails', () => {
       '**Held: ApprovalPending** in wave-1, since 2026-11-24 10:00 UTC, until 2026-11-25 10:00 UTC. A person has to approve the stage.',
     );
     expect(details).toContain(
-      `| approve | start the stage | \`decide\` | \`{"stage":"wave-1","planHash":"${digest}","decision":"approve","by":""}\` |`,
+      `- **approve**: start the stage. Update \`decide\` with \`{"stage":"wave-1","planHash":"${digest}","decision":"approve","by":""}\``,
     );
     expect(details).toContain(
-      '| abort | end the train; stores in work reach a safe end first | `abort` | `{"by":""}` |',
+      '- **abort**: end the train; stores in work reach a safe end first. Update `abort` with `{"by":""}`',
     );
     expect(details).not.toContain('retryGate');
   });
 
   it.each(ANSWERS)('has a line for the answer %s', (answer) => {
-    expect(renderTrainDetails(trainOf({ answers: [answer] }))).toContain(`| ${answer} | `);
+    expect(renderTrainDetails(trainOf({ answers: [answer] }))).toContain(`- **${answer}**: `);
   });
 
   it('links every store that did not succeed to its operation', () => {

@@ -99,6 +99,15 @@ describe('a train that runs', () => {
     expect(lines).toContain('  What to do: edge runbook RebootTimeout');
   });
 
+  it('says of each how far it came and what is left set', () => {
+    const lines = renderTrain(
+      trainView({ notSucceeded: [failedResult({ operationId: 'op', nodesPatched: 1, release: '2026.48.0' })] }),
+      options,
+    );
+    const at = lines.findIndex((line) => line.startsWith('  store-033 failed'));
+    expect(lines[at + 1]).toBe('    nodes finished: 1, on 2026.48.0; nothing left set');
+  });
+
   it('does not list more than it can be read, but counts all', () => {
     const results = Array.from({ length: 30 }, (_, index) => failedResult({ store: `store-${index}` }));
     const lines = renderTrain(trainView({ notSucceeded: results }), options);
