@@ -64,8 +64,6 @@ export const REASONS = {
   StoreCutOff: 'The store fell silent in the middle of the operation.',
   StoreOnHold: 'The store is on hold until a date given in its file.',
   Frozen: 'A freeze is in force.',
-  NotSelected: 'The train was started for other stages.',
-  AlreadyCurrent: 'The store already runs this release.',
   DeadlineReached: 'The train ended before this store was done.',
   Aborted: 'An operator aborted.',
 
@@ -81,7 +79,6 @@ export const REASONS = {
   StageAborted: 'An operator aborted the stage.',
   RolledBack: 'The train was taken back.',
   RollbackRefused: 'The rollback could not be planned, permitted or promoted.',
-  PausedByOperator: 'An operator paused the train.',
   BuildFailed: 'The release could not be built, scanned or signed.',
   PromotionFailed: 'The promotion could not be recorded in Git.',
   TrainRunning: 'Another train of this fleet is running.',

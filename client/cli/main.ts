@@ -43,7 +43,8 @@ export interface CommandResult {
 /** Adds commands to the program. */
 export type AddCommands = (program: Command, io: Io, result: CommandResult) => void;
 
-function program(io: Io, result: CommandResult): Command {
+/** All commands with their options, as the help shows them. */
+export function program(io: Io, result: CommandResult): Command {
   const edge = new Command('edge')
     .description(
       'Patches a fleet of Proxmox VE edge stores, wave by wave, and says what it does and what it waits for.',
