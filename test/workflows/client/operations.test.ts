@@ -224,6 +224,7 @@ describe('operations', () => {
       outcome: 'offline',
       reason: 'StoreOffline',
     });
+    expect(store.last?.result).toMatchObject({ outcome: 'offline', stop: { step: 'hello' } });
     expect(await operations.history(name)).toMatchObject([{ status: 'completed' }]);
   });
 
