@@ -111,6 +111,8 @@ export interface StoreAnswer {
   store: string;
   /** The operation that runs now; absent when none does. */
   current?: StoreView | undefined;
+  /** How the newest operation left it, node by node; absent while one runs, and when no worker can tell it any more. */
+  last?: StoreView | undefined;
   recent: StoreOperation[];
 }
 
@@ -143,6 +145,8 @@ export interface OperationsOptions {
 
 const DEFAULT_TIMEOUT = 15_000;
 const RECENT = 20;
+/** Milliseconds to wait for what a run that has ended can still tell. */
+const LAST_WITHIN = 5_000;
 
 const operationKey = defineSearchAttributeKey(SEARCH_ATTRIBUTES.operation, SearchAttributeType.KEYWORD);
 
@@ -266,10 +270,12 @@ export function createOperations(options: OperationsOptions): Operations {
     async storeView(rawStore) {
       const store = checkStore(rawStore);
       const recent = await recentStoreOperations(store);
-      if (recent[0]?.status !== 'running') return { store, recent };
-      const handle = client.workflow.getHandle(storeWorkflowId(store));
-      const current = await call(placeOfStore(store), () => handle.query(storeQuery));
-      return { store, current, recent };
+      const ask = () => client.workflow.getHandle(storeWorkflowId(store)).query(storeQuery);
+      if (recent[0]?.status === 'running') return { store, current: await call(placeOfStore(store), ask), recent };
+      if (recent.length === 0) return { store, recent };
+      // What is listed is known without a worker; that more cannot be told is no reason to tell nothing.
+      const last = await client.withDeadline(Date.now() + LAST_WITHIN, ask).catch(() => undefined);
+      return { store, last, recent };
     },
 
     recentStoreOperations,

@@ -6,6 +6,7 @@ import type { NodeView, StoreView } from './messages/store.js';
 import { storeWorkflowId } from './naming.js';
 import { OUTCOME_WORDS, OUTCOMES, stateWords, type StoreResult, type Tally, totalOf } from './outcomes.js';
 import { REASONS, type Stop } from './reasons.js';
+import { wayOn } from './way-on.js';
 
 /**
  * How long it still takes, and what a run shows of itself in the Temporal UI: markdown set as its current details.
@@ -67,7 +68,7 @@ export function renderTrainDetails(view: TrainView): string {
     renderAnswers(view),
     renderStages(view.stages),
     renderGates(view.stages),
-    renderNotSucceeded(view.notSucceeded),
+    renderNotSucceeded(view),
     renderRefused(view.refusedDecisions),
   );
   return fitted(details);
@@ -83,11 +84,17 @@ export function renderStoreDetails(view: StoreView): string {
     view.result ? renderResult(view.result) : `Now: ${plain(view.step)}, since ${time(view.since)}.`,
     view.paused ? 'Paused: stands still between two nodes until it is resumed.' : undefined,
     silent,
+    view.result ? undefined : renderSteering(view),
     renderNodes(view.nodes),
     bullets('Notes', view.notes.slice(-MAX_NOTES)),
     `Operation ${code(view.operationId)}`,
   );
   return fitted(details);
+}
+
+function renderSteering({ store, paused }: StoreView): string {
+  const commands = [paused ? 'resume' : 'pause', 'abort'].map((word) => code(`edge store ${word} ${store}`));
+  return `To steer it: ${commands.join(', ')}`;
 }
 
 function percentile(sorted: readonly number[], percent: number): number | undefined {
@@ -193,8 +200,10 @@ function othersOf(tally: Tally): string {
   return words.length > 0 ? words.join(', ') : '–';
 }
 
-function renderNotSucceeded(results: readonly StoreResult[]): string | undefined {
+function renderNotSucceeded(view: TrainView): string | undefined {
+  const results = view.notSucceeded;
   if (results.length === 0) return undefined;
+  const way = wayOn(view);
   const rows = results
     .slice(0, MAX_RESULTS)
     .map((result) => [
@@ -205,7 +214,19 @@ function renderNotSucceeded(results: readonly StoreResult[]): string | undefined
       plain(stateWords(result) ?? '–'),
     ]);
   const more = results.length > MAX_RESULTS ? `and ${results.length - MAX_RESULTS} more` : undefined;
-  return sections('**Not succeeded**', table(['Store', 'Outcome', 'Reason', 'Why', 'State'], rows), more);
+  return sections(
+    '**Not succeeded**',
+    table(['Store', 'Outcome', 'Reason', 'Why', 'State'], rows),
+    more,
+    renderRunbooks(results.slice(0, MAX_RESULTS)),
+    way && plain(way),
+  );
+}
+
+function renderRunbooks(results: readonly StoreResult[]): string | undefined {
+  const reasons = [...new Set(results.flatMap(({ reason }) => reason ?? []))];
+  if (reasons.length === 0) return undefined;
+  return `What to do: ${reasons.map((reason) => code(`edge runbook ${reason}`)).join(', ')}`;
 }
 
 function renderRefused(refused: TrainView['refusedDecisions']): string | undefined {
@@ -220,6 +241,9 @@ function renderResult(result: StoreResult): string {
     `**${OUTCOME_WORDS[result.outcome]}**${reason}${took}`,
     result.stop && sentenceOf(result.stop),
     bullets('Seen', (result.stop?.detail ?? []).slice(0, MAX_DETAIL_LINES), result.stop?.detail?.length),
+    plain(stateWords(result) ?? ''),
+    renderRunbooks([result]),
+    result.reason && `On or back: ${code('edge train show')} lists the answers that the train takes.`,
   );
 }
 

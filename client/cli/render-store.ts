@@ -1,13 +1,13 @@
 import { formatDuration } from '#domain/durations.js';
 import type { StoreView } from '#domain/messages/store.js';
 import type { StoreAnswer, StoreOperation } from '../operations.js';
-import { OUTCOME_WORDS } from '#domain/outcomes.js';
+import { LEFT_IN_PLACE, OUTCOME_WORDS, stateWords } from '#domain/outcomes.js';
 import { clause } from './render-train.js';
 import { columns, plural, printable, timeInZone, timeOf, type Clock } from './text.js';
 
 /** What `edge store show` says. Pure. */
 export function renderStore(answer: StoreAnswer, clock: Clock): string[] {
-  const { store, current, recent } = answer;
+  const { store, current, last, recent } = answer;
   const head = current === undefined ? [`${printable(store)}: no operation is running.`] : currentLines(current, clock);
   if (recent.length === 0) return [...head, 'Nothing is known of earlier operations.'];
   const ended = recent.filter(({ status }) => status === 'ended');
@@ -16,9 +16,30 @@ export function renderStore(answer: StoreAnswer, clock: Clock): string[] {
     ...head,
     `Last ${plural(ended.length, 'operation')} (times in ${clock.zone}):`,
     ...columns(ended.map((operation) => operationRow(operation, clock))),
+    ...(last === undefined ? [] : lastLines(last, clock)),
     ...reasonLine(ended),
   ];
 }
+
+/** The last state that is known of a store that did not succeed: nobody should have to look for it node by node. */
+function lastLines({ operationId, result, nodes, notes }: StoreView, clock: Clock): string[] {
+  if (result?.outcome === 'succeeded') return [];
+  const state = result && stateWords(result);
+  return [
+    `How ${printable(operationId)} left it${state === undefined ? '' : `: ${printable(state)}`}`,
+    ...nodeLines(nodes, clock),
+    ...(result?.stop?.detail ?? [])
+      .filter((line) => !line.startsWith(LEFT_IN_PLACE))
+      .map((line) => `  Seen: ${printable(line)}`),
+    ...notes.map((note) => `  Note: ${printable(note)}`),
+  ];
+}
+
+const nodeLines = (nodes: StoreView['nodes'], clock: Clock): string[] =>
+  columns(
+    nodes.map((node) => [printable(node.node), node.state, `since ${timeOf(node.since, clock)}`]),
+    4,
+  );
 
 function currentLines(view: StoreView, clock: Clock): string[] {
   const where = `train ${printable(view.train)}, stage ${printable(view.stage)}, release ${printable(view.release)}`;
@@ -29,11 +50,9 @@ function currentLines(view: StoreView, clock: Clock): string[] {
     ...(view.cutOff
       ? ['  The store fell silent: its WAN may be down. It keeps serving; the operation goes on when it is back.']
       : []),
-    ...columns(
-      view.nodes.map((node) => [printable(node.node), node.state, `since ${timeOf(node.since, clock)}`]),
-      4,
-    ),
+    ...nodeLines(view.nodes, clock),
     ...view.notes.map((note) => `  Note: ${printable(note)}`),
+    `  You can: edge store ${view.paused ? 'resume' : 'pause'} ${printable(view.store)}, edge store abort ${printable(view.store)}`,
   ];
 }
 

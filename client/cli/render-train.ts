@@ -2,6 +2,7 @@ import { formatDuration } from '#domain/durations.js';
 import type { Answer, Hold, StageView, TrainView } from '#domain/messages/train.js';
 import { ROLLBACK_STAGE, shortDigest } from '#domain/naming.js';
 import { inWorkWords } from '#domain/stall.js';
+import { wayOn } from '#domain/way-on.js';
 import { OUTCOME_WORDS, OUTCOMES, stateWords, totalOf, type StoreResult, type Tally } from '#domain/outcomes.js';
 import { columns, listed, number, plural, printable, timeInZone, timeOf, wrap, type Clock } from './text.js';
 
@@ -177,6 +178,7 @@ function notSucceededLines(view: TrainView, options: RenderOptions): string[] {
   const shown = results.slice(0, MAX_NOT_SUCCEEDED);
   const hidden = Math.max(all, results.length) - shown.length;
   const reasons = [...new Set(shown.flatMap(({ reason }) => (reason === undefined ? [] : [reason])))];
+  const way = wayOn(view, options.suffix);
   return [
     `Not succeeded (${number(Math.max(all, results.length))}):`,
     ...shown.flatMap((result) => {
@@ -188,10 +190,11 @@ function notSucceededLines(view: TrainView, options: RenderOptions): string[] {
       ? [
           `  What to do: ${listed(
             reasons.map((reason) => `edge runbook ${reason}`),
-            3,
+            10,
           )}`,
         ]
       : []),
+    ...(way === undefined ? [] : [`  ${printable(way)}`]),
   ];
 }
 

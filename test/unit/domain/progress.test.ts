@@ -160,6 +160,15 @@ describe('renderTrainDetails', () => {
     );
   });
 
+  it('names the runbook of each reason once, and how to try again what the train does not', () => {
+    const tally = { ...emptyTally(), failed: 2 };
+    const view = trainOf({ stages: [stageOf('wave-1', { tally })], notSucceeded: [failed('a'), failed('b')] });
+    expect(renderTrainDetails(view)).toContain(
+      'What to do: `edge runbook DrainTimeout`\n\n' +
+        'This train does not try them again. When it has ended: edge train start --release 2026.48.0 --stages wave-1',
+    );
+  });
+
   it('shows gates and refused decisions', () => {
     const details = renderTrainDetails(
       trainOf({
@@ -231,6 +240,7 @@ describe('renderStoreDetails', () => {
       [
         '**store-007** · 2026-w48/wave-1 · release 2026.48.0',
         'Now: drain n2, since 2026-11-24 10:31 UTC.',
+        'To steer it: `edge store pause store-007`, `edge store abort store-007`',
         '| Node | State | Since |\n| --- | --- | --- |\n| n1 | done | 2026-11-24 10:20 UTC |\n| n2 | draining | 2026-11-24 10:31 UTC |',
         '**Notes**\n\n- adopted the upgrade of n1',
         'Operation `2026-w48/wave-1/store-007/r0`',

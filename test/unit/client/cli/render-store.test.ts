@@ -41,7 +41,49 @@ describe('renderStore', () => {
       '    n1  done       since Tue 12:00',
       '    n2  rebooting  since Tue 12:06',
       '  Note: adopted what an earlier operation left',
+      '  You can: edge store pause store-014, edge store abort store-014',
     ]);
+  });
+
+  it('shows how the last one left the store: node by node, what was seen, what is left set', () => {
+    const last = {
+      store: 'store-033',
+      train: '2026-w48',
+      stage: 'wave-1',
+      operationId: '2026-w48/wave-1/store-033/r0',
+      release: '2026.48.0',
+      step: 'ended',
+      since: '2026-11-24T10:21:00Z',
+      cutOff: false,
+      paused: false,
+      nodes: [
+        { node: 'n1', state: 'done' as const, since: '2026-11-24T10:10:00Z' },
+        { node: 'n2', state: 'stopped' as const, since: '2026-11-24T10:20:00Z' },
+      ],
+      notes: ['undone: noout of n2'],
+      result: {
+        store: 'store-033',
+        outcome: 'failed' as const,
+        operationId: '2026-w48/wave-1/store-033/r0',
+        nodesPatched: 1,
+        release: '2026.48.0',
+        stop: {
+          reason: 'RebootTimeout' as const,
+          summary: 'n2 did not come back in time.',
+          detail: ['connect ECONNREFUSED', 'left in place: maintenance of n2 (not reachable)'],
+        },
+      },
+    };
+    const recent = [{ operation: 'patch', status: 'ended' as const, outcome: 'failed' }];
+    expect(renderStore({ store: 'store-033', last, recent }, clock).slice(3)).toEqual([
+      'How 2026-w48/wave-1/store-033/r0 left it: nodes finished: 1, on 2026.48.0; left in place: maintenance of n2 (not reachable)',
+      '    n1  done     since Tue 11:10',
+      '    n2  stopped  since Tue 11:20',
+      '  Seen: connect ECONNREFUSED',
+      '  Note: undone: noout of n2',
+    ]);
+    const succeeded = { ...last, result: { ...last.result, outcome: 'succeeded' as const } };
+    expect(renderStore({ store: 'store-033', last: succeeded, recent }, clock)).toHaveLength(3);
   });
 
   it('lists ended operations with reason and summary, and names the runbook of the newest', () => {

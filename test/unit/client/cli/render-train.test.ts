@@ -108,6 +108,18 @@ describe('a train that runs', () => {
     expect(lines[at + 1]).toBe('    nodes finished: 1, on 2026.48.0; nothing left set');
   });
 
+  it('says how a store is brought on that the train does not try again, and leaves that to the answers when it does', () => {
+    const wave1 = stage('wave-1', 50, { tally: tally({ succeeded: 49, failed: 1 }) });
+    const view = trainView({ stages: [stage('canary', 5), wave1], notSucceeded: [failedResult()] });
+    const again = 'edge train start --release 2026.48.0 --stages wave-1 --fleet edge';
+    const shown = (change: Partial<typeof view>) =>
+      renderTrain({ ...view, ...change }, { ...options, suffix: ' --fleet edge' });
+    expect(shown({})).toContain(`  This train does not try them again. When it has ended: ${again}`);
+    expect(shown({ state: 'done', answers: [] })).toContain(`  To try them again: ${again}`);
+    expect(shown({ state: 'held', answers: ['retry-failed', 'abort'] }).join()).not.toContain('edge train start');
+    expect(shown({ awaited: ['store-033'] }).join()).not.toContain('edge train start');
+  });
+
   it('does not list more than it can be read, but counts all', () => {
     const results = Array.from({ length: 30 }, (_, index) => failedResult({ store: `store-${index}` }));
     const lines = renderTrain(trainView({ notSucceeded: results }), options);

@@ -1,0 +1,42 @@
+import type { TrainView } from './messages/train.js';
+import type { Outcome, StoreResult } from './outcomes.js';
+
+/** Took nothing, or not all, of the release. Stores that are excluded were meant to be. */
+const OPEN: readonly Outcome[] = ['failed', 'timedOut', 'offline', 'cutOff', 'skipped', 'aborted', 'missed'];
+
+/**
+ * What brings on the stores that a train does not try again by itself, as a sentence with the command. Undefined when
+ * there are none, or when the train's own answers are the way. `suffix` repeats the options of the command asked.
+ */
+export function wayOn(view: TrainView, suffix = ''): string | undefined {
+  const isOpen = ({ store, outcome }: StoreResult) => OPEN.includes(outcome) && !view.awaited.includes(store);
+  if (view.answers.includes('retry-failed') || !view.notSucceeded.some(isOpen)) return undefined;
+  switch (view.state) {
+    case 'done':
+    case 'aborted':
+    case 'failed':
+      return `To try them again: ${startAgain(view, suffix)}`;
+    case 'rolled back':
+    case 'rolling back':
+      return 'Who is not back is brought on by a newer release.';
+    case 'building':
+    case 'planning':
+    case 'running':
+    case 'held':
+    case 'paused':
+    case 'catching up':
+      return `This train does not try them again. When it has ended: ${startAgain(view, suffix)}`;
+    default:
+      return view.state satisfies never;
+  }
+}
+
+/** Stores that run the release already are left as they are. */
+function startAgain({ release, stages }: TrainView, suffix: string): string {
+  const names = stages.filter(({ tally }) => OPEN.some((outcome) => tally[outcome] > 0)).map(({ name }) => name);
+  const which = [
+    ...(release ? [`--release ${release.version}`] : []),
+    ...(names.length > 0 ? [`--stages ${names.join(',')}`] : []),
+  ];
+  return `${['edge train start', ...which].join(' ')}${suffix}`;
+}
