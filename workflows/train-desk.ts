@@ -1,6 +1,6 @@
 import { condition, setCurrentDetails, workflowInfo } from '@temporalio/workflow';
 import { concurrencyOf } from '#domain/limits.js';
-import { ANSWERS } from '#domain/messages/train.js';
+import { ANSWERS, isTrainOver } from '#domain/messages/train.js';
 import type {
   Answer,
   Command,
@@ -83,7 +83,7 @@ export function openDesk(input: TrainInput) {
 
   const resultsOf = (stage: string) => (stageStores.get(stage) ?? []).flatMap((store) => results.get(store) ?? []);
   const stageView = (name: string) => view.stages.find((stage) => stage.name === name);
-  const isOver = () => ['done', 'rolled back', 'aborted', 'failed'].includes(phase);
+  const isOver = () => isTrainOver(phase);
   const wayBack = (): Answer[] =>
     !rollingBack && !said.rollback && view.stages.some(({ startedAt }) => startedAt) ? ['rollback'] : [];
 

@@ -1,4 +1,5 @@
 import { workflowInfo } from '@temporalio/workflow';
+import { isTrainOver } from '#domain/messages/train.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import { control } from './proxies.js';
 import type { TrainDesk } from './train-desk.js';
@@ -7,7 +8,7 @@ import type { Over } from './train-waves.js';
 /** What a train writes into the ledger as it goes. Natural keys, so a repeated write changes nothing. */
 
 export async function recordTrain({ view }: TrainDesk, over?: Over): Promise<void> {
-  const isOver = view.state === 'done' || view.state === 'aborted' || view.state === 'failed';
+  const isOver = isTrainOver(view.state);
   await control.record({
     kind: 'train',
     row: {

@@ -1,5 +1,5 @@
 import { formatDuration } from '#domain/durations.js';
-import type { Answer, Hold, StageView, TrainView } from '#domain/messages/train.js';
+import { isTrainOver, type Answer, type Hold, type StageView, type TrainView } from '#domain/messages/train.js';
 import { ROLLBACK_STAGE, shortDigest } from '#domain/naming.js';
 import { inWorkWords } from '#domain/stall.js';
 import { wayOn } from '#domain/way-on.js';
@@ -303,7 +303,7 @@ function askedStage(view: TrainView): StageView | undefined {
   );
 }
 
-export const isOver = (view: TrainView): boolean => ['done', 'rolled back', 'aborted', 'failed'].includes(view.state);
+export const isOver = ({ state }: TrainView): boolean => isTrainOver(state);
 
 function fromNow(instant: string, clock: Clock): string {
   const left = Date.parse(instant) - clock.now.getTime();

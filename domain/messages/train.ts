@@ -200,6 +200,10 @@ export interface Hold {
   answers: Answer[];
 }
 
+/** The states in which a train is over for good. */
+export const isTrainOver = (state: TrainView['state']): boolean =>
+  state === 'done' || state === 'rolled back' || state === 'aborted' || state === 'failed';
+
 /** The answer of the query `train`. */
 export interface TrainView {
   train: string;

@@ -325,6 +325,11 @@ describe('a rollback', () => {
     await train.executeUpdate(decideUpdate, { args: [decision] });
     const report = await train.result();
     expect(report).toMatchObject({ state: 'rolled back', planned: 2, tally: { rolledBack: 2 } });
+    expect(central.ledgerOf('train').at(-1)?.row).toMatchObject({
+      state: 'rolled back',
+      summary: report.summary,
+      endedAt: expect.any(String) as string,
+    });
     expect(report.summary).toBe('Rolled back from 2026.48.0: 2 of 2 stores are back on 2026.47.0.');
     expect(central.permits).toMatchObject([{ stores: ['s001', 's002'], from, to, planHash: OTHER_HASH }]);
     expect(central.ledgerOf('approval').at(-1)?.row).toMatchObject({ stage: 'rollback', by: 'bert', accepted: true });
