@@ -4,31 +4,19 @@
  *
  * Without --seed a long run is continued: with the first seed that has no result in the file yet.
  */
-import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { enter, ready } from '../../bin/lib/ready.mjs';
 import { SetupError } from '../../bin/lib/steps.mjs';
+import { importTypeScript } from '../support/import-typescript.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
-const root = join(here, '..', '..');
 
 await enter(async () => {
   const options = read(process.argv.slice(2));
   await ready();
-  // The test runner's own: it runs TypeScript as the tests do.
-  const vite = createRequire(createRequire(import.meta.url).resolve('vitest/package.json')).resolve('vite');
-  const { runnerImport } = await import(pathToFileURL(vite).href);
-  const conditions = ['source', 'node'];
-  const { module } = await runnerImport(join(here, 'chaos.ts'), {
-    root,
-    configFile: false,
-    logLevel: 'error',
-    resolve: { conditions: ['source'] },
-    ssr: { resolve: { conditions } },
-    environments: { inline: { resolve: { conditions } } },
-  });
+  const module = await importTypeScript(join(here, 'chaos.ts'));
   const code = await module.chaos({
     ...options,
     // What is built is loaded by Node itself, so that it finds the rest of the same build.
