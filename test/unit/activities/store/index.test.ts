@@ -261,7 +261,7 @@ describe('probeStore', () => {
     store.ill = ({ vmid }) => vmid === 101;
     store.guests.pop();
     store.cephShows = (ceph) =>
-      void ceph.checks.push({ code: 'OSD_DOWN', severity: 'HEALTH_WARN', message: '', detail: [], muted: false });
+      void ceph.checks.push({ code: 'OSD_DOWN', severity: 'HEALTH_WARN', message: '', muted: false });
     const facts = await call(store, 'probeStore', probe);
     expect(facts).toMatchObject({
       cephBlocking: ['OSD_DOWN'],
