@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import canonicalize from 'canonicalize';
+import { plural } from '#domain/counted.js';
 import type { Fleet, Store } from '#domain/fleet.js';
 import type {
   ControlActivities,
@@ -130,7 +131,7 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         tag,
         file: `promotions/${plan.train}/${stage}.json`,
         content: `${JSON.stringify(promotion, null, 2)}\n`,
-        message: `Promote ${plan.release.version} to ${stage} of ${plan.train} (${stores.length} stores)`,
+        message: `Promote ${plan.release.version} to ${stage} of ${plan.train} (${plural(stores.length, 'store')})`,
       });
       await eachOf(stores, async (store) => {
         const kept = await soakedSoFar(store);

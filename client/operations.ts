@@ -5,11 +5,12 @@ import {
   WorkflowFailedError,
   WorkflowUpdateFailedError,
 } from '@temporalio/client';
-import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
+import { defineSearchAttributeKey, SearchAttributeType, type UpdateDefinition } from '@temporalio/common';
 import type { z } from 'zod';
 import {
   commandSchema,
   decisionSchema,
+  isTrainOver,
   steeringSchema,
   trainInputSchema,
   type Command,
@@ -180,12 +181,38 @@ export function createOperations(options: OperationsOptions): Operations {
     });
   }
 
-  const steer = (update: typeof pauseUpdate) => async (fleet: string, raw: Steering) => {
-    const checked = checkFleet(fleet);
-    const args: [Steering] = [check(steeringSchema, raw)];
-    const handle = client.workflow.getHandle(trainWorkflowId(checked));
-    return send(placeOfTrain(checked), () => handle.executeUpdate(update, { args }));
-  };
+  /** A message that finds nobody may have met a train that was just closing; people are told how that one ended. */
+  async function sendToTrain<Args extends [unknown]>(
+    fleet: string,
+    update: UpdateDefinition<string, Args>,
+    args: Args,
+    instead = '',
+  ): Promise<Reply> {
+    const handle = client.workflow.getHandle(trainWorkflowId(fleet));
+    const place = placeOfTrain(fleet);
+    try {
+      return await send(place, () => handle.executeUpdate<string, Args>(update, { args }));
+    } catch (error) {
+      if (!(error instanceof OperationError) || (error.kind !== 'no-train' && error.kind !== 'train-over')) throw error;
+      const end = await call(place, () => endOf(fleet));
+      throw end === undefined ? error : trainOver(end, instead);
+    }
+  }
+
+  /** How the newest train of the fleet ended; undefined while it runs. */
+  async function endOf(fleet: string): Promise<string | undefined> {
+    const handle = client.workflow.getHandle(trainWorkflowId(fleet));
+    const { status } = await handle.describe();
+    if (status.name === 'RUNNING') return undefined;
+    const view = await handle.query(trainQuery).catch(() => undefined);
+    if (view && isTrainOver(view.state))
+      return `Train ${view.train} of fleet ${fleet} has ended (${view.state}). ${view.doing}`;
+    const how = outcomeOfStatus(status.name);
+    return `The train of fleet ${fleet} has ended${how === undefined ? '' : `: its run was ${how}`}.`;
+  }
+
+  const steer = (update: typeof pauseUpdate) => async (fleet: string, raw: Steering) =>
+    sendToTrain(checkFleet(fleet), update, [check(steeringSchema, raw)]);
 
   const steerStore = (update: typeof pauseUpdate, instead: string) => async (rawStore: string, raw: Command) => {
     const store = checkStore(rawStore);
@@ -194,8 +221,9 @@ export function createOperations(options: OperationsOptions): Operations {
     return send(placeOfOperation(store, instead), () => handle.executeUpdate(update, { args }));
   };
 
-  async function waveProgress({ state, wave }: StageView): Promise<WaveProgress | undefined> {
-    if (state !== 'running' || wave === undefined) return undefined;
+  /** A stage that is done already has a wave in work too: of stores that came back. */
+  async function waveProgress({ wave }: StageView, inWork: string | undefined): Promise<WaveProgress | undefined> {
+    if (wave === undefined || wave !== inWork) return undefined;
     try {
       return await client.withDeadline(Date.now() + timeout, () => client.workflow.getHandle(wave).query(waveQuery));
     } catch {
@@ -247,15 +275,14 @@ export function createOperations(options: OperationsOptions): Operations {
       const fleet = checkFleet(rawFleet);
       const handle = client.workflow.getHandle(trainWorkflowId(fleet));
       const view = await call(placeOfTrain(fleet), () => handle.query(trainQuery));
-      const progress = await Promise.all(view.stages.map(waveProgress));
+      const progress = await Promise.all(view.stages.map((stage) => waveProgress(stage, view.wave)));
       return { ...view, stages: view.stages.map((stage, index) => withProgress(stage, progress[index])) };
     },
 
     async decide(rawFleet, raw) {
       const fleet = checkFleet(rawFleet);
       const decision: Decision = check(decisionSchema, raw);
-      const handle = client.workflow.getHandle(trainWorkflowId(fleet));
-      return send(placeOfTrain(fleet), () => handle.executeUpdate(decideUpdate, { args: [decision] }));
+      return sendToTrain(fleet, decideUpdate, [decision]);
     },
 
     pause: steer(pauseUpdate),
@@ -264,10 +291,8 @@ export function createOperations(options: OperationsOptions): Operations {
 
     async answer(rawFleet, answer, raw) {
       const fleet = checkFleet(rawFleet);
-      const args: [Command] = [check(commandSchema, raw)];
-      const handle = client.workflow.getHandle(trainWorkflowId(fleet));
-      const place = answer === 'rollback' ? placeOfRollback(fleet) : placeOfTrain(fleet);
-      return send(place, () => handle.executeUpdate(answerUpdates[answer], { args }));
+      const instead = answer === 'rollback' ? ROLLBACK_OF_AN_ENDED_TRAIN : '';
+      return sendToTrain(fleet, answerUpdates[answer], [check(commandSchema, raw)], instead);
     },
 
     pauseStore: steerStore(pauseUpdate, 'To keep the train from starting it: edge train pause --store'),
@@ -464,9 +489,15 @@ const placeOfTrain = (fleet: string) => ({
   subject: `the train of fleet ${fleet}`,
   missing: () =>
     new OperationError('no-train', `Fleet ${fleet} has no train, running or recent. Start one: edge train start`),
-  over: () =>
-    new OperationError('train-over', `The train of fleet ${fleet} has ended and takes no answer: edge train show`),
+  over: () => trainOver(`The train of fleet ${fleet} has ended.`),
 });
+
+const trainOver = (end: string, instead = '') =>
+  new OperationError('train-over', `${end} It takes no answer any more: edge train show${instead && `. ${instead}`}`);
+
+const ROLLBACK_OF_AN_ENDED_TRAIN =
+  'Only a running train takes its release back. To leave that release now, revert it in the GitOps repo, raise ' +
+  'version and sequence, merge, and start a train: edge train start --reason "…"';
 
 const placeOfJanitor = (fleet: string) => ({
   subject: `the janitor of fleet ${fleet}`,
@@ -476,16 +507,6 @@ const placeOfJanitor = (fleet: string) => ({
 const placeOfSurvey = (fleet: string) => ({
   subject: `the survey of fleet ${fleet}`,
   missing: () => new OperationError('unexpected', `The survey of fleet ${fleet} is not known to Temporal any more.`),
-});
-
-const placeOfRollback = (fleet: string) => ({
-  ...placeOfTrain(fleet),
-  over: () =>
-    new OperationError(
-      'train-over',
-      `The train of fleet ${fleet} has ended, and only a running one takes its release back. To leave that release now, ` +
-        'revert it in the GitOps repo, raise version and sequence, merge, and start a train: edge train start --reason "…"',
-    ),
 });
 
 /** An operation that has ended is as little there as one that never was. */

@@ -36,7 +36,7 @@ const USABLE_MEMORY = 0.9;
 
 /** Before the operation changes anything. */
 const readyChecks: Check[] = [
-  (facts) => facts.unreadable.map((what) => finding('FactsUnreadable', what)), // unknown is not healthy
+  everythingRead,
   (facts) =>
     facts.missingPrivileges.map((privilege) => finding('PermissionsMissing', `the API token lacks ${privilege}`)),
   quorate,
@@ -63,7 +63,7 @@ const drainChecks: Check[] = [...readyChecks, noOtherNodeOut];
 
 /** Immediately before packages change on `node`: it is ours, empty, and everything else is whole. */
 const packageChecks: NodeCheck[] = [
-  (facts) => facts.unreadable.map((what) => finding('FactsUnreadable', what)),
+  everythingRead,
   quorate,
   allNodesOnline,
   noForeignMaintenance,
@@ -87,14 +87,7 @@ const rebootChecks: NodeCheck[] = [
 ];
 
 /** After the reboot, before the node takes guests again. A miss is waited for, not failed on at once. */
-const rejoinedChecks: Check[] = [
-  (facts) => facts.unreadable.map((what) => finding('FactsUnreadable', what)),
-  quorate,
-  allNodesOnline,
-  cephAllows,
-  cephComplete,
-  cephClean,
-];
+const rejoinedChecks: Check[] = [everythingRead, quorate, allNodesOnline, cephAllows, cephComplete, cephClean];
 
 /** After the last node: the store is as it was, with the release, and nothing of ours is left. */
 const verifiedChecks: Check[] = [...rejoinedChecks, haSettled, nothingLeftSet, everyNodeHasTheRelease];
@@ -164,6 +157,13 @@ export const lacking = (node: Pick<NodeFacts, 'installed'>, context: Pins): stri
 
 // The checks.
 
+/** Unknown is not healthy. What cannot be read because its node is off is told as that, first. */
+function everythingRead({ unreadable, cluster }: StoreFacts): Finding[] {
+  if (unreadable.length === 0) return [];
+  const off = cluster.nodes.filter(({ online }) => !online);
+  return [...off.map(({ name }) => notOnline(name)), ...unreadable.map((what) => finding('FactsUnreadable', what))];
+}
+
 function quorate({ cluster }: StoreFacts): Finding[] {
   return cluster.quorate ? [] : [finding('NoQuorum', 'the cluster is not quorate')];
 }
@@ -171,8 +171,10 @@ function quorate({ cluster }: StoreFacts): Finding[] {
 function allNodesOnline({ cluster }: StoreFacts, { expectedNodes }: StoreContext): Finding[] {
   return expectedNodes
     .filter((name) => !cluster.nodes.some((node) => node.name === name && node.online))
-    .map((name) => finding('NodeOffline', `${name} is not online`));
+    .map(notOnline);
 }
+
+const notOnline = (name: string): Finding => finding('NodeOffline', `${name} is not online`);
 
 function noForeignMaintenance({ ha }: StoreFacts, { ours }: StoreContext): Finding[] {
   return Object.entries(ha.nodeStatus)
@@ -400,7 +402,8 @@ function judgeNode(
   return findings.length === 0 ? { kind: 'proceed' } : stop(step, findings);
 }
 
-function stop(step: string, findings: Finding[]): StoreDecision {
+function stop(step: string, found: Finding[]): StoreDecision {
+  const findings = [...new Map(found.map((each) => [`${each.reason}: ${each.message}`, each])).values()];
   const first = findings[0] as Finding;
   const more = findings.length > 1 ? ` (and ${findings.length - 1} more)` : '';
   return {

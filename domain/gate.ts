@@ -1,4 +1,5 @@
 import { abridge } from './abridge.js';
+import { plural } from './counted.js';
 import type { GuestProbe, ProbeFacts } from './facts.js';
 import type { GateLimits } from './fleet.js';
 
@@ -79,7 +80,7 @@ export function decideGate({
 
   const failed = new Set<string>();
   const checks = RULES.map((rule) => checkOf(rule, reached, limits, failed));
-  const coverage = `${reached.length} of ${stores.length} stores measured`;
+  const coverage = `${reached.length} of ${plural(stores.length, 'store')} measured`;
 
   if (failed.size > limits.maxFailedStores) {
     const names = checks.filter(({ verdict }) => verdict === 'fail').map(({ name }) => name);
@@ -122,7 +123,7 @@ function checkOf(rule: Rule, probes: readonly ProbeFacts[], limits: GateLimits, 
 
 function judgeNodes({ nodesOnline, nodesTotal }: ProbeFacts): Finding {
   if (nodesTotal > 0 && nodesOnline >= nodesTotal) return [];
-  return [`${nodesOnline} of ${nodesTotal} nodes online`];
+  return [`${nodesOnline} of ${plural(nodesTotal, 'node')} online`];
 }
 
 function judgeInventory({ inventoryMatches }: ProbeFacts): Finding {
@@ -202,7 +203,7 @@ function newestByStore(probes: readonly ProbeFacts[]): Map<string, ProbeFacts> {
 const capped = (lines: string[]): string[] =>
   lines.length <= MAX_LINES
     ? lines
-    : [...lines.slice(0, MAX_LINES - 1), `and ${lines.length - MAX_LINES + 1} more stores`];
+    : [...lines.slice(0, MAX_LINES - 1), `and ${plural(lines.length - MAX_LINES + 1, 'more store')}`];
 
 /** A number that is none (NaN, or null after a trip through JSON) would compare as no change. */
 const measured = (value: number | null | undefined): number | undefined =>

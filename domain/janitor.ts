@@ -1,4 +1,5 @@
 import { abridge } from './abridge.js';
+import { plural } from './counted.js';
 import { bullets, code, fitted, link, plain, sections, table } from './markdown.js';
 import type { Found, JanitorReport } from './messages/janitor.js';
 import type { Inspected, Swept } from './messages/store.js';
@@ -73,7 +74,7 @@ export function summaryOf(report: JanitorReport): string {
     count(offline, 'offline'),
     count(failed, 'failed'),
   ].filter((words) => words !== undefined);
-  return `Looked at ${report.clean + report.found.length} of ${report.stores} stores: ${counts.join(', ')}.`;
+  return `Looked at ${report.clean + report.found.length} of ${plural(report.stores, 'store')}: ${counts.join(', ')}.`;
 }
 
 const count = (stores: readonly string[], words: string): string | undefined =>

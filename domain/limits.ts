@@ -1,5 +1,6 @@
+import { are, plural } from './counted.js';
 import type { ErrorThreshold, Limits } from './fleet.js';
-import type { Tally } from './outcomes.js';
+import { tallyOf, type StoreResult, type Tally } from './outcomes.js';
 
 /**
  * When a wave may go on and when it must stop starting stores. Pure arithmetic; the wave asks after every store that
@@ -25,6 +26,19 @@ export interface WaveState {
 
 export type WaveVerdict =
   { kind: 'go' } | { kind: 'breach'; reason: 'ErrorThresholdExceeded' | 'OfflineThresholdExceeded'; summary: string };
+
+/**
+ * What results are worth to the thresholds. A store that was taken out before its turn counts like a skipped one:
+ * nothing was tried there, so it must not make a failing stage look better.
+ */
+export function countsOf(
+  results: readonly Pick<StoreResult, 'outcome' | 'startedAt'>[],
+): Pick<WaveState, 'tally' | 'started'> {
+  const wasTakenOut = ({ outcome, startedAt }: Pick<StoreResult, 'outcome' | 'startedAt'>) =>
+    outcome === 'aborted' && startedAt === undefined;
+  const tally = tallyOf(results.map((result) => (wasTakenOut(result) ? { outcome: 'skipped' } : result)));
+  return { tally, started: results.length - tally.skipped - tally.excluded };
+}
 
 /**
  * Stores in work at the same time. A percentage is of the stage, rounded down, at least 1:
@@ -69,7 +83,7 @@ export function judgeWave(state: WaveState, limits: Pick<Limits, 'errorThreshold
     return {
       kind: 'breach',
       reason: 'ErrorThresholdExceeded',
-      summary: `${failures} of ${failed.of} stores failed${silentWords}; ${failed.allowance}.`,
+      summary: `${failures} of ${plural(failed.of, 'store')} failed${silentWords}; ${failed.allowance}.`,
     };
   }
 
@@ -84,7 +98,7 @@ export function judgeWave(state: WaveState, limits: Pick<Limits, 'errorThreshold
     return {
       kind: 'breach',
       reason: 'OfflineThresholdExceeded',
-      summary: `${gone} of ${offline.of} stores are offline or cut off (${tally.offline} offline, ${silent} cut off); ${offline.allowance}.`,
+      summary: `${gone} of ${plural(offline.of, 'store')} ${are(gone)} offline or cut off (${tally.offline} offline, ${silent} cut off); ${offline.allowance}.`,
     };
   }
   return { kind: 'go' };

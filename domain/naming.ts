@@ -38,6 +38,12 @@ export const waveWorkflowId = (train: string, stage: string, round: number, part
   part === 0 ? `${train}/${stage}/r${round}` : `${train}/${stage}/r${round}/${part}`;
 export const operationId = (train: string, stage: string, store: string, round: number): string =>
   `${train}/${stage}/${store}/r${round}`;
+/**
+ * Where a store worker's journal keeps a step of an operation. With the fence, since a train that is run again repeats
+ * the ids of its operations.
+ */
+export const stepKey = (operation: { operationId: string; fence: number }, step: string): string =>
+  `${operation.operationId}|${operation.fence}|${step}`;
 
 export const trainScheduleId = (fleet: string): string => `edge-governor/train/${fleet}`;
 export const janitorScheduleId = (fleet: string): string => `edge-governor/janitor/${fleet}`;

@@ -55,6 +55,12 @@ export function stateWords({ outcome, operationId, nodesPatched, release, stop }
 }
 export const LEFT_IN_PLACE = 'left in place: ';
 
+/** Why an operation stopped, with what it could not take back at its end. */
+export const withLeftSet = (stop: Stop, leftSet: readonly string[]): Stop =>
+  leftSet.length === 0
+    ? stop
+    : { ...stop, detail: [...(stop.detail ?? []), ...leftSet.map((what) => `${LEFT_IN_PLACE}${what}`)] };
+
 export type Tally = Record<Outcome, number>;
 
 export const emptyTally = (): Tally => Object.fromEntries(OUTCOMES.map((outcome) => [outcome, 0])) as Tally;

@@ -1,4 +1,5 @@
 import { abridge } from './abridge.js';
+import { are, plural } from './counted.js';
 import type { Fleet, Stage, Store } from './fleet.js';
 import { activeFreeze } from './windows.js';
 
@@ -64,8 +65,9 @@ export function planStages({
   if (placed < byId.size) {
     const taken = new Set([...membersOf.values()].flat());
     const left = [...byId.values()].filter((store) => !taken.has(store)).map(({ id }) => id);
-    const count = left.length === 1 ? '1 store is' : `${left.length} stores are`;
-    problems.push(`stages: ${count} in no stage (${abridge(left)}). Let the last stage take the rest.`);
+    problems.push(
+      `stages: ${plural(left.length, 'store')} ${are(left.length)} in no stage (${abridge(left)}). Let the last stage take the rest.`,
+    );
   }
 
   const stages = fleet.stages

@@ -1,7 +1,7 @@
 import { abridge } from './abridge.js';
 import { formatDuration } from './durations.js';
 import { bullets, code, fitted, link, plain, sections, table, time } from './markdown.js';
-import type { Answer, Hold, StageView, Stalled, TrainView } from './messages/train.js';
+import type { Answer, Hold, InWork, StageView, Stalled, TrainView } from './messages/train.js';
 import type { NodeView, StoreView } from './messages/store.js';
 import { storeWorkflowId } from './naming.js';
 import { OUTCOME_WORDS, OUTCOMES, stateWords, type StoreResult, type Tally, totalOf } from './outcomes.js';
@@ -63,6 +63,7 @@ export function renderTrainDetails(view: TrainView): string {
     `**${plain(view.train)}** of ${plain(view.fleet)} · ${view.state}${release}`,
     `${plain(view.doing)}${deadline}`,
     view.stalled && renderStalled(view.stalled),
+    bullets('No progress', view.stuck.slice(0, MAX_RESULTS).map(inWorkSince), view.stuck.length),
     view.hold && renderHold(view.hold),
     renderPauses(view),
     renderAnswers(view),
@@ -104,18 +105,14 @@ function percentile(sorted: readonly number[], percent: number): number | undefi
 
 /** Instants, not durations: the details stay as they are until something moves. */
 function renderStalled({ since, inWork }: Stalled): string {
-  const silent = (cutOff: boolean) => (cutOff ? ', silent' : '');
   return sections(
     `**No progress** since ${time(since)}: no store ended and no stage moved.`,
-    bullets(
-      'In work',
-      inWork
-        .slice(0, MAX_RESULTS)
-        .map((one) => `${one.store} at ${one.step} since ${time(one.since)}${silent(one.cutOff)}`),
-      inWork.length,
-    ),
+    bullets('In work', inWork.slice(0, MAX_RESULTS).map(inWorkSince), inWork.length),
   );
 }
+
+const inWorkSince = ({ store, step, since, cutOff }: InWork): string =>
+  `${store} at ${step} since ${time(since)}${cutOff ? ', silent' : ''}`;
 
 function renderHold(hold: Hold): string {
   const where = hold.stage ? ` in ${plain(hold.stage)}` : '';

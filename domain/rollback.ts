@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { abridge } from './abridge.js';
+import { plural } from './counted.js';
 import type { ApprovalRow, ResultRow, TrainRow } from './messages/ledger.js';
 import type { PermitRequest, RollbackOutcome } from './messages/train.js';
 import { ROLLBACK_STAGE, STORE_ID, TRAIN_ID } from './naming.js';
@@ -113,7 +114,7 @@ export function decideRollback(facts: {
 export const describePlan = ({ from, groups, unable }: RollbackPlan): string[] => [
   ...groups.map(({ to, stores }) => `${abridge(stores)}: from ${from.version} back to ${to.version}`),
   ...unable.slice(0, MAX_UNABLE).map(({ store, reason, detail }) => `${store} stays as it is: ${reason}. ${detail}`),
-  ...(unable.length > MAX_UNABLE ? [`${unable.length - MAX_UNABLE} more stay as they are.`] : []),
+  ...(unable.length > MAX_UNABLE ? [`${plural(unable.length - MAX_UNABLE, 'more store')} cannot go back either.`] : []),
   'Not taken back: Ceph packages, and packages of an older Debian major. The newer kernel stays installed, the older one is booted.',
 ];
 const MAX_UNABLE = 10;

@@ -37,4 +37,10 @@ export const inWorkIn =
     return views.flatMap((view) => (view && !view.result ? [inWorkOf(view)] : []));
   };
 
-const inWorkOf = ({ store, step, since, cutOff }: StoreView): InWork => ({ store, step, since, cutOff });
+const inWorkOf = ({ store, step, since, cutOff, paused }: StoreView): InWork => ({
+  store,
+  step,
+  since,
+  cutOff,
+  paused,
+});

@@ -20,7 +20,7 @@ import {
   type StoreTask,
 } from '#domain/messages/store.js';
 import { operationId } from '#domain/naming.js';
-import { LEFT_IN_PLACE, type Outcome, type StoreResult } from '#domain/outcomes.js';
+import { withLeftSet, type Outcome, type StoreResult } from '#domain/outcomes.js';
 import { isReason, type Stop } from '#domain/reasons.js';
 import { cutOffSignal, storeQuery } from './messages.js';
 import { listenForStop, type Stopping } from './store-steering.js';
@@ -89,7 +89,7 @@ async function operate(task: StoreTask, view: View, stopping: Stopping): Promise
   const { read, mutate, longTask } = storeProxies(task.store);
   try {
     view.step('open');
-    const opened = await mutate.openOperation.executeWithOptions(
+    const opened = await longTask.openOperation.executeWithOptions(
       { summary: `take the store, verify release ${task.release.version}` },
       [task],
     );
@@ -196,23 +196,19 @@ async function renewNode(
 
 /** Undo and unlock. A store that could not be given back clean has not succeeded. */
 async function close(task: StoreTask, view: View, end: Ended): Promise<Ended> {
-  const { mutate } = storeProxies(task.store);
+  const { longTask } = storeProxies(task.store);
   const outcome =
     end.outcome === 'succeeded' || end.outcome === 'aborted' || end.outcome === 'timedOut' ? end.outcome : 'failed';
   view.step('close');
   try {
-    const { undone, leftSet } = await mutate.closeOperation.executeWithOptions(
+    const { undone, leftSet } = await longTask.closeOperation.executeWithOptions(
       { summary: `give the store back (${outcome})` },
       [{ ...task, outcome }],
     );
     view.note(...undone.map((what) => `undone: ${what}`), ...leftSet.map((what) => `left: ${what}`));
+    if (end.stop) return { ...end, stop: withLeftSet(end.stop, leftSet) };
     if (leftSet.length === 0) return end;
-    if (!end.stop)
-      return ended('failed', { reason: 'UndoIncomplete', step: 'close', summary: `Still set: ${leftSet.join(', ')}.` });
-    return {
-      ...end,
-      stop: { ...end.stop, detail: [...(end.stop.detail ?? []), ...leftSet.map((what) => `${LEFT_IN_PLACE}${what}`)] },
-    };
+    return ended('failed', { reason: 'UndoIncomplete', step: 'close', summary: `Still set: ${leftSet.join(', ')}.` });
   } catch (error) {
     const stop = stopOf(error, 'close');
     return ended('failed', {

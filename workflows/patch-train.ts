@@ -1,15 +1,17 @@
 import { allHandlersFinished, CancellationScope, condition, upsertSearchAttributes } from '@temporalio/workflow';
+import { plural } from '#domain/counted.js';
 import { decideGate } from '#domain/gate.js';
 import { formatDuration } from '#domain/durations.js';
 import {
   trainInputSchema,
   type OpenedTrain,
   type StagePlan,
+  type StageState,
   type TrainInput,
   type TrainPlan,
   type TrainReport,
 } from '#domain/messages/train.js';
-import { tallyOf, totalOf, type StoreResult } from '#domain/outcomes.js';
+import { tallyOf, totalOf, type Outcome, type StoreResult } from '#domain/outcomes.js';
 import type { Reason } from '#domain/reasons.js';
 import type { ReleaseRef } from '#domain/release.js';
 import { openCatchUp, type CatchUp } from './catch-up.js';
@@ -31,7 +33,8 @@ import { probeStores, type Over, type Run } from './train-waves.js';
  * Started by `launchTrain` from the schedule, or by an operator; always under the id `train/<fleet>`, so one at a time.
  * - The plan and its hash are frozen before the first stage; an approval is for that hash.
  * - A train that cannot go on stands still, names the reason, and lists the answers it takes.
- * - Every store of the plan has exactly one outcome at the end; those never reached are `missed` or `aborted`.
+ * - Every store of the plan has exactly one outcome at the end; those never reached are `missed`, or `aborted` with the
+ *   train, or `skipped` when it was taken back.
  *
  *   building → planning → [ approval → window → promotion → waves → soak → gate ]* → catching up → done
  *                              ╰──────────── held ⇄ answer ────────────╯ → rolled back | aborted | deadline
@@ -135,7 +138,7 @@ async function approve({ desk, planHash }: Run, stage: StagePlan): Promise<Over 
       reason: 'ApprovalPending',
       stage: stage.name,
       until: new Date(Date.now() + expires).toISOString(),
-      summary: `Stage ${stage.name} (${stage.stores.length} stores) waits for an approval of plan ${planHash.slice(7, 15)}.`,
+      summary: `Stage ${stage.name} (${plural(stage.stores.length, 'store')}) waits for an approval of plan ${planHash.slice(7, 15)}.`,
       detail: [],
       answers: ['approve', 'reject'],
     });
@@ -171,7 +174,7 @@ async function passGate(train: Run, stage: StagePlan): Promise<Over | undefined>
   const expected = unproven(desk, stage);
   for (;;) {
     desk.stage(stage.name, { state: 'gate' });
-    desk.doing(`Measuring ${expected.length} stores of stage ${stage.name}.`);
+    desk.doing(`Measuring ${plural(expected.length, 'store')} of stage ${stage.name}.`);
     const attempt = desk.nextRound(`${stage.name}/gate`);
     const probes = await probeStores(train, stage, expected, { name: stage.name, attempt, release: plan.release });
     const verdict = decideGate({ probes, expected, limits: stage.settings.gate });
@@ -223,18 +226,19 @@ async function proveLateOnes(train: Run): Promise<Over | undefined> {
 /** Gives every store of the plan its outcome, writes all of it down, and tells people. */
 async function end(desk: TrainDesk, plan?: TrainPlan, over?: Over): Promise<TrainReport> {
   const state = over?.state ?? 'done';
-  const missed = !over || over.reason === 'DeadlineReached';
   for (const stage of plan?.stages ?? []) {
-    const left = stage.stores.flatMap((store) => endOfStore(store, desk.results.get(store), missed) ?? []);
+    const left = stage.stores.flatMap((store) => endOfStore(store, desk.results.get(store), over) ?? []);
     desk.take(stage.name, left);
     await recordRest(desk, stage.name);
     const isDone = desk.isDone(stage.name);
-    if (!isDone) desk.stage(stage.name, { state: missed ? 'missed' : 'aborted', endedAt: new Date().toISOString() });
+    if (!isDone) desk.stage(stage.name, { state: endOfStage(desk, stage, over), endedAt: new Date().toISOString() });
     if (!isDone || left.length > 0 || over) await recordStage(desk, stage.name);
   }
   const tally = tallyOf(desk.results.values());
   const planned = totalOf(tally);
-  const summary = over?.summary ?? `${tally.succeeded} of ${planned} stores run ${desk.view.release?.version}.`;
+  const summary =
+    over?.summary ??
+    `${tally.succeeded} of ${plural(planned, 'store')} ${tally.succeeded === 1 ? 'runs' : 'run'} ${desk.view.release?.version}.`;
   desk.doing(summary, { state });
   await recordTrain(desk, over);
   await notify({
@@ -257,22 +261,30 @@ async function end(desk: TrainDesk, plan?: TrainPlan, over?: Over): Promise<Trai
   };
 }
 
+/** Nobody stopped it: its time was over, or people did not want to wait for stores that are offline. */
+const isMissed = (over: Over | undefined): boolean => over === undefined || over.reason === 'DeadlineReached';
+
 /** What becomes of a store that has no outcome, or waits for one that does not come any more. */
-function endOfStore(store: string, result: StoreResult | undefined, missed: boolean): StoreResult | undefined {
-  const missing = (outcome: 'missed' | 'aborted', reason: Reason, summary: string): StoreResult => ({
+function endOfStore(store: string, result: StoreResult | undefined, over: Over | undefined): StoreResult | undefined {
+  const end = (outcome: Outcome, reason: Reason, summary: string): StoreResult => ({
     store,
     outcome,
     reason,
     stop: { reason, summary },
   });
-  if (result?.outcome === 'offline' && missed)
-    return missing(
-      'missed',
-      'DeadlineReached',
-      'The store did not come back before the train ended. Nothing was touched.',
-    );
+  if (result?.outcome === 'offline' && isMissed(over))
+    return end('missed', 'DeadlineReached', 'The store did not come back before the train ended. Nothing was touched.');
   if (result) return undefined;
-  return missed
-    ? missing('missed', 'DeadlineReached', 'The train ended before this store was started.')
-    : missing('aborted', 'Aborted', 'The train ended before this store was started.');
+  if (isMissed(over)) return end('missed', 'DeadlineReached', 'The train ended before this store was started.');
+  return over?.state === 'rolled back'
+    ? end('skipped', 'RolledBack', 'The train was taken back before this store was started. Nothing was touched.')
+    : end('aborted', 'Aborted', 'The train ended before this store was started.');
+}
+
+/** Of a stage that is not through. */
+function endOfStage({ view }: TrainDesk, { name }: StagePlan, over: Over | undefined): StageState {
+  if (isMissed(over)) return 'missed';
+  if (over?.state !== 'rolled back') return 'aborted';
+  const hasBegun = view.stages.some((stage) => stage.name === name && stage.startedAt !== undefined);
+  return hasBegun ? 'rolled back' : 'skipped';
 }

@@ -31,7 +31,7 @@ const classes = {
     heartbeatTimeout: HEARTBEAT,
     retry: { initialInterval: '1 second', maximumInterval: '1 minute', maximumAttempts: 8 },
   },
-  /** Drains, upgrades, reboots, waits for recovery. */
+  /** Drains, upgrades, reboots, waits for recovery; takes a store over, and gives it back, which wait for the same. */
   longTask: {
     startToCloseTimeout: '3 hours',
     heartbeatTimeout: HEARTBEAT,

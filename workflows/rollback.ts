@@ -1,7 +1,9 @@
-import type { PermitOutcome, RollbackOutcome, StagePlan, WaveReport } from '#domain/messages/train.js';
+import { are, plural } from '#domain/counted.js';
 import { decideGate } from '#domain/gate.js';
+import { countsOf } from '#domain/limits.js';
+import type { PermitOutcome, RollbackOutcome, StagePlan, WaveReport } from '#domain/messages/train.js';
 import { ROLLBACK_STAGE, waveWorkflowId } from '#domain/naming.js';
-import { tallyOf, type StoreResult } from '#domain/outcomes.js';
+import type { StoreResult } from '#domain/outcomes.js';
 import type { PermitRef } from '#domain/release.js';
 import { describePlan, type RollbackPlan } from '#domain/rollback.js';
 import { control, messageOf, pointBack, revertPromotions, signRollbackPermit } from './proxies.js';
@@ -22,10 +24,9 @@ export async function takeBackTrain(train: Run): Promise<Over> {
   const asked = desk.said.rollback;
   desk.rollingBack();
 
-  const planned = await plan(train);
-  if ('state' in planned) return planned;
-  const approval = await approve(train, planned, asked?.policy === true);
-  if ('state' in approval) return approval;
+  const approved = await planAndAsk(train, asked?.policy === true);
+  if ('state' in approved) return approved;
+  const { planned, approval } = approved;
   const groups = await prepare(train, planned, approval);
   if ('state' in groups) return groups;
 
@@ -49,6 +50,17 @@ interface Approval {
   by: string;
 }
 
+/** Until a plan is approved. One that was rejected is made anew when people ask for it again, since facts change. */
+async function planAndAsk(train: Run, byPolicy: boolean): Promise<{ planned: Planned; approval: Approval } | Over> {
+  for (;;) {
+    const planned = await plan(train);
+    if ('state' in planned) return planned;
+    const approval = await approve(train, planned, byPolicy);
+    if (approval === 'ask-again') continue;
+    return 'state' in approval ? approval : { planned, approval };
+  }
+}
+
 async function plan({ desk, plan: { fleet, train } }: Run): Promise<Planned | Over> {
   for (;;) {
     const outcome = await control.planRollback({ fleet, train });
@@ -58,7 +70,11 @@ async function plan({ desk, plan: { fleet, train } }: Run): Promise<Planned | Ov
   }
 }
 
-async function approve({ desk, plan: { train } }: Run, planned: Planned, byPolicy: boolean): Promise<Approval | Over> {
+async function approve(
+  { desk, plan: { train } }: Run,
+  planned: Planned,
+  byPolicy: boolean,
+): Promise<Approval | 'ask-again' | Over> {
   const { plan: rollback, planHash } = planned;
   if (byPolicy) {
     const by = 'policy onCanaryFailure';
@@ -77,13 +93,15 @@ async function approve({ desk, plan: { train } }: Run, planned: Planned, byPolic
   });
   const decision = desk.approval();
   if (answer === 'approve' && decision?.id) return { id: decision.id, by: decision.by };
-  if (answer === 'reject')
-    return {
-      state: 'aborted',
-      reason: 'ApprovalRejected',
-      summary: `${decision?.by ?? 'An operator'} rejected the rollback; nothing was taken back.`,
-    };
-  return desk.over();
+  if (answer !== 'reject') return desk.over();
+  const again = await desk.hold({
+    reason: 'ApprovalRejected',
+    stage: ROLLBACK_STAGE,
+    summary: `The rollback was rejected by ${decision?.by ?? 'an operator'}. Nothing was taken back.`,
+    detail: [],
+    answers: ['ask-again'],
+  });
+  return again === 'ask-again' ? 'ask-again' : desk.over();
 }
 
 /** Permits first, Git then, desired records last: only with all three does a store go back. */
@@ -145,7 +163,9 @@ async function takeBack(train: Run, stage: StagePlan, group: Group): Promise<Ove
     const answer = await desk.hold({
       reason: breach?.reason ?? 'ErrorThresholdExceeded',
       stage: stage.name,
-      summary: breach?.summary ?? `${failed.length} stores of ${stage.name} did not come back to ${group.to.version}.`,
+      summary:
+        breach?.summary ??
+        `${plural(failed.length, 'store')} of ${stage.name} did not come back to ${group.to.version}.`,
       detail: open.slice(0, 10).map((store) => `${store}: ${results.get(store)?.stop?.summary ?? 'not started'}`),
       answers: ['retry-failed', 'skip'],
     });
@@ -173,7 +193,7 @@ async function runRound(
     const workflowId = waveWorkflowId(id, ROLLBACK_STAGE, round, part);
     const ids = members.map((store) => store.id);
     desk.follow(stage.name, workflowId, ids);
-    desk.doing(`Stage ${stage.name}: ${members.length} stores go back to ${to.version}.`);
+    desk.doing(`Stage ${stage.name}: ${plural(members.length, 'store')} on the way back to ${to.version}.`);
     const done = [...results.values()].filter(({ store }) => !ids.includes(store));
     const report = await runWave(train, stage, workflowId, {
       operation: 'rollback',
@@ -182,10 +202,10 @@ async function runRound(
       permit,
       round,
       stores: members,
-      before: { tally: tallyOf(done), started: done.length },
+      before: countsOf(done),
     });
     for (const result of report.results) results.set(result.store, result);
-    desk.take(stage.name, report.results);
+    desk.ended(stage.name, report.results);
     await recordResults(desk, ROLLBACK_STAGE, round, report.results);
     if (report.breach) return report.breach;
   }
@@ -201,7 +221,7 @@ async function passGate(train: Run, { to, stores }: Group): Promise<Over | undef
   const stage = stages.find((candidate) => candidate.stores.some((store) => expected.includes(store)));
   if (!stage) return undefined;
   for (;;) {
-    desk.doing(`Measuring ${expected.length} stores that went back to ${to.version}.`);
+    desk.doing(`Measuring ${plural(expected.length, 'store')} that went back to ${to.version}.`);
     const attempt = desk.nextRound(`${ROLLBACK_STAGE}/gate`);
     const probes = await probeStores(train, stage, expected, { name: ROLLBACK_STAGE, attempt, release: to });
     const verdict = decideGate({ probes, expected, limits: stage.settings.gate });
@@ -219,7 +239,7 @@ async function passGate(train: Run, { to, stores }: Group): Promise<Over | undef
 }
 
 const describe = ({ from, groups, unable }: RollbackPlan): string => {
-  const back = groups.map(({ to, stores }) => `${stores.length} stores to ${to.version}`).join(', ');
+  const back = groups.map(({ to, stores }) => `${plural(stores.length, 'store')} to ${to.version}`).join(', ');
   return `from ${from.version}: ${back}${unable.length > 0 ? `; ${unable.length} cannot` : ''}`;
 };
 
@@ -227,9 +247,11 @@ function summaryOf({ results }: TrainDesk, { from, groups, unable }: RollbackPla
   const ended = (store: string) => results.get(store)?.outcome;
   const back = groups.map(({ to, stores }) => {
     const count = stores.filter((store) => ended(store) === 'rolledBack').length;
-    return `${count} of ${stores.length} stores are back on ${to.version}`;
+    return `${count} of ${plural(stores.length, 'store')} ${are(count)} back on ${to.version}`;
   });
   const left =
-    unable.length > 0 ? ` ${unable.length} stay on ${from.version}, because nothing older ran well there.` : '';
+    unable.length > 0
+      ? ` Still on ${from.version}: ${plural(unable.length, 'store')}, because nothing older ran well there.`
+      : '';
   return `Rolled back from ${from.version}: ${back.join(', ')}.${left}`;
 }

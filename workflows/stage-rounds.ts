@@ -1,6 +1,8 @@
+import { plural } from '#domain/counted.js';
+import { countsOf } from '#domain/limits.js';
 import type { StagePlan, StageWindows, WaveReport } from '#domain/messages/train.js';
 import { waveWorkflowId } from '#domain/naming.js';
-import { tallyOf, type StoreResult } from '#domain/outcomes.js';
+import type { StoreResult } from '#domain/outcomes.js';
 import type { Reason } from '#domain/reasons.js';
 import { control, messageOf, promoteStage } from './proxies.js';
 import type { TrainDesk } from './train-desk.js';
@@ -177,20 +179,17 @@ export async function runRound(
       members.map(({ id }) => id),
     );
     const which = `${part > 0 ? `, part ${part + 1}` : ''}${round > 0 ? `, round ${round + 1}` : ''}`;
-    desk.doing(`Stage ${stage.name}: ${members.length} stores${which}.`);
+    desk.doing(`Stage ${stage.name}: ${plural(members.length, 'store')}${which}.`);
     const report = await runWave(train, stage, workflowId, {
       operation: 'patch',
       release: plan.release,
       name: stage.name,
       round,
       stores: members,
-      before: {
-        tally: tallyOf(ended),
-        started: ended.filter(({ outcome }) => outcome !== 'skipped' && outcome !== 'excluded').length,
-      },
+      before: countsOf(ended),
       notAfter: windows.closes,
     });
-    desk.take(stage.name, report.results);
+    desk.ended(stage.name, report.results);
     await recordResults(desk, stage.name, round, report.results);
     const aborted = desk.said.abortedStages.get(stage.name);
     if (aborted && !desk.mustStop())

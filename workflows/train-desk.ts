@@ -6,6 +6,7 @@ import type {
   Command,
   Decision,
   Hold,
+  InWork,
   StagePlan,
   Stalled,
   StageView,
@@ -16,7 +17,7 @@ import type {
   WaveProgress,
   WaveSteering,
 } from '#domain/messages/train.js';
-import { addTallies, emptyTally, tallyOf, type StoreResult } from '#domain/outcomes.js';
+import { addTallies, emptyTally, tallyOf, type StoreResult, type Tally } from '#domain/outcomes.js';
 import { renderTrainDetails } from '#domain/progress.js';
 import { shouldMove } from '#domain/stall.js';
 import type { Over } from './train-waves.js';
@@ -55,6 +56,7 @@ export function openDesk(input: TrainInput) {
     pausedStores: [],
     answers: ['pause', 'abort'],
     stages: [],
+    stuck: [],
     awaited: [],
     notSucceeded: [],
     refusedDecisions: [],
@@ -76,12 +78,17 @@ export function openDesk(input: TrainInput) {
   let phase: TrainView['state'] = 'building';
   let rollingBack = false;
   let deadline: number | undefined;
-  let followed = new Set<string>();
+  /** The wave in work. Its stores are counted by its reports, not by the outcomes that they had before. */
+  let followed: { stage: string; wave: string; stores: Set<string>; tally: Tally } | undefined;
   let turn: Promise<unknown> = Promise.resolve();
-  let wave: string | undefined;
   let movedAt = Date.now();
 
   const resultsOf = (stage: string) => (stageStores.get(stage) ?? []).flatMap((store) => results.get(store) ?? []);
+  const tallyNow = (stage: string): Tally => {
+    if (followed?.stage !== stage) return tallyOf(resultsOf(stage));
+    const { stores, tally } = followed;
+    return addTallies(tallyOf(resultsOf(stage).filter(({ store }) => !stores.has(store))), tally);
+  };
   const stageView = (name: string) => view.stages.find((stage) => stage.name === name);
   const isOver = () => isTrainOver(phase);
   const wayBack = (): Answer[] =>
@@ -94,7 +101,7 @@ export function openDesk(input: TrainInput) {
     const taken = new Set<Answer>([...(view.hold?.answers ?? waiting), pausing, ...wayBack(), 'abort']);
     return ANSWERS.filter((answer) => taken.has(answer));
   };
-  const isMoving = (): boolean => shouldMove(view, wave !== undefined);
+  const isMoving = (): boolean => shouldMove(view);
   const refresh = () => {
     view.state = view.hold ? 'held' : view.paused && !isOver() ? 'paused' : phase;
     view.answers = answersNow();
@@ -136,7 +143,8 @@ export function openDesk(input: TrainInput) {
       moved();
       if (state) phase = state;
       Object.assign(view, rest);
-      if (!view.paused && !said.aborted) view.doing = what;
+      // What people said stands until the end, which says it in its own words.
+      if (isOver() || (!view.paused && !said.aborted)) view.doing = what;
       refresh();
     },
     /** Of what people said, in their words. */
@@ -183,42 +191,57 @@ export function openDesk(input: TrainInput) {
       rounds.set(stage, round + 1);
       return round;
     },
-    /** A wave begins: from now on these stores are counted by its reports until their results are taken. */
-    follow(stage: string, workflowId: string, stores: string[]): void {
-      followed = new Set(stores);
-      wave = workflowId;
-      desk.stage(stage, { wave: workflowId, ...(desk.isDone(stage) ? {} : { state: 'running' }) });
+    /** A wave begins: from now on these stores are counted by its reports, until it has ended. */
+    follow(stage: string, wave: string, stores: string[]): void {
+      followed = { stage, wave, stores: new Set(stores), tally: emptyTally() };
+      view.wave = wave;
+      desk.stage(stage, { wave, tally: tallyNow(stage), ...(desk.isDone(stage) ? {} : { state: 'running' }) });
     },
+    /** The wave that was followed has ended, so. */
+    ended(stage: string, taken: StoreResult[]): void {
+      followed = undefined;
+      view.wave = undefined;
+      desk.take(stage, taken);
+      desk.stage(stage, { inFlight: 0, deferred: 0 });
+    },
+    /** Outcomes of stores, whoever found them. A wave that is in work meanwhile stays in work. */
     take(stage: string, taken: StoreResult[]): void {
       for (const result of taken) results.set(result.store, result);
       const fresh = new Set(taken.map(({ store }) => store));
+      view.stuck = view.stuck.filter(({ store }) => !fresh.has(store));
       desk.showNotSucceeded(
         taken.filter(({ outcome }) => outcome !== 'succeeded' && outcome !== 'excluded'),
         fresh,
       );
-      followed = new Set();
-      wave = undefined;
-      desk.stage(stage, { tally: tallyOf(resultsOf(stage)), inFlight: 0, deferred: 0 });
+      desk.stage(stage, { tally: tallyNow(stage) });
     },
     showNotSucceeded(newest: StoreResult[], instead: Set<string>): void {
-      view.notSucceeded = [...newest, ...view.notSucceeded.filter(({ store }) => !instead.has(store))].slice(0, 100);
+      const all = [...newest, ...view.notSucceeded.filter(({ store }) => !instead.has(store))];
+      // Whoever was worked on is looked at first; hundreds that were never started must not push them out.
+      const wasStarted = ({ operationId }: StoreResult) => operationId !== undefined;
+      view.notSucceeded = [...all.filter(wasStarted), ...all.filter((result) => !wasStarted(result))].slice(0, 100);
     },
     progress(progress: WaveProgress): void {
-      const stage = view.stages.find((candidate) => candidate.wave === progress.wave);
-      if (!stage) return;
+      const stage = followed && stageView(followed.stage);
+      // What a wave has said of itself may arrive when its results are taken already.
+      if (!followed || !stage || followed.wave !== progress.wave) return;
       moved();
+      followed.tally = progress.tally;
       stage.inFlight = progress.inFlight;
       stage.deferred = progress.deferred;
       desk.showNotSucceeded(progress.notSucceeded, new Set(progress.notSucceeded.map(({ store }) => store)));
-      const settled = resultsOf(stage.name).filter(({ store }) => !followed.has(store));
-      stage.tally = addTallies(tallyOf(settled), progress.tally);
+      stage.tally = tallyNow(stage.name);
       refresh();
     },
     /** When a stage moved or a store ended last, as the train knows it. */
     movedAt: (): number => movedAt,
     /** Something is under way that ends by itself. */
     isMoving,
-    waveInWork: (): string | undefined => wave,
+    stuck(stuck: InWork[]): void {
+      if (stuck.length + view.stuck.length === 0) return;
+      view.stuck = stuck;
+      refresh();
+    },
     stalled(stalled: Stalled): void {
       view.stalled = stalled;
       refresh();

@@ -3,6 +3,7 @@ import { parse } from '#domain/messages/parse.js';
 import {
   commandSchema,
   decisionSchema,
+  isTrainOver,
   steeringSchema,
   type Answer,
   type Command,
@@ -46,7 +47,7 @@ function listenToDecisions(desk: TrainDesk): void {
     if (hold?.reason !== 'ApprovalPending') {
       const stage = view.stages.find(({ name }) => name === decision.stage);
       if (stage?.approvedBy) return `Stage ${decision.stage} was already approved by ${stage.approvedBy}.`;
-      return `The train does not ask for an approval now. ${view.doing}`;
+      return endOfTrain(desk) ?? `The train does not ask for an approval now. ${view.doing}`;
     }
     const planHash = hold.planHash ?? view.planHash;
     if (hold.stage !== decision.stage) return `The train asks for stage ${hold.stage}, not for ${decision.stage}.`;
@@ -87,9 +88,9 @@ function listenToDecisions(desk: TrainDesk): void {
     async (raw) => {
       const decision = accept(decisionSchema.parse(raw));
       await record(decision);
-      return decision.decision === 'approve'
-        ? `Stage ${decision.stage} is approved.`
-        : `Stage ${decision.stage} is rejected; the train stays where it is.`;
+      if (decision.decision === 'approve') return `Stage ${decision.stage} is approved.`;
+      const taken = desk.answersNow().join(', ') || 'nothing any more';
+      return `${view.doing} The train is ${view.state}; it takes: ${taken}.`;
     },
     {
       validator: (raw) => {
@@ -142,8 +143,7 @@ function listenToSteering(desk: TrainDesk): void {
   };
   const judge = (raw: Steering, refusalOf: (steering: Steering) => string | undefined): void => {
     const steering = messageOrRefusal(steeringSchema, raw);
-    const over = desk.answersNow().length === 0 && !said.aborted ? `The train has ended. ${view.doing}` : undefined;
-    const refusal = over ?? known(steering) ?? refusalOf(steering);
+    const refusal = endOfTrain(desk) ?? known(steering) ?? refusalOf(steering);
     if (refusal) throw refused(refusal);
   };
 
@@ -198,12 +198,15 @@ function listenToSteering(desk: TrainDesk): void {
       return desk.say(`Aborted by ${steering.by}. Stores in work stop at the nearest safe point.`);
     },
     {
-      validator: (raw) =>
-        judge(raw, ({ stage, store }) => {
+      validator: (raw) => {
+        const { stage, store } = messageOrRefusal(steeringSchema, raw);
+        if (said.aborted && !stage && !store) return;
+        judge(raw, () => {
           if (stage && desk.isDone(stage)) return `Stage ${stage} is over; there is nothing of it to abort.`;
           if (store && said.aborted) return `The train was aborted by ${said.aborted.by} and ends.`;
           return undefined;
-        }),
+        });
+      },
       description: 'Ends the train, a stage or a store: {by, reason?, stage? or store?}',
     },
   );
@@ -241,4 +244,9 @@ function listenToAnswer(desk: TrainDesk, answer: PlainAnswer): void {
 }
 
 const notTaken = (desk: TrainDesk, answer: Answer): string =>
+  endOfTrain(desk) ??
   `The train does not take "${answer}" now. ${desk.view.doing} It takes: ${desk.answersNow().join(', ') || 'nothing any more'}.`;
+
+/** For what comes when it is over and only writes down how it ended. */
+const endOfTrain = ({ view }: TrainDesk): string | undefined =>
+  isTrainOver(view.state) ? `The train has ended (${view.state}). ${view.doing}` : undefined;

@@ -5,6 +5,7 @@ import {
   isCancellation,
   ParentClosePolicy,
 } from '@temporalio/workflow';
+import { plural } from '#domain/counted.js';
 import type { StagePlan, StageWindows, TrainPlan, WaveReport } from '#domain/messages/train.js';
 import { waveWorkflowId } from '#domain/naming.js';
 import type { Reason } from '#domain/reasons.js';
@@ -54,7 +55,7 @@ export async function runWave(
     executeChild<typeof wave>('wave', {
       workflowId,
       parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
-      staticSummary: `${name}: ${operation} ${stores.length} stores`,
+      staticSummary: `${name}: ${operation} ${plural(stores.length, 'store')}`,
       typedSearchAttributes: searchAttributes(plan, name, operation, release),
       args: [
         {
@@ -124,7 +125,7 @@ export async function probeStores(
     const report = await executeChild<typeof wave>('wave', {
       workflowId: `${waveWorkflowId(plan.train, name, attempt, part)}/gate`,
       parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
-      staticSummary: `${name}: measure ${members.length} stores`,
+      staticSummary: `${name}: measure ${plural(members.length, 'store')}`,
       typedSearchAttributes: searchAttributes(plan, name, 'probe', release),
       args: [
         {

@@ -13,8 +13,9 @@ import {
   workflowInfo,
   type ChildWorkflowHandle,
 } from '@temporalio/workflow';
+import { plural } from '#domain/counted.js';
 import type { ProbeFacts } from '#domain/facts.js';
-import { concurrencyOf, judgeWave } from '#domain/limits.js';
+import { concurrencyOf, countsOf, judgeWave } from '#domain/limits.js';
 import { PROTOCOL } from '#domain/messages/store.js';
 import {
   waveInputSchema,
@@ -78,6 +79,7 @@ function openFloor(input: WaveInput) {
   let steering: WaveSteering = input.steering ?? { paused: false, pausedStores: [], abortedStores: [] };
   let aborted = false;
   let breach: WaveReport['breach'];
+  let isLate = false;
   let changes = 0;
   let timer: 'running' | undefined;
   let unreported: StoreResult[] = [];
@@ -92,7 +94,7 @@ function openFloor(input: WaveInput) {
   const now = () => new Date();
   const mayStart = () => !steering.paused && !aborted && !breach;
   const busySlots = () => inFlight.size - silent.size;
-  const started = () => results.filter(({ outcome }) => outcome !== 'skipped').length + inFlight.size;
+  const started = () => countsOf(results).started + inFlight.size;
 
   const progress = (): WaveProgress => ({
     wave: workflowInfo().workflowId,
@@ -132,7 +134,7 @@ function openFloor(input: WaveInput) {
           store.id,
           'skipped',
           'StoreBusy',
-          `Another operation held the store through ${limits.deferLimit} tries.`,
+          `Another operation held the store through ${plural(limits.deferLimit, 'try', 'tries')}.`,
         ),
       );
       return;
@@ -298,7 +300,7 @@ function openFloor(input: WaveInput) {
     },
     startClock: () => {
       after(limits.stageTimeout, 'time for the stage', () => {
-        breach ??= { reason: 'StageTimeout', summary: 'The stage did not end in time. No further store is started.' };
+        isLate = true;
       });
       for (const { opens } of waiting) {
         if (opens && new Date(opens) > now())
@@ -306,19 +308,26 @@ function openFloor(input: WaveInput) {
       }
     },
     judge: () => {
-      if (breach || input.operation === 'probe') return;
+      if (breach) return;
+      if (input.operation === 'probe') {
+        if (isLate) breach = tooLate;
+        return;
+      }
       const verdict = judgeWave(
         {
           size: input.stageSize,
-          tally: addTallies(before.tally, tallyOf(results)),
+          tally: addTallies(before.tally, countsOf(results).tally),
           started: before.started + started(),
           cutOff: silent.size,
+          atDeadline: isLate,
         },
         limits,
       );
       if (verdict.kind === 'breach') {
         breach = { reason: verdict.reason, summary: verdict.summary };
         report();
+      } else if (isLate) {
+        breach = tooLate;
       }
     },
     startWhatFits,
@@ -339,6 +348,11 @@ function openFloor(input: WaveInput) {
     },
   };
 }
+
+const tooLate = {
+  reason: 'StageTimeout',
+  summary: 'The stage did not end in time. No further store is started.',
+} as const;
 
 const notRun = (store: string, outcome: StoreResult['outcome'], reason: Reason, summary: string): StoreResult => ({
   store,

@@ -1,5 +1,6 @@
 import type { NodeFacts } from '#domain/facts.js';
-import type { Mark } from '#systems/store-state/types.js';
+import { stepKey } from '#domain/naming.js';
+import type { Mark, OperationRecord } from '#systems/store-state/types.js';
 import { SUDO, type StoreDeps } from './deps.js';
 import { lines, readAudit, readHaManager, readUpgradeUnit, runnerOf, unitLog } from './facts.js';
 import { waitFor } from './wait.js';
@@ -78,24 +79,41 @@ export async function removeUnit(
   return log;
 }
 
-/** Waits for what an earlier operation began on its nodes, so that nothing is undone under a running upgrade. */
-export async function settle(deps: StoreDeps, marks: readonly Mark[]): Promise<string[]> {
-  const notes: string[] = [];
-  for (const node of new Set(marks.map(({ node: name }) => name))) {
-    const settled = await waitFor(deps, deps.timing.reboot + deps.timing.upgrade, async () => {
-      const unit = await readUpgradeUnit(runnerOf(deps, node));
-      return unit?.state === 'running' ? undefined : { unit };
-    });
-    if (!settled.seen) {
-      notes.push(`${node} is not back: ${settled.lastError}`);
-      continue;
-    }
-    const { unit } = settled.seen;
-    if (!unit) continue;
-    notes.push(`${node}: adopted the upgrade ${unit.name}, which ${unit.state}`);
-    if (unit.state === 'failed') notes.push(...(await removeUnit(deps, node, unit)));
-  }
-  return notes;
+/**
+ * Waits for what an earlier operation began on the nodes that it left, so that nothing is undone under a running upgrade.
+ * A node that cannot be reached, and on which nothing of ours can be under way, is not waited for: it is down, and the
+ * pre-check says so.
+ */
+export async function settle(deps: StoreDeps, left: OperationRecord): Promise<string[]> {
+  const nodes = new Set(left.marks.map(({ node }) => node));
+  const notes = await Promise.all([...nodes].map((node) => settleNode(deps, left, node)));
+  return notes.flat();
+}
+
+async function settleNode(deps: StoreDeps, { operationId, fence }: OperationRecord, node: string): Promise<string[]> {
+  const { timing, state } = deps;
+  const isUnderWay = (step: string) => {
+    const entry = state.step(stepKey({ operationId, fence }, `${step} ${node}`));
+    return entry?.intent !== undefined && entry.result === undefined;
+  };
+  const look = () => readUpgradeUnit(runnerOf(deps, node));
+  const isUpgrading =
+    isUnderWay('upgrade') ||
+    (await look().then(
+      (unit) => unit?.state === 'running',
+      () => false,
+    ));
+  const patience = Math.max(isUpgrading ? timing.upgrade : 0, isUnderWay('reboot') ? timing.reboot : 0);
+  const settled = await waitFor(deps, patience, async () => {
+    const unit = await look();
+    if (unit?.state === 'running') throw new Error(`${unit.name} still runs`);
+    return { unit };
+  });
+  if (!settled.seen) return [`went on without ${node}: ${settled.lastError}`];
+  const { unit } = settled.seen;
+  if (!unit) return [];
+  const log = unit.state === 'failed' ? await removeUnit(deps, node, unit) : [];
+  return [`${node}: adopted the upgrade ${unit.name}, which ${unit.state}`, ...log];
 }
 
 /**

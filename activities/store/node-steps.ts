@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { are, plural } from '#domain/counted.js';
 import {
   decideDrain,
   decidePackages,
@@ -109,7 +110,7 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     });
     if (!empty.seen) {
       const left = await guestsOn(node).catch(() => []);
-      return failed('DrainTimeout', step, `${left.length} guests are still on ${node}.`, [
+      return failed('DrainTimeout', step, `${plural(left.length, 'guest')} ${are(left.length)} still on ${node}.`, [
         empty.lastError,
         `resource manager: ${manager ?? 'not reported'}`,
         ...left.map(({ vmid, name }) => `${vmid} ${name}`),
@@ -167,7 +168,7 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     const ended = over.seen.unit;
     if (ended?.state === 'failed') {
       const log = await unitLog(runner, ended.name);
-      return failed('UpgradeFailed', step, `apt failed on ${node}; the node stays out of service.`, log);
+      return failed('UpgradeFailed', step, `apt failed on ${node}.`, log);
     }
 
     const [installed, audit] = await Promise.all([readInstalled(runner, names), readAudit(runner)]);

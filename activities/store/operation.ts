@@ -1,5 +1,6 @@
 import { decideAbandoned } from '#domain/abandoned.js';
 import type { Inspected, Ours, SelfUndo, StepAnswer, StoreTask, Swept, SweepTask } from '#domain/messages/store.js';
+import { stepKey } from '#domain/naming.js';
 import type { Stop } from '#domain/reasons.js';
 import type { ReleaseRef } from '#domain/release.js';
 import type { Mark, OperationRecord } from '#systems/store-state/types.js';
@@ -150,7 +151,7 @@ export function createOperation(deps: StoreDeps): Operation {
     return Math.max(now().getTime() - new Date(setAt).getTime(), uptime() - seen);
   };
 
-  const selfUndoKey = ({ operationId, fence }: OperationRecord) => `${operationId}|${fence}|self-undo`;
+  const selfUndoKey = (held: OperationRecord) => stepKey(held, 'self-undo');
   const recordedSelfUndo = (held: OperationRecord) => state.step(selfUndoKey(held))?.result as SelfUndo | undefined;
 
   /** Journaled, so that it is known when the centre is back. The same unfit node is not told again and again. */
@@ -192,7 +193,7 @@ export function createOperation(deps: StoreDeps): Operation {
         if (!('manifest' in opened)) return { kind: 'refused', stop: opened };
 
         const left = held?.marks ?? [];
-        const adopted = await settle(deps, left);
+        const adopted = held ? await settle(deps, held) : [];
         await state.save({
           operationId: task.operationId,
           fence: task.fence,
@@ -220,8 +221,7 @@ export function createOperation(deps: StoreDeps): Operation {
       const notOurs = staleness(task);
       if (notOurs) return { kind: 'refused', stop: notOurs };
       heardAt = uptime();
-      // With the fence: a train that is run again under its old id repeats operation ids, and must not find old results.
-      const key = `${task.operationId}|${task.fence}|${name}`;
+      const key = stepKey(task, name);
       const recorded = state.step(key)?.result;
       if (recorded !== undefined) return recorded as StepAnswer<Done>;
       const inFlight = running.get(key);

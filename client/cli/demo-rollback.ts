@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { plural } from '#domain/counted.js';
 import type { ReleaseSource } from '#domain/fleet.js';
 import type { TrainView } from '#domain/messages/train.js';
 import { rollbackTag } from '#domain/naming.js';
@@ -9,7 +10,7 @@ import { CliFailure } from './failure.js';
 import type { LabEntry, LabReport } from './lab-client.js';
 import { holds, verdictLine } from './render-lab.js';
 import { loadRepo, type LoadedRepo } from './repo.js';
-import { columns, plural, printable } from './text.js';
+import { columns, printable } from './text.js';
 import { formatDuration } from '#domain/durations.js';
 
 /**

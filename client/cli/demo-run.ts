@@ -1,3 +1,4 @@
+import { plural } from '#domain/counted.js';
 import type { TrainView } from '#domain/messages/train.js';
 import type { Operations } from '../operations.js';
 import { OperationError } from '../operation-errors.js';
@@ -170,7 +171,7 @@ function planFaults(run: DemoRun, journal: readonly LabEntry[]) {
     killedAt = run.io.now();
     run.killControlWorker();
     const inWork = storesAtWork(journal, new Date(cutAt), killedAt);
-    return [`the control worker is killed (SIGKILL) while ${inWork} stores are in work`];
+    return [`the control worker is killed (SIGKILL) with ${plural(inWork, 'store')} in work`];
   };
 
   const comeBack = (answers: boolean): string[] => {
@@ -182,7 +183,7 @@ function planFaults(run: DemoRun, journal: readonly LabEntry[]) {
     const working = storesAtWork(journal, killedAt, now);
     const seconds = ((now.getTime() - killedAt.getTime()) / 1_000).toFixed(1);
     return [
-      `the control worker was started again and answers after ${seconds} s; ${working} stores kept working meanwhile`,
+      `the control worker was started again and answers after ${seconds} s; ${plural(working, 'store')} kept working meanwhile`,
     ];
   };
 

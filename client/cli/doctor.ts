@@ -1,5 +1,6 @@
 import { execa } from 'execa';
 import { Client, type Connection } from '@temporalio/client';
+import { plural } from '#domain/counted.js';
 import { CONTROL_QUEUE, RELEASE_QUEUE, SEARCH_ATTRIBUTES, storeQueue } from '#domain/naming.js';
 import { openLedger } from '#systems/ledger/client.js';
 import { controlVersions, whyNothingMoves } from '../control-versions.js';
@@ -19,7 +20,7 @@ import { databaseUrlOf } from './ledger.js';
 import type { AddCommands } from './main.js';
 import { renderDoctor, type Finding } from './render-doctor.js';
 import { loadRepo, type LoadedRepo } from './repo.js';
-import { listed, plural } from './text.js';
+import { listed } from './text.js';
 
 interface DoctorOptions extends TargetOptions {
   repo?: string;
@@ -198,7 +199,8 @@ async function storeWorkersFinding(client: Client, { stores }: LoadedRepo): Prom
     }
   });
   if ('error' in found) return { name, state: 'warning', text: `They cannot be counted: ${found.error}` };
-  const polling = `${stores.length - silent.length} of ${plural(stores.length, 'store')} poll their queue.`;
+  const there = stores.length - silent.length;
+  const polling = `${there} of ${plural(stores.length, 'store')} ${there === 1 ? 'polls its queue' : 'poll their queues'}.`;
   return silent.length === 0
     ? { name, state: 'ok', text: polling }
     : { name, state: 'warning', text: `${polling} Silent: ${listed(silent, 10)}.`, remedy: 'They count as offline.' };

@@ -18,7 +18,9 @@ export const DURATIONS = 500;
 
 export function etaOf(view: TrainView, durationsMs: readonly number[], now: Date): Eta | undefined {
   if (isOver(view) || view.state === 'rolling back') return undefined;
-  const open = view.stages.filter(({ state }) => !['done', 'aborted', 'missed'].includes(state));
+  const open = view.stages.filter(
+    ({ state }) => !['done', 'rolled back', 'skipped', 'aborted', 'missed'].includes(state),
+  );
   const lefts = open.map((stage) => leftOf(stage, durationsMs, now));
   const at = open.findIndex(({ state }) => state !== 'soaking' && state !== 'gate');
   const [stage, left] = [open[at], lefts[at]];

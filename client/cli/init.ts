@@ -1,9 +1,10 @@
 import { resolve } from 'node:path';
+import { plural } from '#domain/counted.js';
 import { initRepo, type RepoOptions } from '../repo/template.js';
 import { answer } from './context.js';
 import { CliFailure, wrongUsage } from './failure.js';
 import type { AddCommands } from './main.js';
-import { isZone, plural } from './text.js';
+import { isZone } from './text.js';
 
 interface InitOptions {
   stores: string;

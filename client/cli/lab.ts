@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { parse as parseYaml } from 'yaml';
+import { plural } from '#domain/counted.js';
 import { DURATION, parseDuration } from '#domain/durations.js';
 import { answer, clockOf, stateDir, withCommonOptions, type CommonOptions } from './context.js';
 import { CliFailure, wrongUsage } from './failure.js';
@@ -9,7 +10,7 @@ import { createLabClient, type LabClient } from './lab-client.js';
 import type { AddCommands, CommandResult } from './main.js';
 import { holds, renderFaultKind, renderFaults, renderFaultTable, renderJournal, renderReport } from './render-lab.js';
 import { readServiceFile } from './service-file.js';
-import { plural, printable, printableJson } from './text.js';
+import { printable, printableJson } from './text.js';
 
 export const addLabCommands: AddCommands = (program, io, result) => {
   const lab = program

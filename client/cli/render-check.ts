@@ -1,5 +1,6 @@
+import { plural } from '#domain/counted.js';
 import type { Problem } from '#domain/yaml-file.js';
-import { columns, plural, printable } from './text.js';
+import { columns, printable } from './text.js';
 
 /** What `edge fleet check` says. Pure. */
 export interface CheckFacts {

@@ -1,10 +1,11 @@
+import { number, plural } from '#domain/counted.js';
 import { formatDuration } from '#domain/durations.js';
 import type { TrainView } from '#domain/messages/train.js';
 import { OUTCOME_WORDS, OUTCOMES, addTallies, emptyTally, totalOf } from '#domain/outcomes.js';
 import type { LabEntry, LabReport } from './lab-client.js';
 import { holds, verdictLine } from './render-lab.js';
 import { resultLine } from './render-train.js';
-import { columns, number, plural, printable } from './text.js';
+import { columns, printable } from './text.js';
 
 /** The demo's header, its news from the practice fleet's journal, and its summary. Pure. */
 

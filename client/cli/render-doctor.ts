@@ -1,4 +1,5 @@
-import { columns, plural, printable } from './text.js';
+import { plural } from '#domain/counted.js';
+import { columns, printable } from './text.js';
 
 /** One thing that was looked at. `remedy` says what to do when it is not well. */
 export interface Finding {

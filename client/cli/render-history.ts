@@ -1,6 +1,7 @@
+import { plural } from '#domain/counted.js';
 import type { TrainRow } from '#domain/messages/ledger.js';
 import type { PastTrain } from '../operations.js';
-import { columns, plural, printable, timeOf, type Clock } from './text.js';
+import { columns, printable, timeOf, type Clock } from './text.js';
 
 /** What `edge train history` says: rows of the ledger, or what Temporal alone remembers. Pure. */
 export function renderHistory(fleet: string, trains: readonly (TrainRow | PastTrain)[], clock: Clock): string[] {

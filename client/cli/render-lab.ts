@@ -1,5 +1,6 @@
+import { number, plural } from '#domain/counted.js';
 import type { LabEntry, LabFault, LabFaultTable, LabReport } from './lab-client.js';
-import { columns, fit, number, plural, printable, timeOf, type Clock } from './text.js';
+import { columns, fit, printable, timeOf, type Clock } from './text.js';
 
 /** What the practice fleet says, for people. Pure. */
 

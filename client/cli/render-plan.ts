@@ -1,7 +1,8 @@
+import { plural } from '#domain/counted.js';
 import { formatDuration } from '#domain/durations.js';
 import { estimateWords } from './eta.js';
 import type { PlanPreview, StagePreview, StorePreview } from './plan-preview.js';
-import { columns, listed, plural, printable, timeOf, type Clock } from './text.js';
+import { columns, listed, printable, timeOf, type Clock } from './text.js';
 
 /** What `edge train plan` says. Pure. */
 

@@ -1,8 +1,9 @@
+import { number, plural } from '#domain/counted.js';
 import { formatDuration } from '#domain/durations.js';
 import type { StageView, TrainView } from '#domain/messages/train.js';
 import { totalOf } from '#domain/outcomes.js';
 import { clause, isOver, resultLine, tallyWords } from './render-train.js';
-import { columns, number, plural, printable } from './text.js';
+import { columns, printable } from './text.js';
 
 /** A train while it moves: a block that is redrawn on a terminal, and the lines that a log file gets. Pure. */
 
@@ -95,6 +96,8 @@ function stageNews(before: StageView | undefined, after: StageView, goesBack: bo
         return [
           `${name}: done, ${number(ended)}/${number(after.stores)} ended: ${tallyWords(after.tally)}${gateNews(after)}`,
         ];
+      case 'rolled back':
+      case 'skipped':
       case 'aborted':
       case 'missed':
         return [`${name}: ${after.state}, ${tallyWords(after.tally)}`];

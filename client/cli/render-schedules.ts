@@ -1,6 +1,7 @@
+import { plural } from '#domain/counted.js';
 import { formatDuration } from '#domain/durations.js';
 import { timeText, type DesiredSchedule, type ScheduleChange } from '../schedules.js';
-import { plural, printable } from './text.js';
+import { printable } from './text.js';
 
 /** What `edge schedules plan` and `apply` say. Pure. */
 export function renderSchedules(changes: readonly ScheduleChange[], applied: boolean): string[] {

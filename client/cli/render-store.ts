@@ -1,9 +1,10 @@
+import { plural } from '#domain/counted.js';
 import { formatDuration } from '#domain/durations.js';
 import type { StoreView } from '#domain/messages/store.js';
 import type { StoreAnswer, StoreOperation } from '../operations.js';
 import { LEFT_IN_PLACE, OUTCOME_WORDS, stateWords } from '#domain/outcomes.js';
 import { clause } from './render-train.js';
-import { columns, plural, printable, timeInZone, timeOf, type Clock } from './text.js';
+import { columns, printable, timeInZone, timeOf, type Clock } from './text.js';
 
 /** What `edge store show` says. Pure. */
 export function renderStore(answer: StoreAnswer, clock: Clock): string[] {

@@ -1,10 +1,18 @@
+import { number, plural } from '#domain/counted.js';
 import { formatDuration } from '#domain/durations.js';
-import { isTrainOver, type Answer, type Hold, type StageView, type TrainView } from '#domain/messages/train.js';
+import {
+  isTrainOver,
+  type Answer,
+  type Hold,
+  type InWork,
+  type StageView,
+  type TrainView,
+} from '#domain/messages/train.js';
 import { ROLLBACK_STAGE, shortDigest } from '#domain/naming.js';
 import { inWorkWords } from '#domain/stall.js';
 import { wayOn } from '#domain/way-on.js';
 import { OUTCOME_WORDS, OUTCOMES, stateWords, totalOf, type StoreResult, type Tally } from '#domain/outcomes.js';
-import { columns, listed, number, plural, printable, timeInZone, timeOf, wrap, type Clock } from './text.js';
+import { columns, listed, printable, timeInZone, timeOf, wrap, type Clock } from './text.js';
 
 /** What `edge train show` says. Pure: a view in, lines out. */
 
@@ -24,6 +32,7 @@ export function renderTrain(view: TrainView, options: RenderOptions): string[] {
     headline(view, options),
     ...whatHappens(view, options),
     ...stalledLines(view, options),
+    ...stuckLines(view, options),
     ...untouchedLine(view),
     'Stages:',
     ...columns(view.stages.map((stage) => stageRow(stage, options))),
@@ -80,12 +89,21 @@ function stalledLines({ stalled }: TrainView, { clock }: RenderOptions): string[
   const hidden = stalled.inWork.length - shown.length;
   return [
     `  NO PROGRESS since ${timeInZone(stalled.since, clock)} (${fromNow(stalled.since, clock)}): no store ended and no stage moved. In work when people were called:`,
-    ...shown.map(
-      (one) => `    ${printable(inWorkWords(one, clock.now))}. See: edge store show ${printable(one.store)}`,
-    ),
+    ...shown.map((one) => inWorkLine(one, clock)),
     ...(hidden > 0 ? [`    and ${number(hidden)} more`] : []),
   ];
 }
+
+function stuckLines({ stuck, stalled }: TrainView, { clock }: RenderOptions): string[] {
+  if (stalled !== undefined || stuck.length === 0) return [];
+  return [
+    `  NO PROGRESS at ${plural(stuck.length, 'store')}, while others move:`,
+    ...stuck.slice(0, MAX_NOT_SUCCEEDED).map((one) => inWorkLine(one, clock)),
+  ];
+}
+
+const inWorkLine = (one: InWork, clock: Clock): string =>
+  `    ${printable(inWorkWords(one, clock.now))}. See: edge store show ${printable(one.store)}`;
 
 function untouchedLine(view: TrainView): string[] {
   // At its end a train gives an outcome to stores that were never started too.
@@ -97,7 +115,9 @@ function untouchedLine(view: TrainView): string[] {
   const rest =
     inFlight > 0 ? ` ${plural(inFlight, 'store')} in work ${inFlight === 1 ? 'goes' : 'go'} on to a safe end.` : '';
   const stands = view.hold?.reason === 'ApprovalPending' ? '' : 'Nothing further starts. ';
-  return [`  ${stands}${number(untouched)} of ${plural(planned, 'store')} have not been started.${rest}`];
+  return [
+    `  ${stands}${number(untouched)} of ${plural(planned, 'store')} ${untouched === 1 ? 'has' : 'have'} not been started.${rest}`,
+  ];
 }
 
 const notStarted = (stage: StageView): number =>
@@ -256,7 +276,7 @@ function meaningOf(answer: Answer, view: TrainView): string {
         ? 'let the stage start'
         : `let ${printable(stage.name)} start: ${plural(stage.stores, 'store')}`;
     case 'reject':
-      return isRollback ? 'take nothing back; the train ends' : 'do not let it start';
+      return isRollback ? 'take nothing back; the train stands still' : 'do not let it start';
     case 'retry-gate':
       return 'measure the health again';
     case 'retry-failed':

@@ -1,3 +1,4 @@
+import { plural } from '#domain/counted.js';
 import type { Fleet, Store } from '#domain/fleet.js';
 import { checkRepo, FLEET_FILE, parseFleet } from '#domain/repo-check.js';
 import { collectRepoFiles } from '#domain/repo-files.js';
@@ -5,7 +6,6 @@ import { MAX_CONFIG_FILE, MAX_FLEET_FILE } from '#domain/repo-limits.js';
 import { problemText } from '#domain/yaml-file.js';
 import { openGitRepo } from '#systems/git/repo.js';
 import { CliFailure } from './failure.js';
-import { plural } from './text.js';
 
 /** The GitOps repo as the service sees it: committed, and without a single problem. */
 export interface LoadedRepo {

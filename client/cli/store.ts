@@ -1,10 +1,14 @@
 import type { Command } from 'commander';
 import type { Operations, Reply } from '../operations.js';
 import { answer, clockOf, withSession, withTargetOptions, type TargetOptions } from './context.js';
+import { CliFailure } from './failure.js';
 import type { Io } from './io.js';
 import type { AddCommands, CommandResult } from './main.js';
 import { renderStore } from './render-store.js';
+import { loadRepo } from './repo.js';
 import { reasoned, tell, type Said } from './say.js';
+import type { ServiceFile } from './service-file.js';
+import { printable } from './text.js';
 
 export const addStoreCommands: AddCommands = (program, io, result) => {
   const store = program.command('store').description('One store: what runs on it, what ran before, and to steer it.');
@@ -15,14 +19,30 @@ export const addStoreCommands: AddCommands = (program, io, result) => {
     .addHelpText('after', '\nExample:\n  edge store show store-014 --zone Europe/Berlin')
     .action(async (id: string, options: TargetOptions) => {
       const clock = clockOf(io, options);
-      await withSession(io, options, async ({ operations }) => {
+      await withSession(io, options, async ({ operations, target }) => {
         const found = await operations.storeView(id);
-        answer(io, options, found, renderStore(found, clock));
+        const fleet = await fleetWithout(id, target.service);
+        if (fleet !== undefined && found.recent.length === 0)
+          throw new CliFailure(
+            `${printable(id)} is not a store of fleet ${fleet}, and no operation on it is known. The stores: edge train plan --stores${target.suffix}`,
+          );
+        answer(io, options, found, [
+          ...(fleet === undefined ? [] : [`${printable(id)} is not a store of fleet ${fleet} any more.`]),
+          ...renderStore(found, clock),
+        ]);
       });
     });
 
   for (const spec of STEERING) addSteering(store, io, result, spec);
 };
+
+/** The fleet of the service, when its repo is on this machine and does not have the store. */
+async function fleetWithout(id: string, service: ServiceFile | undefined): Promise<string | undefined> {
+  if (service?.repo === undefined) return undefined;
+  // A repo with problems is no reason to hide what ran.
+  const loaded = await loadRepo(service.repo, service.branch).catch(() => undefined);
+  return loaded === undefined || loaded.stores.some((store) => store.id === id) ? undefined : loaded.fleet.fleet;
+}
 
 type Send = (operations: Operations, store: string, said: Said) => Promise<Reply>;
 interface Steering {

@@ -25,14 +25,6 @@ export function printableJson(value: unknown, indent = 2): string {
   );
 }
 
-/** `plural(1, 'store')` → `1 store`, `plural(3, 'store')` → `3 stores`. */
-export function plural(count: number, noun: string, many = `${noun}s`): string {
-  return `${number(count)} ${count === 1 ? noun : many}`;
-}
-
-/** 1426 → `1,426`. */
-export const number = (value: number): string => value.toLocaleString('en-US');
-
 /** `a`, `a and b`, `a, b and 3 more`. */
 export function listed(words: readonly string[], atMost: number): string {
   if (words.length > atMost) return `${words.slice(0, atMost).join(', ')} and ${words.length - atMost} more`;

@@ -216,7 +216,7 @@ function addDecision(train: Command, io: Io, result: CommandResult, decision: 'a
     .description(
       approves
         ? 'Approve the stage that the train asks for, for exactly this plan.'
-        : 'Reject the stage that the train asks for; the train stands still.',
+        : 'Reject the stage, or the rollback, that the train asks for; the train stands still.',
     )
     .argument('<stage>', 'name of the stage, e.g. canary')
     .requiredOption('--plan <hash>', 'hash of the plan you looked at, or its first 8 digits or more')

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { plural } from '#domain/counted.js';
 import type { Service } from '#workers/embedded/supervisor.js';
 import { repoOf, stateDir } from './context.js';
 import { CliFailure, wrongUsage } from './failure.js';
@@ -9,7 +10,7 @@ import { freeLabNetwork } from './lab-network.js';
 import type { AddCommands } from './main.js';
 import { loadRepo, type LoadedRepo } from './repo.js';
 import { eventLine, startEmbedded } from './service.js';
-import { columns, plural, printableJson } from './text.js';
+import { columns, printableJson } from './text.js';
 
 interface UpOptions {
   lab?: string | true;

@@ -1,5 +1,6 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { plural } from '#domain/counted.js';
 import { parseFleet } from '#domain/repo-check.js';
 import { problemText } from '#domain/yaml-file.js';
 import { pilotCount, renderFleet } from './fleet-template.js';
@@ -77,7 +78,7 @@ export async function initRepo(dir: string, options: RepoOptions): Promise<strin
   const git = gitIn(dir);
   await git('init', '--quiet', '--initial-branch=main');
   await git('add', '--all');
-  await git('commit', '--quiet', '--message', `Lay out the fleet: ${options.stores} stores`);
+  await git('commit', '--quiet', '--message', `Lay out the fleet: ${plural(options.stores, 'store')}`);
   return git('rev-parse', 'HEAD');
 }
 

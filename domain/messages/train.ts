@@ -129,6 +129,8 @@ export interface InWork {
   step: string;
   since: string;
   cutOff: boolean;
+  /** Told to stand still. */
+  paused: boolean;
 }
 
 export interface Stalled {
@@ -164,6 +166,8 @@ export type StageState =
   | 'gate'
   | 'held'
   | 'done'
+  | 'rolled back'
+  | 'skipped'
   | 'aborted'
   | 'missed';
 
@@ -179,7 +183,7 @@ export interface StageView {
   concurrency: number;
   /** Milliseconds. */
   soak: number;
-  /** Workflow id of the wave that runs now. */
+  /** Workflow id of the newest wave. */
   wave?: string | undefined;
   startedAt?: string | undefined;
   endedAt?: string | undefined;
@@ -227,9 +231,13 @@ export interface TrainView {
   deadline?: string | undefined;
   /** One sentence: what happens or what it waits for. */
   doing: string;
+  /** Workflow id of the wave that is in work now, whichever stage it is of. */
+  wave?: string | undefined;
   hold?: Hold | undefined;
   /** Set while the train should move and has not for too long. */
   stalled?: Stalled | undefined;
+  /** Stores that stay at the same step for too long, as seen at the last look. */
+  stuck: InWork[];
   /** Who paused the whole train. */
   paused?: { by: string; at: string; reason?: string | undefined } | undefined;
   /** Stores that are paused one by one. */
@@ -238,7 +246,7 @@ export interface TrainView {
   stages: StageView[];
   /** Stores that were offline or fell silent; each is tried again when it answers, until the deadline. */
   awaited: string[];
-  /** Stores that did not succeed, newest first, at most 100. */
+  /** Stores that did not succeed, newest first, those never started last, at most 100. */
   notSucceeded: StoreResult[];
   refusedDecisions: { at: string; by: string; why: string }[];
 }

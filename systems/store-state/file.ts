@@ -1,6 +1,7 @@
 import { mkdir, open, readFile, rename, truncate, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { stepKey } from '#domain/naming.js';
 import type { OperationRecord, StepEntry, StoreState, TrustRecord } from './types.js';
 
 /**
@@ -75,8 +76,8 @@ export async function openStoreState(dir: string): Promise<StoreState> {
   };
 }
 
-/** Keys of steps begin with it. With the fence, since a train that is run again repeats the ids of its operations. */
-const keyPrefix = ({ operationId, fence }: OperationRecord): string => `${operationId}|${fence}|`;
+/** Keys of its steps begin with it. */
+const keyPrefix = (operation: OperationRecord): string => stepKey(operation, '');
 
 const releaseRef = z.object({ version: z.string(), sequence: z.number(), manifest: z.string(), bundle: z.string() });
 const operationSchema: z.ZodType<OperationRecord> = z.object({

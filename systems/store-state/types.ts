@@ -16,7 +16,7 @@ export interface StoreState {
   trust(): TrustRecord;
   /** Changes what is named, and leaves the rest as it is at that moment. */
   saveTrust(change: Partial<TrustRecord>): Promise<void>;
-  /** The newest entry of a step, by `<operation id>|<fence>|<step>`. */
+  /** The newest entry of a step, by `stepKey`. */
   step(key: string): StepEntry | undefined;
   /** Written before an effect. */
   intent(key: string, detail: Record<string, unknown>): Promise<void>;

@@ -1,17 +1,20 @@
+import type { WorkflowHandle } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LabEntry } from '#client/cli/lab-client.js';
-import { countByNode, givenPractice, type Practice } from '../support/practice.js';
+import { countByNode, givenPractice, NEXT_WEEK, type Practice } from '../support/practice.js';
 
 /**
- * A stage that breaches a threshold: two stores at a time, no failure and no offline store allowed. Times are those of
- * the practice fleet's journal.
+ * A stage that breaches a threshold, and each answer that people may give. Two stores at a time, no failure and no
+ * offline store allowed. One fleet, one thing after the other; times are those of the practice fleet's journal.
  */
 const ONCE = { n1: 1, n2: 1, n3: 1 };
 /** From the breach to no further store touched, in milliseconds. */
 const AT_ONCE = 1_000;
 
 let practice: Practice;
+let canary: string;
 let stores: string[];
+let train: WorkflowHandle;
 beforeAll(async () => {
   practice = await givenPractice({
     stores: 5,
@@ -23,15 +26,23 @@ beforeAll(async () => {
           maxConcurrency: 2,
           errorThreshold: { count: 0 },
           offlineThreshold: { count: 0 },
+          // Sooner than any store is through, so that nobody takes the slot of the one that does not answer.
+          offlineAfter: '5s',
         };
       }
     },
   });
   const stages = await practice.stages();
+  [canary] = stages['canary'] as [string];
   stores = stages['rest'] as string[];
 });
 afterAll(() => practice?.stop());
 
+const heldFor = (reason: string, not: string | undefined) =>
+  practice.until(`the train to hold for ${reason}`, ({ hold }) => hold?.reason === reason && hold.since !== not);
+const newest = async (): Promise<number> => (await practice.lab.journal(0)).at(-1)?.seq ?? 0;
+const effectsSince = async (seq: number, store: string): Promise<LabEntry[]> =>
+  (await practice.effects(store)).filter((entry) => entry.seq > seq);
 const touchesLaterThan = async (untouched: string[], breach: LabEntry): Promise<string[]> => {
   const limit = Date.parse(breach.at) + AT_ONCE;
   const effects = await Promise.all(untouched.map((store) => practice.effects(store)));
@@ -39,15 +50,20 @@ const touchesLaterThan = async (untouched: string[], breach: LabEntry): Promise<
     .flat()
     .flatMap(({ store, effect, at }) => (Date.parse(at) > limit ? [`${store} ${effect} ${at}`] : []));
 };
+/** Somebody sets a flag while a node is upgraded, so the store refuses the reboot. */
+const failsBeforeItsReboot = async (store: string): Promise<void> => {
+  await practice.seen(`${store} upgraded`, (entry) => entry.store === store && entry.effect === 'packages.begin');
+  await practice.lab.addFault({ id: 'flag', store, kind: 'foreign-noout' });
+};
 /** The last effect at a store that failed: what comes after it is news to the train, so this is before the breach. */
 const lastAt = async (store: string): Promise<LabEntry> => (await practice.effects(store)).at(-1) as LabEntry;
 
 describe('a stage that breaches its threshold', () => {
   it('touches no further store from that second on, and what is in flight reaches its end safely', async () => {
     const [failing, inFlight, ...untouched] = stores as [string, string, string, string];
-    await practice.lab.addFault({ id: 'apt', store: failing, kind: 'apt-fail', times: 1 });
-    await practice.startTrain();
-    const held = await practice.until('the train to hold', ({ hold }) => hold?.reason === 'ErrorThresholdExceeded');
+    train = await practice.startTrain();
+    await failsBeforeItsReboot(failing);
+    const held = await heldFor('ErrorThresholdExceeded', undefined);
     const breach = await lastAt(failing);
     const after = (await practice.effects(inFlight)).filter(({ seq }) => seq > breach.seq);
     expect(countByNode(after, 'node.up'), 'work went on beside the breach').not.toEqual({});
@@ -56,8 +72,66 @@ describe('a stage that breaches its threshold', () => {
     for (const store of untouched) expect(await practice.effects(store)).toEqual([]);
     expect(held).toMatchObject({
       answers: ['retry-failed', 'retry-offline', 'skip', 'rollback', 'pause', 'abort'],
-      notSucceeded: [{ store: failing, outcome: 'failed', reason: 'UpgradeFailed' }],
+      notSucceeded: [{ store: failing, outcome: 'failed', reason: 'FactsChanged' }],
     });
     expect(held.stages[1]).toMatchObject({ tally: { succeeded: 1, failed: 1 } });
+  });
+
+  it('tries the failed again and goes on: `retry-failed`; and stops again, at an offline store', async () => {
+    const [failed, inFlight, absent, later] = stores as [string, string, string, string];
+    const { hold } = await practice.view();
+    await practice.lab.removeFault('flag');
+    await practice.lab.setWan(absent, false);
+    const before = await newest();
+    await practice.answer('retryFailed');
+    const held = await heldFor('OfflineThresholdExceeded', hold?.since);
+    expect(countByNode(await practice.effects(failed), 'packages.install')).toEqual(ONCE);
+    expect(await effectsSince(before, inFlight), 'who had succeeded is left alone').toEqual([]);
+    for (const store of [absent, later]) expect(await practice.effects(store)).toEqual([]);
+    expect(held.stages[1]).toMatchObject({ tally: { succeeded: 2, failed: 0, offline: 1 } });
+    expect(held.notSucceeded).toMatchObject([{ store: absent, outcome: 'offline', reason: 'StoreOffline' }]);
+    expect(await practice.violations()).toEqual([]);
+  });
+
+  it('takes the offline ones when they are back, and whoever was not started: `retry-offline`', async () => {
+    const [failed, inFlight, absent, later] = stores as [string, string, string, string];
+    const { hold } = await practice.view();
+    const before = await newest();
+    await practice.lab.setWan(absent, true);
+    await practice.answer('retryOffline');
+    await failsBeforeItsReboot(later);
+    const held = await heldFor('ErrorThresholdExceeded', hold?.since);
+    expect(countByNode(await practice.effects(absent), 'packages.install')).toEqual(ONCE);
+    for (const store of [failed, inFlight]) expect(await effectsSince(before, store)).toEqual([]);
+    expect(held.stages[1]).toMatchObject({ tally: { succeeded: 3, failed: 1, offline: 0 } });
+    expect(held.notSucceeded).toMatchObject([{ store: later, outcome: 'failed', reason: 'FactsChanged' }]);
+  });
+
+  it('accepts what failed and goes on to the end without it: `skip`', async () => {
+    const [, , , failed] = stores as [string, string, string, string];
+    await practice.lab.removeFault('flag');
+    const before = await newest();
+    await practice.answer('skip');
+    expect(await practice.ride(train)).toMatchObject({ state: 'done', tally: { succeeded: 4, failed: 1 } });
+    expect(await effectsSince(before, failed)).toEqual([]);
+    expect(await practice.violations()).toEqual([]);
+  });
+
+  it('ends with what is left untouched: `abort`', async () => {
+    await practice.editFleet((fleet) => void Object.assign(fleet.release, NEXT_WEEK));
+    const before = await newest();
+    await practice.lab.addFault({ id: 'flag', store: canary, kind: 'foreign-noout' });
+    const next = await practice.startTrain();
+    await practice.until(
+      'the canary to stop its train',
+      ({ hold, stages }) => hold?.reason === 'ErrorThresholdExceeded' && stages[0]?.tally.failed === 1,
+    );
+    await practice.answer('abort');
+    expect(await next.result()).toMatchObject({ state: 'aborted', planned: 5, tally: { failed: 1, aborted: 4 } });
+    for (const store of stores) expect(await effectsSince(before, store)).toEqual([]);
+    const drained = (await effectsSince(before, canary)).filter(({ effect }) => effect === 'ha.maintenance.enable');
+    expect(drained, 'a foreign flag keeps the canary as it is').toEqual([]);
+    await practice.lab.removeFault('flag');
+    expect(await practice.violations()).toEqual([]);
   });
 });

@@ -64,6 +64,7 @@ const QUESTIONS = [
   ['may an OSD stop that does not exist', 'osd ok-to-stop 99', 'osd ok-to-stop 99'],
   ['may a monitor stop', 'mon ok-to-stop n1', 'mon ok-to-stop n1'],
   ['may two monitors stop', 'mon ok-to-stop n1 n2', 'mon ok-to-stop n1 n2'],
+  ['may a monitor stop that does not exist', 'mon ok-to-stop n99', 'mon ok-to-stop n99'],
   ['noout for a host that does not exist', 'osd set-group noout n99', 'osd set-group noout n99'],
 ] as const;
 

@@ -1,7 +1,9 @@
 import { ApplicationFailure } from '@temporalio/common';
+import { tsToMs } from '@temporalio/common/lib/time.js';
 import { describe, expect, it } from 'vitest';
 import type { PatchStoreInput, StepAnswer, StoreActivities } from '#domain/messages/store.js';
 import type { Reason } from '#domain/reasons.js';
+import { storeWorkerSchema } from '#workers/config.js';
 import { storeQuery } from '#workflows/messages.js';
 import { aStore, OLD_KERNEL } from '../support/builders.js';
 import { useWorld } from '../support/use-world.js';
@@ -315,6 +317,31 @@ describe('a step that does not succeed', () => {
       expect(store.work().slice(-2)).toEqual(['applyConfig', 'closeOperation failed']);
     },
   );
+});
+
+describe('the time for a step', () => {
+  it('is longer than the store worker waits in it by its own defaults, so that no wait is cut off', async () => {
+    const world = await useWorld();
+    await world.store('s001');
+    const handle = await world.startStore(aStoreInput('s001'));
+    await handle.result();
+    const given = new Map(
+      (await eventsOf(handle)).flatMap(({ activityTaskScheduledEventAttributes: scheduled }) =>
+        scheduled ? [[scheduled.activityType?.name, tsToMs(scheduled.startToCloseTimeout)] as const] : [],
+      ),
+    );
+    const { drain, upgrade, reboot, rejoin, recovery, homecoming } = storeWorkerSchema.shape.timing.parse({});
+    const bringBack = rejoin + rejoin + homecoming;
+    const waits = {
+      openOperation: Math.max(upgrade, reboot) + Math.max(upgrade, bringBack),
+      drainNode: drain,
+      upgradeNode: upgrade,
+      rebootNode: reboot + rejoin,
+      rejoinNode: rejoin + recovery + rejoin + homecoming,
+      closeOperation: bringBack,
+    };
+    for (const [step, longest] of Object.entries(waits)) expect(given.get(step), step).toBeGreaterThan(longest);
+  });
 });
 
 describe('closing', () => {

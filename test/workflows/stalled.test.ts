@@ -19,11 +19,11 @@ const timersOf = (events: Awaited<ReturnType<typeof eventsOf>>) =>
 describe('a train that should move and does not', () => {
   it('calls people once for each silence, with the stores in work and their steps', async () => {
     const world = await useWorld();
-    const stores = await world.stores(['s001', 's002', 's003'], quick);
+    const stores = await world.stores(['s001', 's003'], quick);
     const [first, second] = ['s001', 's003'].map((id) => stores.get(id)?.hold('applyConfig'));
     world.central.plans(
       aPlan()
-        .stage('canary', { stores: ['s001', 's002'], limits: { maxConcurrency: 2 } })
+        .stage('canary', { stores: ['s001'] })
         .stage('wave-1', { stores: ['s003'] })
         .build(),
     );
@@ -32,7 +32,7 @@ describe('a train that should move and does not', () => {
     await first?.reached;
     const view = await trainUntil(train, 'people to be called', ({ stalled }) => stalled !== undefined);
     expect(view.stalled?.inWork).toEqual([
-      { store: 's001', step: 'apply config', since: expect.any(String) as string, cutOff: false },
+      { store: 's001', step: 'apply config', since: expect.any(String) as string, cutOff: false, paused: false },
     ]);
     const clock = { zone: 'UTC', now: new Date() };
     expect(renderTrain(view, { clock, suffix: '', columns: 200 }).join('\n')).toMatch(
@@ -42,7 +42,7 @@ describe('a train that should move and does not', () => {
     expect(stalls(world)[0]).toMatchObject({
       train: '2026-w48',
       summary: expect.stringMatching(
-        /^No store ended and no stage moved for .*Stage canary: 2 stores\. In work: s001 at apply config for /,
+        /^No store ended and no stage moved for .*Stage canary: 1 store\. In work: s001 at apply config for /,
       ) as string,
     });
 
@@ -55,7 +55,7 @@ describe('a train that should move and does not', () => {
     );
     await eventually('the second call', () => stalls(world).length === 2);
     second?.release();
-    expect(await train.result()).toMatchObject({ state: 'done', tally: { succeeded: 3 } });
+    expect(await train.result()).toMatchObject({ state: 'done', tally: { succeeded: 2 } });
     expect(stalls(world).map(({ summary }) => /s00\d/.exec(summary)?.[0])).toEqual(['s001', 's003']);
   });
 
@@ -79,6 +79,51 @@ describe('a train that should move and does not', () => {
     expect(stalls(world)[0]?.summary).toContain('Building the release');
     build();
     await trainUntil(train, 'the build to be held', ({ hold, stalled }) => hold !== undefined && stalled === undefined);
+  });
+});
+
+describe('a store that makes no progress while others move', () => {
+  const LIMIT = 5_000;
+  /** s002 to s004, one after another, for as long as s001 stands still. */
+  const withOneHeld = async () => {
+    const world = await useWorld();
+    const stores = await world.stores(['s001', 's002', 's003', 's004'], quick);
+    const [held, second, third] = [
+      ['s001', 'applyConfig'],
+      ['s002', 'verifyStore'],
+      ['s003', 'verifyStore'],
+    ].map(([id, step]) => stores.get(id as string)?.hold(step as string));
+    world.central.plans(
+      aPlan()
+        .stage('canary', { stores: ['s001', 's002', 's003', 's004'], limits: { maxConcurrency: 2 } })
+        .build(),
+    );
+    callsAfter(world, LIMIT);
+    const train = await world.startTrain();
+    await Promise.all([held?.reached, second?.reached]);
+    const reached = Date.now();
+    return { world, train, held, second, third, reached };
+  };
+  const passes = (ms: number, since: number) => eventually(`${ms} ms to pass`, () => Date.now() >= since + ms);
+
+  it('calls people once, by its name and step, and the train itself is not called silent', async () => {
+    const { world, train, held, second, third, reached } = await withOneHeld();
+    await passes(LIMIT * 0.6, reached);
+    second?.release();
+    await third?.reached;
+    const view = await trainUntil(train, 'people to be called', ({ stuck }) => stuck.length > 0);
+    expect(view.stalled).toBeUndefined();
+    expect(view.stuck).toMatchObject([{ store: 's001', step: 'apply config' }]);
+    const clock = { zone: 'UTC', now: new Date() };
+    expect(renderTrain(view, { clock, suffix: '', columns: 200 }).join('\n')).toMatch(
+      /NO PROGRESS at 1 store, while others move:\n {4}s001 at apply config for .*edge store show s001/,
+    );
+    await eventually('the call', () => stalls(world).length === 1);
+    expect(stalls(world)[0]?.summary).toMatch(/^No progress while others move: s001 at apply config for /);
+    third?.release();
+    held?.release();
+    expect(await train.result()).toMatchObject({ state: 'done', tally: { succeeded: 4 } });
+    expect(stalls(world)).toHaveLength(1);
   });
 });
 

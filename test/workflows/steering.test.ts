@@ -155,6 +155,28 @@ describe('an abort', () => {
   });
 });
 
+describe('a message to a train that writes down how it ended', () => {
+  it('is told that it has ended, and how', async () => {
+    const world = await useWorld();
+    await world.store('s001', quick);
+    world.central.plans(oneStage(['s001']));
+    let write: () => void = () => undefined;
+    const written = new Promise<void>((resolve) => (write = resolve));
+    world.central.on('record', async (entry) => {
+      if (entry.kind === 'train' && entry.row.state === 'done') await written;
+    });
+    const train = await world.startTrain();
+    await trainUntil(train, 'the end', ({ state }) => state === 'done');
+    const ended = refusal(/^The train has ended \(done\)\. 1 of 1 store runs 2026\.48\.0\.$/);
+    await expect(train.executeUpdate(pauseUpdate, { args: [by] })).rejects.toMatchObject(ended);
+    await expect(train.executeUpdate(answerUpdates.skip, { args: [by] })).rejects.toMatchObject(ended);
+    const decision = { stage: 'canary', planHash: PLAN_HASH, decision: 'approve' as const, via: 'cli', ...by };
+    await expect(train.executeUpdate(decideUpdate, { args: [decision] })).rejects.toMatchObject(ended);
+    write();
+    await train.result();
+  });
+});
+
 describe('a store that was offline', () => {
   const limits = { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } };
 
@@ -186,6 +208,32 @@ describe('a store that was offline', () => {
       ['wave-1', ['s003']],
       ['canary', ['s002']],
     ]);
+  });
+
+  it('stays in view while it is caught up, whatever the other stages do meanwhile', async () => {
+    const world = await useWorld();
+    await world.stores(['s001', 's003'], quick);
+    world.central.plans(
+      aPlan()
+        .stage('canary', { stores: ['s001', 's002'], limits })
+        .stage('wave-1', { stores: ['s003'], approval: { required: true } })
+        .build(),
+    );
+    const train = await world.startTrain();
+    await heldFor(train, 'ApprovalPending');
+    const late = await world.store('s002');
+    const held = late.hold('openOperation');
+    late.on('readFacts', async () => currentPreflight());
+    await held.reached;
+    const decision = { stage: 'wave-1', planHash: PLAN_HASH, decision: 'approve' as const, via: 'cli', ...by };
+    await train.executeUpdate(decideUpdate, { args: [decision] });
+    const view = await trainUntil(train, 'wave-1 waits for its turn', () => world.central.promotions.length === 2);
+    expect(view.wave).toBe('2026-w48/canary/r1');
+    // What it was before is not what it is now: it is in work.
+    expect(stageOf(view, 'canary')?.tally).toMatchObject({ succeeded: 1, offline: 0 });
+    held.release();
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', planned: 3, tally: { succeeded: 3 } });
+    expect((await train.query(trainQuery)).wave).toBeUndefined();
   });
 
   it('is awaited after the last stage, and missed when people do not want to wait', async () => {
@@ -341,6 +389,74 @@ describe('a rollback', () => {
       release: to,
       permit: { bundle: OTHER_HASH },
     });
+  });
+
+  const brokenCanary = async () => {
+    const world = await useWorld();
+    const { central } = world;
+    const store = await world.store('s001', { ...quick, applyConfig: async () => failedStep });
+    const plans: string[] = [];
+    central.on('planRollback', async ({ train }) => {
+      plans.push(train);
+      return { kind: 'planned', plan: rollbackPlan(['s001']), planHash: OTHER_HASH };
+    });
+    central.plans(
+      aPlan()
+        .stage('canary', { stores: ['s001'], limits: { errorThreshold: { count: 0, minSample: 1 } } })
+        .stage('wave-1', { stores: ['s002', 's003'] })
+        .build(),
+    );
+    const train = await world.startTrain();
+    await heldFor(train, 'ErrorThresholdExceeded');
+    store.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
+    await train.executeUpdate(answerUpdates.rollback, { args: [by] });
+    await heldFor(train, 'ApprovalPending');
+    const decide = (decision: 'approve' | 'reject') =>
+      train.executeUpdate(decideUpdate, {
+        args: [{ stage: 'rollback', planHash: OTHER_HASH, decision, via: 'cli', by: 'bert' }],
+      });
+    return { world, train, decide, plans };
+  };
+
+  it('that is rejected says where the train stands and what it takes; asked for again, it is planned anew', async () => {
+    const { train, decide, plans } = await brokenCanary();
+    await expect(decide('reject')).resolves.toBe(
+      'The rollback was rejected by bert. Nothing was taken back. The train is held; it takes: ask-again, pause, abort.',
+    );
+    expect(await train.query(trainQuery)).toMatchObject({
+      state: 'held',
+      hold: { reason: 'ApprovalRejected', stage: 'rollback' },
+    });
+    await train.executeUpdate(answerUpdates['ask-again'], { args: [by] });
+    await heldFor(train, 'ApprovalPending');
+    expect(plans).toHaveLength(2);
+    await decide('approve');
+    await expect(train.result()).resolves.toMatchObject({ state: 'rolled back', tally: { rolledBack: 1 } });
+  });
+
+  it('that is rejected and given up takes nothing back', async () => {
+    const { world, train, decide } = await brokenCanary();
+    await decide('reject');
+    await train.executeUpdate(abortUpdate, { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'aborted', tally: { failed: 1, aborted: 2 } });
+    expect([world.central.permits, world.central.reverted]).toEqual([[], []]);
+  });
+
+  it('ends with stores that were never started as skipped: nobody aborted them, and nothing of them is owed', async () => {
+    const { world, train, decide } = await brokenCanary();
+    await decide('approve');
+    await expect(train.result()).resolves.toMatchObject({
+      planned: 3,
+      tally: { rolledBack: 1, skipped: 2, aborted: 0 },
+    });
+    const rows = world.central.ledgerOf('results').flatMap(({ results }) => results);
+    expect(rows.filter(({ store }) => store === 's003')).toMatchObject([
+      { outcome: 'skipped', reason: 'RolledBack', stop: { summary: expect.stringMatching(/Nothing was touched/) } },
+    ]);
+    expect((await train.query(trainQuery)).stages.map(({ name, state }) => [name, state])).toEqual([
+      ['canary', 'rolled back'],
+      ['wave-1', 'skipped'],
+    ]);
   });
 
   it('is done without asking when the first stage fails and the fleet says so', async () => {

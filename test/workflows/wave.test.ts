@@ -173,6 +173,36 @@ describe('a breach', () => {
   });
 });
 
+describe('the end of the time for a stage', () => {
+  it('counts a store that is silent then as failed, and one that is in work not', async () => {
+    const world = await useWorld();
+    const silent = await world.store('s001', {}, { slots: 1 });
+    const busy = await world.store('s002');
+    const held = [silent.hold('drainNode n1'), busy.hold('drainNode n1')];
+    const wave = await world.startWave(
+      aWave(['s001', 's002', 's003'], {
+        limits: {
+          maxConcurrency: 2,
+          offlineAfter: 1_000,
+          cutOffAfter: 100,
+          stageTimeout: 6_000,
+          errorThreshold: { count: 0, minSample: 1 },
+          offlineThreshold: { count: 3, minSample: 1 },
+        },
+      }),
+    );
+    await Promise.all(held.map(({ reached }) => reached));
+    await waveUntil(wave, 's001 to be silent', ({ cutOff }) => cutOff.includes('s001'));
+    const { breach } = await waveUntil(wave, 'the breach', (progress) => progress.breach !== undefined);
+    expect(breach).toEqual({
+      reason: 'ErrorThresholdExceeded',
+      summary: '1 of 2 stores failed (1 of them still silent at the deadline); the stage allows 0.',
+    });
+    for (const { release } of held) release();
+    await wave.result();
+  });
+});
+
 const free = { paused: false, pausedStores: [], abortedStores: [] };
 
 describe('a pause', () => {

@@ -311,6 +311,11 @@ describe('SSH of a practice node', () => {
     expect(no.code).toBe(16);
     expect(no.stderr).toBe('Error EBUSY: unsafe to stop osd(s) at this time (129 PGs are or would become offline)\n');
     expect(JSON.parse(no.stdout)).toMatchObject({ ok_to_stop: false, osds: [0, 1], num_not_ok_pgs: 129 });
+    expect(await shell.run('sudo -n ceph mon ok-to-stop n9 -f json')).toEqual({
+      code: 0,
+      stdout: '\n',
+      stderr: 'quorum should be preserved (n1,n3) after stopping [n9]\n',
+    });
     const mon = await shell.run('sudo -n ceph mon ok-to-stop n1 -f json');
     expect(mon).toEqual({
       code: 16,

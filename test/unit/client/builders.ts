@@ -47,6 +47,7 @@ export const trainView = (change: Partial<TrainView> = {}): TrainView => ({
   deadline: '2026-11-29T01:00:00Z',
   doing: 'Stage canary: 5 stores.',
   pausedStores: [],
+  stuck: [],
   awaited: [],
   answers: ['pause', 'abort'],
   stages: [stage('canary', 5), stage('wave-1', 50)],

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { mergeOperations, withProgress, type StoreOperation } from '#client/operations.js';
+import { WorkflowNotFoundError, type Client } from '@temporalio/client';
+import { createOperations, mergeOperations, withProgress, type StoreOperation } from '#client/operations.js';
 import type { WaveProgress } from '#domain/messages/train.js';
 import { stage, tally } from './builders.js';
 
@@ -38,6 +39,51 @@ describe('withProgress', () => {
   });
 
   it('changes nothing when the wave does not answer', () => expect(withProgress(told, undefined)).toBe(told));
+});
+
+describe('a message to a train that is just closing', () => {
+  /** What the server says of an update that it dropped with the run it was for. */
+  const dropped = new WorkflowNotFoundError('update "1f0c" not found', 'train/edge', undefined);
+  const to = (handle: object) =>
+    createOperations({
+      address: 'here',
+      client: {
+        withDeadline: (_: number, request: () => unknown) => request(),
+        workflow: { getHandle: () => ({ executeUpdate: () => Promise.reject(dropped), ...handle }) },
+      } as unknown as Client,
+    });
+  const by = { by: 'mara' };
+
+  it('is told that the train has ended, and how', async () => {
+    const operations = to({
+      describe: () => Promise.resolve({ status: { name: 'COMPLETED' } }),
+      query: () =>
+        Promise.resolve({ train: '2026-w48', fleet: 'edge', state: 'aborted', doing: 'Aborted by ben: no time.' }),
+    });
+    await expect(operations.pause('edge', by)).rejects.toMatchObject({
+      kind: 'train-over',
+      message:
+        'Train 2026-w48 of fleet edge has ended (aborted). Aborted by ben: no time. It takes no answer any more: edge train show',
+    });
+  });
+
+  it('is told as much when the train was terminated, or no worker can tell more', async () => {
+    const operations = to({
+      describe: () => Promise.resolve({ status: { name: 'TERMINATED' } }),
+      query: () => Promise.reject(new Error('no worker')),
+    });
+    await expect(operations.answer('edge', 'skip', by)).rejects.toMatchObject({
+      kind: 'train-over',
+      message: expect.stringMatching(/^The train of fleet edge has ended: its run was terminated\./) as string,
+    });
+  });
+
+  it('finds no train where none is', async () => {
+    const operations = to({
+      describe: () => Promise.reject(new WorkflowNotFoundError('no rows in result set', 'train/edge', undefined)),
+    });
+    await expect(operations.answer('edge', 'skip', by)).rejects.toMatchObject({ kind: 'no-train' });
+  });
 });
 
 describe('mergeOperations', () => {

@@ -551,6 +551,24 @@ describe('a stop', () => {
     });
   });
 
+  it('names a node that is off before what could not be read of it, and once', () => {
+    const store = aStore().withNodeOffline('n3').withUnreadable('n3: connect ECONNREFUSED');
+    expect(decideReady(store.facts(), context())).toMatchObject({
+      stop: {
+        reason: 'NodeOffline',
+        summary: 'n3 is not online (and 1 more)',
+        detail: ['NodeOffline: n3 is not online', 'FactsUnreadable: n3: connect ECONNREFUSED'],
+      },
+    });
+  });
+
+  it('takes no node for off when the cluster itself could not be read', () => {
+    const store = aStore()
+      .withUnreadable('cluster status: timeout')
+      .with(({ cluster }) => Object.assign(cluster, { quorate: false, nodes: [] }));
+    expect(decideReady(store.facts(), context())).toMatchObject({ stop: { reason: 'FactsUnreadable' } });
+  });
+
   it('shows at most twenty findings', () => {
     const store = aStore();
     for (let at = 0; at < 30; at += 1) store.withUnreadable(`thing ${at}`);

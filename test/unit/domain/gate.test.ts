@@ -257,7 +257,7 @@ const manyStores: Record<string, ManyStores> = {
     probes: [probe('store-001'), { ...unreachable('store-001'), at: '2026-11-25T10:05:00Z' }],
     expected: ['store-001'],
     kind: 'hold',
-    summary: '0 of 1 stores measured; the gate needs 80 %. No answer from store-001.',
+    summary: '0 of 1 store measured; the gate needs 80 %. No answer from store-001.',
   },
   'names what nobody could judge': {
     probes: ten.map((store) => probe(store, { baseline: [] })),

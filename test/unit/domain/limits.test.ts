@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ErrorThreshold } from '#domain/fleet.js';
-import { concurrencyOf, judgeWave, type WaveState } from '#domain/limits.js';
-import { emptyTally, type Tally } from '#domain/outcomes.js';
+import { concurrencyOf, countsOf, judgeWave, type WaveState } from '#domain/limits.js';
+import { emptyTally, type StoreResult, type Tally } from '#domain/outcomes.js';
 
 const never: ErrorThreshold = { percent: 100, minSample: 1 };
 
@@ -294,6 +294,112 @@ describe('judgeWave', () => {
   });
 });
 
+/** The largest number of stores that is not more than 10 % and 20 % of each size, by hand. */
+const SIZES = [
+  { n: 5, tenth: 0, fifth: 1 },
+  { n: 50, tenth: 5, fifth: 10 },
+  { n: 200, tenth: 20, fifth: 40 },
+  { n: 245, tenth: 24, fifth: 49 },
+];
+
+describe.each(SIZES)('a stage of $n stores', ({ n, tenth, fifth }) => {
+  const errorsAt = (tally: Partial<Tally>, errors: ErrorThreshold, rest: Partial<WaveState> = {}) =>
+    judgeWave(state(n, tally, rest), { errorThreshold: errors, offlineThreshold: never });
+  const offlineAt = (tally: Partial<Tally>, offline: ErrorThreshold, rest: Partial<WaveState> = {}) =>
+    judgeWave(state(n, tally, rest), { errorThreshold: never, offlineThreshold: offline });
+  const go = { kind: 'go' };
+  const errors = { kind: 'breach', reason: ERRORS };
+  const offline = { kind: 'breach', reason: OFFLINE };
+  const percent = (share: number, minSample = 5) => ({ percent: share, minSample });
+
+  it('goes on at exactly the count of failures, and stops at the next one, whatever the size', () => {
+    const count = { count: 2, minSample: 5 };
+    expect(errorsAt({ failed: 2 }, count, { started: n })).toEqual(go);
+    expect(errorsAt({ failed: 2, timedOut: 1 }, count, { started: n })).toMatchObject(errors);
+  });
+
+  it('goes on at the share of failures, and stops above it', () => {
+    expect(errorsAt({ succeeded: n - tenth, failed: tenth }, percent(10))).toEqual(go);
+    expect(errorsAt({ succeeded: n - tenth - 1, failed: tenth + 1 }, percent(10))).toMatchObject(errors);
+  });
+
+  it('does not judge a share before the sample, and does with it', () => {
+    expect(errorsAt({ failed: 4 }, percent(1), { started: n })).toEqual(go);
+    expect(errorsAt({ failed: 5 }, percent(1), { started: n })).toMatchObject(errors);
+    expect(offlineAt({ offline: 4 }, percent(1), { started: n })).toEqual(go);
+    expect(offlineAt({ offline: 5 }, percent(1), { started: n })).toMatchObject(offline);
+  });
+
+  it('goes on at the share of offline stores, and stops above it', () => {
+    expect(offlineAt({ succeeded: n - fifth, offline: fifth }, percent(20))).toEqual(go);
+    expect(offlineAt({ succeeded: n - fifth - 1, offline: fifth + 1 }, percent(20))).toMatchObject(offline);
+  });
+
+  it('takes cut off for offline, as long as it may come back', () => {
+    const half = Math.floor(fifth / 2);
+    const rest = { started: n, cutOff: fifth - half };
+    expect(offlineAt({ succeeded: n - fifth, offline: half }, percent(20), rest)).toEqual(go);
+    const more = { started: n, cutOff: fifth - half + 1 };
+    expect(offlineAt({ succeeded: n - fifth - 1, offline: half }, percent(20), more)).toMatchObject(offline);
+    expect(errorsAt({ succeeded: n - fifth, offline: half }, { count: 0, minSample: 1 }, rest)).toEqual(go);
+  });
+
+  it('takes cut off for failed at the deadline', () => {
+    const late = { started: n, cutOff: tenth + 1, atDeadline: true };
+    expect(errorsAt({ succeeded: n - tenth - 1 }, percent(10), late)).toMatchObject(errors);
+    expect(errorsAt({ succeeded: n - tenth }, percent(10), { ...late, cutOff: tenth })).toEqual(go);
+  });
+
+  it('measures failures against who was started and there: not offline, excluded or skipped', () => {
+    // All but four are away or left out. Of these four 25 % failed, or none.
+    const out = { offline: n - 5, excluded: 1 };
+    expect(errorsAt({ ...out, succeeded: 3, failed: 1 }, percent(25))).toEqual(go);
+    expect(errorsAt({ ...out, succeeded: 3, failed: 1 }, percent(24))).toMatchObject(errors);
+    expect(errorsAt({ skipped: n - 4, succeeded: 3, failed: 1 }, percent(24))).toMatchObject(errors);
+  });
+
+  it('stops when all of it failed, and when all of it is offline or cut off', () => {
+    expect(errorsAt({ failed: n }, percent(99))).toMatchObject(errors);
+    expect(errorsAt({ timedOut: n }, percent(99))).toMatchObject(errors);
+    expect(offlineAt({ offline: n }, percent(99))).toMatchObject(offline);
+    expect(offlineAt({}, percent(99), { started: n, cutOff: n })).toMatchObject(offline);
+  });
+
+  it('stops for nobody when nothing of it was tried', () => {
+    const nothing = { errorThreshold: percent(0, 1), offlineThreshold: percent(0, 1) };
+    expect(judgeWave(state(n, { excluded: n }), nothing)).toEqual(go);
+    expect(judgeWave(state(n, { skipped: n }), nothing)).toEqual(go);
+    expect(judgeWave(state(n, {}), nothing)).toEqual(go);
+  });
+});
+
+describe('countsOf', () => {
+  const result = (outcome: StoreResult['outcome'], startedAt?: string) => ({ outcome, startedAt });
+  const AT = '2026-11-24T11:00:00Z';
+
+  it('counts a store that was taken out before its turn like a skipped one, and one that was aborted in its work not', () => {
+    const { tally, started } = countsOf([
+      result('failed', AT),
+      result('aborted', AT),
+      result('aborted'),
+      result('excluded'),
+      result('offline', AT),
+    ]);
+    expect(tally).toEqual({ ...emptyTally(), failed: 1, aborted: 1, skipped: 1, excluded: 1, offline: 1 });
+    expect(started).toBe(3);
+  });
+
+  it('keeps a stage that fails from looking better because people took stores out of it', () => {
+    const takenOut = Array.from({ length: 45 }, () => result('aborted'));
+    const tried = [...Array.from({ length: 4 }, () => result('succeeded', AT)), result('failed', AT)];
+    const judged = judgeWave(
+      { size: 50, ...countsOf([...takenOut, ...tried]), cutOff: 0 },
+      { errorThreshold: { percent: 10, minSample: 5 }, offlineThreshold: never },
+    );
+    expect(judged).toMatchObject({ kind: 'breach', summary: expect.stringMatching(/^1 of 5 stores failed/) as string });
+  });
+});
+
 describe('concurrencyOf', () => {
   it.each([
     ['a number stands as it is', 10, 5, 10],
@@ -301,6 +407,13 @@ describe('concurrencyOf', () => {
     ['25 % of 3 is at least 1', '25%', 3, 1],
     ['100 % is the stage', '100%', 245, 245],
     ['29 % of 100 is 29', '29%', 100, 29],
+    ['25 % of 5 rounds down to 1', '25%', 5, 1],
+    ['39 % of 5 rounds down to 1', '39%', 5, 1],
+    ['25 % of 200 is 50', '25%', 200, 50],
+    ['25 % of 245 rounds down to 61', '25%', 245, 61],
+    ['99 % of 245 rounds down to 242', '99%', 245, 242],
+    ['1 % of 50 is at least 1', '1%', 50, 1],
+    ['a number larger than the stage is no harm', 50, 5, 50],
     ['0 % still works on one', '0%', 200, 1],
   ] as const)('%s', (_sentence, limit, size, expected) => {
     expect(concurrencyOf(limit, size)).toBe(expected);

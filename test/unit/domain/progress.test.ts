@@ -34,6 +34,7 @@ function trainOf(change: Partial<TrainView> = {}): TrainView {
     deadline: '2026-11-30T06:00:00.000Z',
     doing: 'Stage wave-1: 50 stores.',
     pausedStores: [],
+    stuck: [],
     awaited: [],
     answers: ['pause', 'abort'],
     stages: [],

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { InWork, StageState, TrainView } from '#domain/messages/train.js';
-import { shouldMove, stalledSummary } from '#domain/stall.js';
+import { lookAgainIn, shouldMove, stalledSummary, stuckIn, stuckSummary } from '#domain/stall.js';
 import { stage } from '../client/builders.js';
 
 const at = (state: StageState, paused?: boolean) => stage('canary', 5, { state, ...(paused ? { paused } : {}) });
@@ -26,25 +26,54 @@ describe('shouldMove', () => {
     ['not when it failed', 'failed', 'waiting', false, false],
   ];
   it.each(cases)('%s', (_, state, stageState, wave, moves) => {
-    expect(shouldMove({ state, stages: [at(stageState)] }, wave)).toBe(moves);
+    const inWork = wave ? { wave: '2026-w48/canary/r0' } : {};
+    expect(shouldMove({ state, stages: [at(stageState)], ...inWork })).toBe(moves);
   });
 
   it('not while its stage is paused and nothing is in work', () => {
-    expect(shouldMove({ state: 'running', stages: [at('running', true)] }, false)).toBe(false);
+    expect(shouldMove({ state: 'running', stages: [at('running', true)] })).toBe(false);
+  });
+});
+
+const now = new Date('2026-11-24T12:00:00Z');
+const since = '2026-11-24T10:00:00Z';
+const inWork = (store: string, minute: number, change: Partial<InWork> = {}): InWork => ({
+  store,
+  step: 'draining n2',
+  since: `2026-11-24T11:${String(minute).padStart(2, '0')}:00Z`,
+  cutOff: false,
+  paused: false,
+  ...change,
+});
+
+describe('a store that stays at the same step', () => {
+  const HOUR = 3_600_000;
+
+  it.each<[string, InWork, boolean]>([
+    ['is stuck when it has been there for the limit', inWork('s001', 0), true],
+    ['is not stuck a minute earlier', inWork('s001', 1), false],
+    ['is stuck when it is silent too', inWork('s001', 0, { cutOff: true }), true],
+    ['is not stuck when people told it to stand still', inWork('s001', 0, { paused: true }), false],
+  ])('%s', (_, one, isStuck) => expect(stuckIn([one], HOUR, now)).toEqual(isStuck ? [one] : []));
+
+  it('is looked at again when the first of them would be stuck', () => {
+    expect(lookAgainIn([inWork('s001', 40), inWork('s002', 10)], HOUR, now)).toBe(HOUR / 6);
+    expect(lookAgainIn([], HOUR, now)).toBe(HOUR);
+  });
+
+  it('is looked at sooner when one is stuck, to see that it moves again', () => {
+    expect(lookAgainIn([inWork('s001', 0), inWork('s002', 40)], HOUR, now)).toBe(HOUR / 4);
+    expect(lookAgainIn([inWork('s001', 0), inWork('s002', 5)], HOUR, now)).toBe(HOUR / 12);
+  });
+
+  it('is named with its step', () => {
+    expect(stuckSummary([inWork('s002', 30), inWork('s001', 10, { cutOff: true })], now)).toBe(
+      'No progress while others move: s001 at draining n2 for 50 min, silent; s002 at draining n2 for 30 min.',
+    );
   });
 });
 
 describe('stalledSummary', () => {
-  const now = new Date('2026-11-24T12:00:00Z');
-  const since = '2026-11-24T10:00:00Z';
-  const inWork = (store: string, minute: number, change: Partial<InWork> = {}): InWork => ({
-    store,
-    step: 'draining n2',
-    since: `2026-11-24T11:${String(minute).padStart(2, '0')}:00Z`,
-    cutOff: false,
-    ...change,
-  });
-
   it('names who is in work at which step, and since when, the longest first', () => {
     const summary = stalledSummary(
       'Stage canary: 2 stores.',

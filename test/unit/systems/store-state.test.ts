@@ -2,6 +2,7 @@ import { appendFile, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/p
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { stepKey } from '#domain/naming.js';
 import { openStoreState } from '#systems/store-state/file.js';
 import type { OperationRecord, StoreState, TrustRecord } from '#systems/store-state/types.js';
 import { aReleaseRef } from '../../support/builders.js';
@@ -226,7 +227,6 @@ describe('the files of a store worker', () => {
   });
 
   describe('when another operation takes the store', () => {
-    const keyOf = ({ operationId, fence }: OperationRecord, step: string) => `${operationId}|${fence}|${step}`;
     const operations = [1, 2, 3].map((fence) => anOperation({ operationId: `${A}${fence}`, fence }));
     const [first, second, third] = operations as [OperationRecord, OperationRecord, OperationRecord];
     const keys = async () =>
@@ -237,18 +237,18 @@ describe('the files of a store worker', () => {
     const through = async (state: StoreState, all: OperationRecord[]) => {
       for (const operation of all) {
         await state.save(operation);
-        await state.intent(keyOf(operation, 'drain n1'), { guests: [101] });
-        await state.result(keyOf(operation, 'drain n1'), { kind: 'done' });
+        await state.intent(stepKey(operation, 'drain n1'), { guests: [101] });
+        await state.result(stepKey(operation, 'drain n1'), { kind: 'done' });
       }
     };
 
     it('lose the steps of all but that and the one before it', async () => {
       const state = await reopen();
       await through(state, operations);
-      expect(await keys()).toEqual([second, second, third, third].map((operation) => keyOf(operation, 'drain n1')));
-      expect(state.step(keyOf(third, 'drain n1'))).toEqual({ intent: { guests: [101] }, result: { kind: 'done' } });
+      expect(await keys()).toEqual([second, second, third, third].map((operation) => stepKey(operation, 'drain n1')));
+      expect(state.step(stepKey(third, 'drain n1'))).toEqual({ intent: { guests: [101] }, result: { kind: 'done' } });
       await state.close();
-      expect((await reopen()).step(keyOf(third, 'drain n1'))).toBeDefined();
+      expect((await reopen()).step(stepKey(third, 'drain n1'))).toBeDefined();
     });
 
     it('tell two runs under one name apart by their fence', async () => {
@@ -256,7 +256,7 @@ describe('the files of a store worker', () => {
       const again = { ...first, fence: 9 };
       const oncemore = { ...first, fence: 10 };
       await through(state, [first, again, oncemore]);
-      expect(new Set(await keys())).toEqual(new Set([keyOf(again, 'drain n1'), keyOf(oncemore, 'drain n1')]));
+      expect(new Set(await keys())).toEqual(new Set([stepKey(again, 'drain n1'), stepKey(oncemore, 'drain n1')]));
     });
 
     it('lose nothing when the process dies before the journal is replaced', async () => {
@@ -267,17 +267,17 @@ describe('the files of a store worker', () => {
       await writeFile(join(dir, 'operation.json'), JSON.stringify(third));
       await writeFile(join(dir, '.steps.jsonl.new'), '{"key":"torn');
       const next = await reopen();
-      await next.result(keyOf(third, 'drain n1'), { kind: 'done' });
-      expect(await keys()).toContain(keyOf(second, 'drain n1'));
+      await next.result(stepKey(third, 'drain n1'), { kind: 'done' });
+      expect(await keys()).toContain(stepKey(second, 'drain n1'));
       await next.save(anOperation({ operationId: B, fence: 4 }));
-      expect(await keys()).toEqual([keyOf(third, 'drain n1')]);
+      expect(await keys()).toEqual([stepKey(third, 'drain n1')]);
     });
 
     it('keep what is written at the same moment', async () => {
       const state = await reopen();
       await through(state, [first, second]);
-      await Promise.all([state.save(third), state.intent(keyOf(third, 'reboot n1'), { bootId: 'x' })]);
-      expect(await keys()).toContain(keyOf(third, 'reboot n1'));
+      await Promise.all([state.save(third), state.intent(stepKey(third, 'reboot n1'), { bootId: 'x' })]);
+      expect(await keys()).toContain(stepKey(third, 'reboot n1'));
     });
   });
 

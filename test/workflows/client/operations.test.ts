@@ -195,13 +195,27 @@ describe('operations', () => {
     expect(await operations.answer(name, 'retry-gate', { by: 'mara' })).toMatchObject({ kind: 'refused' });
 
     expect((await operations.abort(name, { by: 'mara', reason: 'practice' })).kind).toBe('accepted');
+    // Whatever comes while the train ends is answered by it, or is told that it has ended: never that there is none.
+    const closing = { replies: [] as string[], end: undefined as OperationError | undefined };
+    while (closing.end === undefined)
+      await operations.pause(name, { by: 'mara' }).then(
+        ({ sentence }) => closing.replies.push(sentence),
+        (error: OperationError) => (closing.end = error),
+      );
+    expect(closing.end.kind).toBe('train-over');
+    expect(closing.end.message).toMatch(
+      /^Train 2026-w48 of fleet calm has ended \(aborted\)\. Aborted by mara: practice\./,
+    );
+    for (const sentence of closing.replies) expect(sentence).toMatch(/aborted by mara|has ended/i);
     const over = await viewWhen(name, (view) => view.state === 'aborted');
     expect(over.stages[0]?.tally.offline).toBe(1);
     await client.workflow.getHandle('train/calm').result();
     expect(await kindOf(operations.abort(name, { by: 'mara' }))).toBe('train-over');
     await expect(operations.answer(name, 'rollback', { by: 'mara' })).rejects.toMatchObject({
       kind: 'train-over',
-      message: expect.stringMatching(/only a running one takes its release back\. To leave that release now, revert/),
+      message: expect.stringMatching(
+        /^Train 2026-w48 of fleet calm has ended \(aborted\)\. Aborted by mara: practice\. .*Only a running train takes its release back\. To leave that release now, revert/,
+      ),
     });
     await expect(operations.pauseStore(storeOf(name), { by: 'mara' })).rejects.toMatchObject({
       kind: 'no-operation',

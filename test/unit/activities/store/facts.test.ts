@@ -50,7 +50,11 @@ describe('gatherFacts', () => {
     Ceph: [({ deps }) => (deps.ceph.facts = rejects), /^ceph: /],
     guests: [({ deps }) => (deps.proxmox.guests = rejects), /^guests: /],
     tasks: [({ deps }) => (deps.proxmox.runningTasks = rejects), /^running tasks: /],
-    'a node': [({ nodes }) => goDown(Object.assign(nodes['n2']!, { rebootLooks: 'never' as const })), /^n2: /],
+    'a node': [({ deps }) => (deps.nodes.get('n2')!.run = rejects), /^n2: /],
+    'a node that is off': [
+      ({ nodes }) => goDown(Object.assign(nodes['n2']!, { rebootLooks: 'never' as const })),
+      /^n2: /,
+    ],
     'the memory': [({ deps }) => (deps.proxmox.nodeMemory = rejects), /^memory: /],
   };
   it.each(Object.entries(broken))(
@@ -60,9 +64,10 @@ describe('gatherFacts', () => {
       breaks(store);
       const facts = await gatherFacts(store.deps, WANTED);
       expect(facts.unreadable.some((line) => what.test(line))).toBe(true);
-      expect(decideReady(facts, CONTEXT)).toMatchObject({ kind: 'stop', stop: { reason: 'FactsUnreadable' } });
+      const reason = _ === 'a node that is off' ? 'NodeOffline' : 'FactsUnreadable';
+      expect(decideReady(facts, CONTEXT)).toMatchObject({ kind: 'stop', stop: { reason } });
       // Without the line that says so, the values themselves must not look well either.
-      if (!['version', 'permissions', 'tasks', 'guests'].includes(_))
+      if (!['version', 'permissions', 'tasks', 'guests', 'a node'].includes(_))
         expect(decideReady({ ...facts, unreadable: [] }, CONTEXT).kind).toBe('stop');
     },
   );

@@ -2,7 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { createNodeSteps } from '#activities/store/node-steps.js';
 import { createOperation, type Operation } from '#activities/store/operation.js';
 import type { StepAnswer } from '#domain/messages/store.js';
-import { upgradeUnit } from '#domain/naming.js';
+import { stepKey, upgradeUnit } from '#domain/naming.js';
+import { stateWords, withLeftSet } from '#domain/outcomes.js';
+import type { Stop } from '#domain/reasons.js';
 import { aNodeTask, aReleaseRef, aTask, bootIdOf, KERNEL, OLD_KERNEL, PACKAGES } from '../../../support/builders.js';
 import {
   aFakeStore,
@@ -50,7 +52,7 @@ async function after(step: Step, options: FakeStoreOptions = {}): Promise<Given>
 const CLOSED = { notAfter: '2026-11-24T10:59:59Z' };
 const SHORT = { drain: 10, upgrade: 10, reboot: 10, rejoin: 10, recovery: 10, homecoming: 10 };
 /** Where the journal keeps a step of n1. */
-const keyOf = (step: Step) => `${aTask().operationId}|${aTask().fence}|${step} n1`;
+const keyOf = (step: Step) => stepKey(aTask(), `${step} n1`);
 const UNIT = upgradeUnit(aReleaseRef().manifest);
 const where = ({ store }: Given, vmid: number) => store.guests.find((guest) => guest.vmid === vmid)?.node;
 
@@ -157,7 +159,7 @@ describe('drain', () => {
       stop: {
         reason: 'DrainTimeout',
         step: 'drain n1',
-        summary: '1 guests are still on n1.',
+        summary: '1 guest is still on n1.',
         detail: expect.arrayContaining(['101 pos']),
       },
     });
@@ -276,6 +278,22 @@ describe('upgrade', () => {
     });
     expect(given.n1.unit?.state).toBe('failed');
     expect([...given.store.maintenance]).toEqual(['n1']);
+  });
+
+  it.each([
+    ['clean', [], 'no node finished; nothing left set'],
+    ['unclean', ['pve-manager'], 'no node finished; left in place: maintenance of n1 (dpkg is not clean: pve-manager)'],
+  ])('says no more than that apt failed: the end tells whether the node, %s, is back', async (_, audit, state) => {
+    const given = await after('drain');
+    Object.assign(given.n1, { upgradeEnds: 'failed' });
+    given.store.after('upgrade n1', () => void (given.n1.audit = audit));
+    const failed = await run(given, 'upgrade');
+    expect(failed).toMatchObject({ stop: { summary: 'apt failed on n1.' } });
+    const { leftSet } = await given.operation.close(aTask(), 'failed');
+    expect(given.store.maintenance.has('n1')).toBe(audit.length > 0);
+    const stop = withLeftSet((failed as { stop: Stop }).stop, leftSet);
+    const { store, operationId } = aTask();
+    expect(stateWords({ store, operationId, outcome: 'failed', stop })).toBe(state);
   });
 
   it('goes by the inventory when a reboot of the node took the unit with it: done', async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createOperation, type Operation } from '#activities/store/operation.js';
 import type { StoreTask, SweepTask } from '#domain/messages/store.js';
-import { upgradeUnit } from '#domain/naming.js';
+import { stepKey, upgradeUnit } from '#domain/naming.js';
 import { aReleaseRef, aManifest, anArtifact, aTask } from '../../../support/builders.js';
 import { aFakeStore, goDown, type FakeStore, type FakeStoreOptions } from '../../../support/fake-store.js';
 
@@ -185,21 +185,59 @@ describe('taking over from an operation that died', () => {
     expect(node.unit).toBeUndefined();
   });
 
-  it('waits for a node that is rebooting', async () => {
-    const given = await opened();
-    await setMarks(given, 'n1');
-    goDown(given.store.nodes['n1']!);
-    await restarted(given).open(NEXT);
-    expect(given.store.nodes['n1']?.up).toBe(true);
-  });
+  it.each(['reboot', 'upgrade'])(
+    'waits for a node that went away during its %s, which nobody has proven to be over',
+    async (step) => {
+      const given = await opened();
+      await setMarks(given, 'n1');
+      await given.store.state.intent(stepKey(aTask(), `${step} n1`), {});
+      goDown(given.store.nodes['n1']!);
+      await restarted(given).open(NEXT);
+      expect(given.store.nodes['n1']?.up).toBe(true);
+    },
+  );
 
-  it('goes on without a node that does not come back, and names it', async () => {
-    const given = await opened(aTask(), { timing: { reboot: 5, upgrade: 5, rejoin: 5 } });
+  it('waits no longer than a reboot takes, and goes on without a node that does not come back', async () => {
+    const given = await opened(aTask(), { timing: { reboot: 5 } });
     await setMarks(given, 'n1');
+    await given.store.state.intent(stepKey(aTask(), 'reboot n1'), {});
     given.store.nodes['n1']!.rebootLooks = 'never';
     goDown(given.store.nodes['n1']!);
     const answer = await restarted(given).open(NEXT);
-    expect(answer.kind === 'done' && answer.adopted[0]).toBe('n1 is not back: n1 cannot be reached');
+    expect(answer.kind === 'done' && answer.adopted[0]).toBe('went on without n1: n1 cannot be reached');
+  });
+
+  it.each<[string, unknown]>([
+    ['that went away when nothing was begun there', undefined],
+    ['whose reboot has failed already', { kind: 'failed', stop: { reason: 'RebootTimeout', summary: 'gone' } }],
+  ])('does not wait for a node %s: it is down, and the pre-check says so', async (_, result) => {
+    const given = await opened(aTask(), { timing: { reboot: 600_000, upgrade: 600_000 } });
+    await setMarks(given, 'n1');
+    if (result) {
+      await given.store.state.intent(stepKey(aTask(), 'reboot n1'), {});
+      await given.store.state.result(stepKey(aTask(), 'reboot n1'), result);
+    }
+    given.store.nodes['n1']!.rebootLooks = 'never';
+    goDown(given.store.nodes['n1']!);
+    const answer = await restarted(given).open(NEXT);
+    expect(answer.kind === 'done' && answer.adopted[0]).toBe('went on without n1: n1 cannot be reached');
+    expect(restarted(given).ours().maintenance).toEqual(['n1']);
+  });
+
+  it('names an upgrade that does not end, and does not take the node back under it', async () => {
+    const given = await opened(aTask(), { timing: { upgrade: 5, rejoin: 5 } });
+    await setMarks(given, 'n1');
+    given.store.nodes['n1']!.unit = { name: upgradeUnit(aReleaseRef().manifest), state: 'running' };
+    given.store.nodes['n1']!.upgradeEnds = 'never';
+    const answer = await restarted(given).open(OTHER_RELEASE);
+    const unit = upgradeUnit(aReleaseRef().manifest);
+    expect(answer).toMatchObject({
+      adopted: [
+        `went on without n1: ${unit} still runs`,
+        'undone: noout of n1',
+        `left: maintenance of n1 (${unit} still runs)`,
+      ],
+    });
   });
 
   it('does not take the old operation for open any more', async () => {
@@ -562,7 +600,7 @@ describe('a store whose operation fell silent', () => {
     await setMarks(given, 'n1');
     later(given, LIMIT);
     given.store.before('unset noout', () =>
-      expect(given.store.state.step(`${aTask().operationId}|100|self-undo`)?.intent).toEqual({
+      expect(given.store.state.step(stepKey(aTask(), 'self-undo'))?.intent).toEqual({
         at: '2026-11-24T12:30:00.000Z',
         marks: ['maintenance n1', 'noout n1'],
       }),

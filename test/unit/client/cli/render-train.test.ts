@@ -157,7 +157,7 @@ describe('a train that was asked to roll back', () => {
       '    store-001, store-002: from 2026.48.0 back to 2026.47.0',
       'You can:',
       '  edge train approve rollback --plan b7b7b7b7b7b7  take these stores back',
-      '  edge train reject rollback --plan b7b7b7b7b7b7   take nothing back; the train ends',
+      '  edge train reject rollback --plan b7b7b7b7b7b7   take nothing back; the train stands still',
       '  edge train abort                                 end the train; stores in work reach a safe end',
     ]);
   });

@@ -1,0 +1,65 @@
+import { randomUUID } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { run } from '#client/cli/main.js';
+import { initRepo } from '#client/repo/template.js';
+import { storeWorkflowId } from '#domain/naming.js';
+import { fakeIo } from '../../unit/client/cli/fake-io.js';
+import { useTempDir } from '../../support/temp-dir.js';
+import { connectTemporal, type TestTemporal } from '../../support/temporal.js';
+import { eventually } from '../../support/workflow-harness.js';
+
+/** `edge store show` beside a service whose repo is on this machine: fleet `edge` of two stores. */
+const tempDir = useTempDir();
+let temporal: TestTemporal;
+beforeAll(async () => {
+  temporal = await connectTemporal();
+});
+afterAll(() => temporal.close());
+
+async function serviceDir(): Promise<string> {
+  const dir = await tempDir();
+  const repo = join(dir, 'edge-infra');
+  await initRepo(repo, { stores: 2, fleet: 'edge', lab: true });
+  const service = { temporal: { address: inject('temporalAddress') }, repo, fleet: 'edge' };
+  await writeFile(join(dir, 'service.json'), JSON.stringify(service));
+  return dir;
+}
+
+async function show(dir: string, store: string) {
+  const io = fakeIo({ cwd: dir });
+  const exitCode = await run(['store', 'show', store, '--dir', dir], io);
+  return { exitCode, out: io.stdout(), err: io.stderr() };
+}
+
+describe('edge store show', () => {
+  it('says that a store is not in the fleet', async () => {
+    const { exitCode, err } = await show(await serviceDir(), 'store-017');
+    expect(exitCode).toBe(1);
+    expect(err).toMatch(
+      /^store-017 is not a store of fleet edge, and no operation on it is known\. The stores: edge train plan --stores --dir /,
+    );
+  });
+
+  it('has nothing to tell of a store of the fleet on which nothing ran', async () => {
+    const { exitCode, out } = await show(await serviceDir(), 'store-001');
+    expect(exitCode).toBe(0);
+    expect(out).toBe('store-001: no operation is running.\nNothing is known of earlier operations.\n');
+  });
+
+  it('still shows what ran on a store that has left the fleet', async () => {
+    const store = `gone-${randomUUID()}`;
+    const workflowId = storeWorkflowId(store);
+    const handle = await temporal.client.workflow.start('patchStore', { workflowId, taskQueue: 'nobody' });
+    await handle.terminate();
+    const dir = await serviceDir();
+    const { exitCode, out } = await eventually('what ran to be listed', async () => {
+      const shown = await show(dir, store);
+      return shown.out.includes('terminated') ? shown : undefined;
+    });
+    expect(exitCode).toBe(0);
+    expect(out).toContain(`${store} is not a store of fleet edge any more.\n`);
+    expect(out).toContain('terminated');
+  });
+});
