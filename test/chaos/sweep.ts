@@ -39,9 +39,7 @@ const OF_RELEASE = ['buildRelease'] as const satisfies (keyof ReleaseActivities)
 const MOMENTS = ['early', 'late'] as const;
 
 const boundariesOf = (worker: string, activities: readonly string[]): [name: string, worker: string][] =>
-  activities.flatMap((activity) =>
-    MOMENTS.map((moment): [string, string] => [`${activity} ${moment}`, worker]),
-  );
+  activities.flatMap((activity) => MOMENTS.map((moment): [string, string] => [`${activity} ${moment}`, worker]));
 const BOUNDARIES = new Map([
   ...boundariesOf('stores', OF_STORE),
   ...boundariesOf('control', OF_CONTROL),
