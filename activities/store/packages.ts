@@ -27,9 +27,6 @@ export function aptRequest(node: Pick<NodeFacts, 'installed'>, pins: Pins): stri
 
 const SOURCES = '/etc/apt/sources.list.d/edge-governor.list';
 
-/** A download over a thin link may take its time. */
-const DOWNLOAD_TIMEOUT = 3_600_000;
-
 /**
  * Points apt of each node at the release's snapshot, simulates what apt is asked for and downloads it. Retry-safe: the same file
  * is written again, and apt fetches only what it lacks. No installed package changes.
@@ -43,6 +40,8 @@ export async function stagePackages(
   const pins = pinsOf(opened, task.permit !== undefined);
   const names = Object.keys(pins.packages);
   const sourceList = `${sources.map((line) => line.replaceAll('{snapshot}', snapshot)).join('\n')}\n`;
+  // A download over a thin link may take as long as what is done with it.
+  const patience = deps.timing.upgrade;
   const nodes = await Promise.all(
     task.nodes.map(async (name): Promise<StagedNode> => {
       const runner = runnerOf(deps, name);
@@ -51,12 +50,12 @@ export async function stagePackages(
       });
       if (written.code !== 0)
         throw new Error(`${name}: the package sources cannot be written: ${written.stderr.trim().slice(0, 300)}`);
-      await updateLists(runner, name);
+      await updateLists(runner, name, patience);
       const installed = await readInstalled(runner, names);
       const request = aptRequest({ installed }, pins);
       if (!request) return { name, installed, simulation: { install: [], remove: [] } };
       const simulation = parseSimulation(await lines(runner, [...SUDO, 'apt-get', '-s', ...request]));
-      await lines(runner, [...SUDO, ...APT, '--download-only', ...request], DOWNLOAD_TIMEOUT);
+      await lines(runner, [...SUDO, ...APT, '--download-only', ...request], patience);
       return { name, installed, simulation };
     }),
   );
@@ -64,8 +63,8 @@ export async function stagePackages(
 }
 
 /** apt ends with 0 although it could not fetch a list and goes on with the old one. */
-async function updateLists(runner: CommandRunner, node: string): Promise<void> {
-  const { code, stdout, stderr } = await runner.run([...SUDO, 'apt-get', 'update'], { timeoutMs: DOWNLOAD_TIMEOUT });
+async function updateLists(runner: CommandRunner, node: string, timeoutMs: number): Promise<void> {
+  const { code, stdout, stderr } = await runner.run([...SUDO, 'apt-get', 'update'], { timeoutMs });
   const said = `${stdout}\n${stderr}`.split('\n').find((line) => /^[WE]: |index files failed/.test(line));
   if (code !== 0 || said !== undefined)
     throw new Error(`${node}: apt-get update: ${said?.slice(0, 300) ?? `exit code ${code}`}`);

@@ -2,7 +2,8 @@ import { cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ROOT } from '../support/build.js';
 
-interface Edit {
+export interface Edit {
+  /** Below dist/. */
   file: string;
   find: string;
   put: string;
@@ -56,20 +57,20 @@ export const BROKEN_BUILDS = {
 export type BrokenBuild = keyof typeof BROKEN_BUILDS;
 export const BROKEN_NAMES = Object.keys(BROKEN_BUILDS) as BrokenBuild[];
 
-/** A copy of dist/ in which the safeguard is missing. Throws when the place of the safeguard is not found exactly once. */
-export async function makeBrokenBuild(name: BrokenBuild, dir: string): Promise<string> {
+/** A copy of dist/ with these edits, in which it is run. Throws when the place of an edit is not found exactly once. */
+export async function makeBuild(dir: string, edits: readonly Edit[]): Promise<string> {
   await rm(dir, { recursive: true, force: true });
   await mkdir(dir, { recursive: true });
   await cp(join(ROOT, 'dist'), join(dir, 'dist'), { recursive: true });
   await cp(join(ROOT, 'package.json'), join(dir, 'package.json'));
   await symlink(join(ROOT, 'node_modules'), join(dir, 'node_modules'));
-  for (const { file, find, put } of BROKEN_BUILDS[name]) {
+  for (const { file, find, put } of edits) {
     const path = join(dir, 'dist', file);
     const code = await readFile(path, 'utf8');
     const times = code.split(find).length - 1;
     if (times !== 1)
       throw new Error(
-        `The build ${name} cannot be made: dist/${file} has ${times} places like "${find}", not one. Bring test/chaos/broken.ts up to date.`,
+        `This build cannot be made: dist/${file} has ${times} places like "${find}", not one. Bring test/chaos up to date.`,
       );
     await writeFile(
       path,

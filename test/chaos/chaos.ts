@@ -1,18 +1,20 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cacheFolder } from '#workers/embedded/cache-folder.js';
 import { ROOT } from '../support/build.js';
-import { BROKEN_NAMES, makeBrokenBuild, type BrokenBuild } from './broken.js';
-import { run, type RunOptions } from './drive.js';
-import { sweep } from './sweep.js';
+import { BROKEN_BUILDS, BROKEN_NAMES, makeBuild, type BrokenBuild } from './broken.js';
+import { run, type Seen } from './drive.js';
+import { createGrounds, type Grounds } from './ground.js';
 import { judge } from './judge.js';
-import { planOf, renderPlan } from './plan.js';
-import { appendResult, readResults, renderCoverage, type Result } from './results.js';
-import { cellName, impossibleCells } from './table.js';
+import { MOST_STORES, planOf, renderPlan } from './plan.js';
+import { appendResult, missingCells, newest, readResults, renderCoverage, type Result } from './results.js';
+import { createSweep, HALTING_BUILD, SWEEP_LIMIT_MS, SWEEP_PLAN } from './sweep.js';
+import { cellName, cellsOf, impossibleCells, SEEDS_OF_A_ROUND } from './table.js';
 
 export interface ChaosOptions {
-  seed: number;
+  /** The first seed. Undefined: those that have no result yet, and whose faults are missing most. */
+  seed: number | undefined;
   runs: number;
   /** Undefined: the file in the user's cache. */
   out: string | undefined;
@@ -22,14 +24,14 @@ export interface ChaosOptions {
   sweep: boolean;
   /** Seconds after which no further run is begun. */
   within: number | undefined;
-  /** Whether runs that stand in the file already are left out. */
-  goOn: boolean;
-  load: (file: string) => Promise<{ startService: RunOptions['start'] }>;
+  load: (file: string) => Promise<{ startService: Parameters<typeof createGrounds>[0]['start'] }>;
   say: (line: string) => void;
 }
 
 /** Within so many seeds a broken build has to be caught. */
 const SEEDS_TO_CATCH = 30;
+/** A cell that so many rounds do not hit will not be hit by more of them either. */
+const ROUNDS_AHEAD = 10;
 
 /** The exit code. */
 export async function chaos(options: ChaosOptions): Promise<number> {
@@ -40,22 +42,45 @@ export async function chaos(options: ChaosOptions): Promise<number> {
 
   const out = options.out ?? join(cacheFolder(process.env), 'chaos', 'results.jsonl');
   const known = await readResults(out);
-  const done = new Set(known.filter(({ build }) => build === 'sound').map(({ seed }) => seed));
-  const { startService } = await options.load(supervisorIn(ROOT));
   const until = performance.now() + (options.within ?? Infinity) * 1_000;
+  const grounds = await groundsOf(options, ROOT, 'sound', options.runs);
   let begun = 0;
   let failed = 0;
-  for (let seed = options.seed; begun < options.runs && performance.now() < until; seed += 1, begun += 1) {
-    while (options.goOn && done.has(seed)) seed += 1;
-    const result = await oneRun({ ...options, seed, build: 'sound', start: startService });
-    await appendResult(out, result);
-    known.push(result);
-    if (!result.ok) failed += 1;
+  try {
+    for (; begun < options.runs && performance.now() < until; begun += 1) {
+      const seed = options.seed === undefined ? nextSeed(known) : options.seed + begun;
+      const result = await oneRun({ seed, build: 'sound', grounds, say: options.say });
+      await appendResult(out, result);
+      known.push(result);
+      if (!result.ok) failed += 1;
+    }
+  } finally {
+    await grounds.clear('remove');
   }
   for (const line of renderCoverage(known)) options.say(line);
   options.say(`Results: ${out}`);
   options.say(`${begun - failed} of ${begun} runs are good.`);
   return failed === 0 ? 0 : 1;
+}
+
+/** The first without a result of those that could hit most of what no run has hit yet. */
+export function nextSeed(known: readonly Result[]): number {
+  const done = new Set(newest(known).map(({ seed }) => seed));
+  const missing = new Set(missingCells(known));
+  const open = Array.from({ length: ROUNDS_AHEAD * SEEDS_OF_A_ROUND }, (_, i) => i + 1)
+    .filter((seed) => !done.has(seed))
+    .map((seed) => ({ seed, worth: cellsOf(seed).filter((cell) => missing.has(cellName(cell))).length }));
+  const best = open.toSorted((a, b) => b.worth - a.worth || a.seed - b.seed)[0];
+  return best?.seed ?? Math.max(...done) + 1;
+}
+
+async function groundsOf({ load }: ChaosOptions, root: string, name: string, runs: number): Promise<Grounds> {
+  const { startService } = await load(join(root, 'dist', 'workers', 'embedded', 'supervisor.js'));
+  return createGrounds({
+    dir: join(tmpdir(), `edge-chaos-${process.pid}`, name),
+    start: startService,
+    atMost: runs * MOST_STORES,
+  });
 }
 
 async function catchBroken(options: ChaosOptions, broken: string): Promise<number> {
@@ -69,53 +94,76 @@ async function catchBroken(options: ChaosOptions, broken: string): Promise<numbe
 }
 
 async function catchOne(options: ChaosOptions, name: BrokenBuild): Promise<string> {
-  const dir = await makeBrokenBuild(name, join(tmpdir(), `edge-chaos-${process.pid}-${name}`));
-  try {
-    const { startService } = await options.load(supervisorIn(dir));
-    for (let seed = options.seed; seed < options.seed + SEEDS_TO_CATCH; seed += 1) {
-      const result = await oneRun({ ...options, seed, build: name, start: startService });
-      if (options.out) await appendResult(options.out, result);
-      if (!result.ok) return `The build ${name} is caught by seed ${seed}: ${result.wrong[0]}`;
+  const first = options.seed ?? 1;
+  return withBuild(name, BROKEN_BUILDS[name], async (root) => {
+    const grounds = await groundsOf(options, root, name, SEEDS_TO_CATCH);
+    try {
+      for (let seed = first; seed < first + SEEDS_TO_CATCH; seed += 1) {
+        const result = await oneRun({ seed, build: name, grounds, say: options.say });
+        if (options.out) await appendResult(options.out, result);
+        if (!result.ok) return `The build ${name} is caught by seed ${seed}: ${result.wrong[0]}`;
+      }
+      return `The build ${name} gets through ${SEEDS_TO_CATCH} seeds.`;
+    } finally {
+      await grounds.clear('remove');
     }
-    return `The build ${name} gets through ${SEEDS_TO_CATCH} seeds.`;
+  });
+}
+
+async function withBuild<T>(
+  name: string,
+  edits: Parameters<typeof makeBuild>[1],
+  work: (root: string) => Promise<T>,
+): Promise<T> {
+  const root = await makeBuild(join(tmpdir(), `edge-chaos-${process.pid}-${name}`), edits);
+  try {
+    return await work(root);
   } finally {
-    await rm(dir, { recursive: true, force: true });
+    await rm(root, { recursive: true, force: true });
   }
 }
 
-async function sweepOnce({ load, say }: ChaosOptions): Promise<number> {
-  const { startService } = await load(supervisorIn(ROOT));
-  const dir = join(tmpdir(), `edge-chaos-${process.pid}`, 'sweep');
-  await mkdir(dir, { recursive: true });
-  const { seen, kills, missing } = await sweep({ dir, start: startService, say });
-  const { wrong } = judge(seen);
-  for (const kill of kills) say(`  killed ${kill}`);
-  if (missing.length > 0) say(`Never seen at work, so not killed: ${missing.join(', ')}.`);
-  for (const each of wrong) say(`  WRONG ${each}`);
-  say(
-    `Sweep: ${kills.length} kills, train ${seen.report?.state ?? 'without end'} in ${seen.seconds} s, ${wrong.length} wrong.`,
-  );
-  if (wrong.length > 0 || !seen.report) {
-    await writeFile(join(dir, 'seen.json'), JSON.stringify(seen, undefined, 1));
-    say(`All of it is kept in ${dir}.`);
-    return 1;
-  }
-  await rm(dir, { recursive: true, force: true });
-  return 0;
+async function sweepOnce(options: ChaosOptions): Promise<number> {
+  const { say } = options;
+  return withBuild('halting', HALTING_BUILD, async (root) => {
+    const grounds = await groundsOf(options, root, 'sweep', 1);
+    const ground = await grounds.prepare(SWEEP_PLAN);
+    const sweep = createSweep(ground.dir, say);
+    await sweep.prepare();
+    const seen = await run(SWEEP_PLAN, ground, { beside: sweep.beside, trainLimitMs: SWEEP_LIMIT_MS });
+    const missing = sweep.missing();
+    const wrong = [...judge(seen).wrong, ...missing.map((name) => `Nobody got to this boundary: ${name}`)];
+    for (const each of wrong) say(`  WRONG ${each}`);
+    say(
+      `Sweep: ${sweep.kills.length} kills, train ${seen.report?.state ?? 'without end'} in ${seen.seconds} s, ${wrong.length} wrong.`,
+    );
+    await leave(grounds, wrong.length > 0 ? { seen, dir: ground.dir, say } : undefined);
+    return wrong.length > 0 ? 1 : 0;
+  });
 }
 
-const supervisorIn = (dir: string): string => join(dir, 'dist', 'workers', 'embedded', 'supervisor.js');
+/** What a failed run leaves is what people look into, and no ground for another run. */
+async function leave(
+  grounds: Grounds,
+  failed: { seen: Seen; dir: string; say: (line: string) => void } | undefined,
+): Promise<void> {
+  if (!failed) return grounds.clear('remove');
+  await grounds.clear('keep');
+  await writeFile(join(failed.dir, 'seen.json'), JSON.stringify(failed.seen, undefined, 1));
+  failed.say(`  All of it is kept in ${failed.dir}.`);
+}
 
-async function oneRun(
-  options: Pick<ChaosOptions, 'say'> & { seed: number; build: string; start: RunOptions['start'] },
-): Promise<Result> {
-  const { seed, build, start, say } = options;
+async function oneRun(options: {
+  seed: number;
+  build: string;
+  grounds: Grounds;
+  say: (line: string) => void;
+}): Promise<Result> {
+  const { seed, build, grounds, say } = options;
   const plan = planOf(seed);
   say(renderPlan(plan));
-  const dir = join(tmpdir(), `edge-chaos-${process.pid}`, `${build}-${seed}`);
-  await rm(dir, { recursive: true, force: true });
-  await mkdir(dir, { recursive: true });
-  const seen = await run({ plan, dir, start });
+  const ground = await grounds.prepare(plan);
+  const seen = await run(plan, ground);
   const { wrong, hits } = judge(seen);
   const state = seen.report?.state ?? 'no end';
   const result: Result = {
@@ -135,11 +183,9 @@ async function oneRun(
   );
   for (const each of wrong.slice(0, 20)) say(`  WRONG ${each}`);
   // A broken build that was caught is what was wanted; there is nothing to look into.
-  if (result.ok || build !== 'sound') {
-    await rm(dir, { recursive: true, force: true });
-  } else {
-    await writeFile(join(dir, 'seen.json'), JSON.stringify(seen, undefined, 1));
-    say(`  All of it is kept in ${dir}. Again: npm run test:chaos -- --seed ${seed} --runs 1`);
+  if (!result.ok && build === 'sound') {
+    await leave(grounds, { seen, dir: ground.dir, say });
+    say(`  Again: npm run test:chaos -- --seed ${seed} --runs 1`);
   }
   return result;
 }

@@ -1,15 +1,18 @@
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { WorkflowHandle } from '@temporalio/client';
 import type { LabEntry, LabReport } from '#client/cli/lab-client.js';
 import type { ResultRow } from '#domain/messages/ledger.js';
 import type { Answer, TrainReport, TrainView } from '#domain/messages/train.js';
-import { CONTROL_QUEUE, trainWorkflowId } from '#domain/naming.js';
+import { CONTROL_QUEUE, storeWorkflowId } from '#domain/naming.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { PatchStoreInput } from '#domain/messages/store.js';
 import { openLedger } from '#systems/ledger/client.js';
-import { givenPractice, type Practice } from '../support/practice.js';
 import type { StoreSnapshot } from '#lab/control/snapshot.js';
-import { processFaults, SPEED, type ChaosPlan } from './plan.js';
+import type { Practice } from '../support/practice.js';
+import type { Ground } from './ground.js';
+import { processFaults, type ChaosPlan } from './plan.js';
 import type { Cell } from './table.js';
 
 /** What was seen of a run; nothing of it is judged yet. */
@@ -36,99 +39,66 @@ export interface Seen {
 }
 
 const FLEET = 'practice';
-const LOOK_EVERY_MS = 150;
+/** A moment that a fault waits for is soon over; an operator has time, and each look at a train costs the service. */
+const WATCH_EVERY_MS = 80;
+const LOOK_EVERY_MS = 500;
 /** From the first message to the train to its end. */
 const TRAIN_LIMIT_MS = 240_000;
 /** For what goes on after that: stores that come back from behind a cut link and finish. */
 const REST_LIMIT_MS = 120_000;
-const QUIET_MS = 1_500;
+const QUIET_MS = 1_000;
 /** A stage that waits for silent stores is given up after this time. */
 const CATCH_UP_MS = 10_000;
-const REPAIR_AFTER_MS = 60_000;
+const REPAIR_AFTER_MS = 40_000;
 
 export interface RunOptions {
-  plan: ChaosPlan;
-  dir: string;
-  start: NonNullable<Parameters<typeof givenPractice>[0]['start']>;
   /** Goes on beside the train, and stops when the signal says that the train has ended. */
   beside?: (practice: Practice, ended: AbortSignal) => Promise<void>;
   trainLimitMs?: number;
 }
 
-export async function run(options: RunOptions): Promise<Seen> {
-  const { plan, dir, start } = options;
-  const practice = await bootFor(plan, dir, start);
-  try {
-    return await drive(plan, practice, options);
-  } finally {
-    await practice.stop();
-  }
-}
-
-async function bootFor(plan: ChaosPlan, dir: string, start: RunOptions['start']): Promise<Practice> {
-  return givenPractice({
-    stores: plan.stores,
-    dir,
-    start,
-    speed: SPEED,
-    edit: (fleet) => {
-      const [first] = fleet.stages as [(typeof fleet.stages)[number]];
-      fleet.stages = plan.stages.map(({ name, stores, soak, approval, maxConcurrency, failures }) => ({
-        ...first,
-        name,
-        stores,
-        soak,
-        approval: { required: approval, expires: '10m' },
-        limits: {
-          ...first.limits,
-          maxConcurrency,
-          errorThreshold: { count: failures },
-          offlineThreshold: { percent: 60, minSample: 2 },
-          offlineAfter: '6s',
-          cutOffAfter: '10s',
-          storeTimeout: '2m',
-          stageTimeout: '4m',
-          deferFor: '2s',
-        },
-      }));
-    },
-  });
-}
-
-/** The journal as it grows. */
-function follow(practice: Practice) {
+/** The journal of these stores as it grows, from this moment on. From its file: to be asked so often costs the fleet. */
+async function follow(practice: Practice, stores: readonly string[]) {
+  const file = await open(join(practice.dir, 'edge', 'lab', 'journal.jsonl'));
+  let { size: offset } = await file.stat();
   const entries: LabEntry[] = [];
   return {
     entries,
     async more(): Promise<LabEntry[]> {
-      const fresh = await practice.lab.journal(entries.length);
-      entries.push(...fresh);
-      return fresh;
+      const { size } = await file.stat();
+      if (size === offset) return [];
+      const { buffer } = await file.read(Buffer.alloc(size - offset), 0, size - offset, offset);
+      // The rest of a line that is being written is read the next time.
+      const end = buffer.lastIndexOf(0x0a) + 1;
+      offset += end;
+      const lines = buffer.subarray(0, end).toString('utf8').split('\n').filter(Boolean);
+      const own = lines.map((line) => JSON.parse(line) as LabEntry).filter(({ store }) => stores.includes(store));
+      entries.push(...own);
+      return own;
     },
+    close: () => file.close(),
   };
 }
 
-async function drive(
+export async function run(
   plan: ChaosPlan,
-  practice: Practice,
-  { beside, trainLimitMs = TRAIN_LIMIT_MS }: Pick<RunOptions, 'beside' | 'trainLimitMs'>,
+  { practice, stores }: Ground,
+  { beside, trainLimitMs = TRAIN_LIMIT_MS }: RunOptions = {},
 ): Promise<Seen> {
   const began = performance.now();
   const { client, lab, service } = practice;
   const order = Object.values(await practice.stages()).flat();
   const storeOf = (index: number): string => order[index] ?? (order[0] as string);
-  const journal = follow(practice);
+  const journal = await follow(practice, stores);
   const struck: Seen['struck'] = [];
   const said: string[] = [];
-  const seconds: WorkflowHandle[] = [];
   let report: TrainReport | undefined;
   let trouble: unknown;
   let last: TrainView | undefined;
 
+  const planned = plan.faults.map((fault, i) => ({ ...fault, id: `seed-${plan.seed}-${i + 1}` }));
   await lab.addFaults(
-    plan.faults.flatMap(({ lab: fault, store }, i) =>
-      fault ? [{ id: `chaos-${i + 1}`, store: storeOf(store), ...fault }] : [],
-    ),
+    planned.flatMap(({ id, lab: fault, store }) => (fault ? [{ id, store: storeOf(store), ...fault }] : [])),
   );
   let waiting = processFaults(plan);
   let pausesAt = plan.operator.pausesAt;
@@ -156,12 +126,9 @@ async function drive(
       cutOffAfter: 60_000,
       storeTimeout: 120_000,
     };
-    void client.workflow
-      .start('patchStore', { taskQueue: CONTROL_QUEUE, workflowId: `second/${store}`, args: [input] })
-      .then(
-        (started) => seconds.push(started),
-        () => undefined,
-      );
+    client.workflow
+      .start('patchStore', { taskQueue: CONTROL_QUEUE, workflowId: secondId(store), args: [input] })
+      .catch(() => undefined);
     return true;
   };
 
@@ -172,49 +139,65 @@ async function drive(
   const operator = createOperator(plan, practice, said, repair);
 
   const handle = await practice.startTrain();
-  const ended = handle.result().then(
+  void handle.result().then(
     (result) => void (report = result as TrainReport),
     (error: unknown) => void (trouble = error),
   );
-  void ended;
   const release = waiting.find(({ step }) => step === 'release.build');
   if (release) strike(release, 'during');
   waiting = waiting.filter((fault) => fault !== release);
 
   const over = new AbortController();
   const aside = beside?.(practice, over.signal);
+  const ends: { id: string; at: number }[] = [];
+  const watch = async (): Promise<void> => {
+    while (!over.signal.aborted) {
+      for (const entry of await journal.more()) {
+        const due = waiting.find(({ step, store }) => step === entry.effect && storeOf(store) === entry.store);
+        if (due && last?.release) {
+          waiting = waiting.filter((fault) => fault !== due);
+          strike(due, 'after', entry);
+        }
+        const id = entry.effect === 'fault.active' ? entry.detail?.['id'] : undefined;
+        const endsAfter = planned.find((fault) => fault.id === id)?.endsAfter;
+        if (typeof id === 'string' && endsAfter !== undefined && ends.every((end) => end.id !== id))
+          ends.push({ id, at: performance.now() + endsAfter * 1_000 });
+        if (pausesAt === entry.effect && entry.by !== 'lab') {
+          pausesAt = undefined;
+          operator.pause();
+        }
+      }
+      for (const { id, at } of ends.splice(0)) {
+        if (performance.now() < at) ends.push({ id, at });
+        // The operator may have repaired it meanwhile.
+        else await lab.removeFault(id).catch(() => undefined);
+      }
+      await delay(WATCH_EVERY_MS);
+    }
+  };
+  const watching = watch();
 
   const limit = performance.now() + trainLimitMs;
   while (!report && performance.now() < limit) {
-    for (const entry of await journal.more()) {
-      const due = waiting.find(({ step, store }) => step === entry.effect && storeOf(store) === entry.store);
-      if (due && last?.release) {
-        waiting = waiting.filter((fault) => fault !== due);
-        strike(due, 'after', entry);
-      }
-      if (pausesAt === entry.effect && entry.by !== 'lab') {
-        pausesAt = undefined;
-        await operator.pause();
-      }
-    }
-    last = (await within(2_000, client.workflow.getHandle(trainWorkflowId(FLEET)).query<TrainView>('train'))) ?? last;
+    last = (await within(2_000, handle.query<TrainView>('train'))) ?? last;
     if (trouble && !report) trouble = await describe(handle, (result) => void (report = result));
     if (last && !report) await operator.look(last);
     await delay(LOOK_EVERY_MS);
   }
   over.abort();
-  await aside;
+  await Promise.all([aside, watching]);
   if (trouble && !report)
     said.push(`The train: ${trouble instanceof Error ? trouble.message : JSON.stringify(trouble)}`);
 
   await repair();
   const running = await untilNothingRuns(practice);
-  await untilQuiet(practice, journal);
+  await untilQuiet(practice, stores, journal);
   last = (await within(5_000, handle.query<TrainView>('train'))) ?? last;
   const ledger = await openLedger(service.databaseUrl);
   try {
     const rows = last?.train ? await ledger.results(last.train) : [];
-    const { operations, broken } = await operationsOf(practice);
+    const { operations, broken } = await operationsOf(practice, stores);
+    const { effects, rules } = await lab.check();
     return {
       plan,
       report,
@@ -224,16 +207,27 @@ async function drive(
       broken,
       running,
       journal: journal.entries,
-      check: await lab.check(),
-      now: (await lab.state()) as StoreSnapshot[],
+      check: {
+        effects,
+        rules: rules.map((rule) => ({
+          ...rule,
+          violations: rule.violations.filter(({ store }) => stores.includes(store)),
+        })),
+      },
+      now: await statesOf(practice, stores),
       struck,
       said,
       seconds: Math.round((performance.now() - began) / 1_000),
     };
   } finally {
-    await ledger.close();
+    await Promise.all([ledger.close(), journal.close()]);
   }
 }
+
+const secondId = (store: string): string => `second/${store}`;
+
+const statesOf = async ({ lab }: Practice, stores: readonly string[]): Promise<StoreSnapshot[]> =>
+  Promise.all(stores.map(async (store) => (await lab.state(store)) as StoreSnapshot));
 
 const storesProcess = ({ service }: Practice): string =>
   service.processes().find((name) => name.startsWith('stores-')) ?? 'stores-1';
@@ -268,6 +262,7 @@ function createOperator(plan: ChaosPlan, practice: Practice, said: string[], rep
   let tried = 0;
   let catchingUpSince: number | undefined;
   let repaired = false;
+  let pauseWanted = false;
   let resumeAt: number | undefined;
 
   const say = async (what: string, work: () => Promise<unknown>): Promise<void> => {
@@ -296,11 +291,15 @@ function createOperator(plan: ChaosPlan, practice: Practice, said: string[], rep
   };
 
   return {
-    async pause(): Promise<void> {
-      await answer('pause');
-      resumeAt = performance.now() + 1_500;
+    pause(): void {
+      pauseWanted = true;
     },
     async look({ state, hold, answers }: TrainView): Promise<void> {
+      if (pauseWanted) {
+        pauseWanted = false;
+        await answer('pause');
+        resumeAt = performance.now() + 1_500;
+      }
       if (performance.now() - startedAt > REPAIR_AFTER_MS) await repairOnce();
       if (resumeAt !== undefined && performance.now() > resumeAt) {
         resumeAt = undefined;
@@ -355,11 +354,15 @@ async function openWorkflows(client: Practice['client']): Promise<string[]> {
   return open;
 }
 
-async function untilQuiet(practice: Practice, journal: ReturnType<typeof follow>): Promise<void> {
+async function untilQuiet(
+  practice: Practice,
+  fleet: readonly string[],
+  journal: Awaited<ReturnType<typeof follow>>,
+): Promise<void> {
   const limit = performance.now() + 30_000;
   let quietSince = performance.now();
   while (performance.now() < limit) {
-    const stores = (await practice.lab.state()) as StoreSnapshot[];
+    const stores = await statesOf(practice, fleet);
     const settled = stores.every(
       ({ nodes, ceph }) =>
         nodes.every(({ state }) => state === 'up') && ceph.pgs.every(({ state }) => state === 'active+clean'),
@@ -370,11 +373,15 @@ async function untilQuiet(practice: Practice, journal: ReturnType<typeof follow>
   }
 }
 
-async function operationsOf({ client }: Practice): Promise<Pick<Seen, 'operations' | 'broken'>> {
+async function operationsOf(
+  { client }: Practice,
+  stores: readonly string[],
+): Promise<Pick<Seen, 'operations' | 'broken'>> {
+  const own = new Set(stores.flatMap((store) => [storeWorkflowId(store), secondId(store)]));
   const operations: Seen['operations'] = [];
   const broken: string[] = [];
   for await (const { workflowId, runId, status } of client.workflow.list({ query: "WorkflowType='patchStore'" })) {
-    if (status.name === 'RUNNING') continue;
+    if (status.name === 'RUNNING' || !own.has(workflowId)) continue;
     try {
       const result = (await client.workflow.getHandle(workflowId, runId).result()) as StoreResult;
       operations.push({ ...result, workflowId });

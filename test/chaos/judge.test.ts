@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { emptyTally } from '#domain/outcomes.js';
+import { nextSeed } from './chaos.js';
 import type { Seen } from './drive.js';
 import { judge } from './judge.js';
 import { planOf } from './plan.js';
-import { CELLS, cellName, impossibleCells } from './table.js';
+import type { Result } from './results.js';
+import { CELLS, cellName, cellsOf, impossibleCells, SEEDS_OF_A_ROUND } from './table.js';
 
 const at = (second: number) => new Date(Date.UTC(2026, 10, 26, 3, 0, second)).toISOString();
 const NODES = ['n1', 'n2', 'n3'];
@@ -150,12 +152,44 @@ describe('the judge of a run', () => {
 describe('the plan of a run', () => {
   it('is the same for the same seed', () => expect(planOf(77)).toEqual(planOf(77)));
 
-  it('has two faults or more, and all cells of the table have their turn', () => {
-    const plans = Array.from({ length: Math.ceil(CELLS.length / 2) }, (_, i) => planOf(i + 1));
+  it.each([0, 1, 2])('has two faults or more, and each cell of the table has its turn in round %i', (round) => {
+    const plans = Array.from({ length: SEEDS_OF_A_ROUND }, (_, i) => planOf(round * SEEDS_OF_A_ROUND + i + 1));
     expect(plans.every(({ faults }) => faults.length >= 2)).toBe(true);
     const met = new Set(plans.flatMap(({ faults }) => faults.map(({ cell }) => cellName(cell))));
     expect(CELLS.map(cellName).filter((name) => !met.has(name))).toEqual([]);
   });
 
   it('asks the practice fleet only for what it can do', () => expect(impossibleCells()).toEqual([]));
+});
+
+describe('the next seed', () => {
+  const result = (seed: number, hits: string[]): Result => ({
+    seed,
+    build: 'sound',
+    ok: true,
+    state: 'done',
+    seconds: 1,
+    stores: 2,
+    faults: [],
+    hits,
+    wrong: [],
+  });
+  const namesOf = (seed: number) => cellsOf(seed).map(cellName);
+
+  it('is the first one when nothing was run', () => expect(nextSeed([])).toBe(1));
+
+  it('is one whose faults no run has hit yet', () => {
+    const missed = namesOf(2)[1] as string;
+    const known = Array.from({ length: SEEDS_OF_A_ROUND }, (_, i) =>
+      result(
+        i + 1,
+        namesOf(i + 1).filter((name) => name !== missed),
+      ),
+    );
+    const next = nextSeed(known);
+    expect(next).toBeGreaterThan(SEEDS_OF_A_ROUND);
+    expect(namesOf(next)).toContain(missed);
+  });
+
+  it('goes on when all were hit', () => expect(nextSeed([result(1, CELLS.map(cellName))])).toBe(2));
 });

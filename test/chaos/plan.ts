@@ -1,5 +1,5 @@
 import { kindOf } from '#lab/world/fault-table.js';
-import { CELLS, isProcessKind, type Cell, type ProcessKind } from './table.js';
+import { CELLS, cellsOf, isProcessKind, type Cell, type ProcessKind } from './table.js';
 import { randomFrom, type Random } from './random.js';
 
 /** Everything that one run does, drawn from its seed and nothing else. */
@@ -7,9 +7,19 @@ export interface ChaosPlan {
   seed: number;
   stores: number;
   stages: StagePlan[];
-  /** Which store a fault is aimed at: the nth of the plan, in the order of the stages. */
-  faults: { cell: Cell; store: number; lab?: LabFault }[];
+  faults: PlannedFault[];
   operator: OperatorPlan;
+  /** Limits of all stages, where they are to be others than those of all runs. */
+  limits?: Record<string, string>;
+}
+
+interface PlannedFault {
+  cell: Cell;
+  /** The store that it is aimed at: the nth of the plan, in the order of the stages. */
+  store: number;
+  lab?: LabFault;
+  /** Seconds after which the suite ends what the practice fleet would keep up for ever once it has struck. */
+  endsAfter?: number;
 }
 
 interface StagePlan {
@@ -29,6 +39,7 @@ interface LabFault {
   node?: string;
   times?: number;
   durationMs?: number;
+  params?: Record<string, number>;
 }
 
 export interface OperatorPlan {
@@ -43,24 +54,29 @@ export interface OperatorPlan {
 }
 
 /** The practice fleet's stores live so many times faster than real ones. */
-export const SPEED = 480;
+export const SPEED = 960;
+/** A fleet has so many stores at most. */
+export const MOST_STORES = 8;
 /** Chosen so that the first seeds, which are those of the short run, have small fleets. */
 const SALT = 1556;
 const NODES = ['n1', 'n2', 'n3'] as const;
 const real = (seconds: number): number => Math.round(seconds * 1_000 * SPEED);
+const isLink = (kind: string): boolean => kind === 'wan-cut' || kind === 'wan-flap';
+/** A trap is set from the start, so its time would be over before anybody came by. */
+const isKeptUp = (kind: string): boolean => ['node-stays-down', 'stuck-recovery', 'slow-recovery'].includes(kind);
 
 export function planOf(seed: number): ChaosPlan {
   const random = randomFrom(seed * 7_919 + SALT);
-  const stores = random.pick([2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 8]);
+  const stores = random.pick([2, 2, 2, 2, 2, 3, 3, 3, 4, 5, MOST_STORES]);
   const stages = stagesOf(random, stores);
   const firstStage = stages.length === 1 ? stores : (stages[0]?.stores as number);
   const aim = (): number => (random.chance(0.6) ? random.int(0, firstStage - 1) : random.int(0, stores - 1));
   const first = aim();
   const count = random.chance(0.15) ? 3 : 2;
-  const faults = Array.from({ length: count }, (_, i) => {
-    const cell = i < 2 ? CELLS[(2 * (seed - 1) + i) % CELLS.length] : random.pick(CELLS);
-    return faultOf(random, cell as Cell, i > 0 && random.chance(0.5) ? aim() : first);
-  });
+  const cells = cellsOf(seed);
+  const faults = Array.from({ length: count }, (_, i) =>
+    faultOf(random, cells[i] ?? random.pick(CELLS), i > 0 && random.chance(0.5) ? aim() : first),
+  );
   return {
     seed,
     stores,
@@ -95,19 +111,19 @@ function stagesOf(random: Random, stores: number): StagePlan[] {
   });
 }
 
-function faultOf(random: Random, cell: Cell, store: number): ChaosPlan['faults'][number] {
+function faultOf(random: Random, cell: Cell, store: number): PlannedFault {
   if (isProcessKind(cell.kind)) return { cell, store };
   const { kind, step, moment } = cell;
-  // Without a node it meets the first one that gets there, which is the surer hit.
-  const node = random.chance(0.15) ? { node: random.pick(NODES) } : {};
-  const isLink = kind === 'wan-cut' || kind === 'wan-flap';
-  const lasts = isLink ? random.pick([1, 4, 12, 25]) : random.pick([2, 6, 12]);
-  const isState = ['node-stays-down', 'stuck-recovery', 'slow-recovery'].includes(kind);
-  const limits =
-    kindOf(kind).sort === 'event' || isState
-      ? { durationMs: real(lasts), ...(isState ? {} : { times: 1 }) }
-      : { times: random.pick([1, 1, 2, 3]) };
-  return { cell, store, lab: { kind, step, moment, ...node, ...limits } };
+  const lasts = isLink(kind) ? random.pick([1, 4, 8, 14]) : random.pick([2, 5, 9]);
+  // Without a node it meets the first one that gets there. A guest's step comes by one node only.
+  const node = !step.startsWith('guest.') && random.chance(0.15) ? { node: random.pick(NODES) } : {};
+  const lab = { kind, step, moment, ...node };
+  if (isKeptUp(kind)) return { cell, store, lab, endsAfter: lasts };
+  // Each hanging command costs its whole time limit.
+  if (kindOf(kind).sort === 'trap')
+    return { cell, store, lab: { ...lab, times: kind === 'command-hangs' ? 1 : random.pick([1, 1, 2, 3]) } };
+  const params = kind === 'wan-flap' ? { params: { downSeconds: 0.8 * SPEED, upSeconds: 0.5 * SPEED } } : {};
+  return { cell, store, lab: { ...lab, times: 1, durationMs: real(lasts), ...params } };
 }
 
 export const processFaults = (plan: ChaosPlan): { kind: ProcessKind; step: Cell['step']; store: number }[] =>
@@ -120,12 +136,13 @@ export function renderPlan(plan: ChaosPlan): string {
     `${name} (${size}, ${maxConcurrency} at once, up to ${failures} failures, soak ${soak}${approval ? ', approval' : ''})`;
   return [
     `Seed ${seed}: ${stores} stores; ${stages.map(stage).join(', ')}.`,
-    ...faults.map(({ cell, store, lab }) => {
+    ...faults.map(({ cell, store, lab, endsAfter }) => {
       const { node, times, durationMs } = lab ?? {};
       const how = [
         node === undefined ? '' : `on ${node}`,
         times === undefined ? '' : `${times} times`,
         durationMs === undefined ? '' : `for ${durationMs / 1_000 / SPEED} s`,
+        endsAfter === undefined ? '' : `until ${endsAfter} s after it struck`,
       ].filter((word) => word !== '');
       return `  ${cell.kind} ${cell.moment} ${cell.step} at store ${store + 1} of the plan${how.length > 0 ? `, ${how.join(', ')}` : ''}`;
     }),

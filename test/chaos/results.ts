@@ -32,13 +32,23 @@ export async function appendResult(file: string, result: Result): Promise<void> 
   await appendFile(file, `${JSON.stringify(result)}\n`);
 }
 
+/** Of the sound build. What was run again counts as it went the last time. */
+export const newest = (results: readonly Result[]): Result[] => [
+  ...new Map(results.filter(({ build }) => build === 'sound').map((result) => [result.seed, result])).values(),
+];
+
+export function missingCells(results: readonly Result[]): string[] {
+  const hit = new Set(newest(results).flatMap(({ hits }) => hits));
+  return CELLS.map(cellName).filter((name) => !hit.has(name));
+}
+
 /** Which cells of the table were hit, over all results of the sound build. */
 export function renderCoverage(results: readonly Result[]): string[] {
-  const sound = results.filter(({ build }) => build === 'sound');
+  const sound = newest(results);
   const counts = new Map<string, number>();
   for (const { hits } of sound) for (const hit of hits) counts.set(hit, (counts.get(hit) ?? 0) + 1);
   const names = CELLS.map(cellName);
-  const missing = names.filter((name) => !counts.has(name));
+  const missing = missingCells(results);
   const double = sound.filter(({ hits }) => hits.length >= 2).length;
   const seconds = sound.map((result) => result.seconds).toSorted((a, b) => a - b);
   return [

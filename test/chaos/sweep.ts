@@ -1,13 +1,16 @@
+import { readdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { StoreActivities } from '#domain/messages/store.js';
+import type { ControlActivities, ReleaseActivities } from '#domain/messages/train.js';
 import type { Practice } from '../support/practice.js';
-import { run, within, type RunOptions, type Seen } from './drive.js';
+import type { Edit } from './broken.js';
 import { planOf, type ChaosPlan } from './plan.js';
 
 /**
- * Kills each worker at the boundaries of each activity, one kill after the other, under one train:
- * - `early`: as soon as the server says that the worker has the task;
- * - `late`: the server stands still from then on, so the work goes on and its end cannot be told; then the worker is
- *   killed and the server goes on.
+ * Kills each worker once at both ends of each activity, under one train:
+ * - `early`: it has the task, and has done nothing yet;
+ * - `late`: it has done the work, and has not told anybody.
  */
 const OF_STORE = [
   'hello',
@@ -22,83 +25,100 @@ const OF_STORE = [
   'verifyStore',
   'closeOperation',
   'probeStore',
+] as const satisfies (keyof StoreActivities)[];
+const OF_CONTROL = [
+  'openTrain',
+  'planTrain',
+  'stageWindows',
+  'promoteStage',
+  'confirmStage',
+  'record',
+  'notify',
+] as const satisfies (keyof ControlActivities)[];
+const OF_RELEASE = ['buildRelease'] as const satisfies (keyof ReleaseActivities)[];
+const MOMENTS = ['early', 'late'] as const;
+
+const boundariesOf = (worker: string, activities: readonly string[]): [name: string, worker: string][] =>
+  activities.flatMap((activity) => MOMENTS.map((moment): [string, string] => [`${activity} ${moment}`, worker]));
+const BOUNDARIES = new Map([
+  ...boundariesOf('stores', OF_STORE),
+  ...boundariesOf('control', OF_CONTROL),
+  ...boundariesOf('release', OF_RELEASE),
+]);
+
+/**
+ * A build whose workers stop for ever at a boundary for which a file `hold …` lies in their working folder, and rename
+ * that file to `held …`. One of them does: the first that gets there.
+ */
+export const HALTING_BUILD: readonly Edit[] = [
+  {
+    file: 'activities/to-failure.js',
+    find: 'return await activity(...args);',
+    put: `await boundary(name + ' early');
+                const answer = await activity(...args);
+                await boundary(name + ' late');
+                return answer;`,
+  },
+  {
+    file: 'activities/to-failure.js',
+    find: 'export function toFailure(',
+    put: `import { renameSync } from 'node:fs';
+async function boundary(name) {
+    try {
+        renameSync('hold ' + name, 'held ' + name);
+    }
+    catch {
+        return;
+    }
+    await new Promise(() => undefined);
+}
+export function toFailure(`,
+  },
 ];
-const OF_CONTROL = ['openTrain', 'planTrain', 'stageWindows', 'promoteStage', 'confirmStage', 'record', 'notify'];
-const OF_RELEASE = ['buildRelease'];
-const MOMENTS = ['late', 'early'] as const;
 
-const BOUNDARIES = [...OF_STORE, ...OF_CONTROL, ...OF_RELEASE].flatMap((activity) =>
-  MOMENTS.map((moment) => ({ activity, moment, name: `${activity} ${moment}` })),
-);
+const LOOK_EVERY_MS = 50;
+export const SWEEP_LIMIT_MS = 2_400_000;
 
-const LOOK_EVERY_MS = 15;
-/** So long the work goes on without a server: enough for what the practice fleet does at its speed, less than a heartbeat. */
-const STANDSTILL_MS = 2_500;
-/** Between two kills: a process that is killed again at once is started later and later. */
-const BREATH_MS = 3_000;
-const TRAIN_LIMIT_MS = 1_800_000;
-
-const PLAN: ChaosPlan = {
+/** One store after the other, so that each kill meets one operation at work. */
+export const SWEEP_PLAN: ChaosPlan = {
   ...planOf(1),
   seed: 0,
   stores: 3,
   stages: [
-    { name: 'canary', stores: 1, soak: '0s', approval: false, maxConcurrency: 1, failures: 0 },
+    { name: 'canary', stores: 1, soak: '0s', approval: true, maxConcurrency: 1, failures: 0 },
     { name: 'rest', stores: 'rest', soak: '0s', approval: false, maxConcurrency: 1, failures: 0 },
   ],
   faults: [],
   operator: { retries: 2, repairs: false, atLast: 'skip' },
+  // The first store meets nearly all of the kills, and each costs the time in which its heartbeat is missed.
+  limits: { storeTimeout: '30m', stageTimeout: '40m' },
 };
 
-export async function sweep(
-  options: Pick<RunOptions, 'dir' | 'start'> & { say: (line: string) => void },
-): Promise<{ seen: Seen; kills: string[]; missing: string[] }> {
-  const open = new Map(BOUNDARIES.map((boundary) => [boundary.name, boundary]));
+/** Kills whoever stands at a boundary, until the train has ended. Call `prepare` before it starts. */
+export function createSweep(dir: string, say: (line: string) => void) {
+  // The working folder of all processes of the service.
+  const folder = join(dir, 'edge');
   const kills: string[] = [];
-  const beside = async (practice: Practice, ended: AbortSignal): Promise<void> => {
-    while (!ended.aborted && open.size > 0) {
-      const activity = await within(
-        2_000,
-        startedActivity(practice, new Set([...open.values()].map((b) => b.activity))),
-      );
-      const boundary = [...open.values()].find((each) => each.activity === activity);
-      if (!boundary) {
+  return {
+    kills,
+    missing: () => [...BOUNDARIES.keys()].filter((name) => !kills.includes(name)),
+    async prepare(): Promise<void> {
+      for (const name of BOUNDARIES.keys()) await writeFile(join(folder, `hold ${name}`), '');
+    },
+    async beside(practice: Practice, ended: AbortSignal): Promise<void> {
+      while (!ended.aborted) {
+        const held = (await readdir(folder)).filter((file) => file.startsWith('held '));
+        for (const file of held) {
+          const name = file.slice('held '.length);
+          const worker = BOUNDARIES.get(name) ?? '';
+          const process = practice.service.processes().find((each) => each === worker || each.startsWith(`${worker}-`));
+          if (!process || !practice.service.kill(process, 'SIGKILL')) continue;
+          await rm(join(folder, file));
+          kills.push(name);
+          say(`  ${process} killed: ${name}`);
+        }
         await delay(LOOK_EVERY_MS);
-        continue;
       }
-      const { service } = practice;
-      const worker = workerOf(practice, boundary.activity);
-      if (boundary.moment === 'late') {
-        service.kill('temporal', 'SIGSTOP');
-        await delay(STANDSTILL_MS);
-      }
-      const done = service.kill(worker, 'SIGKILL');
-      if (boundary.moment === 'late') service.kill('temporal', 'SIGCONT');
-      if (!done) continue;
-      open.delete(boundary.name);
-      kills.push(boundary.name);
-      options.say(`  ${worker} killed: ${boundary.name}`);
-      await delay(BREATH_MS);
-    }
+    },
   };
-  const seen = await run({ ...options, plan: PLAN, beside, trainLimitMs: TRAIN_LIMIT_MS });
-  return { seen, kills, missing: [...open.keys()] };
-}
-
-function workerOf({ service }: Practice, activity: string): string {
-  if (OF_CONTROL.includes(activity)) return 'control';
-  if (OF_RELEASE.includes(activity)) return 'release';
-  return service.processes().find((name) => name.startsWith('stores-')) ?? 'stores-1';
-}
-
-/** The first activity of those named that a worker has in hand at this moment. */
-async function startedActivity({ client }: Practice, wanted: ReadonlySet<string>): Promise<string | undefined> {
-  for await (const { workflowId } of client.workflow.list({ query: "ExecutionStatus='Running'" })) {
-    const { raw } = await client.workflow.getHandle(workflowId).describe();
-    for (const { activityType, state } of raw.pendingActivities ?? []) {
-      // PENDING_ACTIVITY_STATE_STARTED of the API.
-      if (state === 2 && wanted.has(activityType?.name ?? '')) return activityType?.name ?? undefined;
-    }
-  }
-  return undefined;
 }

@@ -144,11 +144,21 @@ const OTHERS: Cell[] = [
 
 const isClassic = new Set(CLASSICS.map(cellName));
 
-/** In the order in which runs are given them: two for each seed, and again from the start when all had their turn. */
 export const CELLS: readonly Cell[] = [
   ...CLASSICS,
   ...randomFrom(20_261_126).shuffle(OTHERS.filter((cell) => !isClassic.has(cellName(cell)))),
 ];
+
+/** So many seeds have every cell once. */
+export const SEEDS_OF_A_ROUND = Math.ceil(CELLS.length / 2);
+
+/** Two for each seed; each round has all of them, in other pairs than the one before. */
+export function cellsOf(seed: number): Cell[] {
+  const round = Math.floor((seed - 1) / SEEDS_OF_A_ROUND);
+  const order = round === 0 ? CELLS : randomFrom(round).shuffle(CELLS);
+  const at = 2 * ((seed - 1) % SEEDS_OF_A_ROUND);
+  return [at, at + 1].map((i) => order[i % order.length] as Cell);
+}
 
 /** Cells that the practice fleet would refuse. Empty, unless its fault table has changed. */
 export const impossibleCells = (): string[] =>

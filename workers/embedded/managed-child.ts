@@ -40,8 +40,8 @@ exit $code
 const POLL_MS = 50;
 const FIRST_BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 30_000;
-/** Whoever ran for so long starts again with the first backoff. */
-const SETTLED_MS = 60_000;
+/** Whoever ran for so long starts again with the first backoff: what cannot start at all ends sooner. */
+const SETTLED_MS = 10_000;
 const MAX_LOG_BYTES = 20_000_000;
 
 export type ChildEvent =

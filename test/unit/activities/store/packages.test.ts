@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { aptCommand, parseSimulation, stagePackages } from '#activities/store/packages.js';
 import { decideManifest } from '#domain/decide-store.js';
+import type { CommandRunner } from '#systems/ssh/types.js';
 import { aManifest, anArtifact, aTask, KERNEL, PACKAGES } from '../../../support/builders.js';
 import { aFakeStore, finishUpgrade, goDown } from '../../../support/fake-store.js';
 
@@ -104,6 +105,22 @@ describe('stagePackages', () => {
     expect(store.nodes['n3']?.sources).toBeUndefined();
     expect(store.effects.toSorted()).toEqual(['download n1', 'download n2', 'sources n1', 'sources n2']);
     expect(store.nodes['n1']?.installed['pve-manager']).toBe('9.0.11');
+  });
+
+  it('waits for lists and downloads as long as for an upgrade, and no longer', async () => {
+    const { deps } = aFakeStore({ timing: { upgrade: 4_321 } });
+    const limits = new Map<string, number | undefined>();
+    const n1 = deps.nodes.get('n1')!;
+    const watched: CommandRunner = {
+      run(argv, options) {
+        limits.set(argv.join(' '), options?.timeoutMs);
+        return n1.run(argv, options);
+      },
+      close: () => n1.close(),
+    };
+    await stagePackages({ ...deps, nodes: new Map([['n1', watched]]) }, { ...aTask(), nodes: ['n1'] }, opened);
+    const slow = [...limits].filter(([line]) => /apt-get update|--download-only/.test(line));
+    expect(slow.map(([, limit]) => limit)).toEqual([4_321, 4_321]);
   });
 
   it('gives facts on which the manifest is decided', async () => {
