@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { plural } from '#domain/counted.js';
 import type { ReleaseSource } from '#domain/fleet.js';
 import type { Surveyed } from '#domain/messages/survey.js';
 import { planStages } from '#domain/plan.js';
@@ -22,7 +23,7 @@ import { previewPlan, type KnownRelease, type PreviewInput } from './plan-previe
 import { renderPlan } from './render-plan.js';
 import { loadFleetAt, loadRepo } from './repo.js';
 import { readServiceFile } from './service-file.js';
-import { plural, printable } from './text.js';
+import { printable } from './text.js';
 
 interface PlanOptions extends TargetOptions {
   repo?: string;
