@@ -100,7 +100,8 @@ export function unprovenBecause(snapshot: SnapshotFacts, node: string, now: Date
   if (verification.node !== node || node === '') return 'verified by another server';
   if (verification.state === 'failed') return 'verification failed';
   const { state, at } = verification;
-  // What was verified before it was there, or will be tomorrow, was not verified.
+  // What was verified before it was there, or will be tomorrow, was not verified. A task that began before the backup
+  // and came to it later is not believed either: the list does not tell the two apart.
   const possible = isNumber(at) && at * 1_000 <= latest && at * 1_000 + MAX_SKEW >= time * 1_000;
   return state === 'ok' && possible ? undefined : 'not verified';
 }

@@ -187,8 +187,9 @@ export function createProxmoxClient(options: ProxmoxOptions): ProxmoxClient {
 
     async backups(node, vmids, since) {
       const rows = await listTasks(node, { source: 'all', typefilter: 'vzdump', since });
-      const id = vmids.length === 1 ? String(vmids[0]) : '';
-      return rows.filter((row) => row.type === 'vzdump' && row.id === id && isOwn(row, tokenId));
+      // Guests that were elsewhere are not counted: a task for two may bear the number of the one that was there.
+      const ids = [...vmids.map(String), ...(vmids.length > 1 ? [''] : [])];
+      return rows.filter((row) => row.type === 'vzdump' && ids.includes(row.id) && isOwn(row, tokenId));
     },
 
     async notBackedUp() {

@@ -44,7 +44,7 @@ export interface ProxmoxClient {
   backUp(node: string, backup: GuestBackup): Promise<string | undefined>;
   /**
    * The backups of these guests that this token started on that node since then, newest first: finds the task of a
-   * `backUp` whose answer was lost. A task of several guests names none of them, so there all such tasks are meant.
+   * `backUp` whose answer was lost. A task of several guests names none of them, so all such tasks are among these.
    */
   backups(node: string, vmids: readonly number[], since: number): Promise<TaskSummary[]>;
   /** Guests that no backup job of the cluster covers. Says nothing about backups that were made. */

@@ -231,7 +231,7 @@ describe('a write', () => {
         ]),
       );
       expect((await client.backups('n1', [301], 1795418700)).map(({ upid }) => upid)).toEqual([VZDUMP]);
-      expect((await client.backups('n1', [301, 302], 1795418700)).map(({ upid }) => upid)).toEqual([ofBoth]);
+      expect((await client.backups('n1', [301, 303], 1795418700)).map(({ upid }) => upid)).toEqual([VZDUMP, ofBoth]);
       expect(Object.fromEntries(new URL(nodes.seen[0]?.url ?? '', 'https://x').searchParams)).toEqual({
         limit: '500',
         source: 'all',
