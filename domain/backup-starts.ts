@@ -1,7 +1,7 @@
 import { hashOf } from './hash.js';
 
 /**
- * Which stores of a night begin now. Each has its own moment in the window, the same every night, so that its backups
+ * Which stores of a night begin now. Each has its own moment in its window, the same every night, so that its backups
  * are a day apart; stores that share an uplink take turns; and nothing begins after the deadline.
  */
 
@@ -9,15 +9,15 @@ export interface NightStore {
   store: string;
   /** The line it shares with others; absent = it has its own. */
   uplink?: string | undefined;
+  opens: Date;
+  /** From here on it is not begun any more; what runs goes on to its end. */
+  deadline: Date;
 }
 
 export interface NightState {
-  opens: Date;
-  /** From here on nothing is begun; what runs goes on to its end. */
-  deadline: Date;
   now: Date;
   waiting: readonly NightStore[];
-  running: readonly NightStore[];
+  running: readonly Pick<NightStore, 'store' | 'uplink'>[];
   /** Stores at the same time, by uplink. One that is not named has one slot. */
   slots: Readonly<Record<string, number>>;
   /** Stores at the same time in the whole fleet. */
@@ -27,43 +27,49 @@ export interface NightState {
 export interface Starts {
   /** In the order in which to begin them. */
   start: string[];
-  /** The deadline came first. */
+  /** Their deadline came first. */
   missed: string[];
-  /** When the next store is due by its own moment; absent when only slots or nothing are waited for. */
+  /** When to ask again although no store has ended; absent when nobody waits. */
   wakeAt?: Date;
 }
 
 /** The last quarter of the window is left to those that waited for a slot. */
 const SPREAD = 0.75;
 
-/** A store's own moment in the window. */
-export function startOf(store: string, opens: Date, deadline: Date): Date {
+/** A store's own moment in its window. */
+export function startOf({ store, opens, deadline }: NightStore): Date {
   const span = Math.max(0, deadline.getTime() - opens.getTime()) * SPREAD;
   return new Date(opens.getTime() + Math.floor((hashOf(store) / 2 ** 32) * span));
 }
 
-export function nextStarts(night: NightState): Starts {
-  const { opens, deadline, now, waiting, running, slots, maxConcurrency } = night;
-  if (now >= deadline) return { start: [], missed: waiting.map(({ store }) => store).toSorted() };
-
-  const due = waiting
-    .map((one) => ({ ...one, at: startOf(one.store, opens, deadline) }))
+export function nextStarts({ now, waiting, running, slots, maxConcurrency }: NightState): Starts {
+  const missed = waiting.filter(({ deadline }) => now >= deadline).map(({ store }) => store);
+  const left = waiting
+    .filter(({ deadline }) => now < deadline)
+    .map((one) => ({ ...one, at: startOf(one) }))
     .toSorted((a, b) => a.at.getTime() - b.at.getTime() || (a.store < b.store ? -1 : 1));
+
   const used = new Map<string, number>();
   for (const { uplink } of running) if (uplink !== undefined) used.set(uplink, (used.get(uplink) ?? 0) + 1);
-
-  const start: string[] = [];
-  for (const { store, uplink, at } of due) {
-    if (at > now || running.length + start.length >= maxConcurrency) break;
+  const start = new Set<string>();
+  for (const { store, uplink, at } of left) {
+    if (at > now || running.length + start.size >= maxConcurrency) break;
     if (uplink !== undefined) {
       const taken = used.get(uplink) ?? 0;
       if (taken >= slotsOf(slots, uplink)) continue;
       used.set(uplink, taken + 1);
     }
-    start.push(store);
+    start.add(store);
   }
-  const later = due.find(({ at }) => at > now);
-  return { start, missed: [], ...(later ? { wakeAt: later.at } : {}) };
+
+  const events = left
+    .filter(({ store }) => !start.has(store))
+    .map(({ at, deadline }) => (at > now ? at : deadline).getTime());
+  return {
+    start: [...start],
+    missed: missed.toSorted(),
+    ...(events.length > 0 ? { wakeAt: new Date(Math.min(...events)) } : {}),
+  };
 }
 
 const slotsOf = (slots: NightState['slots'], uplink: string): number =>

@@ -318,7 +318,7 @@ function* fleetBackupFindings({ backup, recoverability }: Fleet): Generator<Find
 
 /** A server is told by its host name in what it verified, so two of one name would vouch for each other. */
 function* storeBackupFindings(
-  { backup, guests }: Store,
+  { backup, guests, timeZone }: Store,
   fleet: Fleet,
   servers: ReadonlyMap<string, string>,
 ): Generator<Finding> {
@@ -340,6 +340,13 @@ function* storeBackupFindings(
   const { uplink, pbs } = backup;
   if (uplink !== undefined && !Object.hasOwn(fleet.backup.uplinks, uplink)) {
     yield [['backup', 'uplink'], `is ${uplink}, which is not among the uplinks in ${FLEET_FILE}.`];
+  }
+  const { window } = fleet.backup;
+  const storeZone = timeZone ?? fleet.timeZone;
+  const pair = { stage: window, fleetZone: fleet.timeZone, store: backup.window, storeZone };
+  if (backup.window && !windowsMeet(pair)) {
+    const message = `(${windowText(backup.window, storeZone)}) does not meet that of the fleet (${windowText(window, fleet.timeZone)}) in summer and winter alike: the store could not be backed up.`;
+    yield [['backup', 'window'], message];
   }
   for (const [entry, key] of [['node', `host ${pbs.node}`] as const, ['address', endpointOf(pbs)] as const]) {
     const other = servers.get(key);

@@ -288,6 +288,10 @@ backup:
       () => replace(STORE, 'uplink: town', 'uplink: village'),
       /backup\.uplink: is village, which is not among the uplinks in fleet\.yaml\.$/,
     ],
+    'a window of a store that the fleet does not open': [
+      () => replace(STORE, 'uplink: town', "uplink: town\n  window: { start: '06:00', end: '09:00' }"),
+      /store-002\/store\.yaml:\d+: backup\.window: \(06:00–09:00 Europe\/Berlin\) does not meet that of the fleet \(22:00–05:00 Europe\/Berlin\)/,
+    ],
     'two servers of one name: each would vouch for what the other holds': [
       () => replace(STORE, 'node: pbs-002', 'node: pbs-001'),
       /store-002\/store\.yaml:\d+: backup\.pbs\.node: is that of store-001 as well: host pbs-001\.$/,
