@@ -482,5 +482,5 @@ describe('hostile files', () => {
       }),
       { numRuns: 60 },
     );
-  });
+  }, 30_000);
 });
