@@ -66,6 +66,14 @@ const fileName = z
     'is not a file name. Use letters, digits, dot, dash and underscore; no folders',
   );
 
+const SECRET_REF =
+  /^(env:[A-Z][A-Z0-9_]{0,99}|file:(\/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}){1,20}|vault:\w[\w.-]{0,99}(\/\w[\w.-]{0,99}){0,20}#\w[\w.-]{0,99})$/;
+/** Where the worker that needs it finds it. Whoever writes the secret itself here is told so without repeating it. */
+const secretRef = z.custom<string>((value) => typeof value === 'string' && SECRET_REF.test(value), {
+  message: 'is not a reference to a secret. Write env:NAME, file:/path or vault:path#key, never the secret itself',
+  params: { secret: true },
+});
+
 export const WEEKDAYS = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const;
 export type Weekday = (typeof WEEKDAYS)[number];
 const weekday = z.enum(WEEKDAYS);
@@ -170,6 +178,107 @@ export const freezeSchema = z
   .object({ from: date, to: date, reason: text(200), stores: z.array(storeId).max(10_000).optional() })
   .strict();
 
+const keepSchema = z
+  .object({
+    last: z.number().int().min(1).max(1_000).optional(),
+    hourly: z.number().int().min(1).max(1_000).optional(),
+    daily: z.number().int().min(1).max(1_000).optional(),
+    weekly: z.number().int().min(1).max(1_000).optional(),
+    monthly: z.number().int().min(1).max(1_000).optional(),
+    yearly: z.number().int().min(1).max(1_000).optional(),
+  })
+  .strict()
+  // A backup server that is given no number keeps everything, until the datastore is full.
+  .refine(
+    (keep) => Object.values(keep).some((count) => count !== undefined),
+    'keeps nothing. Name at least one of them',
+  );
+
+const label = z.string().regex(/^[a-z0-9][a-z0-9-]{0,30}$/, 'is not a name. Use lower case letters, digits and dashes');
+
+/** One backup server, as whoever talks to it must know it. */
+const pbsSchema = z
+  .object({
+    node: nodeName.describe('Its host name, as its task ids have it: no two servers may have the same.'),
+    address,
+    port: port.default(8007),
+    fingerprint: z
+      .string()
+      .regex(
+        /^([0-9a-f]{2}:){31}[0-9a-f]{2}$/i,
+        'is not a fingerprint. Write the SHA-256 of its certificate, 32 pairs of hex digits joined by colons',
+      ),
+    datastore: z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9._-]{2,31}$/, 'is not the name of a datastore'),
+    namespace: z
+      .string()
+      .max(256)
+      .regex(/^([A-Za-z0-9_][A-Za-z0-9._-]*(\/[A-Za-z0-9_][A-Za-z0-9._-]*){0,6})?$/, 'is not a namespace such as a/b')
+      .default('')
+      .describe('Backups in namespaces below it are not seen. Empty: the root.'),
+    tokens: z
+      .object({
+        verify: secretRef.describe('May read and verify.'),
+        prune: secretRef.describe('May prune and collect. Nodes never have it, so that nobody there can delete.'),
+      })
+      .strict(),
+  })
+  .strict();
+
+const tierSchema = z
+  .object({
+    rpo: z
+      .object({ local: wait, offsite: wait.optional() })
+      .strict()
+      .describe('How old the newest proven backup may be: at the store, and in the second place.'),
+    restoreWeeks: z.number().int().min(1).max(52).describe('Each guest is restored for a test within so many weeks.'),
+  })
+  .strict();
+
+const fleetBackupSchema = z
+  .object({
+    window: windowSchema.describe('Nothing is begun outside of it; what runs goes on to its end.'),
+    maxConcurrency: countOrPercent.default('20%').describe('Stores at the same time.'),
+    uplinks: z
+      .record(label, z.object({ slots: z.number().int().min(1).max(1_000) }).strict())
+      .default({})
+      .describe('Lines that stores share, and how many of them may use one at the same time.'),
+    tiers: z.record(label, tierSchema),
+    defaultTier: label.describe('Of guests that name none.'),
+    keep: keepSchema,
+    reverifyAfter: wait.prefault('30d').describe('A backup is verified anew when its last verification is so old.'),
+    collectOn: weekday.default('sun').describe('The night in which space is collected.'),
+    newGuestGrace: duration.prefault('24h').describe('A guest younger than this needs no backup yet.'),
+    offsite: pbsSchema
+      .extend({ keep: keepSchema })
+      .optional()
+      .describe('The second place; below its namespace each store has one of its own id.'),
+  })
+  .strict();
+
+const storeBackupSchema = z
+  .object({
+    storage: z
+      .string()
+      .regex(/^[A-Za-z][A-Za-z0-9._-]{0,62}[A-Za-z0-9]$/, 'is not the id of a storage')
+      .describe('Of type pbs, as the nodes call it.'),
+    fleecing: z
+      .string()
+      .regex(/^[A-Za-z][A-Za-z0-9._-]{0,62}[A-Za-z0-9]$/, 'is not the id of a storage')
+      .optional()
+      .describe('A fast storage of the nodes that holds what guests overwrite while they are backed up.'),
+    pbs: pbsSchema,
+    uplink: label.optional(),
+    window: windowSchema.optional().describe("In the store's own zone; narrows that of the fleet."),
+  })
+  .strict();
+
+const recoverabilitySchema = z
+  .object({
+    backupYoungerThan: wait.prefault('48h'),
+    restoreYoungerThan: wait.prefault('91d'),
+  })
+  .strict();
+
 /**
  * Where a node's packages come from; `{snapshot}` is replaced by the release's snapshot id. Of apt's options only those
  * that narrow a source: `trusted`, `allow-insecure` and their like would switch off the check of its signature.
@@ -269,6 +378,19 @@ export const fleetSchema = z
       .object({ command: z.array(text(500)).min(1).max(20).optional() })
       .strict()
       .prefault({}),
+    backup: fleetBackupSchema.optional(),
+    recoverability: recoverabilitySchema
+      .optional()
+      .describe('A train leaves out stores that could not be had back. Absent: it does not ask.'),
+  })
+  .strict();
+
+/** What a restored guest is asked, inside, by its agent; it has no network but an empty one. */
+const probeSchema = z
+  .object({
+    name: label,
+    command: z.array(text(200)).min(1).max(20).describe('Ends with 0 when all is well.'),
+    within: wait.prefault('2m').describe('Tried again until then: applications take a while to start.'),
   })
   .strict();
 
@@ -288,6 +410,8 @@ const guestSchema = z
       .max(300)
       .optional()
       .describe('JSON with `latency_ms` and, for caches, `cache_hit_percent`.'),
+    tier: label.optional().describe('How much its backups matter: one of the tiers in fleet.yaml.'),
+    probes: z.array(probeSchema).max(20).optional(),
     config: z
       .array(
         z
@@ -327,6 +451,7 @@ export const storeSchema = z
       .min(3, 'needs three nodes')
       .max(16),
     guests: z.array(guestSchema).max(200).default([]),
+    backup: storeBackupSchema.optional(),
   })
   .strict();
 

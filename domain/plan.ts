@@ -1,6 +1,7 @@
 import { abridge } from './abridge.js';
 import { are, plural } from './counted.js';
 import type { Fleet, Stage, Store } from './fleet.js';
+import { hashOf } from './hash.js';
 import { activeFreeze } from './windows.js';
 
 /**
@@ -159,16 +160,4 @@ function spread(stores: readonly Store[]): Store[] {
     .map((store) => ({ store, rank: hashOf(store.id) }))
     .toSorted((a, b) => a.rank - b.rank || byStoreId(a.store, b.store))
     .map(({ store }) => store);
-}
-
-/**
- * FNV-1a (32 bit) and the finaliser of MurmurHash3. Without the latter `store-000` to `store-009` stay neighbours,
- * because the last character of an id only reaches the top byte. Changing this reshuffles the stages of every fleet.
- */
-function hashOf(id: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < id.length; i += 1) hash = Math.imul(hash ^ id.charCodeAt(i), 0x01000193);
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
 }

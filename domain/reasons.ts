@@ -66,6 +66,15 @@ export const REASONS = {
   Frozen: 'A freeze is in force.',
   DeadlineReached: 'The train ended before this store was done.',
   Aborted: 'An operator aborted.',
+  NoRecentBackup: 'A guest of the store has no proven backup that is young enough.',
+  NoRestoreProof: 'No restore of a guest of this class has passed its test recently enough.',
+
+  // While a store is backed up.
+  BackupFailed: 'No guest of the store got a new backup that is verified.',
+  BackupIncomplete: 'Some guests got no new verified backup, or a step after the backups did not end well.',
+  BackupRefused: 'Token, privilege or certificate was refused while guests were backed up.',
+  BackupVerifyFailed: 'A new backup is damaged: its verification failed.',
+  DatastoreFull: 'The datastore has no room for new backups.',
 
   // Why a train is held or refused.
   ApprovalPending: 'A person has to approve the stage.',

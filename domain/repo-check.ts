@@ -270,7 +270,7 @@ function* scanFindings({ scan }: Fleet, files: RepoFiles): Generator<Finding> {
 
 function problemsOfPlan(fleet: Fleet, lineOf: YamlFile<Fleet>['lineOf'], stores: ReadStore[]): Problem[] {
   const ids = new Set(stores.map(({ store }) => store.id));
-  const problems: Problem[] = [];
+  const problems: Problem[] = [...problemsOfBackup(fleet, lineOf, stores)];
   for (const [index, freeze] of fleet.freezes.entries()) {
     for (const [entry, id] of (freeze.stores ?? []).entries()) {
       if (ids.has(id)) continue;
@@ -285,6 +285,80 @@ function problemsOfPlan(fleet: Fleet, lineOf: YamlFile<Fleet>['lineOf'], stores:
   }
   return [...problems, ...problemsOfWindows(fleet, stores, plan.stages)];
 }
+
+function problemsOfBackup(fleet: Fleet, lineOf: YamlFile<Fleet>['lineOf'], stores: ReadStore[]): Problem[] {
+  const problems = [...fleetBackupFindings(fleet)].map(([path, message]) =>
+    problemAt(FLEET_FILE, lineOf, path, message),
+  );
+  const servers = new Map<string, string>();
+  const { offsite } = fleet.backup ?? {};
+  if (offsite) for (const key of serverKeys(offsite)) servers.set(key, 'the second place');
+  for (const { store, file, lineOf: lineIn } of stores) {
+    for (const [path, message] of storeBackupFindings(store, fleet, servers)) {
+      problems.push(problemAt(file, lineIn, path, message));
+    }
+    if (store.backup) for (const key of serverKeys(store.backup.pbs)) servers.set(key, store.id);
+  }
+  return problems;
+}
+
+function* fleetBackupFindings({ backup, recoverability }: Fleet): Generator<Finding> {
+  if (recoverability && !backup) yield [['recoverability'], 'asks for backups, but backup is not set.'];
+  if (!backup) return;
+  const { tiers, defaultTier, offsite } = backup;
+  if (!Object.hasOwn(tiers, defaultTier)) {
+    yield [['backup', 'defaultTier'], `is ${defaultTier}, which is not among the tiers.`];
+  }
+  for (const [name, { rpo }] of Object.entries(tiers)) {
+    const path = ['backup', 'tiers', name, 'rpo'];
+    if (offsite && rpo.offsite === undefined) yield [path, 'needs offsite: there is a second place.'];
+    if (!offsite && rpo.offsite !== undefined) yield [[...path, 'offsite'], 'is set, but there is no second place.'];
+  }
+}
+
+/** A server is told by its host name in what it verified, so two of one name would vouch for each other. */
+function* storeBackupFindings(
+  { backup, guests, timeZone }: Store,
+  fleet: Fleet,
+  servers: ReadonlyMap<string, string>,
+): Generator<Finding> {
+  for (const [index, { tier, probes }] of guests.entries()) {
+    if (tier !== undefined && !Object.hasOwn(fleet.backup?.tiers ?? {}, tier)) {
+      yield [['guests', index, 'tier'], `is ${tier}, which is not among the tiers in ${FLEET_FILE}.`];
+    }
+    yield* duplicates(
+      probes ?? [],
+      ({ name }) => name,
+      (probe) => ['guests', index, 'probes', probe, 'name'],
+    );
+  }
+  if (!backup) return;
+  if (!fleet.backup) {
+    yield [['backup'], `is set, but ${FLEET_FILE} has no backup.`];
+    return;
+  }
+  const { uplink, pbs } = backup;
+  if (uplink !== undefined && !Object.hasOwn(fleet.backup.uplinks, uplink)) {
+    yield [['backup', 'uplink'], `is ${uplink}, which is not among the uplinks in ${FLEET_FILE}.`];
+  }
+  const { window } = fleet.backup;
+  const storeZone = timeZone ?? fleet.timeZone;
+  const pair = { stage: window, fleetZone: fleet.timeZone, store: backup.window, storeZone };
+  if (backup.window && !windowsMeet(pair)) {
+    const message = `(${windowText(backup.window, storeZone)}) does not meet that of the fleet (${windowText(window, fleet.timeZone)}) in summer and winter alike: the store could not be backed up.`;
+    yield [['backup', 'window'], message];
+  }
+  for (const [entry, key] of [['node', `host ${pbs.node}`] as const, ['address', endpointOf(pbs)] as const]) {
+    const other = servers.get(key);
+    if (other !== undefined) yield [['backup', 'pbs', entry], `is that of ${other} as well: ${key}.`];
+  }
+}
+
+const endpointOf = ({ address, port }: { address: string; port: number }): string => `${address} port ${port}`;
+const serverKeys = (pbs: { node: string; address: string; port: number }): string[] => [
+  `host ${pbs.node}`,
+  endpointOf(pbs),
+];
 
 function problemsOfWindows(
   fleet: Fleet,

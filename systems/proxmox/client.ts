@@ -1,16 +1,18 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { z } from 'zod';
+import type { Answer, Values } from '../http/api.js';
 import { ProxmoxError } from './errors.js';
 import { createProxmoxHttp } from './http.js';
-import type { Answer } from './http.js';
 import {
   clusterStatusSchema,
   guestStatusSchema,
   haRowsSchema,
   managerStatusSchema,
   nodeStatusSchema,
+  notBackedUpSchema,
   permissionsSchema,
   resourcesSchema,
+  storageStatusSchema,
   taskLogSchema,
   taskStatusSchema,
   tasksSchema,
@@ -33,27 +35,20 @@ const REREAD_MS = 1_000;
 
 /** Throws `ProxmoxError` of kind Untrusted or Auth at once when the options cannot make a safe connection. */
 export function createProxmoxClient(options: ProxmoxOptions): ProxmoxClient {
-  const http = createProxmoxHttp(options);
+  const { api, tokenId } = createProxmoxHttp(options);
+  const { read } = api;
 
-  const read = async <T extends z.ZodType>(
-    schema: T,
-    path: string,
-    query?: Record<string, string | number | undefined>,
-  ) => parse(schema, path, await http.get(path, query));
-
-  const startTask = async (path: string, form: Record<string, string | number>): Promise<string> => {
-    const { data } = await http.post(path, form);
+  const taskIn = (path: string, data: unknown): string => {
     if (typeof data === 'string' && parseUpid(data)) return data;
     throw new ProxmoxError(
       'OutcomeUnknown',
       `POST ${path}: accepted, but the answer names no task. Look for its task.`,
     );
   };
+  const startTask = async (path: string, form: Values): Promise<string> =>
+    taskIn(path, (await api.post(path, form)).data);
 
-  const listTasks = async (
-    node: string,
-    query: Record<string, string | number | undefined>,
-  ): Promise<TaskSummary[]> => {
+  const listTasks = async (node: string, query: Values): Promise<TaskSummary[]> => {
     const rows = await read(tasksSchema, `/nodes/${segment(node)}/tasks`, { limit: TASK_LIMIT, ...query });
     return rows.map((row) => ({
       upid: row.upid,
@@ -155,11 +150,11 @@ export function createProxmoxClient(options: ProxmoxOptions): ProxmoxClient {
 
     async taskLog(upid, lines) {
       const path = `${taskPath(upid)}/log`;
-      const page = async (start: number): Promise<Answer> => http.get(path, { start, limit: lines });
+      const page = async (start: number): Promise<Answer> => api.get(path, { start, limit: lines });
       let answer = await page(0);
       const total = answer.total ?? 0;
       if (total > lines) answer = await page(total - lines);
-      const texts = parse(taskLogSchema, path, answer).map((line) => line.t);
+      const texts = api.parse(taskLogSchema, `GET ${path}`, answer.data).map((line) => line.t);
       // An empty log is told as this one line.
       return texts.length === 1 && texts[0] === 'no content' ? [] : texts;
     },
@@ -177,19 +172,50 @@ export function createProxmoxClient(options: ProxmoxOptions): ProxmoxClient {
       startTask(`${guestPath(node, kind, vmid)}/status/shutdown`, { timeout: timeoutSeconds }),
 
     async reboot(node) {
-      await http.post(`/nodes/${segment(node)}/status`, { command: 'reboot' });
+      await api.post(`/nodes/${segment(node)}/status`, { command: 'reboot' });
     },
 
-    close: () => http.close(),
-  };
-}
+    async backUp(node, backup) {
+      const path = `/nodes/${segment(node)}/vzdump`;
+      const { data } = await api.post(path, {
+        vmid: backup.vmids.join(','),
+        storage: backup.storage,
+        mode: backup.mode,
+        lockwait: backup.lockWaitMinutes,
+        'notes-template': backup.notes,
+        fleecing: backup.fleecingStorage && `enabled=1,storage=${backup.fleecingStorage}`,
+        bwlimit: backup.bandwidthKiB,
+      });
+      // What Proxmox says when none of the guests is on that node.
+      return data === 'OK' ? undefined : taskIn(path, data);
+    },
 
-function parse<T extends z.ZodType>(schema: T, path: string, answer: Answer): z.output<T> {
-  const parsed = schema.safeParse(answer.data);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  const where = issue?.path.join('.') || 'data';
-  throw new ProxmoxError('Malformed', `GET ${path}: ${where}: ${issue?.message ?? 'not of the expected form'}`);
+    async backups(node, vmids, since) {
+      const rows = await listTasks(node, { source: 'all', typefilter: 'vzdump', since });
+      // Guests that were elsewhere are not counted: a task for two may bear the number of the one that was there.
+      const ids = [...vmids.map(String), ...(vmids.length > 1 ? [''] : [])];
+      return rows.filter((row) => row.type === 'vzdump' && ids.includes(row.id) && isOwn(row, tokenId));
+    },
+
+    async notBackedUp() {
+      const rows = await read(notBackedUpSchema, '/cluster/backup-info/not-backed-up');
+      return rows.map(({ vmid, type, name }) => ({ vmid, kind: type, name: name ?? '' }));
+    },
+
+    async storageStatus(node, storage) {
+      const path = `/nodes/${segment(node)}/storage/${segment(storage)}/status`;
+      const { type, content, enabled, active, total, used, avail } = await read(storageStatusSchema, path);
+      return {
+        type,
+        content: content.split(',').filter((word) => word !== ''),
+        enabled: enabled === true,
+        active: active === true,
+        ...(total === undefined || used === undefined || avail === undefined ? {} : { space: { total, used, avail } }),
+      };
+    },
+
+    close: () => api.close(),
+  };
 }
 
 const segment = (name: string): string => encodeURIComponent(name);
@@ -201,6 +227,9 @@ function taskPath(upid: string): string {
   // The node that runs the task answers for it, whichever node was asked to start it.
   return `/nodes/${segment(task.node)}/tasks/${encodeURIComponent(upid)}`;
 }
+
+/** The row's own `user` may leave the token out; the task id never does. */
+const isOwn = ({ upid }: TaskSummary, tokenId: string): boolean => parseUpid(upid)?.user === tokenId;
 
 const isGuestKind = (type: string): type is GuestKind => type === 'qemu' || type === 'lxc';
 

@@ -1,3 +1,6 @@
+import { ApiError } from '../http/errors.js';
+import type { CallErrorKind, ErrorOptions } from '../http/errors.js';
+
 /**
  * What went wrong at a Proxmox API, told apart by what the caller may do about it.
  *
@@ -19,20 +22,15 @@
  * | Malformed | the answer is not of the expected form |
  */
 export type ProxmoxErrorKind =
-  | 'Auth'
+  | CallErrorKind
   | 'Permission'
-  | 'Untrusted'
-  | 'Validation'
   | 'NotFound'
   | 'GuestLocked'
   | 'LockTimeout'
   | 'NoQuorum'
   | 'Conflict'
-  | 'NodeUnreachable'
-  | 'OutcomeUnknown'
   | 'NotImplemented'
-  | 'Server'
-  | 'Malformed';
+  | 'Server';
 
 const RETRYABLE: ReadonlySet<ProxmoxErrorKind> = new Set([
   'GuestLocked',
@@ -44,19 +42,10 @@ const RETRYABLE: ReadonlySet<ProxmoxErrorKind> = new Set([
   'Server',
 ]);
 
-export class ProxmoxError extends Error {
-  readonly kind: ProxmoxErrorKind;
-  /** Whether the whole step may be tried again later; a step looks before it acts, so that holds for OutcomeUnknown too. */
-  readonly retryable: boolean;
-  /** HTTP status, when there was an answer. */
-  readonly status: number | undefined;
-
-  constructor(kind: ProxmoxErrorKind, message: string, options: { status?: number; cause?: unknown } = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+export class ProxmoxError extends ApiError<ProxmoxErrorKind> {
+  constructor(kind: ProxmoxErrorKind, message: string, options: ErrorOptions = {}) {
+    super(kind, RETRYABLE, message, options);
     this.name = 'ProxmoxError';
-    this.kind = kind;
-    this.retryable = RETRYABLE.has(kind);
-    this.status = options.status;
   }
 }
 

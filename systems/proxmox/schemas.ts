@@ -103,7 +103,20 @@ export const taskStatusSchema = z.looseObject({
 
 export const taskLogSchema = z.array(z.looseObject({ n: num, t: text }));
 
-export const envelopeSchema = z.looseObject({ data: z.unknown(), total: num.optional() });
+export const notBackedUpSchema = z.array(
+  z.looseObject({ vmid: num, type: z.enum(['qemu', 'lxc']), name: optionalText }),
+);
+
+/** Sizes are missing, or 0, while the storage cannot be reached. */
+export const storageStatusSchema = z.looseObject({
+  type: text,
+  content: text,
+  enabled: bool.optional(),
+  active: bool.optional(),
+  total: num.optional(),
+  used: num.optional(),
+  avail: num.optional(),
+});
 
 export const errorBodySchema = z.looseObject({
   message: optionalText,

@@ -37,10 +37,46 @@ export interface ProxmoxClient {
   shutdown(node: string, kind: GuestKind, vmid: number, timeoutSeconds: number): Promise<string>;
   /** Accepted without a task; the node goes down some two seconds later. */
   reboot(node: string): Promise<void>;
+  /**
+   * Starts one vzdump on that node and returns its UPID; undefined when none of the guests is there, and nothing was
+   * started. A node runs one at a time: a second one waits for `lockWaitMinutes` and then fails.
+   */
+  backUp(node: string, backup: GuestBackup): Promise<string | undefined>;
+  /**
+   * The backups of these guests that this token started on that node since then, newest first: finds the task of a
+   * `backUp` whose answer was lost. A task of several guests names none of them, so all such tasks are among these.
+   */
+  backups(node: string, vmids: readonly number[], since: number): Promise<TaskSummary[]>;
+  /** Guests that no backup job of the cluster covers. Says nothing about backups that were made. */
+  notBackedUp(): Promise<{ vmid: number; kind: GuestKind; name: string }[]>;
+  storageStatus(node: string, storage: string): Promise<StorageStatus>;
   close(): Promise<void>;
 }
 
 export type GuestKind = 'qemu' | 'lxc';
+
+export interface GuestBackup {
+  vmids: readonly number[];
+  /** A storage of type `pbs`. */
+  storage: string;
+  mode: 'snapshot' | 'suspend' | 'stop';
+  lockWaitMinutes: number;
+  /** Written beside the backup; `{{guestname}}` and the like are filled in by Proxmox. */
+  notes?: string | undefined;
+  /** A fast local storage that holds what guests overwrite meanwhile, so that a slow target does not slow them. */
+  fleecingStorage?: string | undefined;
+  bandwidthKiB?: number | undefined;
+}
+
+export interface StorageStatus {
+  type: string;
+  content: string[];
+  enabled: boolean;
+  /** It can be reached from that node. */
+  active: boolean;
+  /** Bytes. */
+  space?: { total: number; used: number; avail: number };
+}
 
 export interface GuestResource {
   vmid: number;

@@ -324,6 +324,10 @@ export function aFakeStore({
     },
     start: () => Promise.reject(new ProxmoxError('NotImplemented', 'nothing starts guests')),
     shutdown: () => Promise.reject(new ProxmoxError('NotImplemented', 'nothing stops guests')),
+    backUp: () => Promise.reject(new ProxmoxError('NotImplemented', 'nothing backs up guests')),
+    backups: () => Promise.resolve([]),
+    notBackedUp: () => Promise.resolve([]),
+    storageStatus: () => Promise.reject(new ProxmoxError('NotImplemented', 'there is no storage')),
     reboot: (name) =>
       effect(`reboot ${name}`, () => {
         const it = node(name);

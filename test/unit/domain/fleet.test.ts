@@ -51,6 +51,30 @@ function changed(whole: unknown, path: (string | number)[], value: unknown): unk
   return copy;
 }
 
+const FINGERPRINT = Array.from({ length: 32 }, () => 'aB').join(':');
+const aServer = (node: string): Record<string, unknown> => ({
+  node,
+  address: '10.0.0.20',
+  fingerprint: FINGERPRINT,
+  datastore: 'store1',
+  tokens: { verify: 'file:/etc/edge-governor/verify.token', prune: 'vault:edge/store-001#prune' },
+});
+const aStoreBackup = (): Record<string, unknown> => ({
+  storage: 'pbs',
+  fleecing: 'local-lvm',
+  pbs: aServer('pbs-001'),
+  uplink: 'town',
+  window: { start: '23:00', end: '03:00' },
+});
+const aFleetBackup = (): Record<string, unknown> => ({
+  window: { start: '22:00', end: '05:00' },
+  uplinks: { town: { slots: 4 } },
+  tiers: { normal: { rpo: { local: '26h', offsite: '50h' }, restoreWeeks: 8 } },
+  defaultTier: 'normal',
+  keep: { last: 3, daily: 7 },
+  offsite: { ...aServer('pbs-central'), namespace: 'stores', keep: { weekly: 8 } },
+});
+
 const problemsOf = (schema: Schema, raw: unknown): string[] => {
   const parsed = parse<unknown>(schema, raw);
   return parsed.ok ? [] : parsed.problems;
@@ -74,6 +98,17 @@ const NAMES: [what: string, schema: Schema, path: Path][] = [
   ['window of a store', storeSchema, ['window', 'start']],
   ['weekday of a window', storeSchema, ['window', 'days', 0]],
   ['end of a hold', storeSchema, ['hold', 'until']],
+  ['tier of a guest', storeSchema, ['guests', 0, 'tier']],
+  ['probe', storeSchema, ['guests', 0, 'probes', 0, 'name']],
+  ['time of a probe', storeSchema, ['guests', 0, 'probes', 0, 'within']],
+  ['storage of backups', storeSchema, ['backup', 'storage']],
+  ['fleecing storage', storeSchema, ['backup', 'fleecing']],
+  ['uplink', storeSchema, ['backup', 'uplink']],
+  ['backup server', storeSchema, ['backup', 'pbs', 'node']],
+  ['address of a backup server', storeSchema, ['backup', 'pbs', 'address']],
+  ['fingerprint', storeSchema, ['backup', 'pbs', 'fingerprint']],
+  ['datastore', storeSchema, ['backup', 'pbs', 'datastore']],
+  ['reference to a token', storeSchema, ['backup', 'pbs', 'tokens', 'prune']],
   ['fleet name', fleetSchema, ['fleet']],
   ['time zone of the fleet', fleetSchema, ['timeZone']],
   ['stage name', fleetSchema, ['stages', 0, 'name']],
@@ -85,6 +120,12 @@ const NAMES: [what: string, schema: Schema, path: Path][] = [
   ['build day', fleetSchema, ['train', 'build', 'day']],
   ['first day of a freeze', fleetSchema, ['freezes', 0, 'from']],
   ['store of a freeze', fleetSchema, ['freezes', 0, 'stores', 0]],
+  ['default tier', fleetSchema, ['backup', 'defaultTier']],
+  ['backup window', fleetSchema, ['backup', 'window', 'start']],
+  ['objective', fleetSchema, ['backup', 'tiers', 'normal', 'rpo', 'local']],
+  ['night of collecting', fleetSchema, ['backup', 'collectOn']],
+  ['second place', fleetSchema, ['backup', 'offsite', 'node']],
+  ['limit of a backup', fleetSchema, ['recoverability', 'backupYoungerThan']],
   ['release version', fleetSchema, ['release', 'version']],
   ['snapshot', fleetSchema, ['release', 'snapshot']],
   ['apt source', fleetSchema, ['release', 'sources', 0]],
@@ -98,6 +139,7 @@ const NAMES: [what: string, schema: Schema, path: Path][] = [
 const TEXTS: [what: string, schema: Schema, path: Path][] = [
   ['reason of a hold', storeSchema, ['hold', 'reason']],
   ['word of a check', storeSchema, ['guests', 0, 'config', 0, 'check', 0]],
+  ['word of a probe', storeSchema, ['guests', 0, 'probes', 0, 'command', 0]],
   ['word of a reload', storeSchema, ['guests', 0, 'config', 0, 'reload', 0]],
   ['note', fleetSchema, ['train', 'note']],
   ['reason of a freeze', fleetSchema, ['freezes', 0, 'reason']],
@@ -107,12 +149,20 @@ const TEXTS: [what: string, schema: Schema, path: Path][] = [
   ['word of the notification', fleetSchema, ['notify', 'command', 0]],
 ];
 
+const withProbe = (store: Record<string, unknown>): object =>
+  changed(
+    changed(store, ['guests', 0, 'tier'], 'normal'),
+    ['guests', 0, 'probes'],
+    [{ name: 'sells', command: ['/usr/bin/pos', '--check'] }],
+  ) as object;
+
 /** Sound, and everything that may be left out is there. */
 const whole = (schema: Schema): unknown =>
   schema === storeSchema
     ? changed(
         {
-          ...aStore(),
+          ...withProbe(aStore()),
+          backup: aStoreBackup(),
           tags: ['pilot'],
           timeZone: 'Europe/Lisbon',
           window: { days: ['tue'], start: '10:00', end: '16:00' },
@@ -128,6 +178,8 @@ const whole = (schema: Schema): unknown =>
             freezes: [{ from: '2026-12-18', to: '2026-12-27', reason: 'Christmas trade', stores: ['store-001'] }],
             scan: { command: ['scan', '--json'] },
             notify: { command: ['tell'] },
+            backup: aFleetBackup(),
+            recoverability: {},
           },
           ['release', 'images'],
           [{ name: 'edge/pos', digest: `sha256:${'0'.repeat(64)}` }],
@@ -178,6 +230,9 @@ const WAITS: Path[] = [
   ['train', 'deadline'],
   ['release', 'validFor'],
   ['stages', 0, 'approval', 'expires'],
+  ['backup', 'reverifyAfter'],
+  ['backup', 'tiers', 'normal', 'rpo', 'local'],
+  ['recoverability', 'restoreYoungerThan'],
   ...['storeTimeout', 'stageTimeout', 'offlineAfter', 'cutOffAfter', 'deferFor'].map((key) => [
     'stages',
     0,
@@ -187,13 +242,13 @@ const WAITS: Path[] = [
 ];
 describe.each(WAITS.map((path) => [pathOf(path), path] as const))('%s', (name, path) => {
   it.each(['0s', '0d', '0.4ms'])('of %s is refused with a sentence', (nothing) => {
-    expect(problemsOf(fleetSchema, changed(aFleet(), path, nothing))).toEqual([
+    expect(problemsOf(fleetSchema, changed(whole(fleetSchema), path, nothing))).toEqual([
       `${name}: is no time at all. Write more than 0, e.g. 15m`,
     ]);
   });
 
   it('of one millisecond is taken', () => {
-    expect(problemsOf(fleetSchema, changed(aFleet(), path, '1ms'))).toEqual([]);
+    expect(problemsOf(fleetSchema, changed(whole(fleetSchema), path, '1ms'))).toEqual([]);
   });
 });
 
@@ -364,5 +419,74 @@ describe('a package pin', () => {
     ['a', '1'],
   ])('refuses %s %s', (name, version) => {
     expect(parse(packagePinSchema, { name, version }).ok).toBe(false);
+  });
+});
+
+describe('backups in the files', () => {
+  it('need not be there at all', () => {
+    const [store, fleet] = [parse(storeSchema, aStore()), parse(fleetSchema, aFleet())];
+    if (!store.ok || !fleet.ok) throw new Error('both files are sound');
+    for (const left of ['backup', 'recoverability']) expect(fleet.value).not.toHaveProperty(left);
+    expect(store.value).not.toHaveProperty('backup');
+    for (const left of ['tier', 'probes']) expect(store.value.guests[0]).not.toHaveProperty(left);
+  });
+
+  it('are read with what they leave out', () => {
+    expect(parse(fleetSchema, whole(fleetSchema))).toMatchObject({
+      value: {
+        backup: {
+          maxConcurrency: '20%',
+          reverifyAfter: 30 * 86_400_000,
+          collectOn: 'sun',
+          newGuestGrace: 86_400_000,
+          tiers: { normal: { rpo: { local: 26 * 3_600_000 } } },
+          offsite: { port: 8007 },
+        },
+        recoverability: { backupYoungerThan: 48 * 3_600_000, restoreYoungerThan: 91 * 86_400_000 },
+      },
+    });
+    expect(parse(storeSchema, whole(storeSchema))).toMatchObject({
+      value: { backup: { pbs: { port: 8007, namespace: '' } }, guests: [{ probes: [{ within: 120_000 }] }] },
+    });
+  });
+
+  it.each(['env:PBS_TOKEN', 'file:/etc/edge-governor/a.token', 'vault:kv/edge/store-001#prune'])(
+    'take the reference %s for a secret',
+    (reference) => {
+      const path = ['backup', 'pbs', 'tokens', 'prune'];
+      expect(problemsOf(storeSchema, changed(whole(storeSchema), path, reference))).toEqual([]);
+    },
+  );
+
+  it.each([
+    'env:lower',
+    'file:relative',
+    'file:/etc/../x',
+    'file:/etc/$(id)',
+    'vault:a/../b#c',
+    'vault:no-key',
+    'http://x/y',
+    12_345,
+  ])('do not take %s for a reference to a secret, or climb', (reference) => {
+    const path = ['backup', 'pbs', 'tokens', 'prune'];
+    const problems = problemsOf(storeSchema, changed(whole(storeSchema), path, reference));
+    expect(problems).toEqual([expect.stringMatching(/^backup\.pbs\.tokens\.prune: is not a reference to a secret/)]);
+  });
+
+  it.each(['a//b', '/a', 'a/', 'a/../b', 'a b', '-a', 'a/b/c/d/e/f/g/h', 'a'.repeat(300)])(
+    'do not take %s for a namespace',
+    (namespace) => {
+      refusedAt(storeSchema, ['backup', 'pbs', 'namespace'], namespace);
+    },
+  );
+
+  it.each([
+    ['nothing', {}, /^backup\.keep: keeps nothing/],
+    ['none of the last', { last: 0 }, /^backup\.keep\.last: /],
+    ['a kind that there is not', { last: 1, decade: 1 }, /^backup\.keep: .*decade/],
+  ])('do not keep %s', (_words, keep, problem) => {
+    expect(problemsOf(fleetSchema, changed(whole(fleetSchema), ['backup', 'keep'], keep))).toEqual([
+      expect.stringMatching(problem),
+    ]);
   });
 });

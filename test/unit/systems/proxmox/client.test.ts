@@ -166,6 +166,81 @@ describe('a write', () => {
     expect(nodes.seen.filter((seen) => seen.method === 'POST')).toHaveLength(1);
   });
 
+  describe('of a backup', () => {
+    const VZDUMP = 'UPID:n1:000620F4:09CFA056:6AA109B6:vzdump:301:edge-governor@pve!store:';
+    const backup = { vmids: [301], storage: 'pbs', mode: 'snapshot', lockWaitMinutes: 10 } as const;
+
+    it('starts one vzdump and returns its task', async () => {
+      const { nodes, client } = await connect(['n1']);
+      nodes.answer('n1', ok(VZDUMP));
+      expect(await client.backUp('n1', backup)).toBe(VZDUMP);
+      await client.backUp('n1', { ...backup, vmids: [301, 302], fleecingStorage: 'fast', bandwidthKiB: 0, notes: 'x' });
+      expect(nodes.seen[0]).toMatchObject({ method: 'POST', url: '/api2/json/nodes/n1/vzdump' });
+      const forms = nodes.seen.map(({ body }) => Object.fromEntries(new URLSearchParams(body)));
+      expect(forms).toEqual([
+        { vmid: '301', storage: 'pbs', mode: 'snapshot', lockwait: '10' },
+        {
+          vmid: '301,302',
+          storage: 'pbs',
+          mode: 'snapshot',
+          lockwait: '10',
+          'notes-template': 'x',
+          fleecing: 'enabled=1,storage=fast',
+          bwlimit: '0',
+        },
+      ]);
+    });
+
+    it('starts nothing when the guest is on another node', async () => {
+      const { nodes, client } = await connect(['n1']);
+      nodes.answer('n1', ok('OK'));
+      expect(await client.backUp('n1', backup)).toBeUndefined();
+    });
+
+    it.each([
+      ['the answer is lost', hangUp],
+      ['the answer is neither a task nor OK', ok('ok')],
+      ['the answer is empty', ok(null)],
+    ])('is never sent twice: OutcomeUnknown when %s', async (_words, handler) => {
+      const { nodes, client } = await connect(['n1', 'n2']);
+      nodes.answer('n1', handler);
+      expect((await failureOf(client.backUp('n1', backup))).kind).toBe('OutcomeUnknown');
+      expect(nodes.seen).toHaveLength(1);
+    });
+
+    it('is found again by its guest, its start and who started it', async () => {
+      const { nodes, client } = await connect(['n1']);
+      const row = (upid: string, id: string, more = {}) => ({
+        upid,
+        node: 'n1',
+        type: 'vzdump',
+        id,
+        user: 'edge-governor@pve',
+        starttime: 1795418722,
+        ...more,
+      });
+      const ofBoth = VZDUMP.replace(':301:', '::');
+      nodes.answer(
+        'n1',
+        ok([
+          row(VZDUMP, '301', { status: 'OK' }),
+          row(VZDUMP.replace('edge-governor@pve!store', 'root@pam'), '301'),
+          row(VZDUMP.replace(':301:', ':302:'), '302'),
+          row(VZDUMP.replace('vzdump', 'vzdumpx'), '301', { type: 'vzdumpx' }),
+          row(ofBoth, ''),
+        ]),
+      );
+      expect((await client.backups('n1', [301], 1795418700)).map(({ upid }) => upid)).toEqual([VZDUMP]);
+      expect((await client.backups('n1', [301, 303], 1795418700)).map(({ upid }) => upid)).toEqual([VZDUMP, ofBoth]);
+      expect(Object.fromEntries(new URL(nodes.seen[0]?.url ?? '', 'https://x').searchParams)).toEqual({
+        limit: '500',
+        source: 'all',
+        typefilter: 'vzdump',
+        since: '1795418700',
+      });
+    });
+  });
+
   it('reboots without a task', async () => {
     const { nodes, client } = await connect(['n1']);
     nodes.answer('n1', ok(null));
@@ -217,6 +292,12 @@ describe('a refusal', () => {
     nodes.answer('n1', handler);
     expect((await failureOf(client.start('n1', 'qemu', 100))).kind).toBe(kind);
     expect(nodes.seen).toHaveLength(1);
+  });
+
+  it('does not repeat the token, even when the server does', async () => {
+    const { nodes, client } = await connect(['n1']);
+    nodes.answer('n1', refuse(500, `bad header: PVEAPIToken=${TOKEN}`));
+    expect((await failureOf(client.version())).message).toContain('[secret]');
   });
 
   it('names the parameters that were refused', async () => {
@@ -403,6 +484,47 @@ describe('answers in their real forms', () => {
       uptime: 4711,
       kernel: '6.14.11-4-pve',
       rootFree: 9e9,
+    });
+  });
+
+  it('lists the guests that no backup job covers', async () => {
+    const client = await answering([
+      { vmid: '103', type: 'lxc', name: 'cache' },
+      { vmid: 104, type: 'qemu' },
+    ]);
+    expect(await client.notBackedUp()).toEqual([
+      { vmid: 103, kind: 'lxc', name: 'cache' },
+      { vmid: 104, kind: 'qemu', name: '' },
+    ]);
+  });
+
+  it('reads a storage, reachable or not', async () => {
+    const seen = {
+      type: 'pbs',
+      content: 'backup,',
+      enabled: 1,
+      active: '1',
+      shared: 1,
+      total: 100,
+      used: '60',
+      avail: 40,
+    };
+    const reachable = await answering(seen);
+    expect(await reachable.storageStatus('n1', 'pbs')).toEqual({
+      type: 'pbs',
+      content: ['backup'],
+      enabled: true,
+      active: true,
+      space: { total: 100, used: 60, avail: 40 },
+    });
+    await reachable.close();
+    await nodes?.close();
+    const gone = await answering({ type: 'pbs', content: 'backup', enabled: 1, active: 0 });
+    expect(await gone.storageStatus('n1', 'pbs')).toEqual({
+      type: 'pbs',
+      content: ['backup'],
+      enabled: true,
+      active: false,
     });
   });
 

@@ -1,0 +1,125 @@
+/**
+ * Why a backup did not come about, and what is done about it. Trying again helps against a cut line and not against a
+ * wrong token, and what is wrong with one guest is no reason to leave out the others.
+ */
+
+/**
+ * | class | meaning | then |
+ * | --- | --- | --- |
+ * | credentials | token, privilege or certificate | no further try, people are called |
+ * | space | the datastore is full | no further try |
+ * | network | not reached, or the answer was lost | tried again, a few times |
+ * | lock | somebody else holds the guest, the group or the node | waited for, until the deadline |
+ * | guest | this guest refuses; the others go on | no further try |
+ */
+export type FailureClass = 'credentials' | 'space' | 'network' | 'lock' | 'guest';
+
+/** Kinds of errors of the clients. One that is not named is the guest's own trouble. */
+const CLASS_OF_KIND: Readonly<Record<string, FailureClass>> = {
+  Auth: 'credentials',
+  Permission: 'credentials',
+  Untrusted: 'credentials',
+  NoSpace: 'space',
+  NodeUnreachable: 'network',
+  OutcomeUnknown: 'network',
+  Server: 'network',
+  Locked: 'lock',
+  LockTimeout: 'lock',
+  GuestLocked: 'lock',
+  NoQuorum: 'lock',
+  Conflict: 'lock',
+  Maintenance: 'lock',
+};
+
+/** What tasks say when they end badly. Order matters: the first match names the class. */
+const TEXTS: readonly [RegExp, FailureClass][] = [
+  [/no space left|ENOSPC|quota exceeded/i, 'space'],
+  [
+    /authentication failed|permission check failed|invalid credentials|unauthorized|forbidden|fingerprint .*(not verified|mismatch|changed)|certificate|wrong key|unable to (load|find) .*key/i,
+    'credentials',
+  ],
+  [
+    /\bis locked\b|got timeout|can't (acquire )?lock|unable to (acquire|get) .*lock|already running|maintenance mode|no quorum/i,
+    'lock',
+  ],
+  [
+    /connection (refused|reset|timed out|closed|error)|timed? ?out|no route to host|broken pipe|error trying to connect|unreachable|dns error|unexpected status/i,
+    'network',
+  ],
+];
+
+export const classOfError = (kind: string): FailureClass => CLASS_OF_KIND[kind] ?? 'guest';
+export const classOfText = (text: string): FailureClass =>
+  TEXTS.find(([pattern]) => pattern.test(text))?.[1] ?? 'guest';
+
+export type NextTry = { kind: 'again'; at: Date } | { kind: 'stop'; page: boolean; why: string };
+
+/** Milliseconds before each further try. */
+const NETWORK_WAITS = [5 * 60_000, 15 * 60_000];
+const LOCK_WAIT = 5 * 60_000;
+
+/**
+ * What to do after a try that failed. `failures` counts the tries of this class so far, this one included. Nothing is
+ * started after the deadline.
+ */
+export function decideNextTry({
+  failure,
+  failures,
+  now,
+  deadline,
+}: {
+  failure: FailureClass;
+  failures: number;
+  now: Date;
+  deadline: Date;
+}): NextTry {
+  switch (failure) {
+    case 'credentials':
+      return { kind: 'stop', page: true, why: 'a wrong token, privilege or certificate does not mend itself' };
+    case 'space':
+      return { kind: 'stop', page: false, why: 'the datastore is full; another try would fill what is left' };
+    case 'guest':
+      return { kind: 'stop', page: false, why: 'it is this guest that refuses; the others go on' };
+    case 'network': {
+      const wait = NETWORK_WAITS[failures - 1];
+      return wait === undefined
+        ? { kind: 'stop', page: false, why: `${failures} tries have failed` }
+        : again(wait, now, deadline);
+    }
+    case 'lock':
+      return again(LOCK_WAIT, now, deadline);
+    default:
+      return failure satisfies never;
+  }
+}
+
+function again(wait: number, now: Date, deadline: Date): NextTry {
+  const at = new Date(now.getTime() + wait);
+  return at < deadline ? { kind: 'again', at } : { kind: 'stop', page: false, why: 'the window closes before' };
+}
+
+/** How one guest fared in a vzdump, in its own words. */
+export type GuestRun = { vmid: number } & (
+  { kind: 'done' } | { kind: 'failed'; text: string; failure: FailureClass } | { kind: 'unknown' }
+);
+
+const DONE = /^INFO: Finished Backup of VM (\d+)\b/;
+const FAILED = /^ERROR: Backup of VM (\d+) failed - (.*)$/;
+
+/**
+ * The lines of a vzdump task (`INFO: Finished Backup of VM 101 (00:01:10)`, `ERROR: Backup of VM 102 failed - VM is
+ * locked (backup)`; containers are called VM as well). A guest of which no line says how it ended is `unknown`: the
+ * task died, or the line was not among those read.
+ */
+export function readVzdumpLog(lines: readonly string[], vmids: readonly number[]): GuestRun[] {
+  const runs = new Map<number, GuestRun>(vmids.map((vmid) => [vmid, { vmid, kind: 'unknown' }]));
+  for (const line of lines) {
+    const [, done] = DONE.exec(line) ?? [];
+    if (done !== undefined && runs.has(Number(done))) runs.set(Number(done), { vmid: Number(done), kind: 'done' });
+    const [, failed, text = ''] = FAILED.exec(line) ?? [];
+    if (failed !== undefined && runs.has(Number(failed))) {
+      runs.set(Number(failed), { vmid: Number(failed), kind: 'failed', text, failure: classOfText(text) });
+    }
+  }
+  return [...runs.values()];
+}

@@ -1,0 +1,243 @@
+import type { GuestFacts } from './facts.js';
+
+/**
+ * What the backups of a store prove, judged from what a backup server lists and from nothing else: not from the words
+ * of a job, and not from what another server found out. A snapshot that is not proven counts as none.
+ */
+
+export type BackupKind = 'vm' | 'ct' | 'host';
+
+/** One snapshot of a group, as a backup server lists it. */
+export interface SnapshotFacts {
+  type: BackupKind;
+  /** The guest's number, as text. */
+  id: string;
+  /** Epoch seconds at which the backup began, on the clock of the node that made it. */
+  time: number;
+  /** Bytes of the whole guest; absent = unfinished or broken. */
+  size?: number | undefined;
+  encrypted: boolean;
+  /** Of the key that it was encrypted with. */
+  keyFingerprint?: string | undefined;
+  /** Not removed by pruning. */
+  protected: boolean;
+  /** The newest verification, by whichever server: a copy bears that of its source. */
+  verification?:
+    | {
+        state: 'ok' | 'failed';
+        /** Host name of the server that verified. */
+        node: string;
+        /** Epoch seconds at which that began, on the clock of that server. */
+        at: number;
+      }
+    | undefined;
+}
+
+/** The snapshots of a store on one backup server. */
+export interface CopyFacts {
+  /** The server's host name, as its task ids have it. */
+  node: string;
+  snapshots: readonly SnapshotFacts[];
+}
+
+export type BackedUpGuest = Pick<GuestFacts, 'vmid' | 'kind' | 'name' | 'template'> & {
+  /** ISO instant at which it was first seen; absent = long ago. */
+  knownSince?: string | undefined;
+};
+
+export type Unproven =
+  'unreadable' | 'in the future' | 'unfinished' | 'not verified' | 'verified by another server' | 'verification failed';
+
+/**
+ * How old the newest proven snapshot is, against the objective: `ok` up to once, `late` up to twice, `breach` beyond;
+ * `never` without any, `unknown` when the server could not be asked. All but `ok` count as not proven.
+ */
+export type RpoState = 'ok' | 'late' | 'breach' | 'never' | 'unknown';
+
+export interface CopyState {
+  state: RpoState;
+  /** The newest proven snapshot. Its age, in milliseconds, is the time that would be lost. */
+  proven?: { time: number; age: number; size: number; encrypted: boolean; keyFingerprint?: string; verifiedAt: number };
+  /** A newer one that is not proven, and why. */
+  unproven?: { time: number; why: Unproven };
+}
+
+export interface GuestBackup {
+  vmid: number;
+  name: string;
+  local: CopyState;
+  /** Absent when the fleet has no second place. */
+  offsite?: CopyState;
+  /** New enough that a missing backup is no alarm yet. */
+  inGrace: boolean;
+}
+
+export interface StoreBackups {
+  guests: GuestBackup[];
+  /** Guests, beyond their grace, of which the store's own server has no finished snapshot at all. */
+  withoutAny: number[];
+  /** Groups of guests that the store does not have, e.g. `vm/104`. */
+  orphans: string[];
+}
+
+/** Milliseconds. */
+export interface Objectives {
+  local: number;
+  offsite: number;
+}
+
+/** Milliseconds by which the clocks of nodes, servers and workers may differ before a time is not believed. */
+export const MAX_SKEW = 5 * 60_000;
+
+/** Why a snapshot does not prove that its guest can be had back; undefined when it does. */
+export function unprovenBecause(snapshot: SnapshotFacts, node: string, now: Date): Unproven | undefined {
+  const latest = now.getTime() + MAX_SKEW;
+  const { time, size, verification } = snapshot;
+  if (!isNumber(time) || time <= 0) return 'unreadable';
+  if (!(time * 1_000 <= latest)) return 'in the future';
+  if (!isNumber(size) || size <= 0) return 'unfinished';
+  if (!verification) return 'not verified';
+  if (verification.node !== node || node === '') return 'verified by another server';
+  if (verification.state === 'failed') return 'verification failed';
+  const { state, at } = verification;
+  // What was verified before it was there, or will be tomorrow, was not verified. A task that began before the backup
+  // and came to it later is not believed either: the list does not tell the two apart.
+  const possible = isNumber(at) && at * 1_000 <= latest && at * 1_000 + MAX_SKEW >= time * 1_000;
+  return state === 'ok' && possible ? undefined : 'not verified';
+}
+
+/** One guest on one server. */
+export function judgeCopy({
+  guest,
+  copy,
+  objective,
+  now,
+}: {
+  guest: Pick<BackedUpGuest, 'vmid' | 'kind'>;
+  copy: CopyFacts | undefined;
+  objective: number;
+  now: Date;
+}): CopyState {
+  if (!copy) return { state: 'unknown' };
+  const own = copy.snapshots.filter((snapshot) => isOf(guest, snapshot)).toSorted((a, b) => b.time - a.time);
+  const newest = own[0];
+  const why = newest && unprovenBecause(newest, copy.node, now);
+  const unproven = newest && why ? { unproven: { time: newest.time, why } } : {};
+
+  const proven = own.find((snapshot) => unprovenBecause(snapshot, copy.node, now) === undefined);
+  if (!proven) return { state: 'never', ...unproven };
+  const age = Math.max(0, now.getTime() - proven.time * 1_000);
+  return {
+    state: age <= objective ? 'ok' : age <= 2 * objective ? 'late' : 'breach',
+    proven: {
+      time: proven.time,
+      age,
+      size: proven.size as number,
+      encrypted: proven.encrypted === true,
+      ...(proven.keyFingerprint ? { keyFingerprint: proven.keyFingerprint } : {}),
+      verifiedAt: proven.verification?.at as number,
+    },
+    ...unproven,
+  };
+}
+
+/**
+ * Every guest that the cluster has against what the servers have: a guest that no job covers shows here, not in the
+ * job. Templates are left out. `offsite` is absent when the fleet has no second place, and `undefined` when it could
+ * not be asked.
+ */
+export function judgeStoreBackups({
+  guests,
+  copies,
+  objectivesOf,
+  now,
+  grace,
+}: {
+  guests: readonly BackedUpGuest[];
+  copies: { local: CopyFacts | undefined; offsite?: CopyFacts | undefined };
+  objectivesOf: (vmid: number) => Objectives;
+  now: Date;
+  /** Milliseconds in which a new guest needs no backup. */
+  grace: number;
+}): StoreBackups {
+  const wanted = guests.filter(({ template }) => !template);
+  const judged = wanted.map((guest) => {
+    const objectives = objectivesOf(guest.vmid);
+    const judge = (copy: CopyFacts | undefined, objective: number) => judgeCopy({ guest, copy, objective, now });
+    return {
+      vmid: guest.vmid,
+      name: guest.name,
+      local: judge(copies.local, objectives.local),
+      ...('offsite' in copies ? { offsite: judge(copies.offsite, objectives.offsite) } : {}),
+      inGrace: isNew(guest, now, grace),
+    };
+  });
+  const { local } = copies;
+  const finished = (local?.snapshots ?? []).filter(({ size }) => isNumber(size));
+  const hasAny = (guest: BackedUpGuest): boolean => finished.some((snapshot) => isOf(guest, snapshot));
+  const groups = new Set((local?.snapshots ?? []).map(({ type, id }) => `${type}/${id}`));
+  for (const guest of guests) groups.delete(groupOf(guest));
+  return {
+    guests: judged,
+    withoutAny: local
+      ? wanted.filter((guest) => !hasAny(guest) && !isNew(guest, now, grace)).map(({ vmid }) => vmid)
+      : [],
+    orphans: [...groups].toSorted(),
+  };
+}
+
+export type SnapshotName = Pick<SnapshotFacts, 'type' | 'id' | 'time'>;
+
+export interface VerifyPlan {
+  /** Not verified by this server yet, newest first. */
+  fresh: SnapshotName[];
+  /** Verified too long ago, or found broken before a newer backup that may have brought the missing parts. */
+  again: SnapshotName[];
+}
+
+/**
+ * What a server has to verify. Unfinished snapshots are left out: they have nothing to verify yet. `reverifyAfter` in
+ * milliseconds; disks rot, and a server that is not told so never verifies a second time.
+ */
+export function planVerification({ node, snapshots }: CopyFacts, now: Date, reverifyAfter: number): VerifyPlan {
+  const finished = snapshots.filter(({ time, size }) => isNumber(time) && isNumber(size) && size > 0);
+  const newestOf = new Map<string, number>();
+  for (const { type, id, time } of finished) {
+    const group = `${type}/${id}`;
+    newestOf.set(group, Math.max(time, newestOf.get(group) ?? time));
+  }
+  const plan: VerifyPlan = { fresh: [], again: [] };
+  const byAge = finished.toSorted((a, b) => b.time - a.time || compareGroup(a, b));
+  for (const snapshot of byAge) {
+    const { type, id, time, verification } = snapshot;
+    const here = verification?.node === node && isNumber(verification.at) ? verification : undefined;
+    const isFailed = here?.state === 'failed';
+    const name = { type, id, time };
+    if (!isFailed && unprovenBecause(snapshot, node, now) !== undefined) plan.fresh.push(name);
+    else if (here && isDue(here.at, isFailed, newestOf.get(`${type}/${id}`) ?? time)) plan.again.push(name);
+  }
+  return plan;
+
+  function isDue(at: number, isFailed: boolean, newest: number): boolean {
+    return now.getTime() - at * 1_000 > reverifyAfter || (isFailed && newest > at);
+  }
+}
+
+/** `{ vmid: 101, kind: 'qemu' }` → `vm/101` */
+const groupOf = ({ vmid, kind }: Pick<BackedUpGuest, 'vmid' | 'kind'>): string =>
+  `${kind === 'qemu' ? 'vm' : 'ct'}/${vmid}`;
+
+const isOf = (guest: Pick<BackedUpGuest, 'vmid' | 'kind'>, { type, id }: SnapshotFacts): boolean =>
+  `${type}/${id}` === groupOf(guest);
+
+function isNew({ knownSince }: BackedUpGuest, now: Date, grace: number): boolean {
+  const since = knownSince === undefined ? Number.NaN : Date.parse(knownSince);
+  const age = now.getTime() - since;
+  return age >= -MAX_SKEW && age <= grace;
+}
+
+const compareGroup = (a: SnapshotName, b: SnapshotName): number =>
+  `${a.type}/${a.id}` < `${b.type}/${b.id}` ? -1 : `${a.type}/${a.id}` > `${b.type}/${b.id}` ? 1 : 0;
+
+/** NaN and what JSON made of it would compare as neither old nor new. */
+const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);

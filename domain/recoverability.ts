@@ -1,0 +1,139 @@
+import { MAX_SKEW } from './backup.js';
+import { formatDuration } from './durations.js';
+import type { Stop } from './reasons.js';
+
+/**
+ * Whether a store may be changed at all: what it has could be had back. A verified backup of every guest that is young
+ * enough, and a restore of a guest of its class that was seen to work not too long ago. What is not known is not proven.
+ */
+
+export interface RecoverableGuest {
+  vmid: number;
+  name: string;
+  /** Guests that are restored alike, e.g. `pos`. */
+  class: string;
+  /** ISO instant of the newest proven backup, wherever it is; absent = none, or not known. */
+  backedUpAt?: string | undefined;
+}
+
+/** A restore test that passed. */
+export interface RestoreProof {
+  class: string;
+  /** ISO instant. */
+  at: string;
+}
+
+export interface RecoverabilityLimits {
+  /** Milliseconds. */
+  backupYoungerThan: number;
+  restoreYoungerThan: number;
+}
+
+export type Unrecoverable = 'NoRecentBackup' | 'NoRestoreProof';
+
+/** Somebody takes it on, and somebody else agrees. */
+export interface RecoverabilityOverride {
+  reason: Unrecoverable;
+  /** Absent: every store. */
+  stores?: readonly string[] | undefined;
+  by: string;
+  approvedBy: string;
+  /** Why, in their words. */
+  why: string;
+  /** ISO instants. */
+  at: string;
+  expires: string;
+}
+
+export type RecoverabilityDecision =
+  /** `overrides` are those that it rests on; they are recorded with the store's result. */
+  { kind: 'proceed'; overrides: RecoverabilityOverride[] } | { kind: 'skip'; reason: Unrecoverable; stop: Stop };
+
+const STEP = 'recoverability';
+
+/** `guests` is absent when nobody could say which guests the store has. A store without guests has nothing to lose. */
+export function decideRecoverability({
+  store,
+  guests,
+  proofs,
+  limits,
+  overrides,
+  now,
+}: {
+  store: string;
+  guests: readonly RecoverableGuest[] | undefined;
+  proofs: readonly RestoreProof[];
+  limits: RecoverabilityLimits;
+  overrides: readonly RecoverabilityOverride[];
+  now: Date;
+}): RecoverabilityDecision {
+  const lacking: [reason: Unrecoverable, detail: string[]][] = [
+    ['NoRecentBackup', backupsLacking(guests, limits, now)],
+    ['NoRestoreProof', restoresLacking(guests ?? [], proofs, limits, now)],
+  ];
+  const open = lacking.filter(([, detail]) => detail.length > 0);
+  const taken = open.map(([reason]) =>
+    overrides.find((override) => override.reason === reason && holds(override, store, now)),
+  );
+  const first = open.find((_, index) => taken[index] === undefined);
+  if (!first) return { kind: 'proceed', overrides: taken.filter((override) => override !== undefined) };
+  const [reason, detail] = first;
+  const more = detail.length > 1 ? ` (and ${detail.length - 1} more)` : '';
+  return {
+    kind: 'skip',
+    reason,
+    stop: {
+      reason,
+      step: STEP,
+      summary: `${detail[0]}${more}`,
+      detail: open.flatMap(([, lines]) => lines).slice(0, 20),
+    },
+  };
+}
+
+function backupsLacking(
+  guests: readonly RecoverableGuest[] | undefined,
+  { backupYoungerThan }: RecoverabilityLimits,
+  now: Date,
+): string[] {
+  if (!guests) return ['nobody could say which guests the store has'];
+  return guests.flatMap(({ vmid, name, backedUpAt }) => {
+    const age = ageOf(backedUpAt, now);
+    if (age !== undefined && age <= backupYoungerThan) return [];
+    const seen = age === undefined ? 'no backup is proven' : `the newest proven backup is ${formatDuration(age)} old`;
+    return [`guest ${vmid} (${name}): ${seen}, the limit is ${formatDuration(backupYoungerThan)}`];
+  });
+}
+
+function restoresLacking(
+  guests: readonly RecoverableGuest[],
+  proofs: readonly RestoreProof[],
+  { restoreYoungerThan }: RecoverabilityLimits,
+  now: Date,
+): string[] {
+  const classes = [...new Set(guests.map((guest) => guest.class))].toSorted();
+  return classes.flatMap((name) => {
+    const ages = proofs.flatMap((proof) => (proof.class === name ? (ageOf(proof.at, now) ?? []) : []));
+    const youngest = Math.min(...ages);
+    if (youngest <= restoreYoungerThan) return [];
+    const seen = ages.length === 0 ? 'no restore was ever proven' : `the last one was ${formatDuration(youngest)} ago`;
+    return [`guests of class ${name}: ${seen}, the limit is ${formatDuration(restoreYoungerThan)}`];
+  });
+}
+
+/** One person's word is not enough, nor one that has run out. */
+function holds(
+  { stores, by, approvedBy, why, at, expires }: RecoverabilityOverride,
+  store: string,
+  now: Date,
+): boolean {
+  const twoPeople = by.trim() !== '' && approvedBy.trim() !== '' && by.trim() !== approvedBy.trim();
+  const inTime = ageOf(at, now) !== undefined && now.getTime() < Date.parse(expires);
+  return twoPeople && why.trim() !== '' && inTime && (stores === undefined || stores.includes(store));
+}
+
+/** Milliseconds; undefined for what is no instant, or lies in the future. */
+function ageOf(instant: string | undefined, now: Date): number | undefined {
+  const age = instant === undefined ? Number.NaN : now.getTime() - Date.parse(instant);
+  return age >= -MAX_SKEW ? Math.max(0, age) : undefined;
+}

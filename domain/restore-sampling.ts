@@ -1,0 +1,151 @@
+import { unprovenBecause, type CopyFacts, type SnapshotName } from './backup.js';
+import { hashOf } from './hash.js';
+
+/**
+ * Which guests are restored this week to see whether they can be. Each is tested at least once in the weeks of its
+ * tier; those never tested come first; and now and then an older snapshot is taken, because the newest is not the one
+ * that is needed when the harm is found late.
+ */
+
+export interface TestableGuest {
+  store: string;
+  vmid: number;
+  /** Weeks within which it is to be tested again. */
+  weeks: number;
+  /** ISO instant at which it was first seen: a guest that was never tested is due so many weeks after it. */
+  knownSince: string;
+  /** ISO instant of its newest restore that passed. Others, and those that the test site spoilt, do not count. */
+  passedAt?: string | undefined;
+}
+
+export interface RestorePick {
+  store: string;
+  vmid: number;
+  snapshot: 'newest' | 'older';
+  why: 'never tested' | 'due' | 'early';
+}
+
+export interface RestorePlan {
+  picks: RestorePick[];
+  /** Restores a week that keep everybody within the weeks; picks beyond it are due all the same. */
+  capacity: number;
+  coverage: Coverage;
+}
+
+export interface Coverage {
+  guests: number;
+  /** Passed within the weeks of their tier. */
+  covered: number;
+  /** Never passed; sorted by store and number. */
+  neverTested: { store: string; vmid: number }[];
+  /** Passed once, but too long ago. */
+  overdue: { store: string; vmid: number }[];
+}
+
+const WEEK = 7 * 86_400_000;
+/** Tests end hours after their week began, one week sooner than the other: that much beyond its weeks is no delay. */
+const TOLERANCE = 86_400_000;
+/** Room for restores that fail and stay due. */
+const RESERVE = 1.3;
+/** One in so many takes an older snapshot. */
+const OLDER_ONE_IN = 5;
+
+/**
+ * The week's picks. Whoever would be overdue before the next run is taken, however many they are; then the week is
+ * filled up to its capacity with those never tested, and those whose time is nearest. The same input gives the same
+ * picks; `seed` names the week, e.g. `2026-w48`.
+ */
+export function planRestoreTests({
+  guests,
+  seed,
+  now,
+}: {
+  guests: readonly TestableGuest[];
+  seed: string;
+  now: Date;
+}): RestorePlan {
+  const capacity = Math.ceil(guests.reduce((sum, { weeks }) => sum + 1 / weeks, 0) * RESERVE);
+  const ranked = guests
+    .map((guest) => ({
+      ...guest,
+      isTested: passOf(guest, now) !== undefined,
+      due: deadlineOf(guest, now),
+      rank: hashOf(`${seed}/${guest.store}/${guest.vmid}`),
+    }))
+    .toSorted(
+      (a, b) =>
+        Number(a.isTested) - Number(b.isTested) || a.due - b.due || a.rank - b.rank || (nameOf(a) < nameOf(b) ? -1 : 1),
+    );
+  const next = now.getTime() + WEEK + TOLERANCE / 2;
+  const mustNow = ranked.filter(({ due }) => due < next);
+  const room = Math.max(0, capacity - mustNow.length);
+  const early = ranked.filter(({ due }) => due >= next).slice(0, room);
+  const chosen = new Set([...mustNow, ...early]);
+
+  const picks = ranked
+    .filter((guest) => chosen.has(guest))
+    .map((guest): RestorePick => {
+      const { store, vmid, isTested, due, rank } = guest;
+      return {
+        store,
+        vmid,
+        // The first test of a guest answers whether it can be had back at all.
+        snapshot: isTested && rank % OLDER_ONE_IN === 0 ? 'older' : 'newest',
+        why: !isTested ? 'never tested' : due < next ? 'due' : 'early',
+      };
+    });
+  return { picks, capacity, coverage: coverageOf(guests, now) };
+}
+
+export function coverageOf(guests: readonly TestableGuest[], now: Date): Coverage {
+  const named = guests.toSorted((a, b) => (a.store === b.store ? a.vmid - b.vmid : a.store < b.store ? -1 : 1));
+  const coverage: Coverage = { guests: guests.length, covered: 0, neverTested: [], overdue: [] };
+  for (const guest of named) {
+    const { store, vmid } = guest;
+    if (passOf(guest, now) === undefined) coverage.neverTested.push({ store, vmid });
+    else if (deadlineOf(guest, now) < now.getTime()) coverage.overdue.push({ store, vmid });
+    else coverage.covered += 1;
+  }
+  return coverage;
+}
+
+/**
+ * The snapshot that a pick means, among those proven on that server; undefined when there is none. Without an older one
+ * it is the newest.
+ */
+export function chooseSnapshot({
+  pick,
+  copy,
+  seed,
+  now,
+}: {
+  pick: Pick<RestorePick, 'store' | 'vmid' | 'snapshot'>;
+  copy: CopyFacts;
+  seed: string;
+  now: Date;
+}): SnapshotName | undefined {
+  const proven = copy.snapshots
+    .filter(({ type, id }) => type !== 'host' && id === String(pick.vmid))
+    .filter((snapshot) => unprovenBecause(snapshot, copy.node, now) === undefined)
+    .toSorted((a, b) => b.time - a.time);
+  const older = proven.slice(1);
+  const chosen =
+    pick.snapshot === 'older' && older.length > 0
+      ? older[hashOf(`${seed}/${pick.store}/${pick.vmid}/snapshot`) % older.length]
+      : proven[0];
+  return chosen && { type: chosen.type, id: chosen.id, time: chosen.time };
+}
+
+/** Milliseconds; undefined for a guest that never passed, or is said to pass in the future. */
+function passOf({ passedAt }: TestableGuest, now: Date): number | undefined {
+  const at = passedAt === undefined ? Number.NaN : Date.parse(passedAt);
+  return at <= now.getTime() ? at : undefined;
+}
+
+/** What cannot be read of a guest's past makes it due at once. */
+function deadlineOf(guest: TestableGuest, now: Date): number {
+  const deadline = (passOf(guest, now) ?? Date.parse(guest.knownSince)) + guest.weeks * WEEK + TOLERANCE;
+  return Number.isFinite(deadline) ? deadline : now.getTime();
+}
+
+const nameOf = ({ store, vmid }: TestableGuest): string => `${store}/${vmid}`;

@@ -1,0 +1,193 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { BackedUpGuest, SnapshotFacts } from '#domain/backup.js';
+import { judgeNight, type NightFacts } from '#domain/backup-result.js';
+
+const STARTED = new Date('2026-11-26T01:00:00Z');
+const NOW = new Date('2026-11-26T04:00:00Z');
+const minutes = (count: number): number => STARTED.getTime() / 1_000 + count * 60;
+
+const aGuest = (vmid: number, change: Partial<BackedUpGuest> = {}): BackedUpGuest => ({
+  vmid,
+  kind: 'qemu',
+  name: `guest-${vmid}`,
+  template: false,
+  ...change,
+});
+const aSnapshot = (vmid: number, change: Partial<SnapshotFacts> = {}): SnapshotFacts => ({
+  type: 'vm',
+  id: String(vmid),
+  time: minutes(10),
+  size: 1_000,
+  encrypted: false,
+  protected: false,
+  verification: { state: 'ok', node: 'pbs-001', at: minutes(60) },
+  ...change,
+});
+const DAMAGED = { verification: { state: 'failed', node: 'pbs-001', at: minutes(60) } } as const;
+const lastNight = (vmid: number) =>
+  aSnapshot(vmid, { time: minutes(-24 * 60), verification: { state: 'ok', node: 'pbs-001', at: minutes(-23 * 60) } });
+
+/** Two guests, both backed up and verified tonight. */
+const aNight = (change: Partial<NightFacts> = {}): NightFacts => ({
+  guests: [aGuest(101), aGuest(102)],
+  startedAt: STARTED,
+  local: { node: 'pbs-001', snapshots: [aSnapshot(101), aSnapshot(102)] },
+  runs: [
+    { vmid: 101, kind: 'done' },
+    { vmid: 102, kind: 'done' },
+  ],
+  steps: [
+    { what: 'verify', ok: true, detail: '' },
+    { what: 'prune', ok: true, detail: '' },
+  ],
+  ...change,
+});
+const holding = (...snapshots: SnapshotFacts[]): Partial<NightFacts> => ({ local: { node: 'pbs-001', snapshots } });
+
+describe('the night of a store', () => {
+  it('succeeded when every guest has a new proven backup and every step ended well', () => {
+    expect(judgeNight(aNight(), NOW)).toEqual({
+      kind: 'succeeded',
+      summary: '2 of 2 guests backed up and verified.',
+    });
+  });
+
+  it('succeeded though a job said that it failed, when the server has the proof', () => {
+    const runs = [{ vmid: 101, kind: 'unknown' } as const];
+    expect(judgeNight(aNight({ runs }), NOW).kind).toBe('succeeded');
+  });
+
+  it('needs nothing of templates', () => {
+    const guests = [aGuest(101), aGuest(102), aGuest(900, { template: true })];
+    expect(judgeNight(aNight({ guests }), NOW).kind).toBe('succeeded');
+  });
+
+  const rows: Record<string, [Partial<NightFacts>, kind: 'partial' | 'failed', reason: string, detail: string[]]> = {
+    'is partial when a guest has nothing new, whatever the job said': [
+      holding(aSnapshot(101), lastNight(102)),
+      'partial',
+      'BackupIncomplete',
+      ['guest 102 (guest-102): nothing new'],
+    ],
+    'is partial when a new backup is not verified yet': [
+      holding(aSnapshot(101), aSnapshot(102, { verification: undefined })),
+      'partial',
+      'BackupIncomplete',
+      ['guest 102 (guest-102): not verified'],
+    ],
+    'is partial when a new backup is damaged, and says so': [
+      holding(aSnapshot(101), aSnapshot(102, DAMAGED)),
+      'partial',
+      'BackupVerifyFailed',
+      ['guest 102 (guest-102): verification failed'],
+    ],
+    'is partial when only another server vouches for a backup': [
+      holding(aSnapshot(101), aSnapshot(102, { verification: { state: 'ok', node: 'central', at: minutes(60) } })),
+      'partial',
+      'BackupIncomplete',
+      ['guest 102 (guest-102): verified by another server'],
+    ],
+    'is partial when all guests are there but a step is not': [
+      { steps: [{ what: 'sync', ok: false, detail: 'WARNINGS: 1' }] },
+      'partial',
+      'BackupIncomplete',
+      ['sync: WARNINGS: 1'],
+    ],
+    'is partial with what the guest said': [
+      {
+        ...holding(aSnapshot(101)),
+        runs: [{ vmid: 102, kind: 'failed', text: 'VM is locked (backup)', failure: 'lock' }],
+      },
+      'partial',
+      'BackupIncomplete',
+      ['guest 102 (guest-102): nothing new: VM is locked (backup)'],
+    ],
+    'is partial when a guest that the job does not know has nothing': [
+      {
+        guests: [aGuest(101), aGuest(102), aGuest(103, { kind: 'lxc' })],
+        ...holding(aSnapshot(101), aSnapshot(102), aSnapshot(103)),
+      },
+      'partial',
+      'BackupIncomplete',
+      ['guest 103 (guest-103): nothing new'],
+    ],
+    'failed when no guest has a new proven backup': [
+      holding(lastNight(101), lastNight(102)),
+      'failed',
+      'BackupFailed',
+      ['guest 101 (guest-101): nothing new', 'guest 102 (guest-102): nothing new'],
+    ],
+    'failed for want of space': [
+      { ...holding(), runs: [{ vmid: 101, kind: 'failed', text: 'ENOSPC', failure: 'space' }] },
+      'failed',
+      'DatastoreFull',
+      ['guest 101 (guest-101): nothing new: ENOSPC', 'guest 102 (guest-102): nothing new'],
+    ],
+    'failed by its credentials, which is said before anything else': [
+      {
+        ...holding(aSnapshot(101, DAMAGED)),
+        runs: [
+          { vmid: 101, kind: 'failed', text: 'ENOSPC', failure: 'space' },
+          { vmid: 102, kind: 'failed', text: 'permission check failed', failure: 'credentials' },
+        ],
+      },
+      'failed',
+      'BackupRefused',
+      [
+        'guest 101 (guest-101): verification failed: ENOSPC',
+        'guest 102 (guest-102): nothing new: permission check failed',
+      ],
+    ],
+    'failed when the guests could not be read': [
+      { guests: undefined },
+      'failed',
+      'FactsUnreadable',
+      ['the guests of the cluster could not be read'],
+    ],
+    'failed when the server could not be read': [
+      { local: undefined },
+      'failed',
+      'FactsUnreadable',
+      ['the backup server could not be read'],
+    ],
+  };
+  it.each(Object.entries(rows))('%s', (_words, [change, kind, reason, detail]) => {
+    const result = judgeNight(aNight(change), NOW);
+    expect(result).toMatchObject({ kind, stop: { reason, step: 'backup', detail } });
+  });
+
+  it('tells how many are proven and who is missing', () => {
+    const guests = Array.from({ length: 9 }, (_, at) => aGuest(101 + at));
+    const steps = [{ what: 'prune', ok: false, detail: 'no' } as const];
+    expect(judgeNight(aNight({ guests, steps }), NOW)).toMatchObject({
+      stop: {
+        summary: '2 of 9 guests backed up and verified; not guest 103, 104, 105, 106, 107 and 2 more; not done: prune.',
+      },
+    });
+  });
+
+  it('is green only when every guest is proven and no step is missing', () => {
+    const state = fc.constantFrom('proven', 'unverified', 'damaged', 'unfinished', 'old', 'none');
+    fc.assert(
+      fc.property(fc.array(state, { minLength: 1, maxLength: 6 }), fc.boolean(), (states, ok) => {
+        const snapshots = states.flatMap((word, at) => {
+          if (word === 'none') return [];
+          if (word === 'old') return [lastNight(101 + at)];
+          const change = {
+            proven: {},
+            unverified: { verification: undefined },
+            damaged: DAMAGED,
+            unfinished: { size: undefined },
+          };
+          return [aSnapshot(101 + at, change[word])];
+        });
+        const guests = states.map((_, at) => aGuest(101 + at));
+        const steps = [{ what: 'sync', ok, detail: '' } as const];
+        const { kind } = judgeNight(aNight({ guests, steps, runs: [], ...holding(...snapshots) }), NOW);
+        const proven = states.filter((word) => word === 'proven').length;
+        expect(kind).toBe(proven === states.length && ok ? 'succeeded' : proven === 0 ? 'failed' : 'partial');
+      }),
+    );
+  });
+});
