@@ -2,12 +2,13 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Step } from '../world/fault-table.js';
 import { userOf } from '../world/pbs/access.js';
+import { AUDITOR } from '../world/pbs/estate.js';
 import { PbsError } from '../world/pbs/datastore.js';
 import type { PbsSim } from '../world/pbs/pbs-sim.js';
 import type { Caller } from './route.js';
 
 /** The one person of a practice server, so that outside clients which know only passwords can look around. */
-export const PRACTICE_AUDITOR = { user: 'auditor@pbs', password: 'practice' } as const;
+export const PRACTICE_AUDITOR = { user: AUDITOR, password: 'practice' } as const;
 const TICKET_LIFE_SECONDS = 7_200;
 const TICKET_SKEW_SECONDS = 300;
 
@@ -18,7 +19,7 @@ export function authenticate(
   pbs: PbsSim,
   method: string,
   headers: IncomingHttpHeaders,
-  { now, step }: { now: number; step: Step },
+  { now, step, about }: { now: number; step: Step; about: string | undefined },
 ): Caller {
   const cookie = /(?:^|;\s*)(?:__Host-)?PBSAuthCookie=([^;]+)/.exec(headers.cookie ?? '')?.[1];
   if (cookie) return byTicket(pbs, decode(cookie), method, headers, now);
@@ -27,8 +28,7 @@ export function authenticate(
   const [id, secret] = split(token ?? '');
   if (id === undefined || secret === undefined) throw refused();
   const known = pbs.login(id, decode(secret));
-  const expired = pbs.world.faults.bite('token-expired', { store: pbs.id, step, moment: 'before' }) !== undefined;
-  if (expired) throw refused();
+  if (pbs.bites('token-expired', step, 'before', about)) throw refused();
   return { authId: known.id };
 }
 

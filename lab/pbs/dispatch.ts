@@ -30,7 +30,11 @@ export async function dispatch(pbs: PbsSim, request: PbsRequest): Promise<Record
   const step: Step = found?.route.step ?? 'pbs.read';
   const caller = found?.route.world
     ? { authId: '' }
-    : authenticate(pbs, request.method, request.headers, { now: Date.now(), step });
+    : authenticate(pbs, request.method, request.headers, {
+        now: Date.now(),
+        step,
+        about: found?.route.about?.(pbs, found.fromUri),
+      });
   if (!found) throw notFound(request.path);
   try {
     return await execute(pbs, found, step, request, caller);
@@ -49,8 +53,8 @@ async function execute(pbs: PbsSim, { route, fromUri }: Found, step: Step, reque
     if (!route.permission.anyOf.some((privilege) => held.includes(privilege))) throw permissionDenied();
   }
   const params = checkParams(route.params ?? {}, request.params, fromUri);
-  const lost = (moment: 'before' | 'after'): boolean =>
-    pbs.world.faults.bite('lost-answer', { store: pbs.id, step, moment }) !== undefined;
+  const about = route.about?.(pbs, fromUri);
+  const lost = (moment: 'before' | 'after'): boolean => pbs.bites('lost-answer', step, moment, about);
   if (lost('before')) throw new AnswerLost();
   const result = await route.run({ pbs, caller, params });
   // After the effect: what the client sees says nothing about what happened.

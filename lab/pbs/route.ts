@@ -36,6 +36,8 @@ export interface Route {
   world?: true;
   /** What faults are aimed at; absent for reads. */
   step?: Step;
+  /** The store that it is about, when that is another than the server's own; by the variables of the path. */
+  about?: (pbs: PbsSim, fromUri: Record<string, string>) => string;
   run: (call: Call) => unknown;
 }
 

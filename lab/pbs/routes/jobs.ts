@@ -79,6 +79,7 @@ export const jobRoutes: Route[] = [
     path: '/admin/sync/{id}/run',
     params: RUN,
     step: 'datastore.sync',
+    about: (pbs, { id = '' }) => pbs.storeBehind(pbs.syncJobs.get(id)?.remote),
     run: (call) => {
       const job = find(call, call.pbs.syncJobs, 'sync');
       const mayRead =

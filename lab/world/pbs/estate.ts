@@ -16,14 +16,19 @@ export const CENTRAL_DATASTORE = 'offsite';
 /** Storage of the store's cluster that backups go to. */
 export const PVE_STORAGE = 'pbs';
 
+/** The one person of a practice server. */
+export const AUDITOR = 'auditor@pbs';
+
 /** Who is known at a store's server. The nodes may send backups and nothing else. */
 const AT_STORE = {
+  [AUDITOR]: { '/': ['Audit'] },
   'edge-nodes@pbs!pve': { [`/datastore/${STORE_DATASTORE}`]: ['DatastoreBackup'] },
   'edge-governor@pbs!worker': { [`/datastore/${STORE_DATASTORE}`]: ['DatastoreAdmin'], '/system': ['Audit'] },
   'edge-central@pbs!sync': { [`/datastore/${STORE_DATASTORE}`]: ['DatastoreReader'] },
 } as const satisfies Grants;
 
 const AT_CENTRAL = {
+  [AUDITOR]: { '/': ['Audit'] },
   'edge-governor@pbs!worker': {
     [`/datastore/${CENTRAL_DATASTORE}`]: ['DatastoreAdmin'],
     '/remote': ['RemoteSyncOperator'],
@@ -109,10 +114,12 @@ export function makeCentralPbs(world: World, stores: readonly PbsSim[]): PbsSim 
 /** A token has what it was given, and its user at least as much. */
 function grant(pbs: PbsSim, grants: Grants, seed: Seed): void {
   for (const [id, paths] of Object.entries(grants)) {
-    pbs.tokens.push({ id, secret: seed.uuid(`pbs-token/${pbs.id}/${id}`), expired: false });
+    const isToken = id.includes('!');
+    if (isToken) pbs.tokens.push({ id, secret: seed.uuid(`pbs-token/${pbs.id}/${id}`), expired: false });
     for (const [path, roles] of Object.entries(paths)) {
+      const holders = isToken ? [id, userOf(id)] : [id];
       for (const role of roles) {
-        pbs.acl.push({ path, authId: id, role, propagate: true }, { path, authId: userOf(id), role, propagate: true });
+        for (const authId of holders) pbs.acl.push({ path, authId, role, propagate: true });
       }
     }
   }

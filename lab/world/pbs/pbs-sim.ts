@@ -1,5 +1,5 @@
 import type { Fault } from '../faults.js';
-import type { Step } from '../fault-table.js';
+import type { FaultKind, Moment, Step } from '../fault-table.js';
 import { PBS_TASKS } from '../task-form.js';
 import { TaskList, type Task } from '../tasks.js';
 import { Timers } from '../timers.js';
@@ -114,6 +114,18 @@ export class PbsSim {
     const token = this.tokens.find((each) => each.id === id && each.secret === secret && !each.expired);
     if (!token) throw new PbsError('authentication failed', 401);
     return token;
+  }
+
+  /** Whose data a remote is about: a fault may be set there as well as at the server that pulls. */
+  storeBehind(remote: string | undefined): string {
+    const host = this.remotes.get(remote ?? '')?.host;
+    return [...this.world.pbs.values()].find(({ address }) => address === host)?.id ?? this.id;
+  }
+
+  /** A trap that bites here, or at the store that the work is about. */
+  bites(kind: FaultKind, step: Step, moment: Moment, store: string = this.id): boolean {
+    const places = store === this.id ? [store] : [this.id, store];
+    return places.some((place) => this.world.faults.bite(kind, { store: place, step, moment }) !== undefined);
   }
 
   record(effect: string, by: string, detail: Record<string, unknown>, guest?: number): void {

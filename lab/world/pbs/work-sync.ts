@@ -20,7 +20,7 @@ import type { SyncOrder, Worker } from './work.js';
 export function* pull(pbs: PbsSim, order: SyncOrder, { log, upid, user }: Worker): Script {
   const target = pbs.datastore(order.store);
   target.require('write');
-  pbs.reached('datastore.sync', 'before');
+  reached(pbs, order, 'before');
   log(
     `Starting datastore sync job '${order.remote ?? '-'}:${order.remoteStore}:${order.store}:${order.ns}:${order.job ?? ''}'`,
   );
@@ -53,9 +53,17 @@ export function* pull(pbs: PbsSim, order: SyncOrder, { log, upid, user }: Worker
     if (order.removeVanished) removeVanished(target, ns, groups, order, log);
     log(`Finished syncing ${place(from)}, current progress: ${counts.groups} groups, ${counts.snapshots} snapshots`);
   }
-  pbs.record('datastore.sync', user, { datastore: order.store, ns: order.ns, from: order.remote, upid, ...counts });
+  const detail = { pbs: pbs.hostname, datastore: order.store, ns: order.ns, upid, ...counts };
+  const store = pbs.storeBehind(order.remote);
+  pbs.world.journal.record({ store, effect: 'datastore.sync', by: user, detail });
   if (counts.failures > 0) throw new Error('sync failed with some errors.');
   return counts.warnings;
+}
+
+function reached(pbs: PbsSim, { remote }: SyncOrder, moment: 'before' | 'during'): void {
+  const store = pbs.storeBehind(remote);
+  pbs.reached('datastore.sync', moment);
+  if (store !== pbs.id) pbs.world.faults.reached(store, undefined, 'datastore.sync', moment);
 }
 
 interface Source {
@@ -113,7 +121,7 @@ function* pullGroup(
     const missing = chunks.filter((each) => !target.chunks.has(each));
     const share = bytesOf(missing) / Math.max(1, bytesOf(chunks));
     yield pbs.timing.of('syncGroup') * (0.05 + 0.45 * share);
-    pbs.reached('datastore.sync', 'during');
+    reached(pbs, order, 'during');
     yield pbs.timing.of('syncGroup') * (0.05 + 0.45 * share);
     if (order.remote !== undefined) reach(pbs, source.pbs.address, source.pbs.port);
     // It may have been pruned in the meantime.
