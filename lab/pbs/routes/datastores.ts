@@ -18,6 +18,7 @@ const STORE: ParamSpecs = { store: param.id };
 const IN_NS: ParamSpecs = { ...STORE, ns: param.ns };
 const ONE_GROUP: ParamSpecs = { ...IN_NS, 'backup-type': param.type, 'backup-id': param.id };
 const ONE_SNAPSHOT: ParamSpecs = { ...ONE_GROUP, 'backup-time': param.time };
+const { optional: _optional, ...NAMESPACE } = param.ns;
 const MAX_DEPTH = 7;
 const SEE = ['Datastore.Audit'];
 const CHANGE = ['Datastore.Modify'];
@@ -76,7 +77,7 @@ export const datastoreRoutes: Route[] = [
   {
     method: 'DELETE',
     path: '/admin/datastore/{store}/namespace',
-    params: { ...IN_NS, 'delete-groups': param.flag, 'error-on-protected': param.flag },
+    params: { ...STORE, ns: NAMESPACE, 'delete-groups': param.flag, 'error-on-protected': param.flag },
     run: (call) => {
       const { datastore } = datastoreOf(call, CHANGE);
       datastore.require('write');

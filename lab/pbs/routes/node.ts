@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { ROLES, userOf } from '../../world/pbs/access.js';
 import type { PbsSim } from '../../world/pbs/pbs-sim.js';
 import { login } from '../access.js';
-import { param } from '../params.js';
+import { optional, param } from '../params.js';
 import { text, words, type Call, type Route } from '../route.js';
 
 const VERSION = { version: '4.2', release: '1', repoid: '0123456789abcdef' };
@@ -60,7 +60,7 @@ export const nodeRoutes: Route[] = [
   {
     method: 'GET',
     path: '/nodes/{node}/identity',
-    params: { node },
+    params: { node: optional(node) },
     run: ({ pbs }) => ({ 'pbs-instance-id': createHash('sha256').update(pbs.hostname).digest('hex').slice(0, 32) }),
   },
   {

@@ -371,7 +371,9 @@ describe('work on a datastore', () => {
     const [row] = await snapshots('?backup-type=vm');
     const one = { 'backup-type': 'vm', 'backup-id': '100', 'backup-time': row?.['backup-time'] };
     await pbs.data('PUT', '/admin/datastore/backup/protected', { json: { ...one, protected: true } });
-    const query = new URLSearchParams(Object.entries(one).map(([name, value]) => [name, String(value)])).toString();
+    const query = new URLSearchParams(
+      Object.entries(one).map(([name, value]): [string, string] => [name, String(value)]),
+    ).toString();
     const refused = await pbs.call('DELETE', `/admin/datastore/backup/snapshots?${query}`);
     expect([refused.status, refused.text]).toEqual([400, 'cannot remove protected snapshot']);
     await pbs.work('/admin/datastore/backup/prune-datastore', { 'keep-last': 1 });

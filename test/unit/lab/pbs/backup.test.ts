@@ -2,12 +2,13 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { BackupOrder } from '#lab/world/backup-sim.js';
 import type { FaultSpec } from '#lab/world/faults.js';
 import { chunksOfSnapshot, type Datastore, type Snapshot } from '#lab/world/pbs/datastore.js';
+import { readSavedWorld } from '#lab/world/saved.js';
 import type { PbsSim } from '#lab/world/pbs/pbs-sim.js';
 import type { Order } from '#lab/world/pbs/work.js';
 import type { StoreSim } from '#lab/world/store-sim.js';
 import type { Task } from '#lab/world/tasks.js';
-import type { World } from '#lab/world/world.js';
-import { aWorld, until, type TestWorld } from '../lab-support.js';
+import { createWorld, type World } from '#lab/world/world.js';
+import { aStoreSpec, aWorld, TEST_SPEED, until, type TestWorld } from '../lab-support.js';
 
 const ACTOR = { user: 'edge-governor@pve!worker', by: 'edge-governor@pve!worker' };
 
@@ -314,5 +315,55 @@ describe('a prune', () => {
     } as const;
     expect(await ended(run(what))).toBe('OK');
     expect(groupOf(101)?.snapshots).toHaveLength(2);
+  });
+});
+
+describe('a lab that is started again', () => {
+  /** The same fleet from what stands on the disk, as after a kill. */
+  function startAgain(): void {
+    world.keeper.flush();
+    const { stateDir } = world;
+    world.close();
+    const saved = readSavedWorld(stateDir);
+    world = createWorld({ stores: [aStoreSpec()], speed: TEST_SPEED, stateDir, saved });
+    world.resume();
+    store = world.store('store-001');
+    pbs = store.pbs as PbsSim;
+    datastore = pbs.datastore('backup');
+  }
+  afterEach(() => world.close());
+
+  it('has the snapshots, chunks, jobs and faults of before', async () => {
+    const { time } = await backedUp();
+    fault({ kind: 'chunk-corrupt', params: { vmid: 101 } });
+    world.keeper.saveAtStart([]);
+    pbs.verifyJobs.set('nightly', { id: 'nightly', store: 'backup' });
+    pbs.touch('verify-job nightly');
+    const central = world.pbs.get('central') as PbsSim;
+    central.forget('sync-job store-001');
+    const { count, bytes } = datastore.chunks;
+    startAgain();
+    expect(newest(101)).toMatchObject({ time, finished: true });
+    expect([datastore.chunks.count, datastore.chunks.bytes]).toEqual([count, bytes]);
+    expect([...pbs.verifyJobs.keys()]).toEqual(['nightly']);
+    expect([...(world.pbs.get('central')?.syncJobs.keys() ?? [])]).toEqual([]);
+    expect(await ended(verify())).toMatch(/^verification failed/);
+  });
+
+  it('goes on with vzdump and with a verification under their tasks, and does nothing twice', async () => {
+    world.keeper.saveAtStart([]);
+    await backedUp(102, 'n2');
+    fault({ kind: 'backup-slow', params: { factor: 20 } });
+    const dump = start();
+    const check = verify();
+    startAgain();
+    const again = store.node('n1').tasks.find(dump.upid) as Task;
+    expect(store.guests.get(101)?.lock).toBe('backup');
+    expect(await ended(again)).toBe('OK');
+    expect(await ended(pbs.tasks.find(check.upid) as Task)).toBe('OK');
+    expect(store.guests.get(101)?.lock).toBeUndefined();
+    expect(groupOf(101)?.snapshots.map(({ finished }) => finished)).toEqual([true]);
+    expect(newest(102).verification).toEqual({ state: 'ok', upid: check.upid });
+    expect(effects('backup.start').filter(({ detail }) => detail?.['upid'] === dump.upid)).toHaveLength(1);
   });
 });
