@@ -10,7 +10,13 @@ export default defineConfig({
       {
         resolve,
         ssr,
-        test: { name: 'unit', include: ['test/unit/**/*.test.ts'], sequence: { groupOrder: 0 } },
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts'],
+          // A limit against hanging, not a figure: property tests take seconds on a busy machine.
+          testTimeout: 60_000,
+          sequence: { groupOrder: 0 },
+        },
       },
       {
         resolve,

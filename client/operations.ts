@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
 import {
   WorkflowExecutionAlreadyStartedError,
@@ -21,6 +22,7 @@ import {
 } from '#domain/messages/train.js';
 import { janitorInputSchema, type JanitorInput, type JanitorReport } from '#domain/messages/janitor.js';
 import type { StoreView } from '#domain/messages/store.js';
+import { surveyInputSchema, type Surveyed, type SurveyInput } from '#domain/messages/survey.js';
 import { parse } from '#domain/messages/parse.js';
 import {
   CONTROL_QUEUE,
@@ -29,6 +31,7 @@ import {
   SEARCH_ATTRIBUTES,
   STORE_ID,
   storeWorkflowId,
+  surveyWorkflowId,
   trainWorkflowId,
 } from '#domain/naming.js';
 import type { ResultRow } from '#domain/messages/ledger.js';
@@ -73,6 +76,8 @@ export interface Operations {
   runJanitor(input: z.input<typeof janitorInputSchema>): Promise<JanitorReport>;
   /** The newest run, by hand or by the schedule; undefined when Temporal remembers none. */
   lastJanitor(fleet: string): Promise<JanitorRun | undefined>;
+  /** Asks stores what a release would do there; they are only looked at. Resolves within minutes, or throws. */
+  survey(input: z.input<typeof surveyInputSchema>): Promise<Surveyed[]>;
   /** The trains of the fleet that Temporal remembers, newest first. */
   history(fleet: string, limit?: number): Promise<PastTrain[]>;
 }
@@ -144,6 +149,8 @@ export interface OperationsOptions {
 }
 
 const DEFAULT_TIMEOUT = 15_000;
+/** Milliseconds that a survey of the whole fleet may take. */
+const SURVEY_WITHIN = 300_000;
 const RECENT = 20;
 /** Milliseconds to wait for what a run that has ended can still tell. */
 const LAST_WITHIN = 5_000;
@@ -309,6 +316,29 @@ export function createOperations(options: OperationsOptions): Operations {
       }
     },
 
+    async survey(raw) {
+      const input: SurveyInput = check(surveyInputSchema, raw);
+      const place = placeOfSurvey(input.fleet);
+      try {
+        return (await client.withDeadline(Date.now() + SURVEY_WITHIN, () =>
+          client.workflow.execute('survey', {
+            workflowId: surveyWorkflowId(input.fleet, randomUUID()),
+            taskQueue: CONTROL_QUEUE,
+            args: [input],
+            // It has nothing to undo, so nobody has to end it when nobody waits for it any more.
+            workflowExecutionTimeout: SURVEY_WITHIN,
+            staticSummary: `What a release would do to ${input.stores.length} stores of ${input.fleet}`,
+            typedSearchAttributes: [{ key: operationKey, value: 'survey' }],
+          }),
+        )) as Surveyed[];
+      } catch (error) {
+        if (!(error instanceof WorkflowFailedError)) throw toOperationError(error, { address, ...place });
+        throw new OperationError('unexpected', `The survey failed: ${error.cause?.message ?? error.message}`, {
+          cause: error,
+        });
+      }
+    },
+
     async lastJanitor(rawFleet) {
       const fleet = checkFleet(rawFleet);
       const place = placeOfJanitor(fleet);
@@ -441,6 +471,11 @@ const placeOfTrain = (fleet: string) => ({
 const placeOfJanitor = (fleet: string) => ({
   subject: `the janitor of fleet ${fleet}`,
   missing: () => new OperationError('unexpected', `The janitor of fleet ${fleet} is not known to Temporal any more.`),
+});
+
+const placeOfSurvey = (fleet: string) => ({
+  subject: `the survey of fleet ${fleet}`,
+  missing: () => new OperationError('unexpected', `The survey of fleet ${fleet} is not known to Temporal any more.`),
 });
 
 const placeOfRollback = (fleet: string) => ({

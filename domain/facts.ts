@@ -7,7 +7,6 @@ export interface CephCheck {
   code: string;
   severity: string;
   message: string;
-  detail: string[];
   muted: boolean;
 }
 

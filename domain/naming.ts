@@ -30,6 +30,8 @@ export const launchWorkflowId = (fleet: string): string => `launch/${fleet}`;
 export const janitorRuns = (fleet: string): string => `janitor/${fleet}/`;
 export const janitorWorkflowId = (fleet: string, startedBy: 'nightly' | 'by-hand'): string =>
   `${janitorRuns(fleet)}${startedBy}`;
+/** Any number may run: they only look. */
+export const surveyWorkflowId = (fleet: string, id: string): string => `survey/${fleet}/${id}`;
 /** One operation per store: whatever changes a store runs under this id. */
 export const storeWorkflowId = (store: string): string => `store/${store}`;
 export const waveWorkflowId = (train: string, stage: string, round: number, part: number): string =>

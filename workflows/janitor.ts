@@ -2,6 +2,7 @@ import { continueAsNew, isCancellation, setCurrentDetails, setHandler } from '@t
 import { addFound, concernOf, emptyReport, foundOf, renderJanitorDetails, unswept } from '#domain/janitor.js';
 import { janitorInputSchema, type Found, type JanitorInput, type JanitorReport } from '#domain/messages/janitor.js';
 import { PROTOCOL } from '#domain/messages/store.js';
+import { everyStore } from './every-store.js';
 import { janitorQuery } from './messages.js';
 import { invalid, parseInput } from './parse-input.js';
 import { control, helloProxy, isUnanswered, messageOf, notify, sweepProxy } from './proxies.js';
@@ -30,24 +31,16 @@ export async function janitor(raw: JanitorInput): Promise<JanitorReport> {
   show(report);
 
   const { left, offlineAfter } = input.goesOn ?? (await plan(input, show));
-  const here = left.slice(0, PART_SIZE);
-  const waiting = [...here];
-  const lane = async () => {
-    for (let store = waiting.shift(); store !== undefined; store = waiting.shift()) {
-      const found = await clean(input.fleet, store, offlineAfter);
-      show(addFound(report, found));
-    }
-  };
-  await Promise.all(Array.from({ length: LANES }, lane));
+  await everyStore(left.slice(0, PART_SIZE), async (store) => {
+    const found = await clean(input.fleet, store, offlineAfter);
+    show(addFound(report, found));
+  });
 
   const rest = left.slice(PART_SIZE);
   if (rest.length > 0) return continueAsNew<typeof janitor>({ ...input, goesOn: { report, left: rest, offlineAfter } });
   await tell(report);
   return report;
 }
-
-/** Stores looked at in the same moment. */
-const LANES = 20;
 
 async function plan(
   { fleet, stores }: JanitorInput,

@@ -62,7 +62,7 @@ export function storeProxies(store: string) {
 
 /** Is anybody there? Unanswered means offline; the timeout to start is what finds that out. */
 export const helloProxy = (store: string, offlineAfter: number) =>
-  proxyActivities<Pick<StoreActivities, 'hello' | 'probeStore' | 'inspectStore'>>({
+  proxyActivities<Pick<StoreActivities, 'hello' | 'probeStore' | 'inspectStore' | 'surveyStore'>>({
     ...classes.read,
     taskQueue: storeQueue(store),
     scheduleToStartTimeout: offlineAfter,

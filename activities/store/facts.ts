@@ -38,7 +38,6 @@ export async function gatherFacts(deps: StoreDeps, wanted: Wanted): Promise<Stor
     }
   };
   const { proxmox, ceph } = deps;
-  const names = [...deps.nodes.keys()];
   const [version, missingPrivileges, cluster, ha, cephFacts, guests, tasks, nodes, memory] = await Promise.all([
     wanted.privileges ? read('version', proxmox.version(), { version: '', release: '' }) : { version: '', release: '' },
     wanted.privileges ? read('permissions', missingOf(deps), []) : [],
@@ -48,7 +47,7 @@ export async function gatherFacts(deps: StoreDeps, wanted: Wanted): Promise<Stor
     read('guests', readGuests(deps), []),
     wanted.load ? read('running tasks', proxmox.runningTasks(), []) : undefined,
     Promise.all(wanted.nodes.map((name) => read(name, readNode(deps, name, wanted.packages), undefined))),
-    wanted.load ? read('memory', readMemory(deps, names), {}) : {},
+    wanted.load ? read('memory', proxmox.nodeMemory(), {}) : {},
   ]);
   const okToStop = Object.fromEntries(
     await Promise.all(wanted.stoppable.map(async (name) => [name, await askCeph(deps, cephFacts, name)] as const)),
@@ -257,12 +256,6 @@ async function missingOf({ proxmox }: StoreDeps): Promise<string[]> {
   const permissions = await proxmox.permissions();
   const everywhere = new Set(permissions['/'] ?? []);
   return REQUIRED_PRIVILEGES.filter((privilege) => !everywhere.has(privilege));
-}
-
-async function readMemory({ proxmox }: StoreDeps, names: string[]): Promise<Record<string, number>> {
-  return Object.fromEntries(
-    await Promise.all(names.map(async (name) => [name, (await proxmox.nodeStatus(name)).memoryTotal] as const)),
-  );
 }
 
 async function askCeph(

@@ -34,18 +34,19 @@ async function startMove(
 
 /** The node with the most memory that no running guest claims. */
 export async function roomiest(deps: StoreDeps, guest: GuestFacts, nodes: readonly string[]): Promise<string> {
-  const [guests, { nodeStatus }] = await Promise.all([readGuests(deps), readHaManager(deps)]);
-  const candidates = await Promise.all(
-    nodes
-      .filter((name) => name !== guest.node && nodeStatus[name] === 'online')
-      .map(async (name) => {
-        const { memoryTotal } = await deps.proxmox.nodeStatus(name);
-        const used = guests
-          .filter(({ node, status }) => node === name && status === 'running')
-          .reduce((sum, { maxMemory }) => sum + maxMemory, 0);
-        return { name, free: memoryTotal - used };
-      }),
-  );
+  const [guests, { nodeStatus }, memory] = await Promise.all([
+    readGuests(deps),
+    readHaManager(deps),
+    deps.proxmox.nodeMemory(),
+  ]);
+  const candidates = nodes
+    .filter((name) => name !== guest.node && nodeStatus[name] === 'online')
+    .map((name) => {
+      const used = guests
+        .filter(({ node, status }) => node === name && status === 'running')
+        .reduce((sum, { maxMemory }) => sum + maxMemory, 0);
+      return { name, free: (memory[name] ?? 0) - used };
+    });
   const best = candidates.sort((a, b) => b.free - a.free)[0];
   if (!best) throw new Error(`No other node can take guest ${guest.vmid}.`);
   return best.name;

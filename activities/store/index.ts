@@ -1,6 +1,8 @@
 import { decideVerified } from '#domain/decide-store.js';
 import { keptOn } from '#domain/downgrade.js';
 import { parse } from '#domain/messages/parse.js';
+import { surveyTaskSchema } from '#domain/messages/survey.js';
+import { surveyOf } from '#domain/survey.js';
 import {
   helloTaskSchema,
   inspectTaskSchema,
@@ -135,6 +137,27 @@ export function createStoreActivities(deps: StoreDeps, operation: Operation): St
         const task = mine(probeTaskSchema, raw);
         await operation.learnLastGood();
         return probeStore(deps, await releaseToProbe(task));
+      }),
+
+    /** Only looks. */
+    surveyStore: (raw) =>
+      beating(async () => {
+        const { nodes, wanted } = mine(surveyTaskSchema, raw);
+        const facts = await gatherFacts(deps, {
+          nodes,
+          stoppable: nodes,
+          packages: Object.keys(wanted.packages),
+          privileges: true,
+          load: true,
+          managers: true,
+        });
+        const { current } = state.trust();
+        const held = state.operation();
+        return {
+          ...(current ? { release: current.version } : {}),
+          ...(held?.open ? { busy: held.operationId } : {}),
+          ...surveyOf(facts, { ...wanted, expectedNodes: nodes, ours: operation.ours() }),
+        };
       }),
 
     /** Only looks. */

@@ -61,6 +61,10 @@ export function stateDir(io: Io, options: { dir?: string }): string {
   return resolve(io.cwd, options.dir ?? io.env['EDGE_DIR'] ?? STATE_DIR);
 }
 
+/** Whether anything says which service is meant. */
+export const hasTarget = (io: Io, options: TargetOptions): boolean =>
+  (options.address ?? io.env['EDGE_TEMPORAL_ADDRESS'] ?? readServiceFile(stateDir(io, options))) !== undefined;
+
 export function resolveTarget(io: Io, options: TargetOptions): Target {
   const explicit = options.address ?? (options.dir === undefined ? io.env['EDGE_TEMPORAL_ADDRESS'] : undefined);
   const service = readServiceFile(stateDir(io, options));

@@ -1,12 +1,14 @@
 import type { Fleet, ReleaseSource, Stage, Store } from '#domain/fleet.js';
 import { concurrencyOf } from '#domain/limits.js';
+import type { Surveyed } from '#domain/messages/survey.js';
 import { planStages } from '#domain/plan.js';
 import { estimate, sumOfEstimates, withSoak, type Estimate } from '#domain/progress.js';
+import type { Stop } from '#domain/reasons.js';
 import { localDate, nextWindow, storeWindow, type StoreWindow } from '#domain/windows.js';
 
 /**
- * What a train started now would do, from what is known without touching a store: the repo, and what the ledger says of
- * earlier trains. What only the store knows is `undefined` and shown as such.
+ * What a train started now would do: from the repo, from what the stores say of themselves when they were asked, and of
+ * those that did not answer from what the ledger says of earlier trains. What nobody knows is `undefined` and shown so.
  */
 
 /** The release that a store took last. */
@@ -22,6 +24,8 @@ export interface PreviewInput {
   now: Date;
   /** Only these stages. */
   selected?: readonly string[] | undefined;
+  /** By store, of those that were asked. */
+  surveyed: ReadonlyMap<string, Surveyed>;
   /** By store; absent when no successful operation is known. */
   known: ReadonlyMap<string, KnownRelease>;
   /** Milliseconds that successful operations took. */
@@ -36,6 +40,12 @@ export interface StorePreview {
   reboots?: number | undefined;
   /** Each guest leaves its node once. */
   guestsMoved?: number | undefined;
+  /** It was asked and did not say: `offline`, or why not. The figures are the ledger's then. */
+  silent?: string | undefined;
+  /** The operation that holds it now. */
+  busy?: string | undefined;
+  /** Why its preflight would refuse it at this moment. */
+  stop?: Stop | undefined;
   /** Set when the store's own window is narrower than the stage's. */
   window?: StoreWindow | undefined;
 }
@@ -107,10 +117,12 @@ export function previewPlan(input: PreviewInput): PlanPreview {
   };
 }
 
-function previewStore(store: Store, stage: Stage, after: Date, { fleet, known }: PreviewInput): StorePreview {
+function previewStore(store: Store, stage: Stage, after: Date, input: PreviewInput): StorePreview {
+  const { fleet, known, surveyed } = input;
   return {
     store: store.id,
-    ...changesOf(store, fleet.release, known.get(store.id)),
+    ...(saidBy(surveyed.get(store.id)) ?? changesOf(store, fleet.release, known.get(store.id))),
+    ...silenceOf(surveyed.get(store.id)),
     ...(store.window === undefined
       ? {}
       : {
@@ -123,6 +135,17 @@ function previewStore(store: Store, stage: Stage, after: Date, { fleet, known }:
           }),
         }),
   };
+}
+
+function saidBy(surveyed: Surveyed | undefined): Partial<StorePreview> | undefined {
+  if (surveyed?.kind !== 'answered') return undefined;
+  const { kind: _, store: __, release, ...said } = surveyed;
+  return { ...(release === undefined ? {} : { from: release }), ...said };
+}
+
+function silenceOf(surveyed: Surveyed | undefined): { silent?: string } {
+  if (surveyed === undefined || surveyed.kind === 'answered') return {};
+  return { silent: surveyed.kind === 'offline' ? 'offline' : surveyed.why };
 }
 
 function changesOf(store: Store, to: ReleaseSource, from: KnownRelease | undefined) {

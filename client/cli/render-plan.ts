@@ -21,7 +21,7 @@ export function renderPlan(plan: PlanPreview, options: RenderPlanOptions): strin
   return [
     `A train of fleet ${printable(plan.fleet)} would take release ${printable(version)} (sequence ${sequence}, ` +
       `${plural(packages, 'pinned package')}, kernel ${printable(kernel)}) to ${plural(stores, 'store')}. Nothing was started.`,
-    `Times in ${plan.timeZone}. "unknown" is what only the store's own preflight can tell.`,
+    `Times in ${plan.timeZone}. Each store's own preflight decides again when its turn comes.`,
     ...policyLines(plan),
     ...plan.stages.flatMap((stage) => stageLines(stage, clock, options)),
     ...(plan.takes === undefined
@@ -71,14 +71,26 @@ function storeRow(group: readonly StorePreview[], clock: Clock): string[] {
 }
 
 function factsOf(store: StorePreview, clock: Clock): string {
-  const known = store.from === undefined ? 'release unknown' : `from ${printable(store.from)}`;
   return [
-    known,
+    ...(store.silent === undefined ? [] : [silence(store.silent)]),
+    releaseOf(store),
     counted(store.packages, 'package'),
     counted(store.reboots, 'reboot'),
     counted(store.guestsMoved, 'guest moved', 'guests moved'),
     ...ownWindow(store, clock),
+    ...(store.busy === undefined ? [] : [`held now by ${printable(store.busy)}`]),
+    ...(store.stop === undefined
+      ? []
+      : [`WOULD STOP NOW: ${printable(store.stop.reason)}, ${printable(store.stop.summary)}`]),
   ].join(', ');
+}
+
+const silence = (why: string): string => (why === 'offline' ? 'OFFLINE' : `DID NOT SAY: ${printable(why)}`);
+
+/** A store that says what it lacks, and of no release, never took one here. */
+function releaseOf({ from, packages }: StorePreview): string {
+  if (from !== undefined) return `from ${printable(from)}`;
+  return packages === undefined ? 'release unknown' : 'its first release';
 }
 
 const counted = (count: number | undefined, one: string, many = `${one}s`): string =>

@@ -4,6 +4,7 @@ import { NODE_NAME, OPERATION_ID, SHA256, STAGE_NAME, STORE_ID, TRAIN_ID } from 
 import type { Stop } from '../reasons.js';
 import type { StoreResult } from '../outcomes.js';
 import { permitRefSchema, releaseRefSchema } from '../release.js';
+import type { StoreSurvey, SurveyTask } from './survey.js';
 
 /**
  * What is said to and by a store: the input of `patchStore`, and the tasks and answers of the store's activities.
@@ -91,6 +92,8 @@ export interface StoreActivities {
     task: StoreTask & { outcome: 'succeeded' | 'failed' | 'aborted' | 'timedOut' },
   ): Promise<{ undone: string[]; leftSet: string[] }>;
   probeStore(task: ProbeTask): Promise<ProbeFacts>;
+  /** What a release would do here, and whether the preflight would let it. Only looks. */
+  surveyStore(task: SurveyTask): Promise<StoreSurvey>;
   /** What an operation has left on the store, and what others have set. Only looks. */
   inspectStore(task: InspectTask): Promise<Inspected>;
   /** Takes back what one operation left, and its lock, if it is still the one that holds the store. */

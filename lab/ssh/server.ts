@@ -48,6 +48,8 @@ class NodeDoor {
   readonly #sockets = new Set<Socket>();
   #listener: TcpServer | undefined;
   #server: ssh2.Server | undefined;
+  /** Made once: a login asks for it twice. */
+  #client: { key: ParsedKey; blob: Buffer } | undefined;
 
   constructor(node: NodeSim) {
     this.node = node;
@@ -114,10 +116,14 @@ class NodeDoor {
     });
   }
 
+  #readClient(): { key: ParsedKey; blob: Buffer } {
+    const key = ssh2.utils.parseKey(clientKey(this.node.store).privateKey) as ParsedKey;
+    return { key, blob: key.getPublicSSH() };
+  }
+
   #authenticate(context: AuthContext): void {
     if (context.method === 'publickey' && context.username === SSH_USER) {
-      const allowed = ssh2.utils.parseKey(clientKey(this.node.store).privateKey) as ParsedKey;
-      const known = allowed.getPublicSSH();
+      const { key: allowed, blob: known } = (this.#client ??= this.#readClient());
       const sameKey = context.key.data.length === known.length && timingSafeEqual(context.key.data, known);
       const { signature, blob } = context;
       if (sameKey && !signature) return context.accept();

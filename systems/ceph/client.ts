@@ -2,15 +2,7 @@ import type { z } from 'zod';
 import type { CephFacts } from '#domain/facts.js';
 import type { CommandResult, CommandRunner } from '#systems/ssh/types.js';
 import { CephRefused, CephUnreadable } from './errors.js';
-import {
-  healthDetailSchema,
-  osdDfSchema,
-  osdDumpSchema,
-  osdOkToStopSchema,
-  osdTreeSchema,
-  quorumSchema,
-  statusSchema,
-} from './schemas.js';
+import { osdDfSchema, osdDumpSchema, osdOkToStopSchema, osdTreeSchema, quorumSchema, statusSchema } from './schemas.js';
 import type { CephClient } from './types.js';
 
 const DEFAULT_TIMEOUT_MS = 15_000;
@@ -49,7 +41,6 @@ export function createCephClient(runner: CommandRunner, options: CephOptions = {
     async facts({ room = false } = {}) {
       const parts = await inTurns(CONCURRENCY, {
         status: () => read(statusSchema, ['status']),
-        health: () => read(healthDetailSchema, ['health', 'detail']),
         dump: () => read(osdDumpSchema, ['osd', 'dump']),
         tree: () => read(osdTreeSchema, ['osd', 'tree']),
         df: async () => (room ? read(osdDfSchema, ['osd', 'df']) : undefined),
@@ -101,14 +92,13 @@ export function createCephClient(runner: CommandRunner, options: CephOptions = {
 
 interface Parts {
   status: z.output<typeof statusSchema>;
-  health: z.output<typeof healthDetailSchema>;
   dump: z.output<typeof osdDumpSchema>;
   tree: z.output<typeof osdTreeSchema>;
   df: z.output<typeof osdDfSchema> | undefined;
   quorum: z.output<typeof quorumSchema>;
 }
 
-function factsOf({ status, health, dump, tree, df, quorum }: Parts): CephFacts {
+function factsOf({ status, dump, tree, df, quorum }: Parts): CephFacts {
   const hostOf = new Map<number, string>();
   for (const node of tree.nodes) {
     if (node.type === 'host') for (const child of node.children) hostOf.set(child, node.name);
@@ -116,12 +106,11 @@ function factsOf({ status, health, dump, tree, df, quorum }: Parts): CephFacts {
   const utilizationOf = new Map(df?.nodes.map((node) => [node.id, node.utilization]));
 
   return {
-    health: health.status,
-    checks: Object.entries(health.checks).map(([code, check]) => ({
+    health: status.health.status,
+    checks: Object.entries(status.health.checks).map(([code, check]) => ({
       code,
       severity: check.severity,
       message: check.summary.message,
-      detail: check.detail.map((line) => line.message),
       muted: check.muted,
     })),
     // The two answers are moments apart: a monitor counts only when both saw it.

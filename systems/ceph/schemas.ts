@@ -9,12 +9,11 @@ const count = z.number().default(0);
 const check = z.looseObject({
   severity: z.string(),
   summary: z.looseObject({ message: z.string() }),
-  detail: z.array(z.looseObject({ message: z.string() })).default([]),
   muted: z.boolean().default(false),
 });
 
 export const statusSchema = z.looseObject({
-  health: z.looseObject({ status: z.string() }),
+  health: z.looseObject({ status: z.string(), checks: z.record(z.string(), check) }),
   quorum_names: z.array(z.string()),
   monmap: z.looseObject({ num_mons: count }),
   osdmap: z.looseObject({ num_osds: count, num_up_osds: count, num_in_osds: count }),
@@ -26,11 +25,6 @@ export const statusSchema = z.looseObject({
     unfound_objects: count,
   }),
   mgrmap: z.looseObject({ available: z.boolean(), num_standbys: count }),
-});
-
-export const healthDetailSchema = z.looseObject({
-  status: z.string(),
-  checks: z.record(z.string(), check),
 });
 
 export const quorumSchema = z.looseObject({

@@ -125,10 +125,15 @@ export function createProxmoxClient(options: ProxmoxOptions): ProxmoxClient {
       return {
         uptime: status.uptime,
         kernel: status['current-kernel'].release,
-        memoryTotal: status.memory.total,
-        memoryUsed: status.memory.used,
         rootFree: status.rootfs.avail,
       };
+    },
+
+    async nodeMemory() {
+      const rows = await read(resourcesSchema, '/cluster/resources', { type: 'node' });
+      return Object.fromEntries(
+        rows.flatMap(({ node, status, maxmem }) => (node && status === 'online' && maxmem ? [[node, maxmem]] : [])),
+      );
     },
 
     async runningTasks() {

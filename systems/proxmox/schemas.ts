@@ -78,7 +78,6 @@ export const haRowsSchema = z.array(
 export const nodeStatusSchema = z.looseObject({
   uptime: num,
   'current-kernel': z.looseObject({ release: text }),
-  memory: z.looseObject({ total: num, used: num }),
   rootfs: z.looseObject({ avail: num }),
 });
 

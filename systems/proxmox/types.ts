@@ -22,9 +22,9 @@ export interface ProxmoxClient {
     serviceStatus: Record<string, { node: string; state: string }>;
   }>;
   haStatus(): Promise<HaRow[]>;
-  nodeStatus(
-    node: string,
-  ): Promise<{ uptime: number; kernel: string; memoryTotal: number; memoryUsed: number; rootFree: number }>;
+  nodeStatus(node: string): Promise<{ uptime: number; kernel: string; rootFree: number }>;
+  /** Bytes of memory that each node has, of those that are online. */
+  nodeMemory(): Promise<Record<string, number>>;
   /** Running tasks of the whole cluster, asked node by node, since the cluster-wide list loses some. */
   runningTasks(): Promise<TaskSummary[]>;
   /** Tasks of one node, newest first; finds the task of a request whose answer was lost. */

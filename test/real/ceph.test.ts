@@ -8,7 +8,6 @@ import type { StoreFacts } from '#domain/facts.js';
 import { clientKey, hostKey, startSshServers } from '#lab/ssh/server.js';
 import { createCephClient } from '#systems/ceph/client.js';
 import {
-  healthDetailSchema,
   osdDfSchema,
   osdDumpSchema,
   osdOkToStopSchema,
@@ -53,7 +52,6 @@ const context = (ours: StoreContext['ours'] = NOTHING_OURS): StoreContext => ({
 
 const READS = [
   ['status', statusSchema],
-  ['health detail', healthDetailSchema],
   ['osd dump', osdDumpSchema],
   ['osd tree', osdTreeSchema],
   ['osd df', osdDfSchema],

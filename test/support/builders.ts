@@ -68,7 +68,7 @@ export function aStore(): StoreBuilder {
     withService: (sid, state) => builder.with(({ ha }) => ha.services.push({ sid, node: 'n1', state })),
     withCheck: (code, change = {}) =>
       builder.with(({ ceph }) =>
-        ceph.checks.push({ code, severity: 'HEALTH_WARN', message: 'as seen', detail: [], muted: false, ...change }),
+        ceph.checks.push({ code, severity: 'HEALTH_WARN', message: 'as seen', muted: false, ...change }),
       ),
     withOsdDown: (host) =>
       builder.with(({ ceph }) => ceph.osds.forEach((osd) => (osd.up = osd.up && osd.host !== host))),

@@ -275,8 +275,12 @@ export function aFakeStore({
     nodeStatus: (name) => {
       const { up, kernel, rootFree } = node(name);
       if (!up) return Promise.reject(new ProxmoxError('NodeUnreachable', `${name} cannot be reached`));
-      return Promise.resolve({ uptime: 1_000, kernel, memoryTotal: 32 * GIB, memoryUsed: 8 * GIB, rootFree });
+      return Promise.resolve({ uptime: 1_000, kernel, rootFree });
     },
+    nodeMemory: () =>
+      Promise.resolve(
+        Object.fromEntries(Object.values(nodes).flatMap(({ name, up }) => (up ? [[name, 32 * GIB]] : []))),
+      ),
     runningTasks: () => Promise.resolve(fake.tasks.filter(({ status }) => status === undefined)),
     tasks: (at, { type, vmid, since = 0 }) =>
       Promise.resolve(

@@ -5,6 +5,7 @@ import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
 import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { JanitorInput } from '#domain/messages/janitor.js';
+import type { SurveyInput } from '#domain/messages/survey.js';
 import type { PatchStoreInput, StoreActivities, StoreTask } from '#domain/messages/store.js';
 import type {
   BuildOutcome,
@@ -28,10 +29,11 @@ import {
   SEARCH_ATTRIBUTES,
   storeQueue,
   storeWorkflowId,
+  surveyWorkflowId,
 } from '#domain/naming.js';
 import { trainQuery, waveQuery } from '#workflows/messages.js';
 import { inWorkIn, isRunningIn } from '#workers/running.js';
-import type { janitor, launchTrain, patchStore, patchTrain, wave } from '#workflows/index.js';
+import type { janitor, launchTrain, patchStore, patchTrain, survey, wave } from '#workflows/index.js';
 import { aReleaseRef, KERNEL } from './builders.js';
 import { aHealthyProbe, aPreflight, COMMIT, PLAN_HASH, simulated } from './workflow-builders.js';
 
@@ -146,6 +148,12 @@ export async function openWorld({ address, codePath }: Place) {
           args: [{ fleet: 'acme', ...input }],
         }),
       ),
+    survey: (input: SurveyInput) =>
+      client.workflow.execute<typeof survey>('survey', {
+        workflowId: surveyWorkflowId('acme', randomUUID()),
+        taskQueue,
+        args: [input],
+      }),
     launch: (input: LaunchInput) =>
       client.workflow.execute<typeof launchTrain>('launchTrain', {
         workflowId: `launch/${randomUUID()}`,
@@ -291,6 +299,7 @@ function createStore(id: string, script: StoreScript) {
     closeOperation: async () => ({ undone: [], leftSet: [] }),
     probeStore: async () => aHealthyProbe(id),
     inspectStore: async () => ({ foreign: [] }),
+    surveyStore: async () => ({ packages: 2, reboots: 3, guestsMoved: 1 }),
     sweepStore: async () => ({ kind: 'swept', undone: [], left: [] }),
   };
   const current: StoreActivities = { ...sound, ...script };
@@ -316,7 +325,7 @@ function createStore(id: string, script: StoreScript) {
     /** Tasks that opened an operation. */
     tasks,
     /** The calls that do something to the store, i.e. all but greetings, probes and looks. */
-    work: () => calls.filter((call) => !['hello', 'probeStore', 'inspectStore'].includes(call)),
+    work: () => calls.filter((call) => !['hello', 'probeStore', 'inspectStore', 'surveyStore'].includes(call)),
     on: <K extends keyof StoreActivities>(name: K, activity: StoreActivities[K]) => {
       current[name] = activity;
     },

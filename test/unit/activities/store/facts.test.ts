@@ -51,7 +51,7 @@ describe('gatherFacts', () => {
     guests: [({ deps }) => (deps.proxmox.guests = rejects), /^guests: /],
     tasks: [({ deps }) => (deps.proxmox.runningTasks = rejects), /^running tasks: /],
     'a node': [({ nodes }) => goDown(Object.assign(nodes['n2']!, { rebootLooks: 'never' as const })), /^n2: /],
-    'the memory': [({ deps }) => (deps.proxmox.nodeStatus = rejects), /^memory: /],
+    'the memory': [({ deps }) => (deps.proxmox.nodeMemory = rejects), /^memory: /],
   };
   it.each(Object.entries(broken))(
     'names it when %s cannot be read, and no decision passes on it',

@@ -5,7 +5,18 @@ import { createStoreActivities } from '#activities/store/index.js';
 import { createOperation } from '#activities/store/operation.js';
 import { decideReady, planNodes } from '#domain/decide-store.js';
 import type { StoreActivities } from '#domain/messages/store.js';
-import { aManifest, anArtifact, aNodeTask, aReleaseRef, aStoreFile, aTask, NODES } from '../../../support/builders.js';
+import {
+  aManifest,
+  anArtifact,
+  aNodeTask,
+  aReleaseRef,
+  aStoreFile,
+  aTask,
+  KERNEL,
+  NODES,
+  OLD_PACKAGES,
+  PACKAGES,
+} from '../../../support/builders.js';
 import { aFakeStore, type FakeStore } from '../../../support/fake-store.js';
 
 /** Calls an activity as the worker would. */
@@ -38,6 +49,13 @@ async function patch(store: FakeStore): Promise<void> {
   expect(await call(store, 'verifyStore', aTask())).toEqual({ kind: 'done' });
 }
 
+const survey = {
+  protocol: 1,
+  store: 'store-001',
+  fleet: 'edge',
+  nodes: NODES,
+  wanted: { packages: PACKAGES, kernel: KERNEL },
+};
 const probe = { protocol: 1, store: 'store-001', fleet: 'edge' };
 
 describe('the activities of a store', () => {
@@ -76,6 +94,35 @@ describe('the activities of a store', () => {
     });
   });
 
+  it('tell what a release would do, without an operation and without touching anything', async () => {
+    const store = aFakeStore();
+    expect(await call(store, 'surveyStore', survey)).toEqual({
+      packages: Object.keys(PACKAGES).filter((name) => PACKAGES[name] !== OLD_PACKAGES[name]).length,
+      reboots: 3,
+      guestsMoved: store.guests.length,
+    });
+    expect(store.effects).toEqual([]);
+    expect(store.state.operation()).toBeUndefined();
+  });
+
+  it('tell that nothing is left to do once the release is there, and which operation holds the store', async () => {
+    const store = aFakeStore();
+    await patch(store);
+    const nothing = { packages: 0, reboots: 0, guestsMoved: 0 };
+    expect(await call(store, 'surveyStore', survey)).toEqual({ ...nothing, busy: aTask().operationId });
+    await call(store, 'closeOperation', { ...aTask(), outcome: 'succeeded' });
+    expect(await call(store, 'surveyStore', survey)).toEqual({ ...nothing, release: '2026.48.0' });
+  });
+
+  it('tell why the preflight would refuse the store, and that what cannot be read is such a reason', async () => {
+    const store = aFakeStore();
+    store.noout.add('n3');
+    expect(await call(store, 'surveyStore', survey)).toMatchObject({ stop: { reason: 'ForeignFlags' } });
+    store.noout.clear();
+    store.nodes['n2']!.up = false;
+    expect((await call(store, 'surveyStore', survey)).stop).toBeDefined();
+  });
+
   const hostile: [name: keyof StoreActivities, task: unknown, says: RegExp][] = [
     ['hello', { protocol: 1, store: 'store-002' }, /this is the worker of store-001/],
     ['openOperation', aTask({ store: 'store-002' }), /this is the worker of store-001/],
@@ -86,6 +133,9 @@ describe('the activities of a store', () => {
     ['closeOperation', { ...aTask({ store: '../x' }), outcome: 'failed' }, /store: /],
     ['probeStore', { ...probe, force: true }, /force/],
     ['openOperation', aTask({ permit: { permit: 'sha256:1', bundle: 'sha256:2' } }), /permit\.permit: /],
+    ['surveyStore', { ...survey, nodes: ['n1; reboot'] }, /nodes\[0\]: /],
+    ['surveyStore', { ...survey, wanted: { packages: { '--help': '1' }, kernel: KERNEL } }, /--help/],
+    ['surveyStore', { ...survey, store: 'store-002' }, /this is the worker of store-001/],
     ['inspectStore', { ...probe, store: 'store-002' }, /this is the worker of store-001/],
     ['sweepStore', probe, /over: /],
     ['sweepStore', { ...probe, over: { operationId: '; reboot', fence: 1 } }, /over\.operationId: /],
@@ -211,7 +261,7 @@ describe('probeStore', () => {
     store.ill = ({ vmid }) => vmid === 101;
     store.guests.pop();
     store.cephShows = (ceph) =>
-      void ceph.checks.push({ code: 'OSD_DOWN', severity: 'HEALTH_WARN', message: '', detail: [], muted: false });
+      void ceph.checks.push({ code: 'OSD_DOWN', severity: 'HEALTH_WARN', message: '', muted: false });
     const facts = await call(store, 'probeStore', probe);
     expect(facts).toMatchObject({
       cephBlocking: ['OSD_DOWN'],

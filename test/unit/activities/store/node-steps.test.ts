@@ -354,7 +354,7 @@ describe('upgrade', () => {
     'a package is on hold': ({ n1 }) => void n1.held.push('pve-qemu-kvm'),
     'Ceph has a check nobody has heard of': ({ store }) =>
       (store.cephShows = (ceph) =>
-        void ceph.checks.push({ code: 'NOVEL', severity: 'HEALTH_WARN', message: 'x', detail: [], muted: false })),
+        void ceph.checks.push({ code: 'NOVEL', severity: 'HEALTH_WARN', message: 'x', muted: false })),
   };
   it.each(Object.entries(changed))(
     'is refused, and no package is touched, when %s since the decision',

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { previewPlan, type KnownRelease, type PreviewInput } from '#client/cli/plan-preview.js';
 import { renderPlan } from '#client/cli/render-plan.js';
+import type { Surveyed } from '#domain/messages/survey.js';
 import { fleet, store } from '../builders.js';
 
 const now = new Date('2026-11-23T09:00:00Z');
@@ -16,6 +17,7 @@ const input = (change: Partial<PreviewInput> = {}): PreviewInput => ({
   fleet: fleet(),
   stores: [store('store-001', { tags: ['pilot'] }), store('store-002'), store('store-003')],
   now,
+  surveyed: new Map(),
   known: new Map([['store-001', earlier]]),
   durations: [],
   ...change,
@@ -53,6 +55,48 @@ describe('previewPlan', () => {
     expect(previewPlan(input()).takes).toBeUndefined();
   });
 
+  it('believes a store that was asked more than the ledger, and says when its preflight would refuse it', () => {
+    const stop = { reason: 'CephBlocked', step: 'preflight', summary: 'OSD_DOWN: 1 osds down' } as const;
+    const said: Surveyed = { kind: 'answered', store: 'store-001', packages: 7, reboots: 2, guestsMoved: 1, stop };
+    const plan = previewPlan(input({ surveyed: new Map([['store-001', said]]) }));
+    expect(plan.stages[0]?.stores).toEqual([{ store: 'store-001', packages: 7, reboots: 2, guestsMoved: 1, stop }]);
+    expect(renderPlan(plan, { now, everyStore: true })).toContain(
+      '  store-001  its first release, 7 packages, 2 reboots, 1 guest moved, ' +
+        'WOULD STOP NOW: CephBlocked, OSD_DOWN: 1 osds down',
+    );
+  });
+
+  it('falls back to the ledger for a store that does not answer, and says that it does not', () => {
+    const surveyed = new Map<string, Surveyed>([
+      ['store-001', { kind: 'offline', store: 'store-001' }],
+      ['store-002', { kind: 'failed', store: 'store-002', why: 'The task is not valid.' }],
+    ]);
+    const lines = renderPlan(previewPlan(input({ surveyed })), { now, everyStore: true });
+    expect(lines).toContain('  store-001  OFFLINE, from 2026.47.0, 1 package, 3 reboots, 2 guests moved');
+    expect(lines.find((line) => line.startsWith('  store-002'))).toContain(
+      'DID NOT SAY: The task is not valid., release unknown, packages unknown',
+    );
+  });
+
+  it('says which operation holds a store now', () => {
+    const said: Surveyed = {
+      kind: 'answered',
+      store: 'store-001',
+      release: '2026.47.0',
+      busy: '2026-w48/canary/store-001/r0',
+      packages: 0,
+      reboots: 0,
+      guestsMoved: 0,
+    };
+    const lines = renderPlan(previewPlan(input({ surveyed: new Map([['store-001', said]]) })), {
+      now,
+      everyStore: true,
+    });
+    expect(lines).toContain(
+      '  store-001  from 2026.47.0, 0 packages, 0 reboots, 0 guests moved, held now by 2026-w48/canary/store-001/r0',
+    );
+  });
+
   it('does not guess what it does not know', () => {
     expect(previewPlan(input({ known: new Map() })).stages[0]?.stores).toEqual([{ store: 'store-001' }]);
   });
@@ -88,7 +132,7 @@ describe('renderPlan', () => {
     expect(lines).toEqual([
       'A train of fleet edge would take release 2026.48.0 (sequence 48, 2 pinned packages, kernel 6.14.11-4-pve) ' +
         'to 3 stores. Nothing was started.',
-      'Times in Europe/Berlin. "unknown" is what only the store\'s own preflight can tell.',
+      "Times in Europe/Berlin. Each store's own preflight decides again when its turn comes.",
       'canary: 1 store, 5 at a time, window from Tue 10:00 to Tue 16:00, duration unknown: no earlier operation is ' +
         'known, asks for an approval, soak 24 h',
       '  store-001  from 2026.47.0, 1 package, 3 reboots, 2 guests moved',

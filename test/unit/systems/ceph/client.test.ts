@@ -39,7 +39,7 @@ describe('facts', () => {
     expect(await factsOf(STATES.nooutOnNode1)).toMatchObject({
       health: 'HEALTH_WARN',
       hostFlags: { node1: ['noout'] },
-      checks: [{ code: 'OSD_FLAGS', severity: 'HEALTH_WARN', detail: ['host node1 has flags noout'], muted: false }],
+      checks: [{ code: 'OSD_FLAGS', severity: 'HEALTH_WARN', muted: false }],
     });
   });
 
@@ -85,13 +85,13 @@ describe('facts', () => {
       Object.fromEntries(Object.entries(STATES.healthy).map(([line, answer]) => [`sudo -n ${line}`, answer])),
     );
     await createCephClient(runner, { prefix: ['sudo', '-n'] }).facts();
-    expect(runner.asked).toContainEqual(['sudo', '-n', 'ceph', 'health', 'detail', '-f', 'json']);
+    expect(runner.asked).toContainEqual(['sudo', '-n', 'ceph', 'status', '-f', 'json']);
   });
 
   it('does not mind unknown keys or words on stderr', async () => {
-    const health = { status: 'HEALTH_OK', checks: {}, mutes: [], news: 1 };
-    const answer = { ...json(health), stderr: 'dumped all\n' };
-    expect((await factsOf({ ...STATES.healthy, 'ceph health detail': answer })).health).toBe('HEALTH_OK');
+    const quorum = JSON.parse(STATES.healthy['ceph quorum_status']?.stdout ?? '') as object;
+    const answer = { ...json({ ...quorum, news: 1 }), stderr: 'dumped all\n' };
+    expect((await factsOf({ ...STATES.healthy, 'ceph quorum_status': answer })).health).toBe('HEALTH_OK');
   });
 
   const parts = Object.keys(STATES.healthy);

@@ -12,7 +12,7 @@ const ALWAYS = 'sortbitwise,recovery_deletes,purged_snapdirs,pglog_hardlimit';
 export const json = (value: unknown): Partial<CommandResult> => ({ stdout: `\n${JSON.stringify(value)}\n` });
 
 interface State {
-  checks?: Record<string, { message: string; detail: string[] }>;
+  checks?: Record<string, string>;
   quorum?: string[];
   osdsUp?: number[];
   noout?: string[];
@@ -26,13 +26,7 @@ function answersOf(state: State): Answers {
   const { checks = {}, quorum = HOSTS, osdsUp = [0, 1, 2], noout = [], pgs = [['active+clean', 33]] } = state;
   const health = Object.keys(checks).length > 0 ? 'HEALTH_WARN' : 'HEALTH_OK';
   const summary = (message: string) => ({ severity: 'HEALTH_WARN', summary: { message, count: 1 }, muted: false });
-  const short = Object.fromEntries(Object.entries(checks).map(([code, { message }]) => [code, summary(message)]));
-  const long = Object.fromEntries(
-    Object.entries(checks).map(([code, { message, detail }]) => [
-      code,
-      { ...summary(message), detail: detail.map((line) => ({ message: line })) },
-    ]),
-  );
+  const short = Object.fromEntries(Object.entries(checks).map(([code, message]) => [code, summary(message)]));
   const tree = HOSTS.flatMap((host, id) => [
     { id: -3 - 2 * id, name: host, type: 'host', type_id: 1, children: [id] },
     { id, name: `osd.${id}`, type: 'osd', type_id: 0, status: osdsUp.includes(id) ? 'up' : 'down', reweight: 1 },
@@ -55,7 +49,6 @@ function answersOf(state: State): Answers {
       mgrmap: { available: true, num_standbys: state.standbys ?? 1, modules: ['iostat'], services: {} },
       progress_events: {},
     }),
-    'ceph health detail': json({ status: health, checks: long, mutes: [] }),
     'ceph osd dump': json({
       epoch: 15,
       flags: state.flags ?? ALWAYS,
@@ -83,10 +76,7 @@ function answersOf(state: State): Answers {
 }
 
 const nooutCheck = {
-  OSD_FLAGS: {
-    message: '1 OSDs or CRUSH {nodes, device-classes} have {NOUP,NODOWN,NOIN,NOOUT} flags set',
-    detail: ['host node1 has flags noout'],
-  },
+  OSD_FLAGS: '1 OSDs or CRUSH {nodes, device-classes} have {NOUP,NODOWN,NOIN,NOOUT} flags set',
 };
 
 export const STATES = {
@@ -96,16 +86,10 @@ export const STATES = {
     noout: ['node1'],
     osdsUp: [1, 2],
     checks: {
-      OSD_DOWN: { message: '1 osds down', detail: ['osd.0 (root=default,host=node1) is down'] },
+      OSD_DOWN: '1 osds down',
       ...nooutCheck,
-      OSD_HOST_DOWN: {
-        message: '1 host (1 osds) down',
-        detail: ['host node1 (root=default) (1 osds) is down'],
-      },
-      PG_DEGRADED: {
-        message: 'Degraded data redundancy: 3763/11289 objects degraded (33.333%), 32 pgs degraded',
-        detail: ['pg 1.0 is active+undersized+degraded, acting [2,1]'],
-      },
+      OSD_HOST_DOWN: '1 host (1 osds) down',
+      PG_DEGRADED: 'Degraded data redundancy: 3763/11289 objects degraded (33.333%), 32 pgs degraded',
     },
     pgs: [
       ['active+undersized+degraded', 32],
@@ -117,10 +101,7 @@ export const STATES = {
     noout: ['node1'],
     checks: {
       ...nooutCheck,
-      PG_DEGRADED: {
-        message: 'Degraded data redundancy: 488/11289 objects degraded (4.323%), 8 pgs degraded',
-        detail: ['pg 1.3 is active+recovery_wait+degraded, acting [0,2,1]'],
-      },
+      PG_DEGRADED: 'Degraded data redundancy: 488/11289 objects degraded (4.323%), 8 pgs degraded',
     },
     pgs: [
       ['peering', 25],
@@ -131,10 +112,7 @@ export const STATES = {
   monNode1Down: answersOf({
     quorum: ['node2', 'node3'],
     checks: {
-      MON_DOWN: {
-        message: '1/3 mons down, quorum node2,node3',
-        detail: ['mon.node1 (rank 0) addr [v2:127.0.0.11:3300/0,v1:127.0.0.11:6789/0] is down (out of quorum)'],
-      },
+      MON_DOWN: '1/3 mons down, quorum node2,node3',
     },
   }),
   afterMonRestart: answersOf({}),

@@ -381,6 +381,16 @@ describe('answers in their real forms', () => {
     });
   });
 
+  it('reads the memory of nodes that are online, and claims none for another', async () => {
+    const client = await answering([
+      { type: 'node', node: 'n1', status: 'online', maxmem: '68719476736' },
+      { type: 'node', node: 'n2', status: 'offline' },
+      { type: 'node', node: 'n3', status: 'offline', maxmem: 68719476736 },
+      { type: 'node', node: 'n4', status: 'online', maxmem: 0 },
+    ]);
+    expect(await client.nodeMemory()).toEqual({ n1: 68719476736 });
+  });
+
   it('reads a node with numbers as text', async () => {
     const client = await answering({
       uptime: '4711',
@@ -392,8 +402,6 @@ describe('answers in their real forms', () => {
     expect(await client.nodeStatus('n1')).toEqual({
       uptime: 4711,
       kernel: '6.14.11-4-pve',
-      memoryTotal: 64e9,
-      memoryUsed: 16e9,
       rootFree: 9e9,
     });
   });
