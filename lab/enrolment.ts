@@ -2,6 +2,8 @@ import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { relayAddress, RELAY_PORTS } from './relay/relay.js';
 import { clientKey, hostKey, SSH_USER } from './ssh/server.js';
+import { PVE_STORAGE } from './world/pbs/estate.js';
+import type { PbsSim } from './world/pbs/pbs-sim.js';
 import type { StoreSim } from './world/store-sim.js';
 
 export interface EnrolmentOptions {
@@ -80,6 +82,30 @@ export async function writeEnrolment(store: StoreSim, options: EnrolmentOptions)
   ]);
   // Last, and at once: whoever sees this file finds all that it names.
   await put(file('store-worker.json'), `${JSON.stringify(worker, undefined, 2)}\n`);
+  return folder;
+}
+
+/**
+ * How the service reaches a backup server: its address and fingerprint, and a token with its secret after a colon. At a
+ * store it stands beside the worker's own file; that of the central server has a folder of its own. Returns the folder.
+ */
+export async function writeBackupEnrolment(pbs: PbsSim): Promise<string> {
+  const folder = resolve(pbs.world.stateDir, 'enrolment', pbs.id);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const storage = pbs.world.stores.get(pbs.id)?.storages.all.get(PVE_STORAGE);
+  const tokens = pbs.tokens.filter(({ id }) => !id.startsWith('edge-nodes@') && !id.startsWith('edge-central@'));
+  const fileOf = (id: string): string => join(folder, `pbs-${id.split('!')[1] ?? 'token'}-token`);
+  await Promise.all(tokens.map(({ id, secret }) => put(fileOf(id), `${id}:${secret}\n`)));
+  const file = {
+    address: pbs.address,
+    port: pbs.port,
+    fingerprint: pbs.fingerprint,
+    datastore: [...pbs.datastores.keys()][0],
+    namespace: storage?.config.namespace ?? '',
+    ...(storage === undefined ? {} : { storage: PVE_STORAGE, encryptionKey: storage.config.encryptionKey }),
+    tokenFiles: Object.fromEntries(tokens.map(({ id }) => [id, fileOf(id)])),
+  };
+  await put(join(folder, 'pbs.json'), `${JSON.stringify(file, undefined, 2)}\n`);
   return folder;
 }
 

@@ -7,14 +7,17 @@ import { openRegistry } from './check/registry.js';
 import { startControl, type Control } from './control/server.js';
 import { parseFaults } from './control/schemas.js';
 import { snapshotOf, type StoreSnapshot } from './control/snapshot.js';
-import { writeEnrolment } from './enrolment.js';
+import { writeBackupEnrolment, writeEnrolment } from './enrolment.js';
 import { startGuestServers } from './guests/server.js';
+import { startPbsServers } from './pbs/server.js';
 import { startPveServers } from './pve/server.js';
 import { startRelays } from './relay/relay.js';
 import { resumeUnits } from './ssh/programs/systemd.js';
 import { startSshServers } from './ssh/server.js';
 import { createAuthorities } from './tls/authority.js';
 import type { FaultSpec } from './world/faults.js';
+import { CENTRAL } from './world/pbs/estate.js';
+import type { PbsSim } from './world/pbs/pbs-sim.js';
 import type { Mirror } from './world/mirror.js';
 import { readSavedWorld } from './world/saved.js';
 import { readStoresOfRepo, type StoreSpecInput } from './world/specs.js';
@@ -86,10 +89,11 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     const registry = options.registry ?? '127.0.0.1:7280';
     const releaseKeys = options.releaseKeys ?? join(stateDir, 'release-keys.json');
     // A fleet that goes on has the faults of its first start already.
-    if (!saved) for (const fault of parseFaults(options.faults ?? [], world.stores)) world.faults.add(fault);
+    if (!saved) for (const fault of parseFaults(options.faults ?? [], world.places)) world.faults.add(fault);
 
     opened.push((await startSshServers(world)).close);
     opened.push((await startPveServers(world, authorities)).close);
+    opened.push((await startPbsServers(world, authorities)).close);
     const guests = await startGuestServers(world);
     opened.push(guests.close);
     opened.push((await startRelays(world, { temporal, registry })).close);
@@ -106,9 +110,14 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       evidence: { registry: objects, releaseKeys, repo: options.repo, permits, fleet },
     });
     opened.push(control.close);
+    const enrolPbs = async (pbs: PbsSim): Promise<void> => {
+      pbs.fingerprint = (await authorities.selfSigned(pbs.id, pbs.hostname, pbs.address)).fingerprint;
+      await writeBackupEnrolment(pbs);
+    };
     const enrol = async (id: string): Promise<string> => {
       const store = world.store(id);
       const { caPem } = await authorities.storeAuthority(id);
+      if (store.pbs) await enrolPbs(store.pbs);
       return writeEnrolment(store, {
         fleet,
         namespace: options.namespace ?? 'default',
@@ -125,6 +134,8 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       enrol,
       enrolAll: async () => {
         for (const id of world.stores.keys()) await enrol(id);
+        const central = world.pbs.get(CENTRAL);
+        if (central) await enrolPbs(central);
       },
       close,
       shutdown: async () => {

@@ -58,7 +58,7 @@ const placeOf = (path: readonly PropertyKey[]): string =>
   path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i === 0 ? '' : '.'}${String(key)}`)).join('') ||
   'value';
 
-/** Stores and nodes of the fleet that a plan is for. */
+/** Stores with their nodes, and backup servers without any, of the fleet that a plan is for. */
 export type Places = ReadonlyMap<string, { nodes: ReadonlyMap<string, unknown> }>;
 
 /** A list of faults from a plan. Throws with every problem, each with its place in the list. */

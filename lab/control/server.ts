@@ -6,7 +6,7 @@ import { FAULT_TABLE } from '../world/fault-table.js';
 import type { StoreSim } from '../world/store-sim.js';
 import type { World } from '../world/world.js';
 import { BadInput, checked, parseFault, parseFaults, powerSchema, wanSchema } from './schemas.js';
-import { snapshotOf, type StoreSnapshot } from './snapshot.js';
+import { pbsSnapshotOf, snapshotOf, type StoreSnapshot } from './snapshot.js';
 
 export interface Control {
   url: string;
@@ -47,6 +47,10 @@ export async function startControl(world: World, options: ControlOptions): Promi
         return ok({ speed: world.timing.speed, durations: world.timing.table() });
       case 'GET state':
         return state(world, url.searchParams.get('store'));
+      case 'GET pbs': {
+        const pbs = world.pbs.get(second ?? '');
+        return pbs ? ok(pbsSnapshotOf(pbs)) : missing(`There is no backup server ${second ?? ''}.`);
+      }
       case 'GET journal': {
         const after = Number(url.searchParams.get('after') ?? 0);
         if (!Number.isInteger(after) || after < 0)
@@ -104,8 +108,8 @@ function state(world: World, id: string | null): Answer {
 
 /** One fault, or a plan of many: then all or none. */
 function addFaults(world: World, value: unknown): unknown {
-  if (!Array.isArray(value)) return world.faults.add(parseFault(value, world.stores));
-  const plan = parseFaults(value, world.stores);
+  if (!Array.isArray(value)) return world.faults.add(parseFault(value, world.places));
+  const plan = parseFaults(value, world.places);
   const taken = new Set(world.faults.list().map(({ id }) => id));
   const twice: string[] = [];
   for (const [i, { id }] of plan.entries()) {

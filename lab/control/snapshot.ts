@@ -1,3 +1,5 @@
+import { snapshotName } from '../world/pbs/datastore.js';
+import type { PbsSim } from '../world/pbs/pbs-sim.js';
 import type { StoreSim } from '../world/store-sim.js';
 
 /** One practice store as plain data: what the control API shows and what the check compares with the start. */
@@ -65,6 +67,58 @@ export function snapshotOf(store: StoreSim): StoreSnapshot {
       status: guest.status,
       ha: guest.ha,
       ...(guest.lock === undefined ? {} : { lock: guest.lock }),
+    })),
+  };
+}
+
+/** One backup server as plain data, with what only the practice fleet can know: which chunks are rotten. */
+export interface PbsSnapshot {
+  id: string;
+  up: boolean;
+  running: string[];
+  datastores: {
+    name: string;
+    full: boolean;
+    chunks: number;
+    bytes: number;
+    bad: number;
+    snapshots: {
+      ns: string;
+      name: string;
+      owner: string;
+      finished: boolean;
+      origin: string;
+      revision: number;
+      verified?: 'ok' | 'failed';
+      verifiedBy?: string;
+    }[];
+  }[];
+}
+
+export function pbsSnapshotOf(pbs: PbsSim): PbsSnapshot {
+  return {
+    id: pbs.id,
+    up: pbs.up,
+    running: pbs.tasks.running.map(({ upid }) => upid),
+    datastores: [...pbs.datastores.values()].map((datastore) => ({
+      name: datastore.name,
+      full: datastore.full,
+      chunks: datastore.chunks.count,
+      bytes: datastore.chunks.bytes,
+      bad: datastore.chunks.bad.length,
+      snapshots: datastore.allGroups().flatMap((group) =>
+        group.snapshots.map((snapshot) => ({
+          ns: group.ns,
+          name: snapshotName(group, snapshot),
+          owner: group.owner,
+          finished: snapshot.finished,
+          origin: snapshot.content.origin,
+          revision: snapshot.content.revision,
+          ...(snapshot.verification === undefined
+            ? {}
+            : { verified: snapshot.verification.state, verifiedBy: snapshot.verification.upid.split(':')[1] ?? '' }),
+        })),
+      ),
     })),
   };
 }

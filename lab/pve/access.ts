@@ -15,7 +15,7 @@ export interface Caller {
 
 /** The one person of a practice store, so that outside clients which know only passwords can look around. */
 export const PRACTICE_ADMIN = { user: 'auditor@pve', password: 'practice' } as const;
-const ADMIN_PRIVILEGES = [...TOKEN_PRIVILEGES, 'Sys.Syslog', 'VM.Allocate', 'VM.Backup', 'Datastore.Allocate'];
+const ADMIN_PRIVILEGES = [...TOKEN_PRIVILEGES, 'Sys.Syslog', 'VM.Allocate', 'Datastore.Allocate'];
 const TICKET_LIFE_SECONDS = 7_200;
 /** A clock that runs behind by so much is forgiven. */
 const TICKET_SKEW_SECONDS = 300;

@@ -9,13 +9,23 @@ import { checkParams } from './params.js';
 import type { PveRequest } from './request.js';
 import { WithTotal } from './route.js';
 import type { Route } from './route.js';
+import { backupRoutes } from './routes/backup.js';
 import { cephRoutes } from './routes/ceph.js';
 import { clusterRoutes } from './routes/cluster.js';
 import { guestRoutes } from './routes/guests.js';
 import { nodeRoutes } from './routes/nodes.js';
+import { storageRoutes } from './routes/storage.js';
 import { taskRoutes } from './routes/tasks.js';
 
-export const routes: readonly Route[] = [...clusterRoutes, ...nodeRoutes, ...guestRoutes, ...taskRoutes, ...cephRoutes];
+export const routes: readonly Route[] = [
+  ...clusterRoutes,
+  ...nodeRoutes,
+  ...guestRoutes,
+  ...storageRoutes,
+  ...backupRoutes,
+  ...taskRoutes,
+  ...cephRoutes,
+];
 
 /** The answer left, and never arrived. */
 export class AnswerLost extends Error {}

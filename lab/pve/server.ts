@@ -1,10 +1,9 @@
 import http from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import net from 'node:net';
-import { TLSSocket } from 'node:tls';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import type { Authorities } from '../tls/authority.js';
+import { TlsPort } from '../tls/port.js';
 import type { NodeSim } from '../world/node-sim.js';
 import type { World } from '../world/world.js';
 import { AnswerLost, dispatch } from './dispatch.js';
@@ -20,7 +19,6 @@ const compress = promisify(gzip);
 const IDLE_MS = 5_000;
 /** Not scaled: it slows down guessing, and a client must not take it for an outage. */
 const AUTH_DELAY_MS = 3_000;
-const HANDSHAKE_MS = 10_000;
 const GZIP_FROM_BYTES = 1_024;
 
 export async function startPveServers(world: World, authorities: Authorities): Promise<{ close(): Promise<void> }> {
@@ -33,11 +31,18 @@ export async function startPveServers(world: World, authorities: Authorities): P
   // Said by the parser to what is not HTTP at all.
   server.on('clientError', (_error, socket) => socket.destroy());
 
-  const ports = new Map<NodeSim, Port>();
+  const ports = new Map<NodeSim, TlsPort>();
   const open = async (node: NodeSim): Promise<void> => {
-    const port = new Port(node, authorities, (socket) => {
-      nodeOf.set(socket, node);
-      server.emit('connection', socket);
+    const { store, name, address, apiPort } = node;
+    const port = new TlsPort({
+      what: `The API of ${store.id}/${name}`,
+      address,
+      port: apiPort,
+      context: async () => (await authorities.nodeContext(store.id, name, address)).context,
+      secured: (socket) => {
+        nodeOf.set(socket, node);
+        server.emit('connection', socket);
+      },
     });
     ports.set(node, port);
     await port.listen();
@@ -56,66 +61,6 @@ export async function startPveServers(world: World, authorities: Authorities): P
       await Promise.all([...ports.values()].map((port) => port.close()));
     },
   };
-}
-
-/** The listening port of one node, with its connections. */
-class Port {
-  readonly #node: NodeSim;
-  readonly #authorities: Authorities;
-  readonly #listener: net.Server;
-  readonly #sockets = new Set<net.Socket>();
-  #closed = false;
-
-  constructor(node: NodeSim, authorities: Authorities, secured: (socket: TLSSocket) => void) {
-    this.#node = node;
-    this.#authorities = authorities;
-    this.#listener = net.createServer({ noDelay: true }, (socket) => {
-      this.#sockets.add(socket);
-      socket.on('error', () => socket.destroy());
-      socket.on('close', () => this.#sockets.delete(socket));
-      this.#secure(socket, secured).catch(() => socket.destroy());
-    });
-  }
-
-  async listen(): Promise<void> {
-    const { address, apiPort } = this.#node;
-    return new Promise((resolve, reject) => {
-      this.#listener.once('error', (error) => {
-        const where = `${address}:${apiPort}`;
-        const remedy = 'Is another practice fleet running on these addresses?';
-        reject(
-          new Error(`The API of ${this.#node.store.id}/${this.#node.name} cannot listen on ${where}. ${remedy}`, {
-            cause: error,
-          }),
-        );
-      });
-      this.#listener.listen(apiPort, address, resolve);
-    });
-  }
-
-  /** Open connections are cut, as a power loss does. */
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    const closed = new Promise<void>((resolve) => this.#listener.close(() => resolve()));
-    for (const socket of this.#sockets) socket.resetAndDestroy();
-    await closed;
-  }
-
-  /** The certificate is asked for at each connection, so that a replaced one is served at once. */
-  async #secure(socket: net.Socket, secured: (socket: TLSSocket) => void): Promise<void> {
-    const { store, name, address } = this.#node;
-    const { context } = await this.#authorities.nodeContext(store.id, name, address);
-    if (socket.destroyed) return;
-    const secure = new TLSSocket(socket, { isServer: true, secureContext: context });
-    const tooLong = setTimeout(() => secure.destroy(), HANDSHAKE_MS);
-    secure.on('error', () => secure.destroy());
-    secure.once('close', () => clearTimeout(tooLong));
-    secure.once('secure', () => {
-      clearTimeout(tooLong);
-      secured(secure);
-    });
-  }
 }
 
 async function answer(node: NodeSim, incoming: IncomingMessage, response: ServerResponse): Promise<void> {

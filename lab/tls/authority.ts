@@ -4,7 +4,7 @@ import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import type { SecureContext } from 'node:tls';
-import { issueAuthority, issueServer } from './certificate.js';
+import { issueAuthority, issueSelfSigned, issueServer } from './certificate.js';
 import type { Issued } from './certificate.js';
 
 /**
@@ -16,6 +16,8 @@ import type { Issued } from './certificate.js';
 export interface Authorities {
   storeAuthority(store: string): Promise<{ caPem: string }>;
   nodeContext(store: string, node: string, address: string): Promise<NodeCertificate>;
+  /** Of a store's backup server: signed by itself, so its fingerprint is what clients pin. */
+  selfSigned(store: string, host: string, address: string): Promise<NodeCertificate>;
   /** A new leaf from the store's own authority, served from the next connection on. */
   renew(store: string, node: string, address: string): Promise<NodeCertificate>;
   /** A certificate from somewhere else, served from the next connection on. */
@@ -23,7 +25,8 @@ export interface Authorities {
 }
 
 export interface NodeCertificate {
-  context: SecureContext;
+  /** Made when it is first asked for: it is what costs memory. */
+  readonly context: SecureContext;
   /** SHA-256 of the leaf, upper-case hex with colons, as Proxmox shows it. */
   fingerprint: string;
   certPem: string;
@@ -84,6 +87,17 @@ export function createAuthorities(stateDir: string): Authorities {
         return contextOf(await issueLeaf(store, node, address));
       }),
 
+    selfSigned: (store, host, address) =>
+      once(nodes, keyOf(store, host), async () => {
+        const kept = await load(folderOf(store), host);
+        if (kept && daysLeft(kept) > RENEW_BEFORE_DAYS && covers(kept, address)) return contextOf(kept);
+        const names = isIP(address) ? [host, 'localhost'] : [host, address, 'localhost'];
+        const server = { commonName: host, dnsNames: names, addresses: isIP(address) ? [address] : [] };
+        const made = issueSelfSigned('Proxmox Backup Server', server, validFor(LEAF_DAYS));
+        await save(folderOf(store), host, made);
+        return contextOf(made);
+      }),
+
     async renew(store, node, address) {
       return serve(store, node, await issueLeaf(store, node, address));
     },
@@ -112,8 +126,11 @@ function covers(issued: Issued, address: string): boolean {
 }
 
 function contextOf(issued: Issued): NodeCertificate {
+  let context: SecureContext | undefined;
   return {
-    context: createSecureContext({ cert: issued.certPem, key: issued.keyPem }),
+    get context() {
+      return (context ??= createSecureContext({ cert: issued.certPem, key: issued.keyPem }));
+    },
     fingerprint: new X509Certificate(issued.certPem).fingerprint256,
     certPem: issued.certPem,
   };

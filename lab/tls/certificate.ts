@@ -57,22 +57,35 @@ export function issueServer(
   validity: Validity,
 ): Issued {
   const keys = newKeys();
-  const names = [
-    ...server.dnsNames.map((dns) => der.tagged(2, Buffer.from(dns, 'ascii'))),
-    ...server.addresses.filter((address) => isIP(address)).map((address) => der.tagged(7, addressBytes(address))),
-  ];
-  const extensions = [
-    extension(OID.basicConstraints, true, der.sequence()),
-    extension(OID.keyUsage, true, DIGITAL_SIGNATURE),
-    extension(OID.extendedKeyUsage, false, der.sequence(der.oid(OID.serverAuth))),
-    extension(OID.subjectAltName, false, der.sequence(...names)),
-    extension(OID.subjectKeyId, false, der.octets(keyId(keys.publicKey))),
-    extension(OID.authorityKeyId, false, der.sequence(der.tagged(0, keyId(createPublicKey(authorityKey))))),
-  ];
+  const extensions = serverExtensions(server, keys.publicKey, createPublicKey(authorityKey));
   const issuer = nameOf(organization, `${organization} Root CA`);
   const subject = nameOf(organization, server.commonName);
   const certificate = signed(issuer, subject, validity, keys.publicKey, extensions, authorityKey);
   return { certPem: pem(certificate), keyPem: keyPem(keys.privateKey) };
+}
+
+/** A server that vouches for itself. */
+export function issueSelfSigned(organization: string, server: ServerName, validity: Validity): Issued {
+  const keys = newKeys();
+  const name = nameOf(organization, server.commonName);
+  const extensions = serverExtensions(server, keys.publicKey, keys.publicKey);
+  const certificate = signed(name, name, validity, keys.publicKey, extensions, keys.privateKey);
+  return { certPem: pem(certificate), keyPem: keyPem(keys.privateKey) };
+}
+
+function serverExtensions(server: ServerName, own: KeyObject, issuer: KeyObject): Buffer[] {
+  const names = [
+    ...server.dnsNames.map((dns) => der.tagged(2, Buffer.from(dns, 'ascii'))),
+    ...server.addresses.filter((address) => isIP(address)).map((address) => der.tagged(7, addressBytes(address))),
+  ];
+  return [
+    extension(OID.basicConstraints, true, der.sequence()),
+    extension(OID.keyUsage, true, DIGITAL_SIGNATURE),
+    extension(OID.extendedKeyUsage, false, der.sequence(der.oid(OID.serverAuth))),
+    extension(OID.subjectAltName, false, der.sequence(...names)),
+    extension(OID.subjectKeyId, false, der.octets(keyId(own))),
+    extension(OID.authorityKeyId, false, der.sequence(der.tagged(0, keyId(issuer)))),
+  ];
 }
 
 const newKeys = () => generateKeyPairSync('ec', { namedCurve: 'prime256v1' });

@@ -9,8 +9,8 @@ interface StepRow {
   title: string;
   /** `during` only where the effect takes time. */
   moments: readonly Moment[];
-  /** How it is asked for: a command over SSH, a call of the API, or nobody asks and the store does it by itself. */
-  by: readonly ('ssh' | 'api' | 'store')[];
+  /** How it is asked for: a command over SSH, a call of the API, one of the backup server's, or nobody asks and the store does it by itself. */
+  by: readonly ('ssh' | 'api' | 'pbs' | 'store')[];
   /** Changes nothing: only traps on its way can be met there. */
   read?: true;
 }
@@ -44,6 +44,13 @@ export const STEPS = {
   'guest.config.write': { title: 'a config file is written in a guest', moments: AT_ONCE, by: ['ssh'] },
   'guest.config.switch': { title: 'a guest gets the new config', moments: AT_ONCE, by: ['ssh'] },
   'guest.config.reload': { title: 'a guest loads its config', moments: AT_ONCE, by: ['ssh'] },
+  'backup.start': { title: 'vzdump is started on a node', moments: AT_ONCE, by: ['api'] },
+  'snapshot.create': { title: 'vzdump backs up a guest', moments: TAKES_TIME, by: ['store'] },
+  'snapshot.verify': { title: 'a snapshot is verified', moments: TAKES_TIME, by: ['pbs'] },
+  'datastore.prune': { title: 'old snapshots are pruned', moments: AT_ONCE, by: ['pbs'] },
+  'datastore.gc': { title: 'unused chunks are collected', moments: TAKES_TIME, by: ['pbs'] },
+  'datastore.sync': { title: 'the central server copies what is new', moments: TAKES_TIME, by: ['pbs'] },
+  'pbs.read': { title: 'the backup server is asked', moments: AT_ONCE, by: ['pbs'], read: true },
   'ceph.read': { title: 'Ceph is asked', moments: AT_ONCE, by: ['ssh', 'api'], read: true },
   'node.read': { title: 'a node is looked at over SSH', moments: AT_ONCE, by: ['ssh'], read: true },
   'api.read': { title: 'the API is asked', moments: AT_ONCE, by: ['api'], read: true },
@@ -56,7 +63,8 @@ const row = (step: Step): StepRow => STEPS[step];
 const EFFECTS = ALL_STEPS.filter((step) => !row(step).read);
 const OVER_SSH = ALL_STEPS.filter((step) => row(step).by.includes('ssh'));
 const OVER_API = ALL_STEPS.filter((step) => row(step).by.includes('api'));
-const OVER_WIRE = ALL_STEPS.filter((step) => OVER_SSH.includes(step) || OVER_API.includes(step));
+const OVER_PBS = ALL_STEPS.filter((step) => row(step).by.includes('pbs'));
+const OVER_WIRE = ALL_STEPS.filter((step) => [OVER_SSH, OVER_API, OVER_PBS].some((steps) => steps.includes(step)));
 
 interface KindRow {
   title: string;
@@ -109,6 +117,20 @@ const KINDS = {
   'mgr-down': event('no manager runs: calls that need one hang'),
   'foreign-noout': event('somebody else sets noout', { host: { type: 'string', title: 'on which host' } }),
   'node-crash': event('the node loses its power, and gets it back when the fault ends'),
+  'chunk-corrupt': event('a chunk of the newest snapshot rots on the disk of the backup server', {
+    ...VMID,
+    ns: { type: 'string', title: 'only in this namespace' },
+    datastore: { type: 'string', title: 'which (default: the first)' },
+  }),
+  'datastore-full': event('the disk of the datastore is full', {
+    datastore: { type: 'string', title: 'which (default: the first)' },
+  }),
+  'pbs-down': event('the backup server loses its power, and gets it back when the fault ends'),
+  'backup-slow': trap('a backup takes longer', ['snapshot.create'], ['before'], {
+    factor: { type: 'number', title: 'times as long (default 10)' },
+  }),
+  'backup-warns': trap('vzdump succeeds with a warning', ['snapshot.create'], ['after']),
+  'vzdump-dies': trap('the process of vzdump dies, and leaves the guest locked', ['snapshot.create'], ['during']),
   'node-stays-down': trap('the node does not come back from a reboot', ['node.up'], ['before']),
   'wrong-kernel': trap('the node boots its oldest kernel', ['node.up'], ['before']),
   'slow-recovery': trap('Ceph takes longer to catch up', ['ceph.recovery'], ['before'], {
@@ -132,6 +154,7 @@ const KINDS = {
       'guest.migrate',
       'guest.start',
       'guest.stop',
+      'snapshot.create',
     ],
     ['before'],
   ),
@@ -142,7 +165,11 @@ const KINDS = {
   ]),
   'proxy-595': trap('the entry node cannot reach the other', OVER_API, ['before']),
   'proxy-596': trap('the entry node gives up waiting for the other', OVER_API, ['after', 'before']),
-  'token-expired': trap('the API knows the token no more', OVER_API, ['before']),
+  'token-expired': trap(
+    'the API, or the backup server, knows the token no more',
+    [...OVER_API, ...OVER_PBS],
+    ['before'],
+  ),
   'command-hangs': trap('a command never ends: before its effect, or after it', OVER_SSH, ['before', 'after']),
   'migration-fails': trap('a guest does not move: at once, or in the middle', ['guest.migrate'], ['during', 'before']),
 } as const satisfies Record<string, KindRow>;

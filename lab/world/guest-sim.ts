@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { DiskContent } from './pbs/content.js';
 import type { GuestSpec } from './specs.js';
 
 export type FileEntry = { kind: 'file'; content: string } | { kind: 'link'; target: string };
@@ -40,6 +41,8 @@ export class GuestSim {
   /** HA manages it: starts, stops and moves go through the HA manager. */
   readonly ha: boolean;
   readonly maxMemory: number;
+  /** Whose data its disk holds: `store/vmid`. */
+  readonly origin: string;
   /** The node it runs on, or its config lies on. */
   node: string;
   /** Where HA puts it back after a maintenance. */
@@ -54,12 +57,15 @@ export class GuestSim {
   reported: { status: 'running' | 'stopped'; until: number } | undefined;
   unhealthyByFault = false;
   badCacheByFault = false;
+  /** How often another part of its disk was written, until it was last counted, and when that was. */
+  writes = { count: 1, at: Date.now() };
   #files: Map<string, FileEntry> | undefined;
   /** target path → content that the running service has loaded. */
   readonly #loaded = new Map<string, string>();
 
-  constructor(spec: GuestSpec, node: string) {
+  constructor(spec: GuestSpec, node: string, origin = `guest/${spec.vmid}`) {
     this.spec = spec;
+    this.origin = origin;
     this.vmid = spec.vmid;
     this.kind = spec.kind;
     this.name = spec.name;
@@ -138,6 +144,19 @@ export class GuestSim {
     this.#files = saved.files && new Map(saved.files);
     this.#loaded.clear();
     for (const [target, content] of saved.loaded) this.#loaded.set(target, content);
+  }
+
+  /** What its disk holds now. Written all the time while it runs, so that each backup of it is another. */
+  content(writesEveryMs: number, now: number = Date.now()): DiskContent {
+    if (this.status !== 'running') this.writes.at = now;
+    const since = Math.floor((now - this.writes.at) / writesEveryMs);
+    if (since > 0) this.writes = { count: this.writes.count + since, at: this.writes.at + since * writesEveryMs };
+    return {
+      origin: this.origin,
+      kind: this.kind,
+      revision: this.writes.count,
+      files: JSON.stringify([...this.files]),
+    };
   }
 
   measure(now: number, cacheWarmUpMs: number, crowding: number): GuestMeasure {

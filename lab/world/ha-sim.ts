@@ -145,6 +145,8 @@ export class HaSim {
         const target = this.#target(guest);
         if (target === undefined) continue;
         guest.node = target;
+        // What ran on the lost node has died with it, and the manager takes its lock away.
+        if (guest.lock === 'backup') guest.lock = undefined;
         this.#journalMove(guest, name, target, 'recovery');
         this.store.bootGuest(guest, 'ha-manager', { recoveredFrom: name });
       }

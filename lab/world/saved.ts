@@ -8,6 +8,8 @@ import type { SavedHa } from './ha-sim.js';
 import { wholeLines, type JournalEntry } from './journal.js';
 import type { NodePhase, NodeSim } from './node-sim.js';
 import type { Installing } from './packages-sim.js';
+import type { BackupOrder } from './backup-sim.js';
+import type { PbsPart, PbsSim } from './pbs/pbs-sim.js';
 import type { Actor, StoreSim } from './store-sim.js';
 import type { Task } from './tasks.js';
 import type { Unit } from './units-sim.js';
@@ -47,6 +49,7 @@ interface SavedGuest {
   lock?: string | undefined;
   unhealthyByFault: boolean;
   badCacheByFault: boolean;
+  writes: { count: number; at: number };
   files: [string, FileEntry][] | undefined;
   loaded: [string, string][];
 }
@@ -55,6 +58,8 @@ interface SavedStore {
   nodes: Record<string, SavedNode>;
   guests: Record<string, SavedGuest>;
   moves: [number, { target: string; actor: Actor; upid: string }][];
+  backups: [string, BackupOrder][];
+  backupJobs: [string, Record<string, unknown>][];
   ha: SavedHa;
   ceph: SavedCeph;
   wanUp: boolean;
@@ -63,6 +68,8 @@ interface SavedStore {
 
 export interface SavedWorld {
   stores: Record<string, SavedStore>;
+  /** Backup servers, each in parts: a part is written when it changed, for one server may hold a whole fleet's backups. */
+  pbs: Map<string, Map<string, PbsPart | null>>;
   faults: SavedFault[];
   /** What the fleet looked like when its journal began; whatever the check compares with. */
   atStart: unknown;
@@ -70,7 +77,7 @@ export interface SavedWorld {
   entries: JournalEntry[];
 }
 
-const FORM = 2;
+const FORM = 3;
 /** Of changes that no entry of the journal tells: they may be this late, in milliseconds. */
 const LATE = 25;
 const MAX_TASKS = 60;
@@ -80,7 +87,10 @@ const MAX_LOG = 32 * 1024 * 1024;
 type Line =
   | { form: typeof FORM; what: 'at-start'; atStart: unknown }
   | { form: typeof FORM; what: 'faults'; faults: SavedFault[] }
-  | { form: typeof FORM; what: 'store'; id: string; store: SavedStore; entries: JournalEntry[] };
+  | { form: typeof FORM; what: 'store'; id: string; store: SavedStore; entries: JournalEntry[] }
+  | { form: typeof FORM; what: 'pbs'; id: string; part: string; value: PbsPart | null }
+  /** Of what belongs to no store. */
+  | { form: typeof FORM; what: 'entries'; entries: JournalEntry[] };
 
 /**
  * Writes what changed to a log of states, of which the last of each store counts: with each entry of the journal at
@@ -90,6 +100,7 @@ export class StateKeeper {
   readonly #world: World;
   readonly #file: string;
   readonly #dirty = new Set<string>();
+  readonly #dirtyPbs = new Set<PbsSim>();
   #fd: number;
   #size: number;
   #entries: JournalEntry[] = [];
@@ -111,6 +122,12 @@ export class StateKeeper {
   touch(store: string): void {
     if (this.#closed) return;
     this.#dirty.add(store);
+    this.#later ??= setTimeout(() => this.flush(), LATE).unref();
+  }
+
+  touchPbs(pbs: PbsSim): void {
+    if (this.#closed) return;
+    this.#dirtyPbs.add(pbs);
     this.#later ??= setTimeout(() => this.flush(), LATE).unref();
   }
 
@@ -158,8 +175,12 @@ export class StateKeeper {
     }
     const entries = this.#entries;
     this.#entries = [];
-    for (const id of this.#dirty) lines.push(...this.#lineOf(id, entries));
+    for (const pbs of this.#dirtyPbs) lines.push(...linesOfPbs(pbs, pbs.takeChanges()));
+    this.#dirtyPbs.clear();
+    const ofStores = [...this.#dirty].flatMap((id) => this.#lineOf(id, entries));
     this.#dirty.clear();
+    lines.push(...ofStores);
+    if (ofStores.length === 0 && entries.length > 0) lines.push({ form: FORM, what: 'entries', entries });
     return lines;
   }
 
@@ -182,10 +203,14 @@ export class StateKeeper {
       { form: FORM, what: 'at-start', atStart: this.#atStart },
       { form: FORM, what: 'faults', faults: this.#world.faults.dump() },
       ...[...this.#world.stores.keys()].flatMap((id) => this.#lineOf(id, [])),
+      ...[...this.#world.pbs.values()].flatMap((pbs) => linesOfPbs(pbs, pbs.parts())),
     ]);
     renameSync(`${this.#file}.new`, this.#file);
   }
 }
+
+const linesOfPbs = (pbs: PbsSim, parts: string[]): Line[] =>
+  parts.map((part) => ({ form: FORM, what: 'pbs', id: pbs.id, part, value: pbs.dump(part) ?? null }));
 
 const fileOf = (stateDir: string): string => join(stateDir, 'world.jsonl');
 
@@ -194,12 +219,14 @@ function saveStore(store: StoreSim): SavedStore {
     nodes: Object.fromEntries([...store.nodes.values()].map((node) => [node.name, saveNode(node)])),
     guests: Object.fromEntries(
       [...store.guests.values()].map((guest): [string, SavedGuest] => {
-        const { node, homeNode, status, wanted, startedAt, lock, unhealthyByFault, badCacheByFault } = guest;
-        const plain = { node, homeNode, status, wanted, startedAt, lock, unhealthyByFault, badCacheByFault };
+        const { node, homeNode, status, wanted, startedAt, lock, unhealthyByFault, badCacheByFault, writes } = guest;
+        const plain = { node, homeNode, status, wanted, startedAt, lock, unhealthyByFault, badCacheByFault, writes };
         return [String(guest.vmid), { ...plain, ...guest.dump() }];
       }),
     ),
     moves: [...store.moves],
+    backups: [...store.backups.orders],
+    backupJobs: [...store.backupJobs],
     ha: store.ha.dump(),
     ceph: store.ceph.dump(),
     wanUp: store.wanUp,
@@ -233,20 +260,30 @@ function saveNode(node: NodeSim): SavedNode {
 
 /** What an earlier lab in this folder left, however it ended. Undefined when there was none. */
 export function readSavedWorld(stateDir: string): SavedWorld | undefined {
-  const saved: SavedWorld = { stores: {}, faults: [], atStart: undefined, entries: [] };
+  const saved: SavedWorld = { stores: {}, pbs: new Map(), faults: [], atStart: undefined, entries: [] };
   const entries = new Map<number, JournalEntry>();
   for (const text of wholeLines(fileOf(stateDir))) {
     const line = JSON.parse(text) as Line;
     if (line.form !== FORM) return undefined;
     if (line.what === 'at-start') saved.atStart = line.atStart;
     else if (line.what === 'faults') saved.faults = line.faults;
+    else if (line.what === 'pbs') putPart(saved.pbs, line);
     else {
-      saved.stores[line.id] = line.store;
+      if (line.what === 'store') saved.stores[line.id] = line.store;
       for (const entry of line.entries) entries.set(entry.seq, entry);
     }
   }
   if (saved.atStart === undefined) return undefined;
   return { ...saved, entries: [...entries.values()].sort((one, other) => one.seq - other.seq) };
+}
+
+function putPart(
+  pbs: SavedWorld['pbs'],
+  { id, part, value }: { id: string; part: string; value: PbsPart | null },
+): void {
+  const parts = pbs.get(id) ?? new Map<string, PbsPart | null>();
+  pbs.set(id, parts);
+  parts.set(part, value);
 }
 
 /** Puts a new world into the state of an earlier one. Stores, nodes and guests that are new stay as they are. */
@@ -255,6 +292,7 @@ export function restoreWorld(world: World, saved: SavedWorld): void {
     const store = world.stores.get(id);
     if (store) restoreStore(store, each);
   }
+  for (const [id, parts] of saved.pbs) world.pbs.get(id)?.load(parts);
   world.faults.load(saved.faults);
 }
 
@@ -270,6 +308,8 @@ function restoreStore(store: StoreSim, saved: SavedStore): void {
     if (node) restoreNode(node, each);
   }
   refill(store.moves, saved.moves);
+  refill(store.backups.orders, saved.backups);
+  refill(store.backupJobs, saved.backupJobs);
   store.ceph.load(saved.ceph);
   store.ha.load(saved.ha);
   store.wanUp = saved.wanUp;

@@ -41,6 +41,16 @@ const storeSpecSchema = z.object({
     )
     .min(1),
   guests: z.array(guestSpecSchema).default([]),
+  /** The store's backup server; without it one stands at 8 of the first node's network. */
+  pbs: z
+    .object({
+      address: z.string().optional(),
+      port: z.number().int().default(8007),
+      namespace: z.string().default(''),
+      /** Whether the nodes encrypt what they send. */
+      encrypted: z.boolean().default(true),
+    })
+    .optional(),
 });
 
 export type StoreSpec = z.infer<typeof storeSpecSchema>;

@@ -1,10 +1,13 @@
+import { BackupSim } from './backup-sim.js';
 import { CephSim } from './ceph-sim.js';
 import type { Fault } from './faults.js';
 import type { Step } from './fault-table.js';
 import { GuestSim } from './guest-sim.js';
 import { HaSim } from './ha-sim.js';
 import { NodeSim } from './node-sim.js';
+import type { PbsSim } from './pbs/pbs-sim.js';
 import type { StoreSpec } from './specs.js';
+import { StorageSim } from './storage-sim.js';
 import type { Task } from './tasks.js';
 import { Timers } from './timers.js';
 import type { World } from './world.js';
@@ -38,6 +41,10 @@ export class StoreSim {
   readonly ceph: CephSim;
   readonly ha: HaSim;
   readonly token: StoreToken;
+  readonly storages = new StorageSim();
+  readonly backups: BackupSim;
+  /** Jobs of the cluster, by id, as they were written. */
+  readonly backupJobs = new Map<string, Record<string, unknown>>();
   /** Guests that move now: what a restart of the lab goes on with. */
   readonly moves = new Map<number, { target: string; actor: Actor; upid: string }>();
   wanUp = true;
@@ -55,11 +62,17 @@ export class StoreSim {
     const names = spec.nodes.map(({ name }) => name);
     spec.guests.forEach((guest, index) => {
       const node = guest.node ?? (names[index % names.length] as string);
-      this.guests.set(guest.vmid, new GuestSim(guest, node));
+      this.guests.set(guest.vmid, new GuestSim(guest, node, `${this.id}/${guest.vmid}`));
     });
     const { journal, faults, timing } = world;
     this.ceph = new CephSim(spec.id, spec.nodes, OSDS_PER_HOST, { journal, faults, timing, timers: this.timers });
     this.ha = new HaSim(this);
+    this.backups = new BackupSim(this);
+  }
+
+  /** The backup server that stands at the store. */
+  get pbs(): PbsSim | undefined {
+    return this.world.pbs.get(this.id);
   }
 
   get nodesUp(): NodeSim[] {
@@ -226,7 +239,8 @@ export class StoreSim {
 
   nodeWentDown(node: NodeSim, cause: string): void {
     for (const guest of this.guestsOn(node.name)) {
-      guest.lock = undefined;
+      // What a backup locked stays locked, as it stands in the guest's config.
+      if (guest.lock !== 'backup') guest.lock = undefined;
       this.haltGuest(guest, 'node', { cause });
     }
     this.ceph.hostDown(node.name, () => !node.up);
@@ -381,6 +395,7 @@ export class StoreSim {
       if (actor.by === 'ha-manager') this.ha.resumeMove(guest, target, task);
       else this.startMove(guest, target, actor, { task });
     }
+    this.backups.resume();
     for (const guest of this.guests.values()) {
       if (guest.lock === 'migrate' && !this.moves.has(guest.vmid)) guest.lock = undefined;
     }

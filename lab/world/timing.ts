@@ -30,10 +30,27 @@ const BASE_DURATIONS = {
   proxyTimeout: 30_000,
   /** What pvestatd reports is so old at most: the state of a guest in the list of the whole cluster. */
   clusterLag: 10_000,
+  /** Between two writes of a running guest to its disk that a backup can tell apart. */
+  guestWrites: 14_400_000,
+  /** vzdump of one guest whose whole data has to be sent; what is there already costs a tenth. */
+  backupGuest: 120_000,
+  /** One snapshot, all of its chunks read. */
+  verifySnapshot: 60_000,
+  pruneDatastore: 5_000,
+  /** Either phase of a garbage collection. */
+  gcPhase: 60_000,
+  /** A chunk that nobody refers to is kept for so long after it was last used: 24 h and five minutes for safety. */
+  gcCutoff: 86_700_000,
+  /** One group over the WAN whose whole data has to be sent. */
+  syncGroup: 240_000,
+  /** A backup server is switched on and answers. */
+  pbsBoot: 60_000,
 } as const;
 
 export type DurationName = keyof typeof BASE_DURATIONS;
 export const DEFAULT_SPEED = 480;
+/** Any fixed day: restarts must not move the borders of days. */
+const CALENDAR_FROM = Date.UTC(2026, 0, 1);
 
 export class Timing {
   readonly speed: number;
@@ -48,6 +65,14 @@ export class Timing {
   /** Real milliseconds of this lab for a named duration. */
   of(name: DurationName): number {
     return BASE_DURATIONS[name] / this.speed;
+  }
+
+  /**
+   * The instant on the calendar of the fleet, whose days pass faster as well: what days, weeks and months are counted by
+   * when backups are pruned.
+   */
+  calendar(ms: number): number {
+    return CALENDAR_FROM + (ms - CALENDAR_FROM) * this.speed;
   }
 
   /** Real milliseconds of this lab for a duration of a real store. */

@@ -3,6 +3,8 @@ import { Faults } from './faults.js';
 import { Journal } from './journal.js';
 import { builtinMirror, type Mirror } from './mirror.js';
 import type { NodeSim } from './node-sim.js';
+import { CENTRAL, makeCentralPbs, makeStorePbs } from './pbs/estate.js';
+import type { PbsSim } from './pbs/pbs-sim.js';
 import { Seed } from './seed.js';
 import { restoreWorld, StateKeeper, type SavedWorld } from './saved.js';
 import { toSpec, type StoreSpecInput } from './specs.js';
@@ -31,15 +33,20 @@ export const TOKEN_PRIVILEGES = [
   'VM.PowerMgmt',
   'VM.Migrate',
   'VM.Config.Options',
+  'VM.Backup',
   'Datastore.Audit',
+  'Datastore.AllocateSpace',
 ] as const;
 
 type NodeListener = (change: 'up' | 'down', node: NodeSim) => void;
 type WanListener = (store: StoreSim) => void;
+type PbsListener = (pbs: PbsSim) => void;
 
 /** All practice stores of one lab process, with one journal and one list of faults. */
 export class World {
   readonly stores = new Map<string, StoreSim>();
+  /** Backup servers: of each store by its id, and the central one. */
+  readonly pbs = new Map<string, PbsSim>();
   readonly journal: Journal;
   readonly faults: Faults;
   readonly timing: Timing;
@@ -50,6 +57,7 @@ export class World {
   readonly #timers = new Timers();
   readonly #nodeListeners = new Set<NodeListener>();
   readonly #wanListeners = new Set<WanListener>();
+  readonly #pbsListeners = new Set<PbsListener>();
 
   constructor(options: WorldOptions) {
     mkdirSync(options.stateDir, { recursive: true });
@@ -69,14 +77,25 @@ export class World {
         privileges: { '/': [...TOKEN_PRIVILEGES] },
         expired: false,
       };
-      this.stores.set(spec.id, new StoreSim(this, spec, token));
+      const store = new StoreSim(this, spec, token);
+      this.stores.set(spec.id, store);
+      const pbs = makeStorePbs(this, store);
+      if (pbs) this.pbs.set(spec.id, pbs);
     }
+    const central = makeCentralPbs(this, [...this.pbs.values()]);
+    if (central) this.pbs.set(CENTRAL, central);
     this.faults.connect(
       () => this.stores.keys(),
-      (fault, store, node) => this.stores.get(store)?.beginFault(fault, node),
-      (fault, store, node) => this.stores.get(store)?.endFault(fault, node),
+      (fault, store, node) => (this.stores.get(store)?.beginFault(fault, node), this.pbs.get(store)?.beginFault(fault)),
+      (fault, store, node) => (this.stores.get(store)?.endFault(fault, node), this.pbs.get(store)?.endFault(fault)),
     );
     if (options.saved) restoreWorld(this, options.saved);
+  }
+
+  /** Where faults may be set. */
+  get places(): ReadonlyMap<string, { nodes: ReadonlyMap<string, unknown> }> {
+    const none = { nodes: new Map<string, unknown>() };
+    return new Map([...[...this.pbs.keys()].map((id): [string, typeof none] => [id, none]), ...this.stores]);
   }
 
   store(id: string): StoreSim {
@@ -96,6 +115,16 @@ export class World {
     return () => this.#wanListeners.delete(listener);
   }
 
+  /** Told after a backup server left the network or came back. */
+  onPbs(listener: PbsListener): () => void {
+    this.#pbsListeners.add(listener);
+    return () => this.#pbsListeners.delete(listener);
+  }
+
+  emitPbs(pbs: PbsSim): void {
+    for (const listener of this.#pbsListeners) listener(pbs);
+  }
+
   emitNode(change: 'up' | 'down', node: NodeSim): void {
     for (const listener of this.#nodeListeners) listener(change, node);
   }
@@ -109,19 +138,25 @@ export class World {
     this.keeper.touch(store);
   }
 
+  touchPbs(pbs: PbsSim): void {
+    this.keeper.touchPbs(pbs);
+  }
+
   /** Goes on with what was under way when an earlier lab ended. */
   resume(): void {
+    for (const pbs of this.pbs.values()) pbs.resume();
     for (const store of this.stores.values()) store.resume(this.faults.list());
   }
 
   /** Whether nothing runs in any store at this moment: no task, program, reboot, or cycle of HA. */
   get quiet(): boolean {
-    return [...this.stores.values()].every(({ quiet }) => quiet);
+    return [...this.stores.values(), ...this.pbs.values()].every(({ quiet }) => quiet);
   }
 
   close(): void {
     this.#timers.drop();
     for (const store of this.stores.values()) store.close();
+    for (const pbs of this.pbs.values()) pbs.close();
     this.keeper.close();
     this.journal.close();
   }

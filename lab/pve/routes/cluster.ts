@@ -8,6 +8,7 @@ import { flag, text } from '../route.js';
 import type { Call, Route } from '../route.js';
 import { resourceRow, sidOf } from './guests.js';
 import { nodeResource } from './nodes.js';
+import { storageResources } from './storage.js';
 
 const AUDIT = { path: '/', anyOf: ['Sys.Audit'] };
 /** Paths that a dump of permissions tells apart from the root. */
@@ -58,20 +59,6 @@ export const clusterRoutes: Route[] = [
     path: '/cluster/resources',
     params: { type: { type: 'string', optional: true, enum: ['vm', 'storage', 'node', 'sdn'] } },
     run: resources,
-  },
-  {
-    method: 'GET',
-    path: '/storage',
-    run: ({ caller }) => (seesStorage(caller) ? [{ storage: 'vm', type: 'rbd', ...STORAGE }] : []),
-  },
-  {
-    method: 'GET',
-    path: '/nodes/{node}/storage',
-    params: { node: param.node, storage: param.text, content: param.text, enabled: param.flag(true) },
-    run: ({ store, caller }) =>
-      seesStorage(caller)
-        ? [{ storage: 'vm', type: 'rbd', ...STORAGE, active: 1, enabled: 1, ...storageUse(store) }]
-        : [],
   },
   { method: 'GET', path: '/cluster/nextid', params: { vmid: { ...param.vmid, optional: true } }, run: nextId },
   {
@@ -162,34 +149,12 @@ function resources({ store, caller, params }: Call) {
   return [
     ...(wants('vm') ? visibleGuests(store, caller).map((guest) => resourceRow(guest, store)) : []),
     ...(wants('node') ? [...store.nodes.values()].map(nodeResource) : []),
-    ...(wants('storage') && seesStorage(caller) ? storages(store) : []),
+    ...(wants('storage') ? storageResources(store, caller) : []),
   ];
 }
 
 const visibleGuests = (store: StoreSim, caller: Caller): GuestSim[] =>
   [...store.guests.values()].filter((guest) => privilegesOn(caller, `/vms/${guest.vmid}`).includes('VM.Audit'));
-
-const seesStorage = (caller: Caller): boolean => privilegesOn(caller, '/storage').includes('Datastore.Audit');
-const STORAGE = { content: 'images,rootdir', shared: 1 } as const;
-const STORAGE_BYTES = 2 * 10 ** 12;
-
-function storageUse(store: StoreSim) {
-  const used = store.ceph.objects * 4 * 1024 ** 2;
-  return { total: STORAGE_BYTES, used, avail: STORAGE_BYTES - used, used_fraction: used / STORAGE_BYTES };
-}
-
-const storages = (store: StoreSim) =>
-  [...store.nodes.values()].map((node) => ({
-    id: `storage/${node.name}/vm`,
-    type: 'storage',
-    storage: 'vm',
-    node: node.name,
-    plugintype: 'rbd',
-    ...STORAGE,
-    status: node.up ? 'available' : 'unknown',
-    disk: storageUse(store).used,
-    maxdisk: STORAGE_BYTES,
-  }));
 
 /** A number that comes as text. */
 function nextId({ store, params }: Call): string {

@@ -12,7 +12,9 @@ import {
 import type { JournalEntry } from '#lab/world/journal.js';
 import { WEEKLY_SNAPSHOT } from '#lab/world/mirror.js';
 import type { NodeSim } from '#lab/world/node-sim.js';
+import type { PbsSim } from '#lab/world/pbs/pbs-sim.js';
 import { until } from '../../unit/lab/lab-support.js';
+import { PbsCaller } from './pbs/caller.js';
 import { startPracticeStore, type PracticeStore } from './pve/practice-store.js';
 import { Shell } from './ssh-shell.js';
 
@@ -47,18 +49,28 @@ interface Answer {
 let lab: PracticeStore;
 let ssh: SshServers;
 let shells: Shell[];
+let pbs: PbsCaller;
+let central: PbsCaller;
 let n1: NodeSim;
 let n2: NodeSim;
 
 beforeEach(async () => {
-  lab = await startPracticeStore({ speed: 10_000, guests: GUESTS.map((guest) => ({ ...guest })) as never });
+  lab = await startPracticeStore({
+    speed: 10_000,
+    backup: true,
+    guests: GUESTS.map((guest) => ({ ...guest })) as never,
+  });
   ssh = await startSshServers(lab.world);
+  [pbs, central] = (await Promise.all(
+    ['store-001', 'central'].map((id) => PbsCaller.open(lab.world.pbs.get(id) as PbsSim, lab.authorities)),
+  )) as [PbsCaller, PbsCaller];
   shells = [];
   n1 = lab.store.node('n1');
   n2 = lab.store.node('n2');
 });
 afterEach(async () => {
   for (const shell of shells) shell.end();
+  await Promise.all([pbs.close(), central.close()]);
   await ssh.close();
   await lab.close();
 });
@@ -83,6 +95,27 @@ async function call(method: string, path: string, body: Record<string, string> =
   } catch (error) {
     return { lost: true, ok: false, text: String(error) };
   }
+}
+
+/** A call of a backup server. */
+async function ask(method: string, path: string, json?: object, server = pbs): Promise<Answer> {
+  try {
+    const reply = await server.call(method, path, json === undefined ? {} : { json });
+    return { lost: false, ok: reply.status === 200, text: reply.text };
+  } catch (error) {
+    return { lost: true, ok: false, text: String(error) };
+  }
+}
+
+const vzdump = (): Promise<Answer> => call('POST', '/nodes/n2/vzdump', { vmid: '102', storage: 'pbs' });
+
+/** What vzdump itself came to, from its task. */
+async function backedUp(): Promise<Answer> {
+  await vzdump();
+  const task = n2.tasks.all.findLast(({ type }) => type === 'vzdump');
+  await until('vzdump ended', () => task?.exitstatus !== undefined);
+  const exit = task?.exitstatus;
+  return { lost: exit === 'unexpected status', ok: exit === 'OK', text: task?.log.join('\n') ?? '' };
 }
 
 interface Act {
@@ -170,6 +203,22 @@ const STORY: Act[] = [
     first: () => until('the guest stopped', () => lab.store.guests.get(102)?.status === 'stopped'),
     do: () => call('POST', '/nodes/n2/lxc/102/status/start'),
   },
+  { step: 'backup.start', do: vzdump },
+  {
+    step: 'snapshot.create',
+    // What died in the middle of it left its lock.
+    first: () => void (lab.store.guests.get(102)!.lock = undefined),
+    do: backedUp,
+  },
+  { step: 'pbs.read', do: () => ask('GET', '/admin/datastore/backup/snapshots') },
+  { step: 'snapshot.verify', do: () => ask('POST', '/admin/datastore/backup/verify', { 'ignore-verified': false }) },
+  { step: 'datastore.sync', do: () => ask('POST', '/admin/sync/store-001/run', {}, central) },
+  {
+    step: 'datastore.prune',
+    first: async () => void (await backedUp()),
+    do: () => ask('POST', '/admin/datastore/backup/prune', { 'backup-type': 'ct', 'backup-id': '102', 'keep-last': 1 }),
+  },
+  { step: 'datastore.gc', do: () => ask('POST', '/admin/datastore/backup/gc') },
 ];
 
 const effects = (name: string): JournalEntry[] => lab.world.journal.entries.filter(({ effect }) => effect === name);
@@ -214,6 +263,16 @@ async function tell(
   return met;
 }
 
+/** Steps whose effect comes after the answer. */
+const LATER: Step[] = [
+  'guest.migrate',
+  'guest.stop',
+  'guest.start',
+  'snapshot.verify',
+  'datastore.gc',
+  'datastore.sync',
+];
+const atPbs = (step: Step): boolean => (STEPS[step].by as readonly string[]).includes('pbs');
 const isRead = (step: Step): boolean => 'read' in STEPS[step];
 const overSsh = (step: Step): boolean => (STEPS[step].by as readonly string[]).includes('ssh');
 
@@ -230,9 +289,7 @@ describe('a lost answer', () => {
       if (!isRead(step)) await until(`${step} is in the journal`, done);
     });
     const byNumber = new Map(lab.world.journal.entries.map((entry) => [entry.seq, entry.effect]));
-    const instant = met.filter(
-      (step) => !isRead(step) && !['guest.migrate', 'guest.stop', 'guest.start'].includes(step),
-    );
+    const instant = met.filter((step) => !isRead(step) && !LATER.includes(step));
     for (const step of instant) {
       const hit = strikes('lost-answer').find((strike) => strike.step === step)?.hit;
       expect([step, byNumber.get(Number(hit))]).toEqual([step, step]);
@@ -379,7 +436,7 @@ describe('an event', () => {
 });
 
 describe('a node that loses its power', () => {
-  const acts = STORY.filter(({ step }) => !isRead(step));
+  const acts = STORY.filter(({ step }) => !isRead(step) && !atPbs(step));
   const crash = (step: Step, moment: Moment) =>
     lab.world.faults.add({ id: `crash-${step}`, store: STORE, kind: 'node-crash', step, moment });
   const backFrom = async (step: Step) => {
@@ -555,6 +612,47 @@ describe('each kind of fault by what a client sees of it', () => {
       over();
       await until('it is back', () => n1.up);
       expect((await run(n1, 'uname -r')).ok).toBe(true);
+    },
+    'chunk-corrupt': async () => {
+      await backedUp();
+      add('chunk-corrupt', { params: { vmid: 102 } });
+      expect(await pbs.work('/admin/datastore/backup/verify')).toMatch(/^verification failed/);
+      over();
+      // A rotten chunk stays rotten.
+      expect(await pbs.work('/admin/datastore/backup/verify', { 'ignore-verified': false })).toMatch(/failed/);
+    },
+    'datastore-full': async () => {
+      add('datastore-full');
+      expect((await backedUp()).text).toContain('No space left on device');
+      over();
+      expect((await backedUp()).ok).toBe(true);
+    },
+    'pbs-down': async () => {
+      add('pbs-down');
+      expect((await ask('GET', '/ping')).lost).toBe(true);
+      expect((await backedUp()).text).toContain("Can't connect to");
+      over();
+      await until('it answers', async () => (await ask('GET', '/ping')).ok);
+    },
+    'backup-slow': async () => {
+      add('backup-slow', { params: { factor: 100 } });
+      void vzdump();
+      await until('it began', () => strikes('backup-slow').length === 1);
+      // A hundred times 120 s, ten thousand times as fast.
+      const began = performance.now();
+      await until('it ended', () => n2.tasks.all.at(-1)?.exitstatus === 'OK');
+      expect(performance.now() - began).toBeGreaterThan(1_000);
+    },
+    'backup-warns': async () => {
+      add('backup-warns');
+      expect((await backedUp()).text).toMatch(/\nTASK WARNINGS: 1$/);
+    },
+    'vzdump-dies': async () => {
+      add('vzdump-dies');
+      expect((await backedUp()).lost).toBe(true);
+      expect(await data('/nodes/n2/lxc/102/status/current')).toMatchObject({ lock: 'backup' });
+      over();
+      expect((await backedUp()).text).toContain('CT is locked (backup)');
     },
     'node-stays-down': async () => {
       add('node-stays-down', { node: 'n1' });

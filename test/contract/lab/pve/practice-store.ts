@@ -3,6 +3,7 @@ import https from 'node:https';
 import type { IncomingHttpHeaders } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { startPbsServers } from '#lab/pbs/server.js';
 import { startPveServers } from '#lab/pve/server.js';
 import { createAuthorities } from '#lab/tls/authority.js';
 import type { Authorities } from '#lab/tls/authority.js';
@@ -44,7 +45,7 @@ let stores = 0;
 const GIB = 1024 ** 3;
 
 export async function startPracticeStore(
-  options: { speed?: number; guests?: StoreSpecInput['guests'] } = {},
+  options: { speed?: number; guests?: StoreSpecInput['guests']; backup?: boolean } = {},
 ): Promise<PracticeStore> {
   const folder = await mkdtemp(join(tmpdir(), 'edge-lab-pve-'));
   // Test files run in processes side by side: the process id keeps their addresses apart.
@@ -58,6 +59,7 @@ export async function startPracticeStore(
       {
         id: 'store-001',
         nodes,
+        pbs: { address: `${net}.${first + 4}` },
         guests: options.guests ?? [
           { vmid: 100, name: 'pos', kind: 'qemu', role: 'pos', node: 'n1', ha: true, maxMemory: 4 * GIB },
           { vmid: 101, name: 'cache', kind: 'qemu', role: 'cache', node: 'n1', ha: false },
@@ -68,6 +70,7 @@ export async function startPracticeStore(
   });
   const authorities = createAuthorities(folder);
   const servers = await startPveServers(world, authorities);
+  const backup = options.backup ? await startPbsServers(world, authorities) : undefined;
   const store = world.store('store-001');
   const { caPem: ca } = await authorities.storeAuthority(store.id);
   const token = `${store.token.id}=${store.token.secret}`;
@@ -121,6 +124,7 @@ export async function startPracticeStore(
     },
     async close() {
       await servers.close();
+      await backup?.close();
       world.close();
       agent.destroy();
       await rm(folder, { recursive: true, force: true });

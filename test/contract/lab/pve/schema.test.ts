@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { routes } from '#lab/pve/dispatch.js';
 import type { ParamSpec } from '#lab/pve/params.js';
+import { until } from '../../../unit/lab/lab-support.js';
 import { startPracticeStore } from './practice-store.js';
 import type { PracticeStore } from './practice-store.js';
 
@@ -56,6 +57,23 @@ const ESSENTIAL: Method[] = [
   entry('POST', '/nodes/{node}/qemu/{vmid}/status/start', { node: '!', vmid: '!' }, [], 'string'),
   entry('POST', '/nodes/{node}/lxc/{vmid}/status/shutdown', { node: '!', vmid: '!', timeout: '?' }, [], 'string'),
   entry('GET', '/cluster/ha/status/current', {}, ['id', 'type', 'status', 'node'], 'array'),
+  entry('GET', '/storage', { type: '?' }, ['storage'], 'array'),
+  entry('GET', '/nodes/{node}/storage/{storage}/status', { node: '!', storage: '!' }, ['type', 'active', 'avail']),
+  entry(
+    'GET',
+    '/nodes/{node}/storage/{storage}/content',
+    { node: '!', storage: '!', content: '?', vmid: '?' },
+    ['volid', 'format', 'size'],
+    'array',
+  ),
+  entry(
+    'POST',
+    '/nodes/{node}/vzdump',
+    { node: '?', vmid: '?', all: '?', storage: '?', mode: '?', lockwait: '?', 'prune-backups': '?' },
+    [],
+    'string',
+  ),
+  entry('GET', '/cluster/backup-info/not-backed-up', {}, ['vmid', 'type'], 'array'),
   entry('GET', '/cluster/ceph/flags', {}, ['name', 'value', 'description'], 'array'),
   entry('GET', '/nodes/{node}/ceph/cmd-safety', { node: '!', service: '!', id: '!', action: '!' }, ['safe']),
 ];
@@ -96,6 +114,10 @@ beforeAll(async () => {
   // One of each kind of row should exist.
   upid = (await lab.request('n1', 'POST', '/nodes/n1/apt/update', { body: {} })).body.data as string;
   lab.store.node('n2').packages.lists = ['20261109T000000Z', '20261116T000000Z'];
+  const job = { id: 'nightly', vmid: '100', storage: 'pbs', schedule: '22:00' };
+  await lab.request('n1', 'POST', '/cluster/backup', { body: job });
+  await lab.request('n1', 'POST', '/nodes/n1/vzdump', { body: { vmid: '100', storage: 'pbs' } });
+  await until('a guest is backed up', () => lab.world.journal.entries.some(({ effect }) => effect === 'backup.done'));
 });
 afterAll(() => lab.close());
 
@@ -171,6 +193,8 @@ function pathFor(path: string): string {
     .replace('{vmid}', vmid)
     .replace('{upid}', encodeURIComponent(upid))
     .replace('{sid}', 'vm:100')
+    .replace('{storage}', 'pbs')
+    .replace('{id}', 'nightly')
     .replace('{flag}', 'noout');
   return query && !path.startsWith('/cluster') ? `${filled}${query}` : filled;
 }

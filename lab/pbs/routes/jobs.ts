@@ -1,0 +1,139 @@
+import type { LastRun } from '../../world/pbs/pbs-sim.js';
+import { permissionDenied, PbsError } from '../../world/pbs/datastore.js';
+import type { PruneJob, SyncJob, VerifyJob } from '../../world/pbs/jobs.js';
+import type { Order, SyncOrder } from '../../world/pbs/work.js';
+import { KEEP_OPTIONS, type KeepOptions } from '../../world/pbs/keep.js';
+import { optional, param, type ParamSpecs } from '../params.js';
+import { heldOn, text, words, type Call, type Route } from '../route.js';
+
+/** The state of jobs, and their running by hand; schedules are kept and not followed. */
+const MAX_DEPTH = 7;
+const OF_STORE: ParamSpecs = { store: optional(param.id) };
+const RUN: ParamSpecs = { id: param.id };
+
+export const jobRoutes: Route[] = [
+  {
+    method: 'GET',
+    path: '/admin/verify',
+    params: OF_STORE,
+    run: (call) => rows(call, 'verify', [...call.pbs.verifyJobs.values()], ['Datastore.Audit', 'Datastore.Verify']),
+  },
+  {
+    method: 'GET',
+    path: '/admin/prune',
+    params: OF_STORE,
+    run: (call) => rows(call, 'prune', [...call.pbs.pruneJobs.values()], ['Datastore.Audit', 'Datastore.Modify']),
+  },
+  {
+    method: 'GET',
+    path: '/admin/sync',
+    params: { ...OF_STORE, 'sync-direction': { type: 'string', optional: true, enum: ['all', 'push', 'pull'] } },
+    run: (call) => {
+      // Without the word only what is pulled.
+      const wanted = words(call.params['sync-direction']) ?? 'pull';
+      const jobs = [...call.pbs.syncJobs.values()].filter(
+        (job) => wanted === 'all' || (job['sync-direction'] ?? 'pull') === wanted,
+      );
+      return rows(call, 'sync', jobs, ['Datastore.Audit']);
+    },
+  },
+  {
+    method: 'POST',
+    path: '/admin/verify/{id}/run',
+    params: RUN,
+    step: 'snapshot.verify',
+    run: (call) => {
+      const job = find(call, call.pbs.verifyJobs, 'verification');
+      return start(call, ['Datastore.Verify'], job, {
+        kind: 'verify',
+        job: job.id,
+        store: job.store,
+        ns: job.ns ?? '',
+        maxDepth: job['max-depth'] ?? MAX_DEPTH,
+        ignoreVerified: job['ignore-verified'] ?? true,
+        outdatedAfter: job['outdated-after'],
+      });
+    },
+  },
+  {
+    method: 'POST',
+    path: '/admin/prune/{id}/run',
+    params: RUN,
+    step: 'datastore.prune',
+    run: (call) => {
+      const job = find(call, call.pbs.pruneJobs, 'prune');
+      const keep = Object.fromEntries(KEEP_OPTIONS.map((name) => [name, job[name]])) as KeepOptions;
+      return start(call, ['Datastore.Modify'], job, {
+        kind: 'prune',
+        job: job.id,
+        store: job.store,
+        ns: job.ns ?? '',
+        maxDepth: job['max-depth'] ?? MAX_DEPTH,
+        keep,
+        dryRun: false,
+      });
+    },
+  },
+  {
+    method: 'POST',
+    path: '/admin/sync/{id}/run',
+    params: RUN,
+    step: 'datastore.sync',
+    about: (pbs, { id = '' }) => pbs.storeBehind(pbs.syncJobs.get(id)?.remote),
+    run: (call) => {
+      const job = find(call, call.pbs.syncJobs, 'sync');
+      const mayRead =
+        job.remote === undefined ||
+        call.pbs.privileges(call.caller.authId, `/remote/${job.remote}`).includes('Remote.Read');
+      if (!mayRead) throw permissionDenied();
+      return start(call, ['Datastore.Backup'], job, syncOrder(job));
+    },
+  },
+];
+
+type Job = VerifyJob | PruneJob | SyncJob;
+
+function start(call: Call, anyOf: readonly string[], job: Job, order: Order): string {
+  const held = heldOn(call, job.store, job.ns);
+  if (!anyOf.some((each) => held.includes(each))) throw permissionDenied();
+  call.pbs.datastore(job.store).require(order.kind === 'verify' ? 'read' : 'write');
+  return call.pbs.start(order, call.caller.authId).upid;
+}
+
+function find<J>({ pbs, params }: Call, jobs: ReadonlyMap<string, J>, what: string): J {
+  const id = text(params['id']);
+  const job = jobs.get(id);
+  if (!job) throw new PbsError(`no such ${what} job '${id}' on ${pbs.hostname}`);
+  return job;
+}
+
+function rows(call: Call, kind: Order['kind'], jobs: readonly Job[], anyOf: readonly string[]) {
+  return jobs
+    .filter((job) => call.params['store'] === undefined || job.store === call.params['store'])
+    .filter((job) => heldOn(call, job.store, job.ns).some((each) => anyOf.includes(each)))
+    .map((job) => ({ ...job, ...lastRun(call.pbs.runs.get(`${kind} ${job.id}`)) }));
+}
+
+const lastRun = (run: LastRun | undefined) => ({
+  ...(run === undefined ? {} : { 'last-run-upid': run.upid }),
+  ...(run?.state === undefined ? {} : { 'last-run-state': run.state }),
+  ...(run?.endtime === undefined ? {} : { 'last-run-endtime': run.endtime }),
+});
+
+const syncOrder = (job: SyncJob): SyncOrder => ({
+  kind: 'sync',
+  job: job.id,
+  store: job.store,
+  ns: job.ns ?? '',
+  remote: job.remote,
+  remoteStore: job['remote-store'],
+  remoteNs: job['remote-ns'] ?? '',
+  owner: job.owner ?? 'root@pam',
+  maxDepth: job['max-depth'] ?? MAX_DEPTH,
+  groupFilter: job['group-filter'] ?? [],
+  removeVanished: job['remove-vanished'] ?? false,
+  transferLast: job['transfer-last'],
+  verifiedOnly: job['verified-only'] ?? false,
+  encryptedOnly: job['encrypted-only'] ?? false,
+  resyncCorrupt: job['resync-corrupt'] ?? false,
+});
