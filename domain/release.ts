@@ -1,19 +1,25 @@
 import { z } from 'zod';
 import { packagePinSchema, storeSchema } from './fleet.js';
-import { COMMIT, RELEASE_VERSION, SHA256, STAGE_NAME, STORE_ID, TRAIN_ID } from './naming.js';
+import {
+  commitHash,
+  digest,
+  fleetName,
+  instant,
+  releaseVersion,
+  stageName,
+  storeId,
+  trainId,
+} from './messages/names.js';
 
 /**
  * `release.json`: what stores shall run. Its exact bytes are signed; everything else is named in it by digest.
  * The desired record names the release that one store shall run, written at promotion.
  */
 
-const digest = z.string().regex(SHA256);
-const instant = z.iso.datetime();
-
 export const artifactSchema = z
   .object({
     /** Store that may pull it. */
-    store: z.string().regex(STORE_ID),
+    store: storeId,
     digest,
     size: z.number().int().min(0).max(5_000_000),
   })
@@ -22,12 +28,12 @@ export const artifactSchema = z
 export const releaseManifestSchema = z
   .object({
     schema: z.literal('edge.release/v1'),
-    fleet: z.string().regex(STORE_ID),
+    fleet: fleetName,
     version: z.string().max(40),
     sequence: z.number().int().min(1),
     created: instant,
     expires: instant,
-    source: z.object({ commit: z.string().regex(COMMIT), builder: z.string().max(200) }).strict(),
+    source: z.object({ commit: commitHash, builder: z.string().max(200) }).strict(),
     compat: z.object({ pve: z.string().max(60), minSequence: z.number().int().min(0) }).strict(),
     packages: z
       .object({
@@ -72,7 +78,7 @@ export type StoreArtifact = z.infer<typeof storeArtifactSchema>;
 /** How a task names a release: where the signed bytes are, and what they must hash to. */
 export const releaseRefSchema = z
   .object({
-    version: z.string().regex(RELEASE_VERSION),
+    version: releaseVersion,
     sequence: z.number().int().min(1),
     manifest: digest,
     bundle: digest,
@@ -95,8 +101,8 @@ export type PermitRef = z.infer<typeof permitRefSchema>;
 export const rollbackPermitSchema = z
   .object({
     schema: z.literal('edge.rollback-permit/v1'),
-    fleet: z.string().regex(STORE_ID),
-    stores: z.array(z.string().regex(STORE_ID)).min(1).max(10_000),
+    fleet: fleetName,
+    stores: z.array(storeId).min(1).max(10_000),
     /** The release that is left. A store that has meanwhile accepted another one does not take the permit. */
     from: leftReleaseSchema,
     to: releaseRefSchema,
@@ -114,11 +120,11 @@ export type RollbackPermit = z.infer<typeof rollbackPermitSchema>;
 export const desiredRecordSchema = z
   .object({
     schema: z.literal('edge.desired/v1'),
-    store: z.string().regex(STORE_ID),
+    store: storeId,
     release: releaseRefSchema,
-    train: z.string().regex(TRAIN_ID),
-    stage: z.string().regex(STAGE_NAME),
-    commit: z.string().regex(COMMIT),
+    train: trainId,
+    stage: stageName,
+    commit: commitHash,
     expires: instant,
     /** Present when the release is older than the one before. */
     permit: permitRefSchema.optional(),

@@ -1,5 +1,6 @@
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type Node } from 'yaml';
 import type { z } from 'zod';
+import { UNKNOWN_KEY, wordsOf } from './issue-words.js';
 import { pathOf } from './messages/parse.js';
 
 /**
@@ -151,11 +152,11 @@ function problemsOf(
     message,
   });
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.slice(0, 10).map((key) => at([...issue.path, key], 'is not a known key here.'));
+    return issue.keys.slice(0, 10).map((key) => at([...issue.path, key], `${UNKNOWN_KEY}.`));
   }
   const found = isSecret(issue) ? undefined : valueAt(data, issue.path);
   const quoted = typeof found === 'string' || typeof found === 'number' ? `"${printable(String(found), 40)}" ` : '';
-  return [at(issue.path, `${quoted}${wordsOf(issue)}`)];
+  return [at(issue.path, `${quoted}${printable(wordsOf(issue), 400)}.`)];
 }
 
 /** Set by the schema where a secret may have been written by mistake: it must not come out in a message. */
@@ -166,38 +167,4 @@ function valueAt(data: unknown, path: readonly PropertyKey[]): unknown {
     (value, part) => (typeof value === 'object' && value !== null ? Reflect.get(value, part) : undefined),
     data,
   );
-}
-
-/** zod's own sentences start with a capital and speak of inputs; those of our schemas continue the path. */
-function wordsOf(issue: z.core.$ZodIssue): string {
-  const own = !/^(Invalid|Too (big|small)|Unrecognized)/.test(issue.message);
-  if (own) return `${printable(issue.message, 300).replace(/\.$/, '')}.`;
-  switch (issue.code) {
-    case 'invalid_type':
-      return issue.message.endsWith('received undefined') ? 'is missing.' : `must be of the type ${issue.expected}.`;
-    case 'invalid_value':
-      return `must be one of: ${issue.values.map(String).join(', ')}.`;
-    case 'too_small':
-      return `must ${verbOf(issue.origin)} at least ${issue.minimum}${unitOf(issue.origin)}.`;
-    case 'too_big':
-      return `must ${verbOf(issue.origin)} at most ${issue.maximum}${unitOf(issue.origin)}.`;
-    case 'invalid_union':
-      return unionWords(issue);
-    default:
-      return `is not valid: ${printable(issue.message, 300).replace(/^Invalid input: /, '')}.`;
-  }
-}
-
-const verbOf = (origin: string): string => (['number', 'int', 'bigint'].includes(origin) ? 'be' : 'have');
-
-function unitOf(origin: string): string {
-  if (origin === 'string') return ' characters';
-  return origin === 'array' ? ' entries' : '';
-}
-
-function unionWords(issue: z.core.$ZodIssueInvalidUnion): string {
-  const words = issue.errors.flat().map(wordsOf);
-  return words.every((word) => word === 'is missing.')
-    ? 'is missing.'
-    : `fits no known form: it ${[...new Set(words)].join(' Or it ')}`;
 }

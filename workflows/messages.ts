@@ -9,7 +9,7 @@ import type {
   WaveSteering,
 } from '#domain/messages/train.js';
 import type { JanitorReport } from '#domain/messages/janitor.js';
-import type { StoreView } from '#domain/messages/store.js';
+import type { CutOffNotice, StoreSteering, StoreView } from '#domain/messages/store.js';
 
 /**
  * What can be said to a running workflow. Updates answer with a sentence or are refused with one; the signal
@@ -42,11 +42,11 @@ export const waveProgressSignal = defineSignal<[WaveProgress]>('waveProgress');
 export const waveQuery = defineQuery<WaveProgress>('wave');
 /** From a train to its wave, and from a wave to the operation on a store. */
 export const steerWaveSignal = defineSignal<[WaveSteering]>('steerWave');
-export const steerStoreSignal = defineSignal<[{ paused: boolean; aborted: boolean }]>('steerStore');
+export const steerStoreSignal = defineSignal<[StoreSteering]>('steerStore');
 
 export const storeQuery = defineQuery<StoreView>('store');
 /** From a store's operation to its wave: it fell silent, or it is back. */
-export const cutOffSignal = defineSignal<[{ store: string; cutOff: boolean }]>('cutOff');
+export const cutOffSignal = defineSignal<[CutOffNotice]>('cutOff');
 
 /** What the janitor has found so far, or in all when it has ended. */
 export const janitorQuery = defineQuery<JanitorReport>('janitor');

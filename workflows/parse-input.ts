@@ -1,4 +1,4 @@
-import { ApplicationFailure } from '@temporalio/workflow';
+import { ApplicationFailure, log } from '@temporalio/workflow';
 import type { z } from 'zod';
 import { parse } from '#domain/messages/parse.js';
 import type { Reason } from '#domain/reasons.js';
@@ -18,6 +18,18 @@ export function invalid(problems: string[]): ApplicationFailure {
     message: `The input is not valid. ${problems.join('; ')}`,
     details: [{ problems }],
   });
+}
+
+/**
+ * Takes what a signal brings. A signal cannot be refused, and anybody may send one: what is not what it must be changes
+ * nothing and is said in the log, since an error here would stop the workflow until somebody finds out why.
+ */
+export function heard<T>(name: string, schema: z.ZodType<T>, take: (message: T) => void): (raw: unknown) => void {
+  return (raw) => {
+    const parsed = parse(schema, raw);
+    if (parsed.ok) take(parsed.value);
+    else log.warn(`A signal ${name} was passed over: it is not valid`, { problems: parsed.problems });
+  };
 }
 
 /** Refuses an Update before it is accepted; the sentence is the answer. */

@@ -1,8 +1,8 @@
 import { CancellationScope, condition, setHandler, sleep } from '@temporalio/workflow';
 import { commandSchema, type Command } from '#domain/messages/train.js';
-import type { PatchStoreInput } from '#domain/messages/store.js';
+import { storeSteeringSchema, type PatchStoreInput } from '#domain/messages/store.js';
 import { abortUpdate, pauseUpdate, resumeUpdate, steerStoreSignal } from './messages.js';
-import { messageOrRefusal, refused } from './parse-input.js';
+import { heard, messageOrRefusal, refused } from './parse-input.js';
 import type { Ended, View } from './store-view.js';
 
 /**
@@ -31,10 +31,13 @@ export function listenForStop(input: PatchStoreInput, view: View) {
     state.stop ??= aborted(by);
   };
   CancellationScope.current().cancelRequested.catch(() => abort('an operator'));
-  setHandler(steerStoreSignal, (message) => {
-    state.paused = message.paused;
-    if (message.aborted) abort('an operator');
-  });
+  setHandler(
+    steerStoreSignal,
+    heard('steerStore', storeSteeringSchema, (message) => {
+      state.paused = message.paused;
+      if (message.aborted) abort('an operator');
+    }),
+  );
 
   const wellFormed = (raw: Command): void => void messageOrRefusal(commandSchema, raw);
   const endsAlready = () => state.stop && `The operation on ${input.store} ends already: ${state.stop.stop?.summary}`;

@@ -5,6 +5,7 @@ import {
   decisionSchema,
   isTrainOver,
   steeringSchema,
+  waveProgressSchema,
   type Answer,
   type Command,
   type Decision,
@@ -21,7 +22,7 @@ import {
   waveProgressSignal,
   type PlainAnswer,
 } from './messages.js';
-import { messageOrRefusal, refused } from './parse-input.js';
+import { heard, messageOrRefusal, refused } from './parse-input.js';
 import { control, notify } from './proxies.js';
 import type { TrainDesk } from './train-desk.js';
 
@@ -31,7 +32,10 @@ import type { TrainDesk } from './train-desk.js';
  */
 export function listenToPeople(desk: TrainDesk): void {
   setHandler(trainQuery, () => desk.view);
-  setHandler(waveProgressSignal, (progress) => desk.progress(progress));
+  setHandler(
+    waveProgressSignal,
+    heard('waveProgress', waveProgressSchema, (progress) => desk.progress(progress)),
+  );
   listenToDecisions(desk);
   listenToSteering(desk);
   for (const answer of Object.keys(answerUpdates) as PlainAnswer[]) listenToAnswer(desk, answer);

@@ -16,9 +16,11 @@ import {
 import { plural } from '#domain/counted.js';
 import type { ProbeFacts } from '#domain/facts.js';
 import { concurrencyOf, countsOf, judgeWave } from '#domain/limits.js';
-import { PROTOCOL } from '#domain/messages/store.js';
+import { parse } from '#domain/messages/parse.js';
+import { cutOffNoticeSchema, probeFactsSchema, PROTOCOL, type CutOffNotice } from '#domain/messages/store.js';
 import {
   waveInputSchema,
+  waveSteeringSchema,
   type WaveInput,
   type WaveProgress,
   type WaveReport,
@@ -28,7 +30,7 @@ import { storeWorkflowId } from '#domain/naming.js';
 import { addTallies, emptyTally, tallyOf, type StoreResult } from '#domain/outcomes.js';
 import type { Reason } from '#domain/reasons.js';
 import { cutOffSignal, steerStoreSignal, steerWaveSignal, waveProgressSignal, waveQuery } from './messages.js';
-import { parseInput } from './parse-input.js';
+import { heard, parseInput } from './parse-input.js';
 import type { patchStore } from './patch-store.js';
 import { helloProxy } from './proxies.js';
 import { searchKeys } from './search-keys.js';
@@ -46,8 +48,8 @@ export async function wave(raw: WaveInput): Promise<WaveReport> {
   const input = parseInput(waveInputSchema, raw);
   const floor = openFloor(input);
   setHandler(waveQuery, floor.progress);
-  setHandler(steerWaveSignal, floor.steer);
-  setHandler(cutOffSignal, floor.cutOff);
+  setHandler(steerWaveSignal, heard('steerWave', waveSteeringSchema, floor.steer));
+  setHandler(cutOffSignal, heard('cutOff', cutOffNoticeSchema, floor.cutOff));
 
   CancellationScope.current().cancelRequested.catch(floor.abort);
   return CancellationScope.nonCancellable(async () => {
@@ -241,11 +243,11 @@ function openFloor(input: WaveInput) {
 
   const probeOne = async (store: Waiting) => {
     const probe = helloProxy(store.id, limits.offlineAfter).probeStore;
-    const facts = await children
+    const answer = await children
       .run(() => probe({ protocol: PROTOCOL, store: store.id, fleet: input.fleet, manifest: input.release.manifest }))
       .catch(() => undefined);
-    probes.push(facts ?? unreachable(store.id, now()));
-    ended({ store: store.id, outcome: facts ? 'succeeded' : 'offline' });
+    probes.push(answer === undefined ? nothingOf(store.id, now()) : readable(store.id, answer, now()));
+    ended({ store: store.id, outcome: answer === undefined ? 'offline' : 'succeeded' });
   };
 
   /** Stores that people took out before their turn. */
@@ -286,7 +288,7 @@ function openFloor(input: WaveInput) {
       for (const [store, child] of inFlight) if (child) tell(store, child);
       changes += 1;
     },
-    cutOff: ({ store, cutOff }: { store: string; cutOff: boolean }) => {
+    cutOff: ({ store, cutOff }: CutOffNotice) => {
       if (!inFlight.has(store)) return;
       if (cutOff) silent.add(store);
       else silent.delete(store);
@@ -376,7 +378,15 @@ function failedResult(store: string, error: unknown): StoreResult {
     : notRun(store, 'failed', 'StepFailed', message.slice(0, 300));
 }
 
-function unreachable(store: string, at: Date): ProbeFacts {
+/** A store's answer is judged at the door: one that cannot be read is a store that was reached and shows nothing. */
+function readable(store: string, answer: unknown, at: Date): ProbeFacts {
+  const parsed = parse(probeFactsSchema, answer);
+  if (parsed.ok && parsed.value.store === store) return parsed.value;
+  const why = parsed.ok ? `it speaks of ${parsed.value.store}` : parsed.problems.slice(0, 5).join('; ');
+  return { ...nothingOf(store, at), reachable: true, unreadable: [`the answer of the store: ${why}`] };
+}
+
+function nothingOf(store: string, at: Date): ProbeFacts {
   return {
     store,
     at: at.toISOString(),

@@ -46,20 +46,30 @@ const LOOK_EVERY = 300;
 /** Milliseconds of this clock that the store stays cut off: longer than the SDK goes on reporting a completion (14 s). */
 const WAN_CUT = 15_500;
 const CUT_IN_STAGE = 2;
+/** A small fleet has fewer stages. */
+const stageToCut = ({ stages }: TrainView) => stages[CUT_IN_STAGE] ?? stages.at(-1);
 /** Milliseconds after the cut at which the control worker is killed: two things go wrong at once. */
 const KILL_AFTER_CUT = 4_000;
 
-export async function followTrain(run: DemoRun): Promise<{ view: TrainView; took: number }> {
+/** What was to go wrong, and whether it did. */
+export interface Struck {
+  cut: boolean;
+  killed: boolean;
+}
+
+/** `struck` is absent when nothing was to go wrong. */
+export async function followTrain(run: DemoRun): Promise<{ view: TrainView; took: number; struck?: Struck }> {
   const { operations, fleet } = run;
   const journal: LabEntry[] = [];
   const faults = run.calm ? undefined : planFaults(run, journal);
-  return follow(run, {
+  const followed = await follow(run, {
     answer: (view) => answerAsOperator(operations, fleet, view),
     async between({ view, last, entries }) {
       journal.push(...entries);
       return [...linkNews(entries), ...((await faults?.next(last, view !== undefined)) ?? [])];
     },
   });
+  return { ...followed, ...(faults ? { struck: faults.struck() } : {}) };
 }
 
 /** Shows a train until it ends or a person interrupts. `since` is the instant from which the seconds count. */
@@ -150,7 +160,7 @@ function planFaults(run: DemoRun, journal: readonly LabEntry[]) {
   let isBack = false;
 
   const cut = async (view: TrainView): Promise<string[]> => {
-    if (isCut || view.stages[CUT_IN_STAGE]?.state !== 'running') return [];
+    if (isCut || stageToCut(view)?.state !== 'running') return [];
     isCut = true;
     await run.lab.addFault({
       kind: 'wan-cut',
@@ -164,12 +174,12 @@ function planFaults(run: DemoRun, journal: readonly LabEntry[]) {
   };
 
   const kill = (view: TrainView): string[] => {
-    const stage = view.stages[CUT_IN_STAGE];
+    const stage = stageToCut(view);
     if (killedAt !== undefined || stage?.state !== 'running') return [];
     const cutAt = journal.find(({ effect }) => effect === 'fault.active')?.at;
     if (cutAt === undefined || run.io.now().getTime() - Date.parse(cutAt) < KILL_AFTER_CUT) return [];
+    if (!run.killControlWorker()) return [];
     killedAt = run.io.now();
-    run.killControlWorker();
     const inWork = storesAtWork(journal, new Date(cutAt), killedAt);
     return [`the control worker is killed (SIGKILL) with ${plural(inWork, 'store')} in work`];
   };
@@ -188,6 +198,10 @@ function planFaults(run: DemoRun, journal: readonly LabEntry[]) {
   };
 
   return {
+    struck: (): Struck => ({
+      cut: journal.some(({ effect }) => effect === 'fault.active'),
+      killed: killedAt !== undefined,
+    }),
     async next(view: TrainView | undefined, answers: boolean): Promise<string[]> {
       if (view === undefined) return [];
       return [...(await cut(view)), ...comeBack(answers), ...(answers ? kill(view) : [])];

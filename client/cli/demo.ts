@@ -13,7 +13,7 @@ import type { Io } from './io.js';
 import { createLabClient } from './lab-client.js';
 import { freeLabNetwork } from './lab-network.js';
 import type { AddCommands, CommandResult } from './main.js';
-import { isGood, nodesRebooted, renderHeader, renderSummary, renderWhereNext } from './render-demo.js';
+import { isGood, nodesRebooted, durationsLine, renderHeader, renderSummary, renderWhereNext } from './render-demo.js';
 import { loadRepo, type LoadedRepo } from './repo.js';
 import { eventLine, startEmbedded } from './service.js';
 import { printableJson } from './text.js';
@@ -125,7 +125,8 @@ async function run(
   const nodes = repo.stores.reduce((sum, store) => sum + store.nodes.length, 0);
   const { version } = repo.fleet.release;
   const header = { stores: repo.stores.length, nodes, release: version, speed, temporal: service.temporal };
-  for (const line of renderHeader(header)) say(line);
+  const lab = createLabClient(service.lab.control);
+  for (const line of [...renderHeader(header), durationsLine(await lab.timing())]) say(line);
 
   const connection = await connectTemporal(service.temporal.address);
   try {
@@ -133,7 +134,7 @@ async function run(
     const following = {
       io: options.json ? { ...io, terminal: false } : io,
       operations: createOperations({ client, address: service.temporal.address, timeout: 3_000 }),
-      lab: createLabClient(service.lab.control),
+      lab,
       fleet: repo.fleet.fleet,
       say,
     };
@@ -152,13 +153,19 @@ async function run(
 async function runTrain(following: Following, rest: Omit<DemoRun, keyof Following>): Promise<Ended | undefined> {
   const { io, operations, lab, fleet } = following;
   await operations.startTrain({ fleet, requestedBy: OPERATOR });
-  const { view, took } = await followTrain({ ...following, ...rest });
+  const { view, took, struck } = await followTrain({ ...following, ...rest });
   if (io.interrupted().aborted) return undefined;
   const rebooted = nodesRebooted(await lab.journal(0));
-  const result = { view, took, rebooted, report: await lab.check() };
+  const result = { view, took, rebooted, report: await lab.check(), struck };
   return {
     good: isGood(result),
-    facts: { tookMs: took, nodesRebooted: rebooted, train: view, journal: result.report },
+    facts: {
+      tookMs: took,
+      nodesRebooted: rebooted,
+      ...(struck ? { struck } : {}),
+      train: view,
+      journal: result.report,
+    },
     lines: renderSummary(result),
     store: view.notSucceeded[0]?.store ?? 'store-001',
   };

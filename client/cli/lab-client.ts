@@ -49,6 +49,13 @@ const labReportSchema = z.looseObject({
 });
 export type LabReport = z.infer<typeof labReportSchema>;
 
+const labTimingSchema = z.looseObject({
+  speed: z.number(),
+  /** Milliseconds of a real store, and of this practice fleet. */
+  durations: z.array(z.looseObject({ name: word, baseMs: z.number(), ms: z.number() })),
+});
+export type LabTiming = z.infer<typeof labTimingSchema>;
+
 const entriesSchema = z.array(labEntrySchema);
 const faultsSchema = z.array(labFaultSchema);
 
@@ -66,7 +73,7 @@ export type LabFaultTable = z.infer<typeof labFaultTableSchema>;
 
 export interface LabClient {
   state(store?: string): Promise<unknown>;
-  timing(): Promise<unknown>;
+  timing(): Promise<LabTiming>;
   /** Entries with a higher number than `after`, oldest first. */
   journal(after: number): Promise<LabEntry[]>;
   faults(): Promise<LabFault[]>;
@@ -100,7 +107,7 @@ export function createLabClient(base: string): LabClient {
 
   return {
     state: (store) => request('GET', store === undefined ? '/state' : `/state?store=${encodeURIComponent(store)}`),
-    timing: () => request('GET', '/timing'),
+    timing: () => checked(labTimingSchema, '/timing'),
     journal: (after) => checked(entriesSchema, `/journal?after=${after}`),
     faults: () => checked(faultsSchema, '/faults'),
     faultTable: () => checked(labFaultTableSchema, '/faults/table'),

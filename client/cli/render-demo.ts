@@ -2,7 +2,8 @@ import { number, plural } from '#domain/counted.js';
 import { formatDuration } from '#domain/durations.js';
 import type { TrainView } from '#domain/messages/train.js';
 import { OUTCOME_WORDS, OUTCOMES, addTallies, emptyTally, totalOf } from '#domain/outcomes.js';
-import type { LabEntry, LabReport } from './lab-client.js';
+import type { Struck } from './demo-run.js';
+import type { LabEntry, LabReport, LabTiming } from './lab-client.js';
 import { holds, verdictLine } from './render-lab.js';
 import { resultLine } from './render-train.js';
 import { columns, printable } from './text.js';
@@ -24,6 +25,14 @@ export function renderHeader({ stores, nodes, release, speed, temporal }: DemoHe
     `  Temporal ${temporal.server} (${temporal.origin})  ${temporal.ui}     ledger PGlite     practice fleet on loopback addresses`,
   ];
 }
+
+/** The longer ones: what a real store takes, and by what that is divided. */
+export function durationsLine({ speed, durations }: LabTiming): string {
+  const long = durations.filter(({ baseMs }) => baseMs >= SHOWN_FROM);
+  const shown = long.map(({ name, baseMs }) => `${printable(name)} ${formatDuration(baseMs)}`);
+  return `  durations of a real store, divided by ${speed}: ${shown.join(', ')} (all: edge lab state --timing)`;
+}
+const SHOWN_FROM = 20_000;
 
 /** What the journal says of a cut link: which store, where in its work, and when it came back. */
 export function linkNews(entries: readonly LabEntry[]): string[] {
@@ -51,12 +60,20 @@ export interface DemoResult {
   rebooted: number;
   /** Milliseconds from the start of the train to its end. */
   took: number;
+  /** What was to go wrong, and whether it did; absent when nothing was. */
+  struck?: Struck | undefined;
 }
 
-/** Done means: the train reached its end, every store has one outcome, and the journal holds. */
-export function isGood({ view, report }: Pick<DemoResult, 'view' | 'report'>): boolean {
-  return view.state === 'done' && sumOf(view) === plannedOf(view) && holds(report);
+/** Done means: the train reached its end through all that was to go wrong, every store has one outcome, the journal holds. */
+export function isGood({ view, report, struck }: Pick<DemoResult, 'view' | 'report' | 'struck'>): boolean {
+  const wentWrong = struck === undefined || (struck.cut && struck.killed);
+  return view.state === 'done' && sumOf(view) === plannedOf(view) && holds(report) && wentWrong;
 }
+
+const notStruck = ({ cut, killed }: Struck): string[] => [
+  ...(cut ? [] : ['NOT SHOWN: no store lost its WAN during its patch; the train was too quick for the fault.']),
+  ...(killed ? [] : ['NOT SHOWN: the control worker was not killed.']),
+];
 
 const tallyOfTrain = (view: TrainView) =>
   view.stages.map((stage) => stage.tally).reduce((sum, tally) => addTallies(sum, tally), emptyTally());
@@ -66,7 +83,7 @@ const plannedOf = (view: TrainView): number => view.stages.reduce((sum, stage) =
 const ALWAYS_SHOWN: readonly string[] = ['succeeded', 'offline', 'failed'];
 
 export function renderSummary(result: DemoResult): string[] {
-  const { view, report, rebooted, took } = result;
+  const { view, report, rebooted, took, struck } = result;
   const tally = tallyOfTrain(view);
   const counts = OUTCOMES.filter((outcome) => tally[outcome] > 0 || ALWAYS_SHOWN.includes(outcome)).map(
     (outcome) => `${OUTCOME_WORDS[outcome]} ${number(tally[outcome])}`,
@@ -82,6 +99,7 @@ export function renderSummary(result: DemoResult): string[] {
         `  ${resultLine(entry)}`,
         ...(entry.reason === undefined ? [] : [`          See: edge runbook ${entry.reason}`]),
       ]),
+    ...(struck === undefined ? [] : notStruck(struck)),
     `Practice fleet's own journal: ${verdictLine(report)}.`,
     ...report.rules
       .filter((rule) => rule.violations.length > 0)

@@ -4,19 +4,17 @@ import { timeText, type DesiredSchedule, type ScheduleChange } from '../schedule
 import { printable } from './text.js';
 
 /** What `edge schedules plan` and `apply` say. Pure. */
-export function renderSchedules(changes: readonly ScheduleChange[], applied: boolean): string[] {
-  return [...changes.flatMap((change) => changeLines(change, applied)), summaryOf(changes, applied)];
-}
+export const renderChanges = (changes: readonly ScheduleChange[]): string[] => changes.flatMap(changeLines);
 
-function changeLines(change: ScheduleChange, applied: boolean): string[] {
+function changeLines(change: ScheduleChange): string[] {
   const id = printable(change.id);
   const warnings = change.desired.warnings.map((warning) => `  note: ${printable(warning)}`);
   switch (change.kind) {
     case 'create':
-      return [`${applied ? 'created' : 'create'}   ${id}`, ...settingLines(change.desired), ...warnings];
+      return [`create   ${id}`, ...settingLines(change.desired), ...warnings];
     case 'update':
       return [
-        `${applied ? 'updated' : 'update'}   ${id}${pausedWord(change.paused)}`,
+        `update   ${id}${pausedWord(change.paused)}`,
         ...change.changes.map(({ field, from, to }) => `  ${field}: ${shown(from)} -> ${shown(to)}`),
         ...warnings,
       ];
@@ -40,7 +38,7 @@ function settingLines(desired: DesiredSchedule): string[] {
   ];
 }
 
-function summaryOf(changes: readonly ScheduleChange[], applied: boolean): string {
+export function summaryOf(changes: readonly ScheduleChange[], applied: boolean): string {
   const toDo = changes.filter(({ kind }) => kind === 'create' || kind === 'update').length;
   if (toDo === 0) return 'Nothing to change.';
   if (applied) return `${plural(toDo, 'schedule')} changed.`;

@@ -3,7 +3,7 @@ import { applySchedules, desiredSchedules, planSchedules, readSchedules } from '
 import { answer, repoOf, withSession, withTargetOptions, type TargetOptions } from './context.js';
 import type { Io } from './io.js';
 import type { AddCommands, CommandResult } from './main.js';
-import { renderSchedules } from './render-schedules.js';
+import { renderChanges, summaryOf } from './render-schedules.js';
 import { loadRepo } from './repo.js';
 
 export const addSchedulesCommands: AddCommands = (program, io, result) => {
@@ -39,8 +39,10 @@ function addSchedulesCommand(schedules: Command, io: Io, result: CommandResult, 
           desired.map(({ id }) => id),
         );
         const changes = planSchedules(existing, desired);
+        // What is about to change is shown first: should applying fail half-way, people know what was under way.
+        if (!options.json) for (const line of renderChanges(changes)) io.out(line);
         if (applies) await applySchedules(client, changes);
-        answer(io, options, { applied: applies, changes }, renderSchedules(changes, applies));
+        answer(io, options, { applied: applies, changes }, [summaryOf(changes, applies)]);
         if (changes.some(({ kind }) => kind === 'foreign')) result.exitCode = 1;
       });
     });

@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import { STORE_ID } from '../naming.js';
+import { fleetName, storeId } from './names.js';
 import { personSchema } from './train.js';
 
 /** What is said to and by the janitor, which looks for what dead runs left on the stores of a fleet. */
 
-const storeIds = z.array(z.string().regex(STORE_ID, 'is not a store id')).max(10_000);
+const storeIds = z.array(storeId).max(10_000);
 
 /** How the janitor found one store. */
 export type Found =
@@ -29,7 +29,7 @@ export interface JanitorReport {
 
 export const janitorInputSchema = z
   .object({
-    fleet: z.string().regex(STORE_ID, 'is not a fleet name').describe('The fleet named in fleet.yaml.'),
+    fleet: fleetName.describe('The fleet named in fleet.yaml.'),
     stores: storeIds.min(1).optional().describe('Default: all of the fleet.'),
     requestedBy: personSchema.optional(),
     /** Only from one run to the next: a fleet is looked at in parts. */

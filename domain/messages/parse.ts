@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { UNKNOWN_KEY, wordsOf } from '../issue-words.js';
 
 /**
  * Input from outside the process, judged in one place. Every problem is named by its path, in words; nothing is
@@ -13,14 +14,19 @@ const MAX_MESSAGE = 300;
 export function parse<T>(schema: z.ZodType<T>, raw: unknown): Parsed<T> {
   const result = schema.safeParse(raw);
   if (result.success) return { ok: true, value: result.data };
-  const problems = result.error.issues.slice(0, MAX_PROBLEMS).map((issue) => {
-    const path = pathOf(issue.path);
-    const message = issue.message.slice(0, MAX_MESSAGE);
-    return path === '' ? message : `${path}: ${message}`;
-  });
-  const hidden = result.error.issues.length - problems.length;
+  const all = result.error.issues.flatMap(problemsOf);
+  const problems = all.slice(0, MAX_PROBLEMS);
+  const hidden = all.length - problems.length;
   if (hidden > 0) problems.push(`and ${hidden} more`);
   return { ok: false, problems };
+}
+
+function problemsOf(issue: z.core.$ZodIssue): string[] {
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((key) => `${pathOf([...issue.path, key])}: ${UNKNOWN_KEY}`);
+  const path = pathOf(issue.path);
+  const words = wordsOf(issue).slice(0, MAX_MESSAGE);
+  return [path === '' ? `The input ${words}` : `${path}: ${words}`];
 }
 
 /** `['stages', 1, 'window']` → `stages[1].window`. */

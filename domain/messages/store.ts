@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { ProbeFacts, StagedNode, StoreFacts } from '../facts.js';
-import { NODE_NAME, OPERATION_ID, SHA256, STAGE_NAME, STORE_ID, TRAIN_ID } from '../naming.js';
+import { digest, fleetName, instant, nodeName, operationName, stageName, storeId, trainId } from './names.js';
 import type { Stop } from '../reasons.js';
 import type { StoreResult } from '../outcomes.js';
 import { permitRefSchema, releaseRefSchema } from '../release.js';
@@ -13,31 +13,29 @@ import type { StoreSurvey, SurveyTask } from './survey.js';
 export const PROTOCOL = 1;
 export const PROTOCOL_RANGE = { min: 1, max: 1 } as const;
 
-const store = z.string().regex(STORE_ID);
-
 export const storeTaskSchema = z
   .object({
     protocol: z.number().int().min(1).max(1_000),
-    store,
-    fleet: z.string().regex(STORE_ID),
-    train: z.string().regex(TRAIN_ID),
-    stage: z.string().regex(STAGE_NAME),
-    operationId: z.string().regex(OPERATION_ID),
+    store: storeId,
+    fleet: fleetName,
+    train: trainId,
+    stage: stageName,
+    operationId: operationName,
     /** Rises with every operation on the store; a store worker refuses a lower one than it has seen. */
     fence: z.number().int().min(0),
     release: releaseRefSchema,
     /** Lets the store go back: the release may be older than what it has accepted, and apt may install older packages. */
     permit: permitRefSchema.optional(),
     /** No drain, package or reboot starts after this instant. Proof, rejoin and undo never look at it. */
-    notAfter: z.iso.datetime().optional(),
+    notAfter: instant.optional(),
   })
   .strict();
 export type StoreTask = z.infer<typeof storeTaskSchema>;
 
-export const nodeTaskSchema = storeTaskSchema.extend({ node: z.string().regex(NODE_NAME) }).strict();
+export const nodeTaskSchema = storeTaskSchema.extend({ node: nodeName }).strict();
 export type NodeTask = z.infer<typeof nodeTaskSchema>;
 
-export const helloTaskSchema = z.object({ protocol: z.number().int(), store }).strict();
+export const helloTaskSchema = z.object({ protocol: z.number().int(), store: storeId }).strict();
 export type HelloTask = z.infer<typeof helloTaskSchema>;
 
 export interface Hello {
@@ -126,14 +124,46 @@ export interface Preflight {
 export const probeTaskSchema = z
   .object({
     protocol: z.number().int(),
-    store,
-    fleet: z.string().regex(STORE_ID),
-    manifest: z.string().regex(SHA256).optional(),
+    store: storeId,
+    fleet: fleetName,
+    manifest: digest.optional(),
   })
   .strict();
 export type ProbeTask = z.infer<typeof probeTaskSchema>;
 
-export const inspectTaskSchema = helloTaskSchema.extend({ fleet: z.string().regex(STORE_ID) }).strict();
+const guestProbeSchema = z.looseObject({
+  vmid: z.number().int(),
+  name: z.string(),
+  running: z.boolean(),
+  healthy: z.boolean(),
+  latencyMs: z.number().optional(),
+  cacheHitPercent: z.number().optional(),
+});
+/** What a probe must be to be judged by. A store may say more. */
+export const probeFactsSchema: z.ZodType<ProbeFacts> = z.looseObject({
+  store: storeId,
+  at: z.string(),
+  reachable: z.boolean(),
+  unreadable: z.array(z.string()),
+  quorate: z.boolean(),
+  nodesOnline: z.number().int(),
+  nodesTotal: z.number().int(),
+  cephBlocking: z.array(z.string()),
+  leftSet: z.array(z.string()),
+  inventoryMatches: z.boolean().optional(),
+  guests: z.array(guestProbeSchema),
+  baseline: z.array(guestProbeSchema),
+});
+
+/** What an operation tells its wave: it fell silent, or it is back. */
+export const cutOffNoticeSchema = z.object({ store: storeId, cutOff: z.boolean() }).strict();
+export type CutOffNotice = z.infer<typeof cutOffNoticeSchema>;
+
+/** What a wave tells an operation. */
+export const storeSteeringSchema = z.object({ paused: z.boolean(), aborted: z.boolean() }).strict();
+export type StoreSteering = z.infer<typeof storeSteeringSchema>;
+
+export const inspectTaskSchema = helloTaskSchema.extend({ fleet: fleetName }).strict();
 export type InspectTask = z.infer<typeof inspectTaskSchema>;
 
 export interface Inspected {
@@ -146,7 +176,7 @@ export interface Inspected {
 export const sweepTaskSchema = inspectTaskSchema
   .extend({
     /** The operation that is over, as `inspectStore` named it: one that opened since then is another one. */
-    over: z.object({ operationId: z.string().regex(OPERATION_ID), fence: z.number().int().min(0) }).strict(),
+    over: z.object({ operationId: operationName, fence: z.number().int().min(0) }).strict(),
   })
   .strict();
 export type SweepTask = z.infer<typeof sweepTaskSchema>;
@@ -159,15 +189,15 @@ export type Swept =
 
 export const patchStoreInputSchema = z
   .object({
-    fleet: z.string().regex(STORE_ID),
-    train: z.string().regex(TRAIN_ID),
-    stage: z.string().regex(STAGE_NAME),
-    store,
+    fleet: fleetName,
+    train: trainId,
+    stage: stageName,
+    store: storeId,
     round: z.number().int().min(0).max(1_000),
     release: releaseRefSchema,
     /** Makes it a rollback: the release is an older one, and this lets the store take it. */
     permit: permitRefSchema.optional(),
-    notAfter: z.iso.datetime().optional(),
+    notAfter: instant.optional(),
     /** Milliseconds. */
     offlineAfter: z.number().int().min(1),
     cutOffAfter: z.number().int().min(1),

@@ -1,13 +1,11 @@
 import { z } from 'zod';
 import { packagePinSchema, releaseSourceSchema } from '../fleet.js';
-import { NODE_NAME, STORE_ID } from '../naming.js';
+import { fleetName, nodeName, storeId } from './names.js';
 import type { Stop } from '../reasons.js';
 
 /** What is said to and by a survey, which asks stores what a release would do there. It only looks. */
 
-const store = z.string().regex(STORE_ID, 'is not a store id');
-const nodes = z.array(z.string().regex(NODE_NAME)).min(1).max(20);
-const fleet = z.string().regex(STORE_ID, 'is not a fleet name');
+const nodes = z.array(nodeName).min(1).max(20);
 /** What a store is held against: the pins of a release, which need not be built yet. */
 const wanted = z
   .object({
@@ -16,7 +14,9 @@ const wanted = z
   })
   .strict();
 
-export const surveyTaskSchema = z.object({ protocol: z.number().int(), store, fleet, nodes, wanted }).strict();
+export const surveyTaskSchema = z
+  .object({ protocol: z.number().int(), store: storeId, fleet: fleetName, nodes, wanted })
+  .strict();
 export type SurveyTask = z.infer<typeof surveyTaskSchema>;
 
 /** What a store said of itself. */
@@ -43,9 +43,9 @@ export type Surveyed =
 
 export const surveyInputSchema = z
   .object({
-    fleet,
+    fleet: fleetName,
     wanted,
-    stores: z.array(z.object({ store, nodes }).strict()).max(10_000),
+    stores: z.array(z.object({ store: storeId, nodes }).strict()).max(10_000),
     /** Milliseconds after which a store that does not take its task counts as offline. */
     offlineAfter: z.number().int().min(1).max(3_600_000),
     /** Only from one run to the next: a fleet is asked in parts. */

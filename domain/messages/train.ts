@@ -2,9 +2,10 @@ import { z } from 'zod';
 import { readLimitsSchema, type Stage } from '../fleet.js';
 import type { JanitorPlan } from './janitor.js';
 import type { ApprovalRow, StageRow, TrainRow } from './ledger.js';
-import { COMMIT, SHA256, STAGE_NAME, STORE_ID, TRAIN_ID } from '../naming.js';
-import type { StoreResult, Tally } from '../outcomes.js';
-import type { Reason } from '../reasons.js';
+import { fleetName, instant, stageName, storeId, trainId } from './names.js';
+import { COMMIT, SHA256 } from '../naming.js';
+import { OUTCOMES, type StoreResult, type Tally } from '../outcomes.js';
+import { isReason, type Reason } from '../reasons.js';
 import { permitRefSchema, releaseRefSchema, type LeftRelease, type PermitRef, type ReleaseRef } from '../release.js';
 import type { RollbackPlan } from '../rollback.js';
 import type { ProbeFacts } from '../facts.js';
@@ -20,8 +21,8 @@ const comment = z.string().max(500);
 
 export const trainInputSchema = z
   .object({
-    fleet: z.string().regex(STORE_ID, 'is not a fleet name').describe('The fleet named in fleet.yaml.'),
-    train: z.string().regex(TRAIN_ID, 'is not a train id').optional().describe('Default: the ISO week, e.g. 2026-w48.'),
+    fleet: fleetName.describe('The fleet named in fleet.yaml.'),
+    train: trainId.optional().describe('Default: the ISO week, e.g. 2026-w48.'),
     commit: z
       .string()
       .regex(COMMIT, 'is not a full commit hash')
@@ -30,26 +31,19 @@ export const trainInputSchema = z
     release: releaseRefSchema
       .optional()
       .describe('A release that was built before: an urgent fix. Default: build one.'),
-    stages: z
-      .array(z.string().regex(STAGE_NAME, 'is not a stage name'))
-      .min(1)
-      .max(20)
-      .optional()
-      .describe('Default: all.'),
+    stages: z.array(stageName).min(1).max(20).optional().describe('Default: all.'),
     reason: comment.optional(),
     requestedBy: personSchema.optional(),
   })
   .strict();
 export type TrainInput = z.infer<typeof trainInputSchema>;
 
-export const launchInputSchema = z
-  .object({ fleet: z.string().regex(STORE_ID, 'is not a fleet name'), requestedBy: personSchema.optional() })
-  .strict();
+export const launchInputSchema = z.object({ fleet: fleetName, requestedBy: personSchema.optional() }).strict();
 export type LaunchInput = z.infer<typeof launchInputSchema>;
 
 export const decisionSchema = z
   .object({
-    stage: z.string().regex(STAGE_NAME, 'is not a stage name'),
+    stage: stageName,
     planHash: z.string().regex(SHA256, 'is not a plan hash (sha256:…)'),
     decision: z.enum(['approve', 'reject']),
     by: personSchema,
@@ -70,8 +64,8 @@ export type Command = z.infer<typeof commandSchema>;
 /** Pause, resume and abort reach the whole train, one stage of it, or one store. */
 export const steeringSchema = commandSchema
   .extend({
-    stage: z.string().regex(STAGE_NAME, 'is not a stage name').optional(),
-    store: z.string().regex(STORE_ID, 'is not a store id').optional(),
+    stage: stageName.optional(),
+    store: storeId.optional(),
   })
   .strict()
   .refine(({ stage, store }) => stage === undefined || store === undefined, 'names a stage and a store: give one');
@@ -262,20 +256,26 @@ export interface TrainReport {
   summary: string;
 }
 
+/** From a train to its wave, always the whole of it: what is not to be started or to go on now. */
+export const waveSteeringSchema = z
+  .object({ paused: z.boolean(), pausedStores: z.array(storeId), abortedStores: z.array(storeId) })
+  .strict();
+export type WaveSteering = z.infer<typeof waveSteeringSchema>;
+
 export const waveInputSchema = z
   .object({
-    fleet: z.string().regex(STORE_ID),
-    train: z.string().regex(TRAIN_ID),
-    stage: z.string().regex(STAGE_NAME),
+    fleet: fleetName,
+    train: trainId,
+    stage: stageName,
     round: z.number().int().min(0).max(1_000),
     operation: z.enum(['patch', 'rollback', 'probe']),
     stores: z
       .array(
         z
           .object({
-            id: z.string().regex(STORE_ID),
-            opens: z.iso.datetime().optional(),
-            closes: z.iso.datetime().optional(),
+            id: storeId,
+            opens: instant.optional(),
+            closes: instant.optional(),
           })
           .strict(),
       )
@@ -283,7 +283,7 @@ export const waveInputSchema = z
     release: releaseRefSchema,
     /** Lets stores go back to an older release. */
     permit: permitRefSchema.optional(),
-    notAfter: z.iso.datetime().optional(),
+    notAfter: instant.optional(),
     /** The limits of the stage as read from fleet.yaml, durations in milliseconds. */
     limits: readLimitsSchema,
     /** Number of stores of the whole stage, the basis of percentages. */
@@ -292,29 +292,45 @@ export const waveInputSchema = z
     before: z
       .object({ tally: z.record(z.string(), z.number().int().min(0)), started: z.number().int().min(0) })
       .strict(),
-    steering: z.custom<WaveSteering>((value) => typeof value === 'object' && value !== null).optional(),
+    steering: waveSteeringSchema.optional(),
   })
   .strict();
 export type WaveInput = z.infer<typeof waveInputSchema>;
 
-/** From a train to its wave, always the whole of it: what is not to be started or to go on now. */
-export interface WaveSteering {
-  paused: boolean;
-  pausedStores: string[];
-  abortedStores: string[];
-}
+const reasonName = z.custom<Reason>((value) => typeof value === 'string' && isReason(value), 'is not a reason');
+const count = z.number().int().min(0);
+const storeResultSchema: z.ZodType<StoreResult> = z.object({
+  store: storeId,
+  outcome: z.enum(OUTCOMES),
+  reason: reasonName.optional(),
+  stop: z
+    .object({
+      reason: reasonName,
+      step: z.string().optional(),
+      summary: z.string(),
+      detail: z.array(z.string()).optional(),
+    })
+    .optional(),
+  operationId: z.string().optional(),
+  startedAt: z.string().optional(),
+  endedAt: z.string().optional(),
+  nodesPatched: count.optional(),
+  nodesRebooted: count.optional(),
+  release: z.string().optional(),
+});
 
-export interface WaveProgress {
-  wave: string;
-  started: number;
-  inFlight: number;
-  deferred: number;
-  cutOff: string[];
-  tally: Tally;
-  /** Stores that ended otherwise than succeeded since the last report. */
-  notSucceeded: StoreResult[];
-  breach?: { reason: Reason; summary: string } | undefined;
-}
+/** From a wave to its train: how far it is. */
+export const waveProgressSchema = z.object({
+  wave: z.string(),
+  started: count,
+  inFlight: count,
+  deferred: count,
+  cutOff: z.array(storeId),
+  tally: z.record(z.enum(OUTCOMES), count),
+  notSucceeded: z.array(storeResultSchema).describe('Stores that ended otherwise since the last report.'),
+  breach: z.object({ reason: reasonName, summary: z.string() }).optional(),
+});
+export type WaveProgress = z.infer<typeof waveProgressSchema>;
 
 export interface WaveReport {
   results: StoreResult[];

@@ -19,6 +19,7 @@ import { startTemporal } from '#workers/embedded/temporal.js';
 import { aReleaseRef } from '../support/builders.js';
 import { aRollbackPlan } from '../support/rollback-builders.js';
 import {
+  aSurvey,
   aHealthyProbe,
   aPlan,
   aStoreInput,
@@ -26,6 +27,7 @@ import {
   currentPreflight,
   OTHER_HASH,
   PLAN_HASH,
+  COMMIT,
 } from '../support/workflow-builders.js';
 import {
   eventsOf,
@@ -100,6 +102,22 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'patch-train-rolled-back': rolledBackTrain,
   'patch-train-caught-up': caughtUpTrain,
   'patch-train-paused-aborted': pausedAndAbortedTrain,
+  janitor: async (world) => {
+    const leftBy = { operationId: '2026-w47/canary/s001/r0', fence: 7, locked: true, marks: ['noout of n1'] };
+    await world.store('s001', { inspectStore: async () => ({ leftBy, foreign: [] }) });
+    await world.store('s002', { inspectStore: async () => ({ foreign: ['noout of n3'] }) });
+    world.central.on('planSweep', async () => ({
+      kind: 'planned',
+      commit: COMMIT,
+      stores: ['s001', 's002', 's003'],
+      offlineAfter: 100,
+    }));
+    return ended(await world.startJanitor());
+  },
+  survey: async (world) => {
+    await world.store('s001');
+    return ended(await world.startSurvey(aSurvey(['s001', 's002'])));
+  },
   'launch-train': async (world) => {
     world.central.plans(aPlan().build());
     const launch = await world.client.workflow.start<typeof launchTrain>('launchTrain', {

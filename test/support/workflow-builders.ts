@@ -1,6 +1,7 @@
 import type { NodeFacts, ProbeFacts, StagedNode, StoreFacts } from '#domain/facts.js';
 import { stageSchema, type Limits, type Stage } from '#domain/fleet.js';
 import type { PatchStoreInput, Preflight } from '#domain/messages/store.js';
+import type { SurveyInput } from '#domain/messages/survey.js';
 import type { StagePlan, TrainPlan, WaveInput } from '#domain/messages/train.js';
 import type { Reason } from '#domain/reasons.js';
 import { aReleaseRef, aStore, KERNEL, NODES, PACKAGES } from './builders.js';
@@ -21,6 +22,14 @@ export const aStoreInput = (store: string, change: Partial<PatchStoreInput> = {}
   offlineAfter: 30_000,
   cutOffAfter: 120_000,
   storeTimeout: 120_000,
+  ...change,
+});
+
+export const aSurvey = (stores: readonly string[], change: Partial<SurveyInput> = {}): SurveyInput => ({
+  fleet: 'acme',
+  wanted: { packages: PACKAGES, kernel: KERNEL },
+  stores: stores.map((store) => ({ store, nodes: ['n1', 'n2', 'n3'] })),
+  offlineAfter: 1_000,
   ...change,
 });
 

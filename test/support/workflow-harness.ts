@@ -148,12 +148,14 @@ export async function openWorld({ address, codePath }: Place) {
           args: [{ fleet: 'acme', ...input }],
         }),
       ),
-    survey: (input: SurveyInput) =>
-      client.workflow.execute<typeof survey>('survey', {
-        workflowId: surveyWorkflowId('acme', randomUUID()),
-        taskQueue,
-        args: [input],
-      }),
+    startSurvey: async (input: SurveyInput) =>
+      kept(
+        await client.workflow.start<typeof survey>('survey', {
+          workflowId: surveyWorkflowId('acme', randomUUID()),
+          taskQueue,
+          args: [input],
+        }),
+      ),
     launch: (input: LaunchInput) =>
       client.workflow.execute<typeof launchTrain>('launchTrain', {
         workflowId: `launch/${randomUUID()}`,

@@ -2,16 +2,8 @@ import { ApplicationFailure } from '@temporalio/common';
 import { describe, expect, it } from 'vitest';
 import type { SurveyInput, SurveyTask } from '#domain/messages/survey.js';
 import { KERNEL, PACKAGES } from '../support/builders.js';
-import { storeNames } from '../support/workflow-builders.js';
+import { aSurvey, storeNames } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
-
-const input = (stores: readonly string[], change: Partial<SurveyInput> = {}): SurveyInput => ({
-  fleet: 'acme',
-  wanted: { packages: PACKAGES, kernel: KERNEL },
-  stores: stores.map((store) => ({ store, nodes: ['n1', 'n2', 'n3'] })),
-  offlineAfter: 1_000,
-  ...change,
-});
 
 describe('a survey', () => {
   it('asks each store what the release would do there, and nothing else', async () => {
@@ -24,7 +16,7 @@ describe('a survey', () => {
       },
     });
     await world.store('s002');
-    expect(await world.survey(input(['s001', 's002']))).toEqual([
+    expect(await (await world.startSurvey(aSurvey(['s001', 's002']))).result()).toEqual([
       { kind: 'answered', store: 's001', release: '2026.47.0', packages: 7, reboots: 3, guestsMoved: 2 },
       { kind: 'answered', store: 's002', packages: 2, reboots: 3, guestsMoved: 1 },
     ]);
@@ -47,7 +39,7 @@ describe('a survey', () => {
         throw ApplicationFailure.nonRetryable('The task is for s003.');
       },
     });
-    expect(await world.survey(input(['s001', 's002']))).toEqual([
+    expect(await (await world.startSurvey(aSurvey(['s001', 's002']))).result()).toEqual([
       { kind: 'offline', store: 's001' },
       { kind: 'failed', store: 's002', why: 'The task is for s003.' },
     ]);
@@ -56,7 +48,7 @@ describe('a survey', () => {
   it('asks a fleet of more than 250 stores in parts, and gives one answer', async () => {
     const world = await useWorld();
     await world.store('s252');
-    const found = await world.survey(input(storeNames(252), { offlineAfter: 300 }));
+    const found = await (await world.startSurvey(aSurvey(storeNames(252), { offlineAfter: 300 }))).result();
     expect(found).toHaveLength(252);
     expect(found.filter(({ kind }) => kind === 'offline')).toHaveLength(251);
     expect(found.at(-1)).toMatchObject({ kind: 'answered', store: 's252' });
@@ -64,8 +56,9 @@ describe('a survey', () => {
 
   it('refuses an input that is not one, with every problem by its path', async () => {
     const world = await useWorld();
-    const wrong = { ...input(['s001']), stores: [{ store: '../x', nodes: [] }], kernel: 'x' };
-    await expect(world.survey(wrong as unknown as SurveyInput)).rejects.toMatchObject({
+    const wrong = { ...aSurvey(['s001']), stores: [{ store: '../x', nodes: [] }], kernel: 'x' };
+    const survey = await world.startSurvey(wrong as unknown as SurveyInput);
+    await expect(survey.result()).rejects.toMatchObject({
       cause: { message: expect.stringMatching(/stores\[0\]\.store: .*stores\[0\]\.nodes: /) as unknown },
     });
   });

@@ -1,9 +1,18 @@
 import { describe, expect, it } from 'vitest';
+import { decideGate } from '#domain/gate.js';
 import { PROTOCOL, type StepAnswer } from '#domain/messages/store.js';
 import type { WaveInput, WaveReport } from '#domain/messages/train.js';
 import { storeWorkflowId } from '#domain/naming.js';
 import { answerUpdates, steerWaveSignal, storeQuery } from '#workflows/messages.js';
-import { aPlan, aStoreInput, aWave, currentPreflight, storeNames } from '../support/workflow-builders.js';
+import {
+  aHealthyProbe,
+  aPlan,
+  aStage,
+  aStoreInput,
+  aWave,
+  currentPreflight,
+  storeNames,
+} from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
 import { eventsOf, eventually, trainUntil, waveUntil } from '../support/workflow-harness.js';
 
@@ -397,7 +406,63 @@ describe('an operation that is terminated from outside', () => {
   });
 });
 
+describe('signals that are not what they must be', () => {
+  const nonsense = [
+    [],
+    [undefined],
+    ['stop'],
+    [{}],
+    [{ paused: 'yes' }],
+    [{ store: '../x', cutOff: true }],
+    [{ store: 5 }],
+  ];
+
+  it('change nothing for a wave and for the operation on a store, which end as if nothing had been said', async () => {
+    const world = await useWorld();
+    const held = (await world.store('s001', { readFacts: async () => currentPreflight() })).hold('readFacts');
+    const wave = await world.startWave(aWave(['s001']));
+    await held.reached;
+    for (const args of nonsense) {
+      await wave.signal('steerWave', ...args);
+      await wave.signal('cutOff', ...args);
+      await world.storeHandle('s001').signal('steerStore', ...args);
+    }
+    held.release();
+    expect(outcomesOf(await wave.result())).toEqual({ s001: 'succeeded' });
+  });
+
+  it('change nothing for a train', async () => {
+    const world = await useWorld();
+    const plan = aPlan()
+      .stage('canary', { stores: ['s001'] })
+      .build();
+    world.central.plans(plan);
+    const held = (await world.store('s001', { readFacts: async () => currentPreflight() })).hold('readFacts');
+    const train = await world.startTrain();
+    await held.reached;
+    for (const args of nonsense) await train.signal('waveProgress', ...args);
+    await train.signal('waveProgress', { wave: 'w', started: 1, tally: {}, notSucceeded: [{}] });
+    held.release();
+    expect(await train.result()).toMatchObject({ state: 'done', tally: { succeeded: 1 } });
+  });
+});
+
 describe('a wave of probes', () => {
+  it.each([
+    ['nothing', undefined],
+    ['half of it', { store: 's001', at: 'now', reachable: true }],
+    ['another store', aHealthyProbe('s002')],
+    ['words', 'all is well'],
+  ])('takes an answer that is %s for a store that was reached and shows nothing', async (_, answer) => {
+    const world = await useWorld();
+    await world.store('s001', { probeStore: async () => answer as never });
+    const report = await (await world.startWave(aWave(['s001'], { operation: 'probe' }))).result();
+    expect(report.probes).toMatchObject([{ store: 's001', guests: [], quorate: false }]);
+    const { gate } = aStage('canary', { stores: ['s001'] }).settings;
+    const verdict = decideGate({ probes: report.probes, expected: ['s001'], limits: gate });
+    expect(verdict.kind).not.toBe('pass');
+  });
+
   it('only looks: no operation is opened, and who does not answer is reported as unreachable', async () => {
     const world = await useWorld();
     const store = await world.store('s001');

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { renderSchedules } from '#client/cli/render-schedules.js';
+import { renderChanges, summaryOf } from '#client/cli/render-schedules.js';
 import { desiredSchedules, planSchedules, type DesiredSchedule, type ExistingSchedule } from '#client/schedules.js';
 import { fleet } from './builders.js';
 
@@ -152,10 +152,11 @@ describe('planSchedules', () => {
   });
 });
 
-describe('renderSchedules', () => {
+describe('what is said of schedules', () => {
   const wanted = desired();
   it('says what would be created and how to do it', () => {
-    expect(renderSchedules(planSchedules([], [wanted]), false)).toEqual([
+    const changes = planSchedules([], [wanted]);
+    expect([...renderChanges(changes), summaryOf(changes, false)]).toEqual([
       'create   edge-governor/train/edge',
       '  every Monday at 02:00 (Europe/Berlin): launchTrain for fleet edge',
       '  a start missed by an outage is made up for within 6 h; never two at once',
@@ -164,12 +165,13 @@ describe('renderSchedules', () => {
   });
   it('says of the janitor that it comes every day', () => {
     const janitor = desiredSchedules(fleet())[1] as DesiredSchedule;
-    expect(renderSchedules(planSchedules([], [janitor]), false)).toContain(
+    expect(renderChanges(planSchedules([], [janitor]))).toContain(
       '  every day at 05:00 (Europe/Berlin): janitor for fleet edge',
     );
   });
   it('says that a paused one stays paused, and nothing to change', () => {
-    expect(renderSchedules(planSchedules([existing(wanted, { paused: true })], [wanted]), true)).toEqual([
+    const changes = planSchedules([existing(wanted, { paused: true })], [wanted]);
+    expect([...renderChanges(changes), summaryOf(changes, true)]).toEqual([
       'same     edge-governor/train/edge (paused; stays paused)',
       'Nothing to change.',
     ]);

@@ -382,7 +382,7 @@ describe('a fleet file', () => {
       { maxConcurrency: 0 },
       /^stages\[0\]\.limits\.maxConcurrency: /,
     ],
-    'refuses a key it does not know': [['stages', 0, 'skipGate'], true, /^stages\[0\]: .*skipGate/],
+    'refuses a key it does not know': [['stages', 0, 'skipGate'], true, /^stages\[0\]\.skipGate: /],
     'refuses a weekday in another language': [['train', 'build', 'day'], 'montag', /^train\.build\.day: /],
   };
   it.each(Object.entries(bad))('%s', (_, [path, value, problem]) => {
@@ -483,7 +483,7 @@ describe('backups in the files', () => {
   it.each([
     ['nothing', {}, /^backup\.keep: keeps nothing/],
     ['none of the last', { last: 0 }, /^backup\.keep\.last: /],
-    ['a kind that there is not', { last: 1, decade: 1 }, /^backup\.keep: .*decade/],
+    ['a kind that there is not', { last: 1, decade: 1 }, /^backup\.keep\.decade: is not a known key/],
   ])('do not keep %s', (_words, keep, problem) => {
     expect(problemsOf(fleetSchema, changed(whole(fleetSchema), ['backup', 'keep'], keep))).toEqual([
       expect.stringMatching(problem),

@@ -42,6 +42,16 @@ describe('the verdict of the demo', () => {
   it('is not good when the train was aborted', () => {
     expect(isGood({ view: { ...done, state: 'aborted' }, report: report() })).toBe(false);
   });
+  it.each([
+    [{ cut: true, killed: true }, true],
+    [{ cut: false, killed: true }, false],
+    [{ cut: true, killed: false }, false],
+  ])('is good only when what was to go wrong did: %j', (struck, good) => {
+    const result = { view: done, report: report(), struck };
+    expect(isGood(result)).toBe(good);
+    const lines = renderSummary({ ...result, rebooted: 30, took: 78_400 });
+    expect(lines.some((line) => line.startsWith('NOT SHOWN'))).toBe(!good);
+  });
   it('is not good when a store has no outcome', () => {
     const open = { ...done, stages: [stage('canary', 5, { tally: tally({ succeeded: 4 }) })] };
     expect(isGood({ view: open, report: report() })).toBe(false);
@@ -177,7 +187,8 @@ describe('followTrain', () => {
       late,
       done,
     ]);
-    await followTrain(script.run);
+    const { struck } = await followTrain(script.run);
+    expect(struck).toEqual({ cut: true, killed: true });
     expect(script.faults).toMatchObject([
       { kind: 'wan-cut', store: '*', node: 'n2', step: 'guest.migrate', moment: 'during' },
     ]);
@@ -189,9 +200,24 @@ describe('followTrain', () => {
     expect(script.said.filter((line) => line.includes('was started again'))).toHaveLength(1);
   });
 
+  it('does not say that a worker was killed which was not', async () => {
+    const script = scripted(
+      [
+        trainView({ stages: stages({}) }),
+        trainView({ stages: stages({}) }),
+        ...Array.from({ length: 15 }, () => late),
+        done,
+      ],
+      { killControlWorker: () => false },
+    );
+    const { struck } = await followTrain(script.run);
+    expect(struck).toEqual({ cut: true, killed: false });
+    expect(script.said.some((line) => line.includes('SIGKILL'))).toBe(false);
+  });
+
   it('breaks nothing when calm', async () => {
     const script = scripted([trainView({ stages: stages({}) }), late, done], { calm: true });
-    await followTrain(script.run);
+    expect((await followTrain(script.run)).struck).toBeUndefined();
     expect([script.faults.length, script.kills()]).toEqual([0, 0]);
   });
 
