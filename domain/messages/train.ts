@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { readLimitsSchema, type Stage } from '../fleet.js';
 import type { JanitorPlan } from './janitor.js';
 import type { ApprovalRow, StageRow, TrainRow } from './ledger.js';
-import { fleetName, instant, stageName, storeId, trainId } from './names.js';
-import { COMMIT, SHA256 } from '../naming.js';
+import { commitHash, fleetName, instant, stageName, storeId, trainId } from './names.js';
+import { SHA256 } from '../naming.js';
 import { OUTCOMES, type StoreResult, type Tally } from '../outcomes.js';
 import { isReason, type Reason } from '../reasons.js';
 import { permitRefSchema, releaseRefSchema, type LeftRelease, type PermitRef, type ReleaseRef } from '../release.js';
@@ -17,17 +17,15 @@ export const personSchema = z
   .min(1)
   .max(100)
   .regex(/^[\p{L}\p{N}][\p{L}\p{N} .@_+:/-]*$/u, 'is not a name: letters, digits, spaces and . @ _ + : / - only');
-const comment = z.string().max(500);
+/** What people and bots write ends up in terminals, tables and the ledger. */
+const NO_CONTROL = /^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u;
+const comment = z.string().max(500).regex(NO_CONTROL, 'may hold no control characters; write it on one line');
 
 export const trainInputSchema = z
   .object({
     fleet: fleetName.describe('The fleet named in fleet.yaml.'),
     train: trainId.optional().describe('Default: the ISO week, e.g. 2026-w48.'),
-    commit: z
-      .string()
-      .regex(COMMIT, 'is not a full commit hash')
-      .optional()
-      .describe('Default: the tip of the branch.'),
+    commit: commitHash.optional().describe('Default: the tip of the branch.'),
     release: releaseRefSchema
       .optional()
       .describe('A release that was built before: an urgent fix. Default: build one.'),
@@ -50,10 +48,10 @@ export const decisionSchema = z
     comment: comment.optional(),
     via: z
       .string()
-      .regex(/^[a-z][a-z0-9-]{0,30}$/)
+      .regex(/^[a-z][a-z0-9-]{0,30}$/, 'is not the name of a way, such as cli or chat')
       .default('cli'),
     /** The sender's own id of this message; a repeated one changes nothing. */
-    id: z.string().min(1).max(120).optional(),
+    id: z.string().min(1).max(120).regex(NO_CONTROL, 'may hold no control characters').optional(),
   })
   .strict();
 export type Decision = z.infer<typeof decisionSchema>;

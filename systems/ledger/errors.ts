@@ -1,7 +1,6 @@
 /** The database refused, is gone, or answered something else than the ledger wrote. Never carries the URL's password. */
 export class LedgerError extends Error {
   override readonly name = 'LedgerError';
-  readonly kind = 'LedgerError';
   /** False: the same call will fail again. */
   readonly retryable: boolean;
 

@@ -269,8 +269,22 @@ describe('what people type by hand to start a workflow', () => {
         const problems = problemsOf(schema, spoilt(whole, field, word));
         expect(problems.map((line) => line.split(': ')[0])).toEqual([field]);
         expect(problems.join().length).toBeLessThan(1_000);
+        expect(problems.join()).not.toMatch(/Invalid|pattern|expected|received|\/\^/);
       },
     );
+  });
+
+  it.each([
+    ['patchStore', patchStoreInputSchema],
+    ['wave', waveInputSchema],
+    ['patchTrain', trainInputSchema],
+    ['launchTrain', launchInputSchema],
+    ['a decision', decisionSchema],
+  ])('what %s lacks, or does not know, is said in words', (_, schema) => {
+    const problems = problemsOf(schema, { comment: 5, release: { version: 'latest' }, '--force': true });
+    expect(problems).toContain('--force: is not a known key here');
+    expect(problems.some((line) => line.endsWith(': is missing'))).toBe(true);
+    expect(problems.join()).not.toMatch(/Invalid|pattern|expected|received|\/\^/);
   });
 
   it.each(['storeTimeout', 'stageTimeout', 'offlineAfter', 'cutOffAfter', 'deferFor'])(
@@ -287,6 +301,13 @@ describe('what people type by hand to start a workflow', () => {
     const problems = problemsOf(waveInputSchema, { ...wave, limits });
     expect(problems).not.toEqual([]);
     for (const problem of problems) expect(problem).toMatch(/^limits/);
+  });
+
+  it.each(['a\u0000b', '\u001b[2J', 'a\nb', '\u202ereboot', '\u2028'])('no comment, reason or id holds %j', (text) => {
+    const decision = { stage: 'canary', planHash: `sha256:${'9'.repeat(64)}`, decision: 'approve', by: 'mara' };
+    expect(problemsOf(decisionSchema, decision)).toEqual([]);
+    expect(problemsOf(decisionSchema, { ...decision, comment: text, id: text })).toHaveLength(2);
+    expect(problemsOf(commandSchema, { by: 'mara', reason: text })).toHaveLength(1);
   });
 
   it.each(['', ' ', '-x', 'a\nb', '\u001b[2J', 'x'.repeat(10_000_000)])('nobody has a name like %#', (by) => {
