@@ -17,7 +17,9 @@ export function createTeller({ repo, branch, log }: { repo: GitRepo; branch: str
     log.info({ notification }, notification.summary);
     const text = await repo.read(await repo.head(branch), 'fleet.yaml', MAX_FLEET_BYTES);
     const fleet = fleetSchema.safeParse(parseYaml(text.toString('utf8'), { schema: 'core', maxAliasCount: 20 }));
-    const [program, ...args] = fleet.data?.notify.command ?? [];
+    if (!fleet.success)
+      throw new Error(`Nobody was told: fleet.yaml at the tip of ${branch} is not valid. See: edge fleet check`);
+    const [program, ...args] = fleet.data.notify.command ?? [];
     if (program === undefined) return;
     await execa(program, args, {
       input: JSON.stringify(notification),
