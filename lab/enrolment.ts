@@ -87,12 +87,14 @@ export async function writeEnrolment(store: StoreSim, options: EnrolmentOptions)
 
 /**
  * How the service reaches a backup server: its address and fingerprint, and a token with its secret after a colon. At a
- * store it stands beside the worker's own file; that of the central server has a folder of its own. Returns the folder.
+ * store it stands beside the worker's own file; that of the central server, which no store worker reads, elsewhere.
+ * Returns the folder.
  */
 export async function writeBackupEnrolment(pbs: PbsSim): Promise<string> {
-  const folder = resolve(pbs.world.stateDir, 'enrolment', pbs.id);
+  const store = pbs.world.stores.get(pbs.id);
+  const folder = resolve(pbs.world.stateDir, ...(store ? ['enrolment', pbs.id] : [`enrolment-${pbs.id}`]));
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const storage = pbs.world.stores.get(pbs.id)?.storages.all.get(PVE_STORAGE);
+  const storage = store?.storages.all.get(PVE_STORAGE);
   const tokens = pbs.tokens.filter(({ id }) => !id.startsWith('edge-nodes@') && !id.startsWith('edge-central@'));
   const fileOf = (id: string): string => join(folder, `pbs-${id.split('!')[1] ?? 'token'}-token`);
   await Promise.all(tokens.map(({ id, secret }) => put(fileOf(id), `${id}:${secret}\n`)));
