@@ -7,6 +7,7 @@ import { answer, clockOf, stateDir, withCommonOptions, type CommonOptions } from
 import { CliFailure, wrongUsage } from './failure.js';
 import type { Io } from './io.js';
 import { createLabClient, type LabClient } from './lab-client.js';
+import { addLabUp } from './lab-up.js';
 import type { AddCommands, CommandResult } from './main.js';
 import { holds, renderFaultKind, renderFaults, renderFaultTable, renderJournal, renderReport } from './render-lab.js';
 import { readServiceFile } from './service-file.js';
@@ -15,7 +16,8 @@ import { printable, printableJson } from './text.js';
 export const addLabCommands: AddCommands = (program, io, result) => {
   const lab = program
     .command('lab')
-    .description('The practice fleet of a running `edge up --lab`: break it, look at it, check it.');
+    .description('A practice fleet, alone or that of a running `edge up --lab`: break it, look at it, check it.');
+  addLabUp(lab, io);
   addCheck(lab, io, result);
   addJournal(lab, io);
   addFault(lab, io);

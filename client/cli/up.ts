@@ -72,13 +72,18 @@ async function up(io: Io, options: UpOptions): Promise<void> {
 
 async function repoFor(io: Io, options: UpOptions, dir: string): Promise<LoadedRepo> {
   if (options.lab === undefined || options.repo !== undefined) return loadRepo(repoOf(io, options));
-  const stores = storeCount(options.lab === true ? DEFAULT_LAB : options.lab);
+  return practiceRepo(dir, options.lab === true ? DEFAULT_LAB : options.lab, options.lab !== true);
+}
+
+/** The repo of a practice fleet in a state directory, made when there is none. `exactly` so many stores, or it is refused. */
+export async function practiceRepo(dir: string, wanted: string, exactly: boolean): Promise<LoadedRepo> {
+  const stores = storeCount(wanted);
   const practice = join(dir, 'edge-infra');
   if (!existsSync(practice)) {
     await makeRepo(practice, { stores, lab: true, compressed: true, labNetwork: await freeLabNetwork(stores) });
   }
   const repo = await loadRepo(practice);
-  if (typeof options.lab === 'string' && repo.stores.length !== stores) {
+  if (exactly && repo.stores.length !== stores) {
     throw new CliFailure(
       `The practice fleet in ${practice} has ${plural(repo.stores.length, 'store')}. ` +
         'Start it without a number, or name another state directory with --dir.',

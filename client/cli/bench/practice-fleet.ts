@@ -8,14 +8,13 @@ import { openGitRepo } from '#systems/git/repo.js';
 import { openObjects } from '#systems/objects/open.js';
 import { createReleaseBuilder } from '#systems/release/build.js';
 import { readConfigFile, storeWorkerSchema } from '#workers/config.js';
-import { baseEnvironment } from '#workers/embedded/child-environment.js';
-import { ManagedChild } from '#workers/embedded/managed-child.js';
 import { rememberPorts } from '#workers/embedded/ports.js';
 import { ensureReleaseKey } from '#workers/embedded/release-key.js';
 import { startRegistry } from '#workers/registry.js';
 import { CliFailure } from '../failure.js';
 import type { Io } from '../io.js';
 import { createLabClient, type LabClient } from '../lab-client.js';
+import { labProcess } from '../lab-process.js';
 import type { LoadedRepo } from '../repo.js';
 import type { Enrolled } from './inventory.js';
 
@@ -50,20 +49,14 @@ export async function startPracticeFleet({ io, dir, repo, speed, stages }: Fleet
   const ports = await rememberPorts(dir, ['registry', 'labControl']);
   const registry = await startRegistry({ dir: objects, host: HOST, port: ports.registry });
   const labDir = join(dir, 'lab');
-  const child = new ManagedChild({
-    name: 'lab',
-    command: process.execPath,
-    args: [
-      ...['--enable-source-maps', labProgram(), '--repo', repo.dir, '--state', labDir, '--speed', String(speed)],
-      ...['--registry', `${HOST}:${ports.registry}`, '--control-port', String(ports.labControl)],
-      ...['--release-keys', key.publicKeys],
-    ],
-    env: baseEnvironment({ ...io.env }),
-    cwd: dir,
+  const child = labProcess({
+    io,
     dir,
-    readyTimeoutMs: 120_000,
-    keep: false,
-    onEvent: () => undefined,
+    repo: repo.dir,
+    state: labDir,
+    speed,
+    controlPort: ports.labControl,
+    more: ['--registry', `${HOST}:${ports.registry}`, '--release-keys', key.publicKeys],
   });
   const stop = async () => {
     await child.stop();
@@ -119,10 +112,4 @@ async function enrolledBelow(folder: string): Promise<Map<string, Enrolled>> {
       }),
     ),
   );
-}
-
-/** It runs as it was built, whether this file does or its source. */
-function labProgram(): string {
-  const root = join(import.meta.dirname, '..', '..', '..');
-  return import.meta.filename.endsWith('.ts') ? join(root, 'dist', 'lab', 'main.js') : join(root, 'lab', 'main.js');
 }
