@@ -1,4 +1,4 @@
-import { setHandler } from '@temporalio/workflow';
+import { condition, setHandler } from '@temporalio/workflow';
 import { parse } from '#domain/messages/parse.js';
 import {
   commandSchema,
@@ -40,6 +40,8 @@ export function listenToPeople(desk: TrainDesk): void {
   listenToSteering(desk);
   for (const answer of Object.keys(answerUpdates) as PlainAnswer[]) listenToAnswer(desk, answer);
 }
+
+const MOVES_WITHIN = '10 seconds';
 
 function listenToDecisions(desk: TrainDesk): void {
   const { view, said } = desk;
@@ -90,9 +92,14 @@ function listenToDecisions(desk: TrainDesk): void {
   setHandler(
     decideUpdate,
     async (raw) => {
+      const asked = view.hold;
       const decision = accept(decisionSchema.parse(raw));
       await record(decision);
       if (decision.decision === 'approve') return `Stage ${decision.stage} is approved.`;
+      // What the train makes of it is the answer; it may be a moment behind the ledger.
+      const hasMoved = () => view.hold !== asked && (view.hold !== undefined || isTrainOver(view.state));
+      if (!(await condition(hasMoved, MOVES_WITHIN)))
+        return 'The rejection is recorded; the train takes it up in a moment. See: edge train show';
       const taken = desk.answersNow().join(', ') || 'nothing any more';
       return `${view.doing} The train is ${view.state}; it takes: ${taken}.`;
     },

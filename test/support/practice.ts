@@ -15,7 +15,7 @@ import { collectRepoFiles } from '#domain/repo-files.js';
 import { MAX_CONFIG_FILE } from '#domain/repo-limits.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { PatchStoreInput, StoreView } from '#domain/messages/store.js';
-import type { Decision, TrainReport, TrainView } from '#domain/messages/train.js';
+import { isTrainOver, type Decision, type TrainReport, type TrainView } from '#domain/messages/train.js';
 import { CONTROL_QUEUE, storeWorkflowId, trainWorkflowId } from '#domain/naming.js';
 import type { StoreSnapshot } from '#lab/control/snapshot.js';
 import { builtinMirror, NEXT_SNAPSHOT } from '#lab/world/mirror.js';
@@ -171,12 +171,21 @@ export async function givenPractice(options: {
     client,
     lab,
     editFleet,
-    startTrain: (input = {}) =>
-      client.workflow.start('patchTrain', {
+    async startTrain(input = {}) {
+      const workflowId = trainWorkflowId(FLEET);
+      const before = await look();
+      // A train shows its end, and writes it down, before Temporal has closed it.
+      if (before && isTrainOver(before.state))
+        await waitFor('the train before to close', async () => {
+          const { status } = await client.workflow.getHandle(workflowId).describe();
+          return status.name === 'RUNNING' ? undefined : true;
+        });
+      return client.workflow.start('patchTrain', {
         taskQueue: CONTROL_QUEUE,
-        workflowId: trainWorkflowId(FLEET),
+        workflowId,
         args: [{ fleet: FLEET, requestedBy: 'test', ...input }],
-      }),
+      });
+    },
     view: () => waitFor('a view of the train', look),
     until: (what, condition, { approving = false } = {}) =>
       waitFor(what, async () => {
