@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { plural } from '#domain/counted.js';
 import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
 import {
   WorkflowExecutionAlreadyStartedError,
@@ -170,6 +171,18 @@ export function createOperations(options: OperationsOptions): Operations {
     }
   }
 
+  /** What a workflow that is waited for came to. */
+  async function resultOf<T>(what: string, place: Omit<CallPlace, 'address'>, result: () => Promise<T>): Promise<T> {
+    try {
+      return await result();
+    } catch (error) {
+      if (!(error instanceof WorkflowFailedError)) throw toOperationError(error, { address, ...place });
+      throw new OperationError('unexpected', `The ${what} failed: ${error.cause?.message ?? error.message}`, {
+        cause: error,
+      });
+    }
+  }
+
   async function send(place: Omit<CallPlace, 'address'>, request: () => Promise<string>): Promise<Reply> {
     return call(place, async () => {
       try {
@@ -331,37 +344,25 @@ export function createOperations(options: OperationsOptions): Operations {
           throw error;
         }
       });
-      try {
-        return (await handle.result()) as JanitorReport;
-      } catch (error) {
-        if (!(error instanceof WorkflowFailedError)) throw toOperationError(error, { address, ...place });
-        throw new OperationError('unexpected', `The janitor failed: ${error.cause?.message ?? error.message}`, {
-          cause: error,
-        });
-      }
+      return (await resultOf('janitor', place, () => handle.result())) as JanitorReport;
     },
 
     async survey(raw) {
       const input: SurveyInput = check(surveyInputSchema, raw);
       const place = placeOfSurvey(input.fleet);
-      try {
-        return (await client.withDeadline(Date.now() + SURVEY_WITHIN, () =>
+      return (await resultOf('survey', place, () =>
+        client.withDeadline(Date.now() + SURVEY_WITHIN, () =>
           client.workflow.execute('survey', {
             workflowId: surveyWorkflowId(input.fleet, randomUUID()),
             taskQueue: CONTROL_QUEUE,
             args: [input],
             // It has nothing to undo, so nobody has to end it when nobody waits for it any more.
             workflowExecutionTimeout: SURVEY_WITHIN,
-            staticSummary: `What a release would do to ${input.stores.length} stores of ${input.fleet}`,
+            staticSummary: `What a release would do to ${plural(input.stores.length, 'store')} of ${input.fleet}`,
             typedSearchAttributes: [{ key: operationKey, value: 'survey' }],
           }),
-        )) as Surveyed[];
-      } catch (error) {
-        if (!(error instanceof WorkflowFailedError)) throw toOperationError(error, { address, ...place });
-        throw new OperationError('unexpected', `The survey failed: ${error.cause?.message ?? error.message}`, {
-          cause: error,
-        });
-      }
+        ),
+      )) as Surveyed[];
     },
 
     async lastJanitor(rawFleet) {

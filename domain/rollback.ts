@@ -3,7 +3,8 @@ import { abridge } from './abridge.js';
 import { plural } from './counted.js';
 import type { ApprovalRow, ResultRow, TrainRow } from './messages/ledger.js';
 import type { PermitRequest, RollbackOutcome } from './messages/train.js';
-import { ROLLBACK_STAGE, STORE_ID, TRAIN_ID } from './naming.js';
+import { fleetName, storeId, trainId } from './messages/names.js';
+import { ROLLBACK_STAGE } from './naming.js';
 import {
   leftReleaseSchema,
   releaseRefSchema,
@@ -18,14 +19,12 @@ import { revocationOf, revocationText, type Revocation } from './revocations.js'
  * release when something was begun on it, and a release was good on a store when the stage passed its gate there.
  */
 
-const storeId = z.string().regex(STORE_ID);
-
 /** What an approval of a rollback is for. It is kept as an object of the registry, and its digest is the plan hash. */
 export const rollbackPlanSchema = z
   .object({
     schema: z.literal('edge.rollback-plan/v1'),
-    fleet: z.string().regex(STORE_ID),
-    train: z.string().regex(TRAIN_ID),
+    fleet: fleetName,
+    train: trainId,
     from: leftReleaseSchema,
     groups: z
       .array(z.object({ to: releaseRefSchema, stores: z.array(storeId).min(1).max(10_000) }).strict())

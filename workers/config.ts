@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { parse } from '#domain/messages/parse.js';
-import { STORE_ID } from '#domain/naming.js';
+import { fleetName, storeId } from '#domain/messages/names.js';
 
 /**
  * The settings of every process of the service. This file is the only reader of the environment. A process that is set
@@ -61,8 +61,8 @@ const milliseconds = z.number().int().min(1).max(86_400_000);
 /** What an installer puts beside a store worker. Credentials are files of their own, named here. */
 export const storeWorkerSchema = z
   .object({
-    store: z.string().regex(STORE_ID),
-    fleet: z.string().regex(STORE_ID),
+    store: storeId,
+    fleet: fleetName,
     temporal: z.object({ address: z.string().min(3), namespace: z.string().min(1) }).strict(),
     registry: z.string().min(1).describe('Where releases are pulled from: https://…, s3://… or file:///…'),
     proxmox: z

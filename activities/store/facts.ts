@@ -70,6 +70,10 @@ export async function gatherFacts(deps: StoreDeps, wanted: Wanted): Promise<Stor
   };
 }
 
+/** Every fact that the pre-checks of an operation rest on. */
+export const gatherPreflight = (deps: StoreDeps, nodes: string[], packages: string[]): Promise<StoreFacts> =>
+  gatherFacts(deps, { nodes, stoppable: nodes, packages, privileges: true, load: true, managers: true });
+
 export async function readCluster({ proxmox }: StoreDeps): Promise<ClusterFacts> {
   const { quorate, nodes } = await proxmox.clusterStatus();
   return { quorate, nodes: nodes.map(({ name, online }) => ({ name, online })) };

@@ -40,7 +40,7 @@ export async function roomiest(deps: StoreDeps, guest: GuestFacts, nodes: readon
     deps.proxmox.nodeMemory(),
   ]);
   const candidates = nodes
-    .filter((name) => name !== guest.node && nodeStatus[name] === 'online')
+    .filter((name) => name !== guest.node && nodeStatus[name] === 'online' && memory[name] !== undefined)
     .map((name) => {
       const used = guests
         .filter(({ node, status }) => node === name && status === 'running')

@@ -20,7 +20,7 @@ import type { z } from 'zod';
 import { beating } from '../beating.js';
 import { translated } from '../to-failure.js';
 import { pinsOf, type Opened, type StoreDeps } from './deps.js';
-import { gatherFacts } from './facts.js';
+import { gatherFacts, gatherPreflight } from './facts.js';
 import { applyConfig } from './guest-config.js';
 import { createNodeSteps } from './node-steps.js';
 import { ReleaseRefused, type Operation } from './operation.js';
@@ -72,14 +72,7 @@ export function createStoreActivities(deps: StoreDeps, operation: Operation): St
         const { guests, nodes: expected } = opened.artifact.store;
         const nodes = expected.map(({ name }) => name);
         const pins = pinsOf(opened, task.permit !== undefined);
-        const facts = await gatherFacts(deps, {
-          nodes,
-          stoppable: nodes,
-          packages: Object.keys(pins.packages),
-          privileges: true,
-          load: true,
-          managers: true,
-        });
+        const facts = await gatherPreflight(deps, nodes, Object.keys(pins.packages));
         // A store that goes back is ill: what it was like before that is what it is to be compared with.
         if (!pins.back) await state.saveTrust({ baseline: await probeGuests(deps, guests) });
         const notes = pins.back ? { notes: facts.nodes.flatMap((node) => keptOn(node, pins)) } : {};
@@ -143,14 +136,7 @@ export function createStoreActivities(deps: StoreDeps, operation: Operation): St
     surveyStore: (raw) =>
       beating(async () => {
         const { nodes, wanted } = mine(surveyTaskSchema, raw);
-        const facts = await gatherFacts(deps, {
-          nodes,
-          stoppable: nodes,
-          packages: Object.keys(wanted.packages),
-          privileges: true,
-          load: true,
-          managers: true,
-        });
+        const facts = await gatherPreflight(deps, nodes, Object.keys(wanted.packages));
         const { current } = state.trust();
         const held = state.operation();
         return {

@@ -159,6 +159,8 @@ function planFaults(run: DemoRun, journal: readonly LabEntry[]) {
   let killedAt: Date | undefined;
   let isBack = false;
 
+  const instantOfCut = () => journal.find(({ effect }) => effect === 'fault.active')?.at;
+
   const cut = async (view: TrainView): Promise<string[]> => {
     if (isCut || stageToCut(view)?.state !== 'running') return [];
     isCut = true;
@@ -176,7 +178,7 @@ function planFaults(run: DemoRun, journal: readonly LabEntry[]) {
   const kill = (view: TrainView): string[] => {
     const stage = stageToCut(view);
     if (killedAt !== undefined || stage?.state !== 'running') return [];
-    const cutAt = journal.find(({ effect }) => effect === 'fault.active')?.at;
+    const cutAt = instantOfCut();
     if (cutAt === undefined || run.io.now().getTime() - Date.parse(cutAt) < KILL_AFTER_CUT) return [];
     if (!run.killControlWorker()) return [];
     killedAt = run.io.now();
@@ -199,7 +201,7 @@ function planFaults(run: DemoRun, journal: readonly LabEntry[]) {
 
   return {
     struck: (): Struck => ({
-      cut: journal.some(({ effect }) => effect === 'fault.active'),
+      cut: instantOfCut() !== undefined,
       killed: killedAt !== undefined,
     }),
     async next(view: TrainView | undefined, answers: boolean): Promise<string[]> {

@@ -1,9 +1,8 @@
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { z } from 'zod';
 import { plural } from '#domain/counted.js';
-import { parse } from '#domain/messages/parse.js';
+import { readConfigFile, storeWorkerSchema } from '#workers/config.js';
 import { rememberPorts } from '#workers/embedded/ports.js';
 import { CliFailure } from './failure.js';
 import type { Io } from './io.js';
@@ -22,20 +21,6 @@ interface LabUpOptions {
 
 const DEFAULT_DIR = '.edge-lab';
 const DEFAULT_STORES = '8';
-
-/** What the practice fleet writes for whoever is to work on a store; only what is shown here is read. */
-const enrolmentSchema = z.looseObject({
-  proxmox: z.looseObject({
-    nodes: z.array(z.looseObject({ name: z.string(), address: z.string(), port: z.number() })).min(1),
-    tokenFile: z.string(),
-    caFile: z.string(),
-  }),
-  ssh: z.looseObject({
-    user: z.string(),
-    keyFile: z.string(),
-    nodes: z.record(z.string(), z.looseObject({ address: z.string(), port: z.number() })),
-  }),
-});
 
 export function addLabUp(lab: Command, io: Io): void {
   lab
@@ -70,7 +55,8 @@ async function labUp(io: Io, options: LabUpOptions): Promise<void> {
       throw new CliFailure(`The practice fleet did not start: ${(error as Error).message}`, { cause: error });
     });
     const store = repo.stores[0]?.id ?? '';
-    const { proxmox, ssh } = enrolmentOf(join(state, 'enrolment', store));
+    const enrolled = join(state, 'enrolment', store, 'store-worker.json');
+    const { proxmox, ssh } = await readConfigFile(enrolled, storeWorkerSchema);
     const facts = {
       control: `http://127.0.0.1:${labControl}`,
       fleet: repo.fleet.fleet,
@@ -104,11 +90,4 @@ async function labUp(io: Io, options: LabUpOptions): Promise<void> {
     io.err('Stopping.');
     await child.stop();
   }
-}
-
-function enrolmentOf(folder: string): z.infer<typeof enrolmentSchema> {
-  const file = join(folder, 'store-worker.json');
-  const parsed = parse(enrolmentSchema, JSON.parse(readFileSync(file, 'utf8')));
-  if (parsed.ok) return parsed.value;
-  throw new CliFailure(`${file} is not what a practice fleet writes: ${parsed.problems.join('; ')}`);
 }

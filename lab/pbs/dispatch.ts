@@ -1,3 +1,5 @@
+import { AnswerLost } from '../api/answers.js';
+import { compilePaths, type Found } from '../api/paths.js';
 import type { Step } from '../world/fault-table.js';
 import { permissionDenied, PbsError } from '../world/pbs/datastore.js';
 import type { PbsSim } from '../world/pbs/pbs-sim.js';
@@ -19,14 +21,11 @@ export const routes: readonly Route[] = [
   ...configRoutes,
 ];
 
-/** The answer left, and never arrived. */
-export class AnswerLost extends Error {}
-
-const compiled = routes.map((route) => ({ route, pieces: route.path.split('/').filter((piece) => piece !== '') }));
+const paths = compilePaths(routes);
 
 /** Carries out one call, in the order of checks of the real server. */
 export async function dispatch(pbs: PbsSim, request: PbsRequest): Promise<Record<string, unknown>> {
-  const found = find(request.method, request.segments);
+  const found = paths.find(request.method, request.segments);
   const step: Step = found?.route.step ?? 'pbs.read';
   const caller = found?.route.world
     ? { authId: '' }
@@ -46,7 +45,7 @@ export async function dispatch(pbs: PbsSim, request: PbsRequest): Promise<Record
   }
 }
 
-async function execute(pbs: PbsSim, { route, fromUri }: Found, step: Step, request: PbsRequest, caller: Caller) {
+async function execute(pbs: PbsSim, { route, fromUri }: Found<Route>, step: Step, request: PbsRequest, caller: Caller) {
   if (route.permission) {
     const path = route.permission.path.replaceAll(/\{([\w-]+)\}/g, (_whole, name: string) => fromUri[name] ?? '');
     const held = pbs.privileges(caller.authId, path);
@@ -60,28 +59,4 @@ async function execute(pbs: PbsSim, { route, fromUri }: Found, step: Step, reque
   // After the effect: what the client sees says nothing about what happened.
   if (lost('after')) throw new AnswerLost();
   return result instanceof With ? { data: result.data, ...result.beside } : { data: result ?? null };
-}
-
-interface Found {
-  route: Route;
-  fromUri: Record<string, string>;
-}
-
-function find(method: string, segments: string[]): Found | undefined {
-  for (const { route, pieces } of compiled) {
-    if (route.method !== method || pieces.length !== segments.length) continue;
-    const fromUri = match(pieces, segments);
-    if (fromUri) return { route, fromUri };
-  }
-  return undefined;
-}
-
-function match(pieces: string[], segments: string[]): Record<string, string> | undefined {
-  const values: Record<string, string> = {};
-  for (const [index, piece] of pieces.entries()) {
-    const segment = segments[index] ?? '';
-    if (piece.startsWith('{')) values[piece.slice(1, -1)] = segment;
-    else if (piece !== segment) return undefined;
-  }
-  return values;
 }

@@ -1,10 +1,11 @@
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import { AnswerLost, keepWaiting } from '../api/answers.js';
 import type { Authorities } from '../tls/authority.js';
 import { TlsPort } from '../tls/port.js';
 import { PbsError } from '../world/pbs/datastore.js';
 import type { PbsSim } from '../world/pbs/pbs-sim.js';
 import type { World } from '../world/world.js';
-import { AnswerLost, dispatch } from './dispatch.js';
+import { dispatch } from './dispatch.js';
 import { readRequest } from './request.js';
 
 /**
@@ -77,22 +78,12 @@ async function sendError(
   const message = error instanceof Error ? error.message : String(error);
   // Whatever of the body was not read would be taken for the next request.
   if (!incoming.complete) response.setHeader('connection', 'close');
-  if (status === 401) await pause(incoming, AUTH_DELAY_MS);
-  if (status === 403) await pause(incoming, PERMISSION_DELAY_MS);
+  if (status === 401) await keepWaiting(incoming, AUTH_DELAY_MS);
+  if (status === 403) await keepWaiting(incoming, PERMISSION_DELAY_MS);
   if (isExtjs && status !== 401) {
     return send(response, 200, JSON.stringify({ success: false, message, status, errors: {}, data: null }));
   }
   send(response, status, message);
-}
-
-async function pause(incoming: IncomingMessage, ms: number): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    incoming.socket.once('close', () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }
 
 function send(response: ServerResponse, status: number, body: string): void {

@@ -1,5 +1,5 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
+import { createTickets, same } from '../api/tickets.js';
 import type { Step } from '../world/fault-table.js';
 import type { StoreSim } from '../world/store-sim.js';
 import { TOKEN_PRIVILEGES } from '../world/world.js';
@@ -16,9 +16,6 @@ export interface Caller {
 /** The one person of a practice store, so that outside clients which know only passwords can look around. */
 export const PRACTICE_ADMIN = { user: 'auditor@pve', password: 'practice' } as const;
 const ADMIN_PRIVILEGES = [...TOKEN_PRIVILEGES, 'Sys.Syslog', 'VM.Allocate', 'Datastore.Allocate'];
-const TICKET_LIFE_SECONDS = 7_200;
-/** A clock that runs behind by so much is forgiven. */
-const TICKET_SKEW_SECONDS = 300;
 
 /** An ACL entry on a path holds below it as well; an entry further down replaces it. */
 export function privilegesOn(caller: Caller, path: string): string[] {
@@ -60,56 +57,23 @@ function byToken(store: StoreSim, value: string, step: Step): Caller {
 }
 
 function byTicket(store: StoreSim, ticket: string, method: string, headers: IncomingHttpHeaders, now: number): Caller {
-  const [, user = '', stamp = '', signature = ''] = /^PVE:([^:]+):([0-9A-F]{8})::(.+)$/.exec(ticket) ?? [];
-  const age = Math.floor(now / 1_000) - parseInt(stamp || '0', 16);
-  const valid = same(signature, sign(store, `PVE:${user}:${stamp}`)) && age < TICKET_LIFE_SECONDS;
-  if (!valid || age < -TICKET_SKEW_SECONDS) throw new PveError(401, 'permission denied - invalid PVE ticket');
-  if (method !== 'GET') {
-    const csrf = String(headers['csrfpreventiontoken'] ?? '');
-    const [csrfStamp = ''] = csrf.split(':');
-    if (!same(csrf, csrfToken(store, user, csrfStamp))) {
-      throw new PveError(401, 'Permission denied - invalid csrf token');
-    }
+  const tickets = ticketsOf(store);
+  const user = tickets.holder(ticket, now);
+  if (user === undefined) throw new PveError(401, 'permission denied - invalid PVE ticket');
+  if (method !== 'GET' && !tickets.csrfHolds(user, String(headers['csrfpreventiontoken'] ?? ''))) {
+    throw new PveError(401, 'Permission denied - invalid csrf token');
   }
   return { authId: user, isToken: false, privileges: { '/': [...ADMIN_PRIVILEGES] } };
 }
 
 /** `POST /access/ticket`. The password may be a valid ticket, which renews it. */
 export function login(store: StoreSim, username: string, password: string, now: number) {
-  const known =
-    username === PRACTICE_ADMIN.user && (same(password, PRACTICE_ADMIN.password) || renews(store, password));
+  const tickets = ticketsOf(store);
+  const isTicket = tickets.holder(password, now) === username;
+  const known = username === PRACTICE_ADMIN.user && (same(password, PRACTICE_ADMIN.password) || isTicket);
   if (!known) throw new PveError(401, 'authentication failure');
-  const stamp = Math.floor(now / 1_000)
-    .toString(16)
-    .toUpperCase()
-    .padStart(8, '0');
-  return {
-    username,
-    ticket: `PVE:${username}:${stamp}::${sign(store, `PVE:${username}:${stamp}`)}`,
-    CSRFPreventionToken: csrfToken(store, username, stamp),
-    clustername: store.id,
-    cap: {},
-  };
-
-  function renews(at: StoreSim, ticket: string): boolean {
-    try {
-      return byTicket(at, ticket, 'GET', {}, now).authId === username;
-    } catch {
-      return false;
-    }
-  }
+  return { ...tickets.issue(username, now), clustername: store.id, cap: {} };
 }
 
-/** Tickets hold on all nodes of a store, and after a restart of the lab. */
-function sign(store: StoreSim, text: string): string {
-  const key = store.world.seed.bytes(`pve-ticket/${store.id}`);
-  return createHmac('sha256', key).update(text).digest('base64');
-}
-
-const csrfToken = (store: StoreSim, user: string, stamp: string): string =>
-  `${stamp}:${sign(store, `csrf:${user}:${stamp}`)}`;
-
-function same(left: string, right: string): boolean {
-  const [a, b] = [Buffer.from(left), Buffer.from(right)];
-  return a.length === b.length && timingSafeEqual(a, b);
-}
+/** They hold on all nodes of a store. */
+const ticketsOf = ({ id, world }: StoreSim) => createTickets('PVE', world.seed.bytes(`pve-ticket/${id}`));

@@ -1,4 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { AnswerLost } from '../api/answers.js';
+import { compilePaths, type Found } from '../api/paths.js';
 import type { FaultKind, Moment, Step } from '../world/fault-table.js';
 import { NodeGone } from '../world/node-gone.js';
 import type { NodeSim } from '../world/node-sim.js';
@@ -27,14 +29,7 @@ export const routes: readonly Route[] = [
   ...cephRoutes,
 ];
 
-/** The answer left, and never arrived. */
-export class AnswerLost extends Error {}
-
-interface Compiled {
-  route: Route;
-  pieces: string[];
-}
-const compiled: Compiled[] = routes.map((route) => ({ route, pieces: piecesOf(route.path) }));
+const paths = compilePaths(routes);
 
 /** How an index names its children. */
 const INDEX_KEYS: Record<string, string> = {
@@ -51,7 +46,7 @@ const INDEX_KEYS: Record<string, string> = {
 /** Carries out one call that came in at `entry`, in the order of checks of the real server. */
 export async function dispatch(entry: NodeSim, request: PveRequest): Promise<{ data: unknown; total?: number }> {
   const { store } = entry;
-  const found = find(request.method, request.segments);
+  const found = paths.find(request.method, request.segments);
   if (found?.route.world) {
     if (found.route.noToken && request.headers.authorization?.startsWith('PVEAPIToken')) {
       const why = `URI '${request.uri}' not available with API token, need proper ticket.`;
@@ -84,15 +79,10 @@ export async function dispatch(entry: NodeSim, request: PveRequest): Promise<{ d
   return execute(entry, target, found, request, caller);
 }
 
-interface Found {
-  route: Route;
-  fromUri: Record<string, string>;
-}
-
 async function execute(
   entry: NodeSim,
   target: NodeSim,
-  { route, fromUri }: Found,
+  { route, fromUri }: Found<Route>,
   request: PveRequest,
   caller: Caller,
 ) {
@@ -140,42 +130,10 @@ function targetOf(entry: NodeSim, name: string | undefined, step: Step): NodeSim
 /** What faults are aimed at. */
 const stepOf = ({ step, path }: Route): Step => step ?? (path.includes('/ceph') ? 'ceph.read' : 'api.read');
 
-function find(method: string, segments: string[]): Found | undefined {
-  for (const { route, pieces } of compiled) {
-    if (route.method !== method || pieces.length !== segments.length) continue;
-    const fromUri = match(pieces, segments);
-    if (fromUri) return { route, fromUri };
-  }
-  return undefined;
-}
-
-function match(pieces: string[], segments: string[]): Record<string, string> | undefined {
-  const values: Record<string, string> = {};
-  for (const [index, piece] of pieces.entries()) {
-    const segment = segments[index] ?? '';
-    if (piece.startsWith('{')) values[piece.slice(1, -1)] = segment;
-    else if (piece !== segment) return undefined;
-  }
-  return values;
-}
-
-/** The next pieces of all longer paths, as an index lists them; undefined when nothing is below. */
+/** What lies below a path, as an index lists it; undefined when nothing does. */
 function indexOf(segments: string[]): Record<string, string>[] | undefined {
-  const names = new Set<string>();
-  let prefix: string[] | undefined;
-  for (const { pieces } of compiled) {
-    if (pieces.length <= segments.length || !match(pieces.slice(0, segments.length), segments)) continue;
-    prefix ??= pieces.slice(0, segments.length);
-    const next = pieces[segments.length] ?? '';
-    if (!next.startsWith('{')) names.add(next);
-  }
-  if (!prefix) return undefined;
-  const key = INDEX_KEYS[`/${prefix.join('/')}`] ?? 'name';
-  return [...names].map((name) => ({ [key]: name }));
-}
-
-function piecesOf(path: string): string[] {
-  return path.split('/').filter((piece) => piece !== '');
+  const below = paths.below(segments);
+  return below?.names.map((name) => ({ [INDEX_KEYS[below.path] ?? 'name']: name }));
 }
 
 const fillIn = (path: string, values: Record<string, string>): string =>

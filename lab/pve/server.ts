@@ -2,11 +2,12 @@ import http from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
+import { AnswerLost, keepWaiting } from '../api/answers.js';
 import type { Authorities } from '../tls/authority.js';
 import { TlsPort } from '../tls/port.js';
 import type { NodeSim } from '../world/node-sim.js';
 import type { World } from '../world/world.js';
-import { AnswerLost, dispatch } from './dispatch.js';
+import { dispatch } from './dispatch.js';
 import { PveError } from './errors.js';
 import { readRequest } from './request.js';
 
@@ -89,13 +90,7 @@ async function sendError(
   // Whatever of the body was not read would be taken for the next request.
   response.setHeader('connection', 'close');
   if (status === 401) {
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, AUTH_DELAY_MS);
-      incoming.socket.once('close', () => {
-        clearTimeout(timer);
-        resolve();
-      });
-    });
+    await keepWaiting(incoming, AUTH_DELAY_MS);
     return endEmpty(response, status, message);
   }
   // What another node did not say has no body either.

@@ -1,9 +1,9 @@
 import type { Script } from '../tasks.js';
-import { owns } from './access.js';
 import { groupName, snapshotName, type Datastore, type Group } from './datastore.js';
 import { keepsSomething, keepText, type KeepOptions, type Mark } from './keep.js';
 import type { PbsSim } from './pbs-sim.js';
 import type { PruneOrder, Worker } from './work.js';
+import { groupsOf } from './work-groups.js';
 
 export function* prune(pbs: PbsSim, order: PruneOrder, { log, upid, user }: Worker): Script {
   const datastore = pbs.datastore(order.store);
@@ -54,11 +54,3 @@ export function recordPrune(
 }
 
 const ofNs = (ns: string): string => (ns === '' ? '' : `, namespace '${ns}'`);
-
-function groupsOf(datastore: Datastore, { ns, maxDepth, type, id, owner }: PruneOrder): Group[] {
-  if (type !== undefined && id !== undefined) return [datastore.group(ns, type, id)];
-  return datastore
-    .namespacesBelow(datastore.namespace(ns), maxDepth)
-    .flatMap((each) => datastore.groups(each))
-    .filter((group) => owner === undefined || owns(owner, group.owner));
-}

@@ -1,9 +1,9 @@
 import type { Script } from '../tasks.js';
-import { owns } from './access.js';
 import { digestOf } from './content.js';
 import { groupName, snapshotName, type Datastore, type Group, type Snapshot } from './datastore.js';
 import type { PbsSim } from './pbs-sim.js';
 import type { VerifyOrder, Worker } from './work.js';
+import { groupsOf } from './work-groups.js';
 
 const DAY_MS = 86_400_000;
 
@@ -119,11 +119,3 @@ function isDue(pbs: PbsSim, { verification }: Snapshot, { ignoreVerified, outdat
 
 /** When the task began that verified it, milliseconds since the epoch: that is all that a snapshot tells. */
 const startOf = (upid: string): number => parseInt(upid.split(':')[5] ?? '0', 16) * 1_000;
-
-function groupsOf(datastore: Datastore, { ns, maxDepth, type, id, owner }: VerifyOrder): Group[] {
-  if (type !== undefined && id !== undefined) return [datastore.group(ns, type, id)];
-  return datastore
-    .namespacesBelow(datastore.namespace(ns), maxDepth)
-    .flatMap((each) => datastore.groups(each))
-    .filter((group) => owner === undefined || owns(owner, group.owner));
-}
