@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { Client, Connection } from '@temporalio/client';
+import { Client, type Connection } from '@temporalio/client';
 import { createOperations, type Operations } from '../operations.js';
 import { OperationError, toOperationError, unreachable } from '../operation-errors.js';
+import { openConnection } from '../temporal-connection.js';
 import { CliFailure, wrongUsage } from './failure.js';
 import type { Io } from './io.js';
 import { lazyLedger } from './ledger.js';
@@ -133,7 +134,7 @@ const missing = (cause: unknown): OperationError =>
 
 export async function connectTemporal(address: string): Promise<Connection> {
   try {
-    return await Connection.connect({ address, connectTimeout: CONNECT_TIMEOUT });
+    return await openConnection(address, CONNECT_TIMEOUT);
   } catch (error) {
     throw unreachable(address, error);
   }

@@ -97,7 +97,7 @@ describe('a stage that breaches its threshold', () => {
     const [failed, inFlight, absent, later] = stores as [string, string, string, string];
     const { hold } = await practice.view();
     const before = await newest();
-    await practice.lab.setWan(absent, true);
+    await practice.comesBack(absent);
     await practice.answer('retryOffline');
     await failsBeforeItsReboot(later);
     const held = await heldFor('ErrorThresholdExceeded', hold?.since);

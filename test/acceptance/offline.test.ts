@@ -118,7 +118,7 @@ describe('a store that does not come back before the deadline', () => {
       await ledger.close();
     }
 
-    await practice.lab.setWan(canary, true);
+    await practice.comesBack(canary);
     await practice.editFleet((fleet) => void Object.assign(fleet['train'] as object, { deadline: '2h' }));
     const next = await practice.ride(await practice.startTrain({ stages: ['canary'] }));
     expect(next).toMatchObject({ state: 'done', planned: 1, tally: { succeeded: 1 } });

@@ -2,12 +2,15 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Client, Connection, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import { Client, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import { tsToMs } from '@temporalio/common/lib/time.js';
 import { execa } from 'execa';
 import { parse, stringify } from 'yaml';
 import { freeLabNetwork } from '#client/cli/lab-network.js';
 import { createLabClient, type LabClient, type LabEntry } from '#client/cli/lab-client.js';
+import { recentPollers } from '#client/pollers.js';
 import { initRepo } from '#client/repo/template.js';
+import { openConnection } from '#client/temporal-connection.js';
 import { planStages } from '#domain/plan.js';
 import { desiredPointer, type DesiredRecord, type PermitRef, type ReleaseRef } from '#domain/release.js';
 import { checkRepo } from '#domain/repo-check.js';
@@ -16,7 +19,7 @@ import { MAX_CONFIG_FILE } from '#domain/repo-limits.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { PatchStoreInput, StoreView } from '#domain/messages/store.js';
 import { isTrainOver, type Decision, type TrainReport, type TrainView } from '#domain/messages/train.js';
-import { CONTROL_QUEUE, storeWorkflowId, trainWorkflowId } from '#domain/naming.js';
+import { CONTROL_QUEUE, storeQueue, storeWorkflowId, trainWorkflowId } from '#domain/naming.js';
 import type { StoreSnapshot } from '#lab/control/snapshot.js';
 import { builtinMirror, NEXT_SNAPSHOT } from '#lab/world/mirror.js';
 import { openGitRepo } from '#systems/git/repo.js';
@@ -53,6 +56,8 @@ export interface Practice {
   past(instant: string): Promise<void>;
   /** Waits until the store is as the condition says. */
   storeIs(what: string, store: string, condition: (store: StoreSnapshot) => boolean): Promise<StoreSnapshot>;
+  /** Joins the store's link, and waits until the store has asked for work over it: its worker is not back at once. */
+  comesBack(store: string): Promise<void>;
   /** The store as the practice fleet knows it. */
   snapshot(store: string): Promise<StoreSnapshot>;
   /** The stores of each stage, by its name. */
@@ -144,7 +149,7 @@ export async function givenPractice(options: {
       if (event.kind === 'ended') pids.delete(event.name);
     },
   });
-  const connection = await Connection.connect({ address: service.temporal.address });
+  const connection = await openConnection(service.temporal.address, '10s');
   const client = new Client({ connection, namespace: service.temporal.namespace });
   const lab = createLabClient(service.lab?.control ?? '');
   const train = () => client.workflow.getHandle(trainWorkflowId(FLEET));
@@ -238,6 +243,15 @@ export async function givenPractice(options: {
         const seen = await practice.snapshot(store);
         return condition(seen) ? seen : undefined;
       }),
+    async comesBack(store) {
+      const joined = Date.now();
+      await lab.setWan(store, true);
+      await waitFor(`${store} to ask for work again`, async () => {
+        const pollers = await recentPollers(client, storeQueue(store), 'activity');
+        const isBack = pollers.some(({ lastAccessTime }) => tsToMs(lastAccessTime) > joined);
+        return isBack || undefined;
+      });
+    },
     async stages() {
       const git = openGitRepo({ dir: repo });
       const at = await git.head('main');

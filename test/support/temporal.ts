@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { Client, Connection } from '@temporalio/client';
+import { Client } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import { inject } from 'vitest';
+import { openConnection } from '#client/temporal-connection.js';
 
 let quiet = false;
 
@@ -30,7 +31,7 @@ export async function connectTemporal(): Promise<TestTemporal> {
   beQuiet();
   const address = inject('temporalAddress');
   const codePath = inject('workflowBundlePath');
-  const connection = await Connection.connect({ address });
+  const connection = await openConnection(address, '10s');
   const native = await NativeConnection.connect({ address });
   return {
     client: new Client({ connection }),

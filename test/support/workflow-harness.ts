@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ControlDeps } from '#activities/control.js';
 import { Context } from '@temporalio/activity';
-import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
+import { Client, type Connection, type WorkflowHandle } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
 import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { JanitorInput } from '#domain/messages/janitor.js';
@@ -31,6 +31,7 @@ import {
   storeWorkflowId,
   surveyWorkflowId,
 } from '#domain/naming.js';
+import { openConnection } from '#client/temporal-connection.js';
 import { trainQuery, waveQuery } from '#workflows/messages.js';
 import { inWorkIn, isRunningIn } from '#workers/running.js';
 import type { janitor, launchTrain, patchStore, patchTrain, survey, wave } from '#workflows/index.js';
@@ -69,7 +70,7 @@ export async function openWorld({ address, codePath }: Place) {
   const namespace = `test-${randomUUID()}`;
   // Not the default, process id and host name, which would stand in recorded histories.
   const identity = 'workflow-test';
-  const connection = await Connection.connect({ address });
+  const connection = await openConnection(address, '10s');
   const native = await NativeConnection.connect({ address });
   await prepareNamespace(connection, namespace);
   const client = new Client({ connection, namespace, identity });
