@@ -17,6 +17,7 @@ import { checkRepo } from '#domain/repo-check.js';
 import { collectRepoFiles } from '#domain/repo-files.js';
 import { MAX_CONFIG_FILE } from '#domain/repo-limits.js';
 import { revocationOf, revocationText } from '#domain/revocations.js';
+import { choosePastTrain, reopenTrain, type PastTrain } from '#domain/reopen.js';
 import { decideRollback } from '#domain/rollback.js';
 import { problemText } from '#domain/yaml-file.js';
 import { isoWeekId, localDate, nextWindow, storeWindow } from '#domain/windows.js';
@@ -27,6 +28,8 @@ import { readRevocations, refuseRevoked } from './revocations.js';
 import { translated } from './to-failure.js';
 
 const MAX_DESIRED = 16_000;
+/** A train older than so many others is not taken back; what it brought is long replaced. */
+const PAST_TRAINS = 20;
 
 /** Central work of a train: Git, the registry's pointers, the ledger, telling people. */
 export interface ControlDeps {
@@ -151,6 +154,18 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
           await writeDesired({ ...record, soaked: { release, at: soakedAt } });
       });
       return { left: left.toSorted() };
+    },
+
+    /** Only looks. */
+    async reopenTrain({ fleet, train }) {
+      const rows = (await ledger.trains(PAST_TRAINS)).filter((row) => row.fleet === fleet && row.release !== undefined);
+      const trains: PastTrain[] = [];
+      for (const row of rows) trains.push({ row, results: await ledger.results(row.id) });
+      const chosen = choosePastTrain(fleet, trains, train);
+      if (chosen.kind === 'refused') return chosen;
+      const { row } = chosen.train;
+      const at = await readRepo(row.commit ?? (await repo.head(branch)));
+      return reopenTrain(chosen.train, await ledger.stages(row.id), at.fleet);
     },
 
     /** Only looks, and keeps the plan as an object: its digest is the plan hash, by which the release worker finds it. */

@@ -12,10 +12,12 @@ import {
   commandSchema,
   decisionSchema,
   isTrainOver,
+  rollbackInputSchema,
   steeringSchema,
   trainInputSchema,
   type Command,
   type Decision,
+  type RollbackInput,
   type StageView,
   type Steering,
   type TrainInput,
@@ -66,7 +68,9 @@ export interface Operations {
   resume(fleet: string, steering: Steering): Promise<Reply>;
   abort(fleet: string, steering: Steering): Promise<Reply>;
   /** An answer to a train that stands still; it is refused when the train does not take it now. */
-  answer(fleet: string, answer: PlainAnswer, command: Command): Promise<Reply>;
+  answer(fleet: string, answer: Exclude<PlainAnswer, 'rollback'>, command: Command): Promise<Reply>;
+  /** Of the train that runs; when none does, of the one that is named, or of the newest that left something to take back. */
+  rollback(input: z.input<typeof rollbackInputSchema>): Promise<Reply>;
   /** The operation that runs on a store, whoever started it. */
   pauseStore(store: string, command: Command): Promise<Reply>;
   resumeStore(store: string, command: Command): Promise<Reply>;
@@ -199,7 +203,6 @@ export function createOperations(options: OperationsOptions): Operations {
     fleet: string,
     update: UpdateDefinition<string, Args>,
     args: Args,
-    instead = '',
   ): Promise<Reply> {
     const handle = client.workflow.getHandle(trainWorkflowId(fleet));
     const place = placeOfTrain(fleet);
@@ -208,8 +211,44 @@ export function createOperations(options: OperationsOptions): Operations {
     } catch (error) {
       if (!(error instanceof OperationError) || (error.kind !== 'no-train' && error.kind !== 'train-over')) throw error;
       const end = await call(place, () => endOf(fleet));
-      throw end === undefined ? error : trainOver(end, instead);
+      throw end === undefined ? error : trainOver(end);
     }
+  }
+
+  async function isRunning(fleet: string): Promise<boolean> {
+    const handle = client.workflow.getHandle(trainWorkflowId(fleet));
+    return call(placeOfTrain(fleet), async () => (await handle.describe()).status.name === 'RUNNING').catch(
+      (error: unknown) => {
+        if (error instanceof OperationError && error.kind === 'no-train') return false;
+        throw error;
+      },
+    );
+  }
+
+  /** Under the one id that a fleet has for what goes through all its stores, so that it is never two at a time. */
+  async function startOfFleet(
+    type: 'patchTrain' | 'rollbackTrain',
+    input: TrainInput | RollbackInput,
+    operation: string,
+    staticSummary: string,
+  ): Promise<{ workflowId: string; runId: string }> {
+    return call(placeOfTrain(input.fleet), async () => {
+      try {
+        const handle = await client.workflow.start(type, {
+          workflowId: trainWorkflowId(input.fleet),
+          taskQueue: CONTROL_QUEUE,
+          args: [input],
+          workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+          workflowIdConflictPolicy: 'FAIL',
+          staticSummary,
+          typedSearchAttributes: [{ key: operationKey, value: operation }],
+        });
+        return { workflowId: handle.workflowId, runId: handle.firstExecutionRunId };
+      } catch (error) {
+        if (error instanceof WorkflowExecutionAlreadyStartedError) throw trainRunning(input.fleet);
+        throw error;
+      }
+    });
   }
 
   /** How the newest train of the fleet ended; undefined while it runs. */
@@ -265,23 +304,8 @@ export function createOperations(options: OperationsOptions): Operations {
   return {
     async startTrain(raw) {
       const input: TrainInput = check(trainInputSchema, raw);
-      return call(placeOfTrain(input.fleet), async () => {
-        try {
-          const handle = await client.workflow.start('patchTrain', {
-            workflowId: trainWorkflowId(input.fleet),
-            taskQueue: CONTROL_QUEUE,
-            args: [input],
-            workflowIdReusePolicy: 'ALLOW_DUPLICATE',
-            workflowIdConflictPolicy: 'FAIL',
-            staticSummary: `Patch train of fleet ${input.fleet}`,
-            typedSearchAttributes: [{ key: operationKey, value: 'train' }],
-          });
-          return { workflowId: handle.workflowId, runId: handle.firstExecutionRunId, train: input.train };
-        } catch (error) {
-          if (error instanceof WorkflowExecutionAlreadyStartedError) throw trainRunning(input.fleet);
-          throw error;
-        }
-      });
+      const started = await startOfFleet('patchTrain', input, 'train', `Patch train of fleet ${input.fleet}`);
+      return { ...started, train: input.train };
     },
 
     async trainView(rawFleet) {
@@ -304,8 +328,37 @@ export function createOperations(options: OperationsOptions): Operations {
 
     async answer(rawFleet, answer, raw) {
       const fleet = checkFleet(rawFleet);
-      const instead = answer === 'rollback' ? ROLLBACK_OF_AN_ENDED_TRAIN : '';
-      return sendToTrain(fleet, answerUpdates[answer], [check(commandSchema, raw)], instead);
+      return sendToTrain(fleet, answerUpdates[answer], [check(commandSchema, raw)]);
+    },
+
+    async rollback(raw) {
+      const input: RollbackInput = check(rollbackInputSchema, raw);
+      const { fleet, train, by, reason } = input;
+      if (await isRunning(fleet)) {
+        const { train: running } = await call(placeOfTrain(fleet), () =>
+          client.workflow.getHandle(trainWorkflowId(fleet)).query(trainQuery),
+        );
+        if (train !== undefined && train !== running)
+          return {
+            kind: 'refused',
+            sentence: `Train ${running} of fleet ${fleet} is running; ${train} can be taken back when that has ended.`,
+          };
+        try {
+          return await sendToTrain(fleet, answerUpdates.rollback, [
+            { by, ...(reason === undefined ? {} : { reason }) },
+          ]);
+        } catch (error) {
+          // It ended a moment ago.
+          if (!(error instanceof OperationError) || error.kind !== 'train-over') throw error;
+        }
+      }
+      await startOfFleet(
+        'rollbackTrain',
+        input,
+        'rollback',
+        `Rollback of ${train ?? 'the last train'} of fleet ${fleet}`,
+      );
+      return { kind: 'accepted', sentence: `${by} asked to take back ${train ?? 'the last train'} of fleet ${fleet}.` };
     },
 
     pauseStore: steerStore(pauseUpdate, 'To keep the train from starting it: edge train pause --store'),
@@ -493,12 +546,8 @@ const placeOfTrain = (fleet: string) => ({
   over: () => trainOver(`The train of fleet ${fleet} has ended.`),
 });
 
-const trainOver = (end: string, instead = '') =>
-  new OperationError('train-over', `${end} It takes no answer any more: edge train show${instead && `. ${instead}`}`);
-
-const ROLLBACK_OF_AN_ENDED_TRAIN =
-  'Only a running train takes its release back. To leave that release now, revert it in the GitOps repo, raise ' +
-  'version and sequence, merge, and start a train: edge train start --reason "…"';
+const trainOver = (end: string) =>
+  new OperationError('train-over', `${end} It takes no answer any more: edge train show`);
 
 const placeOfJanitor = (fleet: string) => ({
   subject: `the janitor of fleet ${fleet}`,

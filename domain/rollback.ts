@@ -61,6 +61,13 @@ export const tookTheRelease = ({ stage, outcome, startedAt }: ResultRow): boolea
 export const cameBack = ({ stage, outcome }: ResultRow): boolean =>
   stage === ROLLBACK_STAGE && (outcome === 'rolledBack' || outcome === 'succeeded');
 
+/** Stores that took the release of the train and did not come back from it, sorted. */
+export function stillOn(results: readonly ResultRow[]): string[] {
+  const back = new Set(results.filter(cameBack).map(({ store }) => store));
+  const took = new Set(results.filter(tookTheRelease).map(({ store }) => store));
+  return [...took].filter((store) => !back.has(store)).toSorted();
+}
+
 export function decideRollback(facts: {
   fleet: string;
   trainId: string;
@@ -77,9 +84,7 @@ export function decideRollback(facts: {
   const from = releaseLeft(train);
   if (!from) return refused(`Train ${trainId} never had a release, so there is nothing to go back from.`);
 
-  const back = new Set(results.filter(cameBack).map(({ store }) => store));
-  const took = new Set(results.filter(tookTheRelease).map(({ store }) => store));
-  const open = [...took].filter((store) => !back.has(store)).toSorted();
+  const open = stillOn(results);
   const strangers = (wanted ?? []).filter((store) => !open.includes(store));
   if (strangers.length > 0) {
     return refused(`Nothing of train ${trainId} is left to take back on ${abridge(strangers)}.`);

@@ -18,8 +18,10 @@ import { partsOf, probeStores, runWave, type Over, type Run } from './train-wave
  *
  * Asked for by people, or by the fleet's policy when the first stage fails; then the policy is the approval.
  * Windows are not waited for: a release that has to go has to go now, and people just said so.
+ *
+ * `begun` is awaited when all is signed and pointed back, before the first store.
  */
-export async function takeBackTrain(train: Run): Promise<Over> {
+export async function takeBackTrain(train: Run, begun?: () => Promise<void>): Promise<Over> {
   const { desk } = train;
   const asked = desk.said.rollback;
   desk.rollingBack();
@@ -29,6 +31,7 @@ export async function takeBackTrain(train: Run): Promise<Over> {
   const { planned, approval } = approved;
   const groups = await prepare(train, planned, approval);
   if ('state' in groups) return groups;
+  await begun?.();
 
   for (const stage of train.plan.stages) {
     for (const group of groups) {
@@ -71,7 +74,7 @@ async function plan({ desk, plan: { fleet, train } }: Run): Promise<Planned | Ov
 }
 
 async function approve(
-  { desk, plan: { train } }: Run,
+  { desk, plan: { train }, caveats = [] }: Run,
   planned: Planned,
   byPolicy: boolean,
 ): Promise<Approval | 'ask-again' | Over> {
@@ -88,7 +91,7 @@ async function approve(
     stage: ROLLBACK_STAGE,
     planHash,
     summary: `The rollback (${describe(rollback)}) waits for an approval of plan ${planHash.slice(7, 15)}.`,
-    detail: describePlan(rollback),
+    detail: [...describePlan(rollback), ...caveats],
     answers: ['approve', 'reject'],
   });
   const decision = desk.approval();

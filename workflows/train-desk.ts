@@ -11,12 +11,14 @@ import type {
   Stalled,
   StageView,
   Steering,
+  PastStage,
   TrainInput,
   TrainPlan,
   TrainView,
   WaveProgress,
   WaveSteering,
 } from '#domain/messages/train.js';
+import { ROLLBACK_STAGE } from '#domain/naming.js';
 import { addTallies, emptyTally, tallyOf, type StoreResult, type Tally } from '#domain/outcomes.js';
 import { renderTrainDetails } from '#domain/progress.js';
 import { shouldMove } from '#domain/stall.js';
@@ -45,7 +47,7 @@ interface Said {
 /** How a hold ended: by an answer, an abort, or because its time or the train's was over. */
 export type HoldEnd = Answer | 'deadline' | 'expired';
 
-export function openDesk(input: TrainInput) {
+export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   const now = () => new Date().toISOString();
   const view: TrainView = {
     train: input.train ?? '',
@@ -178,6 +180,17 @@ export function openDesk(input: TrainInput) {
         desk.take(stage.name, stage.excluded.map(excludedResult));
       }
       refresh();
+    },
+    /** A train that has ended, as the ledger knows it, is at the desk again. */
+    reopen(startedAt: string, stages: PastStage[], nextRound: number): void {
+      view.startedAt = startedAt;
+      view.deadline = undefined;
+      rounds.set(ROLLBACK_STAGE, nextRound);
+      for (const { name, results: past, ...then } of stages) {
+        desk.take(name, past);
+        for (const result of past) desk.written.add(result);
+        desk.stage(name, then);
+      }
     },
     stage(name: string, change: Partial<StageView>): void {
       const stage = stageView(name);

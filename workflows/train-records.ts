@@ -1,4 +1,3 @@
-import { workflowInfo } from '@temporalio/workflow';
 import { isTrainOver } from '#domain/messages/train.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import { control } from './proxies.js';
@@ -23,7 +22,7 @@ export async function recordTrain({ view }: TrainDesk, over?: Over): Promise<voi
       state: view.state,
       reason: over?.reason,
       summary: isOver ? view.doing : undefined,
-      startedAt: workflowInfo().startTime.toISOString(),
+      startedAt: view.startedAt,
       endedAt: isOver ? new Date().toISOString() : undefined,
     },
   });

@@ -27,6 +27,8 @@ export interface Run {
   desk: TrainDesk;
   plan: TrainPlan;
   planHash: string;
+  /** What people should know before they approve a way back. */
+  caveats?: string[];
 }
 
 /** What one wave does. Limits are those of the stage, whatever it does to its stores. */

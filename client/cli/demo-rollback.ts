@@ -70,7 +70,7 @@ export async function drillRollback(drill: Drill): Promise<DrillResult | undefin
       async answer(seen) {
         if (seen.hold?.reason !== 'HealthGateFailed' || canary.length > 0) return operator.answer(seen);
         canary = await mapAll(pilots, runs);
-        const reply = await operations.answer(fleet, 'rollback', { by: OPERATOR, reason: seen.hold.summary });
+        const reply = await operations.rollback({ fleet, by: OPERATOR, reason: seen.hold.summary });
         return [`${OPERATOR}: edge train rollback`, reply.sentence];
       },
       between: ({ last, entries }) => spoil(last, entries),

@@ -316,22 +316,27 @@ function addAnswer(train: Command, io: Io, result: CommandResult, name: keyof ty
 const PLAN_WITHIN = 20_000;
 
 function addRollback(train: Command, io: Io, result: CommandResult): void {
-  sayer(train, 'rollback', 'Take the release back from every store of the running train that took it.')
+  sayer(train, 'rollback', 'Take the release of a train back from every store that took it.')
+    .option('--train <id>', 'a train that has ended (default: the one that runs, else the last that can be taken back)')
     .addHelpText(
       'after',
       `
-The stores in work stop at the nearest safe point. Then the plan is shown: who goes back to what, who cannot, and
-what is not taken back. Nothing goes back before that plan is approved, with \`edge train approve rollback\`.
+Stores of a running train that are in work stop at the nearest safe point. Then the plan is shown: who goes back to
+what, who cannot, and what is not taken back. Nothing goes back before that plan is approved, with
+\`edge train approve rollback\`. A train that has ended goes back in the same way, unless a later one is still on its
+stores; no other train of the fleet runs meanwhile.
 
-Example:
-  edge train rollback --reason "checkout is slower since Tuesday"`,
+Examples:
+  edge train rollback --reason "checkout is slower since Tuesday"
+  edge train rollback --train 2026-w48 --reason "orders are lost at night"`,
     )
-    .action(async (options: SayOptions) => {
+    .action(async (options: SayOptions & { train?: string }) => {
       const clock = clockOf(io, options);
       await withSession(io, options, async ({ operations, target }) => {
         const fleet = fleetOf(io, options, target.service);
         const by = options.by ?? io.user;
-        const reply = await operations.answer(fleet, 'rollback', reasoned(by, options.reason));
+        const named = options.train === undefined ? {} : { train: options.train };
+        const reply = await operations.rollback({ fleet, ...named, ...reasoned(by, options.reason) });
         const facts = { fleet, command: 'rollback', by };
         if (reply.kind === 'refused') return tell(io, options, result, reply, facts, []);
         const view = await planOfRollback(io, operations, fleet);
@@ -341,7 +346,7 @@ Example:
           printable(reply.sentence),
           ...(asks ? question : [printable(view.doing), `See it: edge train show --watch${target.suffix}`]),
         ]);
-        if (view.hold?.reason === 'RollbackRefused') result.exitCode = 1;
+        if (view.hold?.reason === 'RollbackRefused' || view.state === 'failed') result.exitCode = 1;
       });
     });
 }

@@ -36,6 +36,16 @@ export const trainInputSchema = z
   .strict();
 export type TrainInput = z.infer<typeof trainInputSchema>;
 
+export const rollbackInputSchema = z
+  .object({
+    fleet: fleetName.describe('The fleet named in fleet.yaml.'),
+    train: trainId.optional().describe('Default: the newest train whose release is still on a store.'),
+    by: personSchema,
+    reason: comment.optional(),
+  })
+  .strict();
+export type RollbackInput = z.infer<typeof rollbackInputSchema>;
+
 export const launchInputSchema = z.object({ fleet: fleetName, requestedBy: personSchema.optional() }).strict();
 export type LaunchInput = z.infer<typeof launchInputSchema>;
 
@@ -131,6 +141,26 @@ export interface Stalled {
   /** In work when people were called. */
   inWork: InWork[];
 }
+
+/** A stage of a train that has ended, with the newest outcome of each of its stores. */
+export interface PastStage extends Pick<StageView, 'name' | 'state' | 'startedAt' | 'endedAt'> {
+  results: StoreResult[];
+}
+export type ReopenOutcome =
+  | {
+      kind: 'reopened';
+      /** What the ledger still knows of it: the stages, their stores, and their limits as they were then. */
+      plan: TrainPlan;
+      planHash: string;
+      startedAt: string;
+      stages: PastStage[];
+      /** Rounds of rollback below this one were used. */
+      nextRound: number;
+      noProgressAfter: number;
+      /** What people should know before they approve. */
+      caveats: string[];
+    }
+  | { kind: 'refused'; problems: string[] };
 
 export type PlanOutcome =
   { kind: 'planned'; plan: TrainPlan; planHash: string } | { kind: 'refused'; problems: string[] };
@@ -384,6 +414,8 @@ export interface ControlActivities {
     stores: string[];
     soakedAt: string;
   }): Promise<{ left: string[] }>;
+  /** What a train that has ended left on its stores; by default the newest whose release is still on one. */
+  reopenTrain(input: { fleet: string; train?: string | undefined }): Promise<ReopenOutcome>;
   /** Where the stores that took something of a train can go back to; all of them, or those named. */
   planRollback(input: { fleet: string; train: string; stores?: string[] | undefined }): Promise<RollbackOutcome>;
   /** Reverts every promotion of the train on the branch, newest first, and tags the result. */

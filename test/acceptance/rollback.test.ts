@@ -4,7 +4,9 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LabEntry } from '#client/cli/lab-client.js';
 import type { TrainReport } from '#domain/messages/train.js';
+import { CONTROL_QUEUE, trainWorkflowId } from '#domain/naming.js';
 import { desiredPointer, type DesiredRecord, type PermitRef, type ReleaseRef } from '#domain/release.js';
+import { openLedger } from '#systems/ledger/client.js';
 import { countByNode, givenPractice, NEXT_WEEK, resultOf, type Practice } from '../support/practice.js';
 
 /**
@@ -12,6 +14,7 @@ import { countByNode, givenPractice, NEXT_WEEK, resultOf, type Practice } from '
  * the other; what was done to stores is read from the practice fleet's journal.
  */
 const CANARY = 'canary';
+const ONCE = { n1: 1, n2: 1, n3: 1 };
 const TWICE = { n1: 2, n2: 2, n3: 2 };
 
 let practice: Practice;
@@ -129,6 +132,40 @@ describe('a canary that is worse with the new release', () => {
       to: { version: good.version, manifest: good.manifest },
       approval: { id: `${report.train}/rollback/policy`, by: 'policy onCanaryFailure' },
     });
+  });
+});
+
+describe('a train that ended well', () => {
+  it('is taken back days later: each store goes to what ran there before, and the ledger says so', async () => {
+    const done = (await practice.ride(await practice.startTrain({ stages: [CANARY] }))) as TrainReport;
+    expect(done).toMatchObject({ state: 'done', tally: { succeeded: 2 } });
+    for (const store of pilots)
+      await practice.eventually(`${store} to learn that it soaked`, async () =>
+        (await trustOf(store)).lastGood?.version === bad.version ? true : undefined,
+      );
+    const seq = await newest();
+    const handle = await practice.client.workflow.start('rollbackTrain', {
+      taskQueue: CONTROL_QUEUE,
+      workflowId: trainWorkflowId('practice'),
+      args: [{ fleet: 'practice', by: 'test', reason: 'orders are lost at night' }],
+    });
+    const asked = await practice.until('the approval', ({ hold }) => hold?.stage === 'rollback');
+    for (const store of pilots) expect(await since(seq, store)).toEqual([]);
+    expect(asked.train).toBe(done.train);
+    await practice.approve();
+    expect(await handle.result()).toMatchObject({ state: 'rolled back', train: done.train, tally: { rolledBack: 2 } });
+    for (const store of pilots) {
+      expect(countByNode(await since(seq, store), 'node.reboot.request')).toEqual(ONCE);
+      expect(await kernelsOf(store)).toEqual(['6.14.11-4-pve', '6.14.11-4-pve', '6.14.11-4-pve']);
+      expect((await trustOf(store)).current?.version).toBe(good.version);
+    }
+    const ledger = await openLedger(practice.service.databaseUrl);
+    try {
+      expect(await ledger.train(done.train)).toMatchObject({ state: 'rolled back' });
+    } finally {
+      await ledger.close();
+    }
+    expect(await practice.violations()).toEqual([]);
   });
 });
 

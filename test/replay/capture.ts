@@ -22,6 +22,7 @@ import {
   aSurvey,
   aHealthyProbe,
   aPlan,
+  aReopenedTrain,
   aStoreInput,
   aWave,
   currentPreflight,
@@ -102,6 +103,21 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'patch-train-rolled-back': rolledBackTrain,
   'patch-train-caught-up': caughtUpTrain,
   'patch-train-paused-aborted': pausedAndAbortedTrain,
+  'rollback-train': async (world) => {
+    const { central } = world;
+    await world.store('s001', { readFacts: async () => currentPreflight() });
+    const plan = aPlan()
+      .stage('canary', { stores: ['s001'] })
+      .stage('wave-1', { stores: ['s002'] })
+      .build();
+    central.plans(plan);
+    central.on('reopenTrain', async () => aReopenedTrain(plan, { s002: 'missed' }));
+    central.on('planRollback', backFor('s001'));
+    const train = await world.startRollback();
+    await trainUntil(train, 'the approval is asked for', ({ hold }) => hold?.reason === 'ApprovalPending');
+    await train.executeUpdate(decideUpdate, { args: [approval] });
+    return ended(train);
+  },
   janitor: async (world) => {
     const leftBy = { operationId: '2026-w47/canary/s001/r0', fence: 7, locked: true, marks: ['noout of n1'] };
     await world.store('s001', { inspectStore: async () => ({ leftBy, foreign: [] }) });
@@ -172,6 +188,13 @@ async function heldTrain(world: World) {
   return ended(train);
 }
 
+const backFor = (store: string) => async () => ({
+  kind: 'planned' as const,
+  plan: aRollbackPlan({ fleet: 'acme', groups: [{ to: aReleaseRef(47), stores: [store] }] }),
+  planHash: OTHER_HASH,
+});
+const approval = { stage: 'rollback', planHash: OTHER_HASH, decision: 'approve' as const, by: 'bert', via: 'cli' };
+
 /** Its first stage fails, and it is taken back against an approval. */
 async function rolledBackTrain(world: World) {
   const { central } = world;
@@ -184,19 +207,13 @@ async function rolledBackTrain(world: World) {
       .stage('canary', { stores: ['s001'], limits: { errorThreshold: { count: 0, minSample: 1 } } })
       .build(),
   );
-  central.on('planRollback', async () => ({
-    kind: 'planned',
-    plan: aRollbackPlan({ fleet: 'acme', groups: [{ to: aReleaseRef(47), stores: ['s001'] }] }),
-    planHash: OTHER_HASH,
-  }));
+  central.on('planRollback', backFor('s001'));
   const train = await world.startTrain();
   await trainUntil(train, 'the breach', ({ hold }) => hold?.reason === 'ErrorThresholdExceeded');
   store.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
   await train.executeUpdate(answerUpdates.rollback, { args: [anna] });
   await trainUntil(train, 'the approval is asked for', ({ hold }) => hold?.reason === 'ApprovalPending');
-  await train.executeUpdate(decideUpdate, {
-    args: [{ stage: 'rollback', planHash: OTHER_HASH, decision: 'approve', by: 'bert', via: 'cli' }],
-  });
+  await train.executeUpdate(decideUpdate, { args: [approval] });
   return ended(train);
 }
 

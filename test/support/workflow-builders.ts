@@ -3,6 +3,7 @@ import { stageSchema, type Limits, type Stage } from '#domain/fleet.js';
 import type { PatchStoreInput, Preflight } from '#domain/messages/store.js';
 import type { SurveyInput } from '#domain/messages/survey.js';
 import type { StagePlan, TrainPlan, WaveInput } from '#domain/messages/train.js';
+import type { Outcome } from '#domain/outcomes.js';
 import type { Reason } from '#domain/reasons.js';
 import { aReleaseRef, aStore, KERNEL, NODES, PACKAGES } from './builders.js';
 
@@ -161,3 +162,21 @@ export function aWave(stores: (string | WaveInput['stores'][number])[], change: 
 
 export const storeNames = (count: number): string[] =>
   Array.from({ length: count }, (_, index) => `s${String(index + 1).padStart(3, '0')}`);
+
+/** The plan as the ledger still knows it after its train has ended, each store with an outcome of its own. */
+export const aReopenedTrain = (plan: TrainPlan, outcomes: Record<string, Outcome>) => ({
+  kind: 'reopened' as const,
+  plan,
+  planHash: PLAN_HASH,
+  startedAt: '2026-11-23T01:00:00.000Z',
+  stages: plan.stages.map(({ name, stores }) => ({
+    name,
+    state: 'done' as const,
+    startedAt: '2026-11-23T02:00:00.000Z',
+    endedAt: '2026-11-23T03:00:00.000Z',
+    results: stores.map((store) => ({ store, outcome: outcomes[store] ?? ('succeeded' as const) })),
+  })),
+  nextRound: 0,
+  noProgressAfter: 3_600_000,
+  caveats: [],
+});

@@ -16,6 +16,7 @@ import type {
   PermitOutcome,
   PermitRequest,
   ReleaseActivities,
+  RollbackInput,
   TrainInput,
   TrainPlan,
   TrainView,
@@ -34,7 +35,7 @@ import {
 import { openConnection } from '#client/temporal-connection.js';
 import { trainQuery, waveQuery } from '#workflows/messages.js';
 import { inWorkIn, isRunningIn } from '#workers/running.js';
-import type { janitor, launchTrain, patchStore, patchTrain, survey, wave } from '#workflows/index.js';
+import type { janitor, launchTrain, patchStore, patchTrain, rollbackTrain, survey, wave } from '#workflows/index.js';
 import { aReleaseRef, KERNEL } from './builders.js';
 import { aHealthyProbe, aPreflight, COMMIT, PLAN_HASH, simulated } from './workflow-builders.js';
 
@@ -141,6 +142,14 @@ export async function openWorld({ address, codePath }: Place) {
           args: [{ fleet: 'acme', requestedBy: 'anna', ...input }],
         }),
       ),
+    startRollback: async (input: Partial<RollbackInput> = {}) =>
+      kept(
+        await client.workflow.start<typeof rollbackTrain>('rollbackTrain', {
+          workflowId: 'train/acme',
+          taskQueue,
+          args: [{ fleet: 'acme', by: 'anna', ...input }],
+        }),
+      ),
     startJanitor: async (input: Partial<JanitorInput> = {}) =>
       kept(
         await client.workflow.start<typeof janitor>('janitor', {
@@ -212,6 +221,7 @@ function createCentral({ isRunning, inWork }: Pick<ControlDeps, 'isRunning' | 'i
       confirmed.push(stage);
       return { left: [] };
     },
+    reopenTrain: async () => ({ kind: 'refused', problems: ['The test has no train that has ended.'] }),
     planRollback: async () => ({ kind: 'refused', problems: ['The test gave no rollback plan.'] }),
     revertPromotions: async ({ train }) => {
       reverted.push(train);

@@ -10,7 +10,7 @@ import {
   resumeUpdate,
   trainQuery,
 } from '#workflows/messages.js';
-import { aPlan, currentPreflight, OTHER_HASH, PLAN_HASH } from '../support/workflow-builders.js';
+import { aPlan, aReopenedTrain, currentPreflight, OTHER_HASH, PLAN_HASH } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
 import { eventsOf, eventually, trainUntil, type World } from '../support/workflow-harness.js';
 
@@ -490,5 +490,104 @@ describe('a rollback', () => {
     expect(view.answers).not.toContain('rollback');
     await train.executeUpdate(abortUpdate, { args: [by] });
     await expect(train.result()).resolves.toMatchObject({ state: 'aborted', tally: { failed: 1 } });
+  });
+});
+
+describe('a rollback of a train that has ended', () => {
+  const to = { version: '2026.47.0', sequence: 47, manifest: OTHER_HASH, bundle: OTHER_HASH };
+  const ended = async (change = {}) => {
+    const world = await useWorld();
+    const { central } = world;
+    const stores = await world.stores(['s001', 's002'], quick);
+    const plan = aPlan()
+      .stage('canary', { stores: ['s001', 's002'] })
+      .stage('wave-1', { stores: ['s003'] })
+      .build();
+    central.plans(plan);
+    central.on('reopenTrain', async () => ({ ...aReopenedTrain(plan, { s003: 'missed' }), ...change }));
+    central.on('planRollback', async ({ train, fleet }) => ({
+      kind: 'planned',
+      plan: {
+        schema: 'edge.rollback-plan/v1',
+        fleet,
+        train,
+        from: { version: '2026.48.0', sequence: 48, manifest: PLAN_HASH },
+        groups: [{ to, stores: ['s001', 's002'] }],
+        unable: [],
+      },
+      planHash: OTHER_HASH,
+    }));
+    const train = await world.startRollback({ reason: 'orders are lost' });
+    const decide = (decision: 'approve' | 'reject') =>
+      train.executeUpdate(decideUpdate, {
+        args: [{ stage: 'rollback', planHash: OTHER_HASH, decision, via: 'cli', by: 'bert' }],
+      });
+    return { world, stores, train, decide };
+  };
+
+  it('asks for its approval, takes its stores back, and is the end of that train in the ledger', async () => {
+    const { world, stores, train, decide } = await ended();
+    const asked = await heldFor(train, 'ApprovalPending');
+    expect(asked).toMatchObject({
+      train: '2026-w48',
+      startedAt: '2026-11-23T01:00:00.000Z',
+      answers: ['approve', 'reject', 'pause', 'abort'],
+      hold: { stage: 'rollback', planHash: OTHER_HASH },
+    });
+    expect(asked.stages.map(({ name, tally }) => [name, totalOf(tally)])).toEqual([
+      ['canary', 2],
+      ['wave-1', 1],
+    ]);
+    await decide('approve');
+    const report = await train.result();
+    expect(report).toMatchObject({ state: 'rolled back', planned: 3, tally: { rolledBack: 2, missed: 1 } });
+    const rows = world.central.ledgerOf('train').map(({ row }) => [row.id, row.state, row.startedAt]);
+    expect(rows).toEqual([
+      ['2026-w48', 'rolling back', '2026-11-23T01:00:00.000Z'],
+      ['2026-w48', 'rolled back', '2026-11-23T01:00:00.000Z'],
+    ]);
+    expect(world.central.reverted).toEqual(['2026-w48']);
+    expect(stores.get('s001')?.tasks.at(-1)).toMatchObject({ release: to, permit: { bundle: OTHER_HASH } });
+    const written = world.central.ledgerOf('results').map(({ stage, results }) => [stage, results.length]);
+    expect(written, 'what stood there before is not written again').toEqual([['rollback', 2]]);
+  });
+
+  it('gives its operations rounds that no earlier rollback of the train has used', async () => {
+    const { stores, train, decide } = await ended({ nextRound: 3 });
+    await heldFor(train, 'ApprovalPending');
+    await decide('approve');
+    await train.result();
+    expect(stores.get('s002')?.tasks.at(-1)).toMatchObject({ operationId: '2026-w48/rollback/s002/r3' });
+  });
+
+  it('names what the ledger does not know beside what people approve', async () => {
+    const { train } = await ended({ caveats: ['Some stores are not in the ledger.'] });
+    const { hold } = await heldFor(train, 'ApprovalPending');
+    expect(hold?.detail.at(-1)).toBe('Some stores are not in the ledger.');
+  });
+
+  it('that is rejected and given up leaves the train in the ledger as it ended', async () => {
+    const { world, stores, train, decide } = await ended();
+    await heldFor(train, 'ApprovalPending');
+    await decide('reject');
+    await train.executeUpdate(abortUpdate, { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'aborted', tally: { succeeded: 2, missed: 1 } });
+    expect([world.central.ledgerOf('train'), world.central.ledgerOf('stage'), world.central.reverted]).toEqual([
+      [],
+      [],
+      [],
+    ]);
+    expect(stores.get('s001')?.tasks).toEqual([]);
+  });
+
+  it('that is refused says why, and writes nothing', async () => {
+    const world = await useWorld();
+    const train = await world.startRollback();
+    await expect(train.result()).resolves.toMatchObject({
+      state: 'failed',
+      reason: 'RollbackRefused',
+      summary: 'The test has no train that has ended.',
+    });
+    expect(world.central.ledger).toEqual([]);
   });
 });

@@ -214,6 +214,47 @@ const judge = (store: string, ref: ReleaseRef, highestSequence: number, permit?:
 const desired = (store: string) =>
   desiredRecordSchema.parse(JSON.parse(objects.pointers.get(desiredPointer(store))?.toString() ?? 'null'));
 
+describe('a train that has ended', () => {
+  const reopen = async (train?: string) => run(control.reopenTrain, { fleet: 'edge', train });
+  const ends = async () => {
+    const row = await ledger.train('2026-w49');
+    const planHash = `sha256:${'0'.repeat(64)}`;
+    await ledger.recordTrain({ ...row!, state: 'done', commit: first, planHash, endedAt: NOW.toISOString() });
+  };
+
+  it('is found again as the newest whose release is on a store, with what it did', async () => {
+    await ends();
+    expect(await reopen()).toMatchObject({
+      kind: 'reopened',
+      startedAt: '2026-11-30T01:00:00.000Z',
+      plan: { train: '2026-w49', release: bad, commit: first, stages: [{ name: 'canary', stores: BAD }] },
+      stages: [{ name: 'canary', state: 'held', results: BAD.map((store) => ({ store, outcome: 'succeeded' })) }],
+      nextRound: 0,
+      caveats: [],
+    });
+  });
+
+  it('is not taken back while a later one is on its stores, and is when that one is back', async () => {
+    await ends();
+    expect(await reopen('2026-w48')).toEqual({
+      kind: 'refused',
+      problems: [
+        'Train 2026-w49 came after 2026-w48 and is still on store-001, store-002. ' +
+          'Take that one back first: edge train rollback --train 2026-w49',
+      ],
+    });
+    const back = BAD.map((store) => ({ store, outcome: 'rolledBack' as const }));
+    await ledger.recordResults('2026-w49', 'rollback', 2, back);
+    const row = await ledger.train('2026-w48');
+    await ledger.recordTrain({ ...row!, commit: first, planHash: `sha256:${'0'.repeat(64)}` });
+    expect(await reopen()).toMatchObject({ kind: 'reopened', plan: { train: '2026-w48', release: good } });
+    expect(await reopen('2026-w49')).toEqual({
+      kind: 'refused',
+      problems: ['No store holds anything of train 2026-w49 that could be taken back.'],
+    });
+  });
+});
+
 describe('a train is taken back', () => {
   it('from plan to permit to Git to desired records, and then each store accepts its last good release', async () => {
     const { plan: rollback, planHash } = await plan();

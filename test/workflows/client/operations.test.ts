@@ -62,6 +62,7 @@ const activities: ControlActivities = {
   stageWindows: async () => ({ stores: {}, never: [], excluded: [] }),
   promoteStage: async () => ({ commit, tag: 'edge/2026-w48/canary' }),
   confirmStage: async () => ({ left: [] }),
+  reopenTrain: async () => ({ kind: 'refused', problems: ['nothing that could be taken back'] }),
   planRollback: async () => ({ kind: 'refused', problems: ['nothing to go back to'] }),
   revertPromotions: async () => ({ commit, tag: 'edge/2026-w48/rollback' }),
   pointBack: async () => undefined,
@@ -211,12 +212,6 @@ describe('operations', () => {
     expect(over.stages[0]?.tally.offline).toBe(1);
     await client.workflow.getHandle('train/calm').result();
     expect(await kindOf(operations.abort(name, { by: 'mara' }))).toBe('train-over');
-    await expect(operations.answer(name, 'rollback', { by: 'mara' })).rejects.toMatchObject({
-      kind: 'train-over',
-      message: expect.stringMatching(
-        /^Train 2026-w48 of fleet calm has ended \(aborted\)\. Aborted by mara: practice\. .*Only a running train takes its release back\. To leave that release now, revert/,
-      ),
-    });
     await expect(operations.pauseStore(storeOf(name), { by: 'mara' })).rejects.toMatchObject({
       kind: 'no-operation',
       message:
@@ -269,6 +264,17 @@ describe('operations', () => {
     await operations.abort(PATIENT, by);
     const over = await viewWhen(PATIENT, (found) => found.state === 'aborted');
     expect(over.stages[0]?.tally.aborted).toBe(1);
+  });
+
+  it('takes back a train that has ended by a run of its own, and says why when that one refuses', async () => {
+    await client.workflow.getHandle('train/calm').result();
+    expect(await operations.rollback({ fleet: 'calm', by: 'mara' })).toEqual({
+      kind: 'accepted',
+      sentence: 'mara asked to take back the last train of fleet calm.',
+    });
+    const refusal = await viewWhen('calm', (view) => view.state === 'failed');
+    expect(refusal.doing).toBe('nothing that could be taken back');
+    await client.workflow.getHandle('train/calm').result();
   });
 
   it('applies schedules once, updates what differs, and leaves those of others alone', async () => {

@@ -1,0 +1,74 @@
+import { plural } from '#domain/counted.js';
+import type { StagePlan, StageState, TrainPlan, TrainReport } from '#domain/messages/train.js';
+import { tallyOf, totalOf, type Outcome, type StoreResult } from '#domain/outcomes.js';
+import type { Reason } from '#domain/reasons.js';
+import { notify } from './proxies.js';
+import type { TrainDesk } from './train-desk.js';
+import { recordRest, recordStage, recordTrain } from './train-records.js';
+import type { Over } from './train-waves.js';
+
+/** Gives every store of the plan its outcome, writes all of it down, and tells people. */
+export async function end(desk: TrainDesk, plan?: TrainPlan, over?: Over): Promise<TrainReport> {
+  const state = over?.state ?? 'done';
+  for (const stage of plan?.stages ?? []) {
+    const left = stage.stores.flatMap((store) => endOfStore(store, desk.results.get(store), over) ?? []);
+    desk.take(stage.name, left);
+    await recordRest(desk, stage.name);
+    const isDone = desk.isDone(stage.name);
+    if (!isDone) desk.stage(stage.name, { state: endOfStage(desk, stage, over), endedAt: new Date().toISOString() });
+    if (!isDone || left.length > 0 || over) await recordStage(desk, stage.name);
+  }
+  const tally = tallyOf(desk.results.values());
+  const planned = totalOf(tally);
+  const summary =
+    over?.summary ??
+    `${tally.succeeded} of ${plural(planned, 'store')} ${tally.succeeded === 1 ? 'runs' : 'run'} ${desk.view.release?.version}.`;
+  desk.doing(summary, { state });
+  await recordTrain(desk, over);
+  await notify({
+    event: state,
+    fleet: desk.view.fleet,
+    train: desk.view.train,
+    reason: over?.reason,
+    summary,
+    answers: [],
+  }).catch(() => undefined);
+  return {
+    train: desk.view.train,
+    state,
+    release: desk.view.release,
+    planHash: desk.view.planHash,
+    tally,
+    planned,
+    reason: over?.reason,
+    summary,
+  };
+}
+
+/** Nobody stopped it: its time was over, or people did not want to wait for stores that are offline. */
+const isMissed = (over: Over | undefined): boolean => over === undefined || over.reason === 'DeadlineReached';
+
+/** What becomes of a store that has no outcome, or waits for one that does not come any more. */
+function endOfStore(store: string, result: StoreResult | undefined, over: Over | undefined): StoreResult | undefined {
+  const end = (outcome: Outcome, reason: Reason, summary: string): StoreResult => ({
+    store,
+    outcome,
+    reason,
+    stop: { reason, summary },
+  });
+  if (result?.outcome === 'offline' && isMissed(over))
+    return end('missed', 'DeadlineReached', 'The store did not come back before the train ended. Nothing was touched.');
+  if (result) return undefined;
+  if (isMissed(over)) return end('missed', 'DeadlineReached', 'The train ended before this store was started.');
+  return over?.state === 'rolled back'
+    ? end('skipped', 'RolledBack', 'The train was taken back before this store was started. Nothing was touched.')
+    : end('aborted', 'Aborted', 'The train ended before this store was started.');
+}
+
+/** Of a stage that is not through. */
+function endOfStage({ view }: TrainDesk, { name }: StagePlan, over: Over | undefined): StageState {
+  if (isMissed(over)) return 'missed';
+  if (over?.state !== 'rolled back') return 'aborted';
+  const hasBegun = view.stages.some((stage) => stage.name === name && stage.startedAt !== undefined);
+  return hasBegun ? 'rolled back' : 'skipped';
+}
