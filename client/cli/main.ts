@@ -89,7 +89,13 @@ const COMMANDS: readonly AddCommands[] = [
 ];
 
 function explain(error: unknown, io: Io, json: boolean): ExitCode {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return 0;
+    // Commander has told people on standard error already; a program reads standard output.
+    const wasHelp = error.code === 'commander.help';
+    if (json && !wasHelp) io.out(printableJson({ error: error.message.replace(/^error: /, ''), problems: [] }));
+    return 2;
+  }
   const { message, problems, exitCode } = explained(error);
   if (json) io.out(printableJson({ error: message, problems }));
   else io.err(printable(message));

@@ -73,6 +73,8 @@ export interface Practice {
   /** The process that runs under this name of the service now. */
   pid(name: string): number;
   editFleet(change: (fleet: EditableFleet) => void): Promise<void>;
+  /** Ends the whole service in good order, practice fleet and Temporal included, and starts it on the same folder. */
+  restart(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -136,19 +138,21 @@ export async function givenPractice(options: {
     options.edit?.(fleet);
   });
   const pids = new Map<string, number>();
-  const service = await (options.start ?? startService)({
-    dir: join(dir, 'edge'),
-    repo,
-    fleet: FLEET,
-    lab: { speed: options.speed ?? 240, ...(options.ownProcess ? { ownProcess: options.ownProcess } : {}) },
-    env: { ...process.env, ...options.env },
-    ...(options.build === undefined ? {} : { build: options.build }),
-    log: () => undefined,
-    onEvent: (event) => {
-      if (event.kind === 'started') pids.set(event.name, event.pid);
-      if (event.kind === 'ended') pids.delete(event.name);
-    },
-  });
+  const start = async (): Promise<Service> =>
+    (options.start ?? startService)({
+      dir: join(dir, 'edge'),
+      repo,
+      fleet: FLEET,
+      lab: { speed: options.speed ?? 240, ...(options.ownProcess ? { ownProcess: options.ownProcess } : {}) },
+      env: { ...process.env, ...options.env },
+      ...(options.build === undefined ? {} : { build: options.build }),
+      log: () => undefined,
+      onEvent: (event) => {
+        if (event.kind === 'started') pids.set(event.name, event.pid);
+        if (event.kind === 'ended') pids.delete(event.name);
+      },
+    });
+  const service = await start();
   const connection = await openConnection(service.temporal.address, '10s');
   const client = new Client({ connection, namespace: service.temporal.namespace });
   const lab = createLabClient(service.lab?.control ?? '');
@@ -313,9 +317,13 @@ export async function givenPractice(options: {
       if (pid === undefined) throw new Error(`No process ${name} runs.`);
       return pid;
     },
+    async restart() {
+      await practice.service.stop();
+      practice.service = await start();
+    },
     async stop() {
       await connection.close();
-      await service.stop();
+      await practice.service.stop();
       if (options.dir === undefined) await rm(dir, { recursive: true, force: true });
     },
   };

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { GuestProbe, ProbeFacts } from '#domain/facts.js';
 import { gateLimitsSchema, type GateLimits } from '#domain/fleet.js';
@@ -295,5 +296,50 @@ describe('decideGate on a stage', () => {
       verdict: 'fail',
       failing: ['store-002: guest 100 (pos) 40 ms → 400 ms'],
     });
+  });
+});
+
+describe('the verdict on any measurement', () => {
+  type State = 'well' | 'silent' | 'unreadable' | 'marked' | 'noQuorum';
+  const changes: Record<State, Partial<ProbeFacts>> = {
+    well: {},
+    silent: { reachable: false, guests: [], nodesOnline: 0 },
+    unreadable: { unreadable: ['ceph status: no answer'] },
+    marked: { leftSet: ['noout of n1'] },
+    noQuorum: { quorate: false },
+  };
+  const fleet = fc.array(fc.constantFrom(...(Object.keys(changes) as State[])), { minLength: 1, maxLength: 30 });
+  const someLimits = fc
+    .record({ maxFailedStores: fc.nat(5), minFacts: fc.integer({ min: 1, max: 100 }) })
+    .map((some) => gateLimitsSchema.parse(some));
+  const measured = (states: readonly State[]) =>
+    stores(states.length).map((store, index) => probe(store, changes[states[index] ?? 'well']));
+
+  it('is pass only when enough were measured and no more fail than may', () => {
+    fc.assert(
+      fc.property(fleet, someLimits, (states, given) => {
+        const silent = states.filter((state) => state === 'silent').length;
+        const failing = states.filter((state) => state !== 'silent' && state !== 'well').length;
+        const reached = states.length - silent;
+        const { kind } = decideGate({ probes: measured(states), expected: stores(states.length), limits: given });
+        const isEnough = reached > 0 && reached * 100 >= given.minFacts * states.length;
+        expect(kind).toBe(failing > given.maxFailedStores ? 'fail' : isEnough ? 'pass' : 'hold');
+      }),
+    );
+  });
+
+  it('does not depend on the order of what was measured, on older measurements, or on stores that took nothing', () => {
+    fc.assert(
+      fc.property(fleet, someLimits, (states, given) => {
+        const probes = measured(states);
+        const expected = stores(states.length);
+        const older = probes.map(({ store }) => probe(store, { at: '2026-11-24T10:00:00Z', quorate: false }));
+        const others = [probe('elsewhere', { quorate: false })];
+        const verdict = decideGate({ probes, expected, limits: given });
+        expect(decideGate({ probes: [...others, ...probes.toReversed(), ...older], expected, limits: given })).toEqual(
+          verdict,
+        );
+      }),
+    );
   });
 });

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ErrorThreshold } from '#domain/fleet.js';
 import { concurrencyOf, countsOf, judgeWave, type WaveState } from '#domain/limits.js';
@@ -417,5 +418,74 @@ describe('concurrencyOf', () => {
     ['0 % still works on one', '0%', 200, 1],
   ] as const)('%s', (_sentence, limit, size, expected) => {
     expect(concurrencyOf(limit, size)).toBe(expected);
+  });
+});
+
+describe('the verdict on any stage', () => {
+  const threshold = fc.oneof(
+    fc.record({ count: fc.nat(20), minSample: fc.integer({ min: 1, max: 20 }) }),
+    fc.record({ percent: fc.nat(100), minSample: fc.integer({ min: 1, max: 20 }) }),
+  );
+  const counts = fc.record({ succeeded: fc.nat(60), failed: fc.nat(60), timedOut: fc.nat(10), offline: fc.nat(60) });
+  const stage = fc.record({ counts, waiting: fc.nat(60), inWork: fc.nat(20), errors: threshold, offline: threshold });
+  interface Rest {
+    waiting: number;
+    inWork: number;
+    errors: ErrorThreshold;
+    offline: ErrorThreshold;
+  }
+  const judge = (ended: Partial<Tally>, { waiting, inWork, errors, offline }: Rest) => {
+    const base = state(0, ended);
+    const size = base.started + inWork + waiting;
+    return judgeWave(
+      { ...base, size, started: base.started + inWork },
+      { errorThreshold: errors, offlineThreshold: offline },
+    );
+  };
+
+  it('is never better when one of the stores that succeeded has failed instead', () => {
+    fc.assert(
+      fc.property(stage, (given) => {
+        fc.pre(given.counts.succeeded > 0);
+        const { succeeded, failed } = given.counts;
+        const worse = judge({ ...given.counts, succeeded: succeeded - 1, failed: failed + 1 }, given);
+        if (judge(given.counts, given).kind === 'breach') expect(worse.kind).toBe('breach');
+      }),
+    );
+  });
+
+  it('is a breach, for errors, exactly when more failed than a count allows', () => {
+    fc.assert(
+      fc.property(stage, fc.nat(20), (given, count) => {
+        const verdict = judge(given.counts, { ...given, errors: { count, minSample: 1 }, offline: never });
+        const isOver = given.counts.failed + given.counts.timedOut > count;
+        expect(verdict).toMatchObject(isOver ? { kind: 'breach', reason: ERRORS } : { kind: 'go' });
+      }),
+    );
+  });
+
+  it('is a breach when all stores of a stage failed, unless all may', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 500 }),
+        fc.nat(99),
+        fc.integer({ min: 1, max: 600 }),
+        (size, percent, minSample) => {
+          const limits = { errorThreshold: { percent, minSample }, offlineThreshold: never };
+          expect(judgeWave(state(size, { failed: size }), limits).kind).toBe('breach');
+        },
+      ),
+    );
+  });
+
+  it('lets at least one store work, and no share more than the stage has', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 100 }), fc.integer({ min: 1, max: 1_000 }), (percent, size) => {
+        const stores = concurrencyOf(`${percent}%`, size);
+        expect(stores).toBeGreaterThanOrEqual(1);
+        expect(stores).toBeLessThanOrEqual(size);
+        if (stores > 1) expect(stores * 100).toBeLessThanOrEqual(percent * size);
+      }),
+    );
   });
 });

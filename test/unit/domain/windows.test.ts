@@ -1,5 +1,6 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Freeze, MaintenanceWindow } from '#domain/fleet.js';
+import { WEEKDAYS, type Freeze, type MaintenanceWindow } from '#domain/fleet.js';
 import {
   activeFreeze,
   isoWeekId,
@@ -367,5 +368,56 @@ describe('nextScheduled', () => {
     ],
   ] as const)('%s', (_sentence, weekday, time, timeZone, after, expected) => {
     expect(nextScheduled({ day: weekday, at: time, timeZone, after: at(after) }).toISOString()).toBe(expected);
+  });
+});
+
+describe('any window, in any zone, at any instant of three years', () => {
+  const time = fc
+    .record({ hour: fc.nat(23), minute: fc.constantFrom(0, 15, 30, 59) })
+    .map(({ hour, minute }) => `${String(hour).padStart(2, '0')}:${String(minute).padStart(2, '0')}`);
+  const window = fc.record({
+    days: fc.uniqueArray(fc.constantFrom(...WEEKDAYS), { minLength: 1 }),
+    start: time,
+    end: time,
+  });
+  // Of these, some change their clocks by half an hour, at midnight, in other weeks than Europe, or never.
+  const zone = fc.constantFrom(
+    'Europe/Berlin',
+    'America/New_York',
+    'Australia/Lord_Howe',
+    'America/Santiago',
+    'Asia/Kolkata',
+    'UTC',
+  );
+  const instant = fc.date({ min: at('2025-01-01T00:00:00Z'), max: at('2028-01-01T00:00:00Z'), noInvalidDate: true });
+
+  it('closes after it opens and later than now; asked again at its opening it is the same, at its closing a later one', () => {
+    fc.assert(
+      fc.property(window, zone, instant, (given, timeZone, after) => {
+        const found = nextWindow({ window: given, timeZone, after });
+        // A window of an hour that the clocks leave out does not exist on that day; the next one does.
+        if (!found) throw new Error('no window');
+        expect(found.closes.getTime()).toBeGreaterThan(Math.max(found.opens.getTime(), after.getTime()));
+        if (found.opens > after) expect(nextWindow({ window: given, timeZone, after: found.opens })).toEqual(found);
+        const next = nextWindow({ window: given, timeZone, after: found.closes });
+        expect(next?.opens.getTime()).toBeGreaterThanOrEqual(found.closes.getTime());
+      }),
+    );
+  });
+
+  it('is met by a store only while both are open', () => {
+    fc.assert(
+      fc.property(window, window, zone, zone, instant, (stage, store, fleetZone, storeZone, after) => {
+        const both = storeWindow({ stage, fleetZone, store, storeZone, after });
+        if (both.kind !== 'window') return;
+        for (const [given, timeZone] of [
+          [stage, fleetZone],
+          [store, storeZone],
+        ] as const) {
+          const own = nextWindow({ window: given, timeZone, after: both.opens > after ? both.opens : after });
+          expect(own && own.opens <= both.opens && both.closes <= own.closes).toBe(true);
+        }
+      }),
+    );
   });
 });

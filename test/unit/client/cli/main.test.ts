@@ -86,6 +86,18 @@ describe('wrong usage ends with 2 and says what is wrong', () => {
     });
   }
 
+  it('as JSON too, with --json; help is no problem of the input', async () => {
+    const io = fakeIo({ cwd: dir });
+    expect(await run(['train', 'show', '--wach', '--json'], io)).toBe(2);
+    expect(JSON.parse(io.stdout())).toEqual({
+      error: expect.stringMatching(/^unknown option '--wach'/) as string,
+      problems: [],
+    });
+    const helped = fakeIo({ cwd: dir });
+    expect(await run(['train', '--help', '--json'], helped)).toBe(0);
+    expect(helped.stdout()).toMatch(/^Usage: edge train/);
+  });
+
   it('without letting what was typed steer the terminal', async () => {
     const io = fakeIo();
     expect(await run(['runbook', '\u001b[2Jboom'], io)).toBe(2);
