@@ -27,5 +27,6 @@ export const addCounts = (all) =>
     { passed: 0, failed: 0, skipped: 0 },
   );
 
+/** The last line is always of the same form, for whoever reads it by machine. */
 export const summary = ({ passed, failed, skipped }) =>
-  `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
+  `${skipped > 0 ? `${skipped} skipped\n` : ''}${passed} passed, ${failed} failed`;

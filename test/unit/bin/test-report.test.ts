@@ -32,10 +32,10 @@ describe('the last line of a test run', () => {
     expect(summary(countReport(report, 1))).toBe('2 passed, 1 failed');
   });
 
-  it('mentions skipped and planned tests only when there are any', () => {
+  it('mentions skipped and planned tests on a line of their own, only when there are any', () => {
     expect(summary(countReport(aReport(), 0))).toBe('2 passed, 0 failed');
     expect(summary(countReport(aReport({ numPendingTests: 1, numTodoTests: 2 }), 0))).toBe(
-      '2 passed, 0 failed, 3 skipped',
+      '3 skipped\n2 passed, 0 failed',
     );
   });
 
