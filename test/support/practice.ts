@@ -208,7 +208,7 @@ export async function givenPractice(options: {
       const { hold, planHash } = await practice.view();
       return {
         stage: hold?.stage ?? '',
-        planHash: planHash ?? '',
+        planHash: hold?.planHash ?? planHash ?? '',
         decision: 'approve',
         by: 'test',
         via: 'cli',
