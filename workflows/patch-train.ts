@@ -1,4 +1,4 @@
-import { allHandlersFinished, CancellationScope, condition, upsertSearchAttributes } from '@temporalio/workflow';
+import { upsertSearchAttributes } from '@temporalio/workflow';
 import { plural } from '#domain/counted.js';
 import { decideGate } from '#domain/gate.js';
 import { formatDuration } from '#domain/durations.js';
@@ -17,7 +17,7 @@ import { takeBackTrain } from './rollback.js';
 import { searchKeys } from './search-keys.js';
 import { isTakenBackByPolicy, runRounds } from './stage-rounds.js';
 import { openDesk, type TrainDesk } from './train-desk.js';
-import { listenToPeople } from './train-messages.js';
+import { attended } from './train-messages.js';
 import { watchForStall } from './stall-watch.js';
 import { end } from './train-end.js';
 import { recordStage, recordTrain } from './train-records.js';
@@ -39,13 +39,7 @@ import { probeStores, type Over, type Run } from './train-waves.js';
 export async function patchTrain(raw: TrainInput): Promise<TrainReport> {
   const input = parseInput(trainInputSchema, raw);
   const desk = openDesk(input);
-  listenToPeople(desk);
-  CancellationScope.current().cancelRequested.catch(() => desk.cancel());
-  return CancellationScope.nonCancellable(async () => {
-    const report = await run(input, desk);
-    await condition(allHandlersFinished);
-    return report;
-  });
+  return attended(desk, () => run(input, desk));
 }
 
 async function run(input: TrainInput, desk: TrainDesk): Promise<TrainReport> {

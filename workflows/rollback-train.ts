@@ -1,4 +1,4 @@
-import { allHandlersFinished, CancellationScope, condition, upsertSearchAttributes } from '@temporalio/workflow';
+import { upsertSearchAttributes } from '@temporalio/workflow';
 import { rollbackInputSchema, type RollbackInput, type TrainReport } from '#domain/messages/train.js';
 import { tallyOf, totalOf } from '#domain/outcomes.js';
 import { parseInput } from './parse-input.js';
@@ -8,7 +8,7 @@ import { searchKeys } from './search-keys.js';
 import { watchForStall } from './stall-watch.js';
 import { openDesk, type TrainDesk } from './train-desk.js';
 import { end } from './train-end.js';
-import { listenToPeople } from './train-messages.js';
+import { attended } from './train-messages.js';
 import { recordTrain } from './train-records.js';
 import type { Over } from './train-waves.js';
 
@@ -22,13 +22,7 @@ import type { Over } from './train-waves.js';
 export async function rollbackTrain(raw: RollbackInput): Promise<TrainReport> {
   const input = parseInput(rollbackInputSchema, raw);
   const desk = openDesk(input);
-  listenToPeople(desk);
-  CancellationScope.current().cancelRequested.catch(() => desk.cancel());
-  return CancellationScope.nonCancellable(async () => {
-    const report = await run(input, desk);
-    await condition(allHandlersFinished);
-    return report;
-  });
+  return attended(desk, () => run(input, desk));
 }
 
 async function run({ fleet, train, by, reason }: RollbackInput, desk: TrainDesk): Promise<TrainReport> {

@@ -1,4 +1,4 @@
-import { condition, setHandler } from '@temporalio/workflow';
+import { allHandlersFinished, CancellationScope, condition, setHandler } from '@temporalio/workflow';
 import { parse } from '#domain/messages/parse.js';
 import {
   commandSchema,
@@ -27,10 +27,24 @@ import { control, notify } from './proxies.js';
 import type { TrainDesk } from './train-desk.js';
 
 /**
+ * Does the work of a train while people can talk to it. A cancellation from outside is an abort by another door, so the
+ * work itself is never torn; who has spoken gets an answer before the end.
+ */
+export async function attended<T>(desk: TrainDesk, work: () => Promise<T>): Promise<T> {
+  listenToPeople(desk);
+  CancellationScope.current().cancelRequested.catch(() => desk.cancel());
+  return CancellationScope.nonCancellable(async () => {
+    const result = await work();
+    await condition(allHandlersFinished);
+    return result;
+  });
+}
+
+/**
  * How messages reach a train: each is judged against the moment (does the train ask this now? for this stage? for this
  * plan?) and taken, or refused with a sentence that changes nothing.
  */
-export function listenToPeople(desk: TrainDesk): void {
+function listenToPeople(desk: TrainDesk): void {
   setHandler(trainQuery, () => desk.view);
   setHandler(
     waveProgressSignal,
