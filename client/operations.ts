@@ -258,7 +258,7 @@ export function createOperations(options: OperationsOptions): Operations {
     if (status.name === 'RUNNING') return undefined;
     const view = await handle.query(trainQuery).catch(() => undefined);
     if (view && isTrainOver(view.state))
-      return `Train ${view.train} of fleet ${fleet} has ended (${view.state}). ${view.doing}`;
+      return `${view.train === '' ? 'The train' : `Train ${view.train}`} of fleet ${fleet} has ended (${view.state}). ${view.doing}`;
     const how = outcomeOfStatus(status.name);
     return `The train of fleet ${fleet} has ended${how === undefined ? '' : `: its run was ${how}`}.`;
   }

@@ -60,7 +60,7 @@ export function renderTrainDetails(view: TrainView): string {
   const release = view.release ? ` · release ${plain(view.release.version)} (sequence ${view.release.sequence})` : '';
   const deadline = view.deadline ? ` Ends at the latest ${time(view.deadline)}.` : '';
   const details = sections(
-    `**${plain(view.train)}** of ${plain(view.fleet)} · ${view.state}${release}`,
+    `**${plain(view.train || 'Train')}** of ${plain(view.fleet)} · ${view.state}${release}`,
     `${plain(view.doing)}${deadline}`,
     view.stalled && renderStalled(view.stalled),
     bullets('No progress', view.stuck.slice(0, MAX_RESULTS).map(inWorkSince), view.stuck.length),

@@ -48,7 +48,8 @@ const SHOUTED: Partial<Record<TrainView['state'], string>> = { held: 'HELD', pau
 
 function headline(view: TrainView, { clock }: RenderOptions): string {
   const release = view.release === undefined ? '' : `, release ${printable(view.release.version)}`;
-  const title = `Train ${printable(view.train)}${release}`;
+  // A train has no name before it is opened, and a rollback that found nothing to take back never gets one.
+  const title = `Train ${view.train === '' ? `of fleet ${printable(view.fleet)}` : printable(view.train)}${release}`;
   const { hold } = view;
   if (hold === undefined || view.state !== 'held') {
     const since = isOver(view) || view.state === 'paused' ? 'started' : 'since';

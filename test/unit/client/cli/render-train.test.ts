@@ -4,6 +4,17 @@ import { clock, failedResult, hold, planHash, stage, tally, trainView } from '..
 
 const options = { clock, suffix: '', columns: 100 };
 
+describe('a train without a name', () => {
+  it('names the fleet as long as the train has no name, and one that found nothing to take back never has', () => {
+    const doing = 'No store of fleet edge holds a release that a train of the ledger could take back.';
+    const lines = renderTrain(
+      trainView({ train: '', state: 'failed', release: undefined, doing, stages: [] }),
+      options,
+    );
+    expect(lines.slice(0, 2)).toEqual(['Train of fleet edge: FAILED, started Mon 02:00 (Europe/Berlin)', `  ${doing}`]);
+  });
+});
+
 describe('a train that is held', () => {
   const view = trainView({
     state: 'held',
