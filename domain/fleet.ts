@@ -66,14 +66,6 @@ const fileName = z
     'is not a file name. Use letters, digits, dot, dash and underscore; no folders',
   );
 
-const SECRET_REF =
-  /^(env:[A-Z][A-Z0-9_]{0,99}|file:(\/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}){1,20}|vault:\w[\w.-]{0,99}(\/\w[\w.-]{0,99}){0,20}#\w[\w.-]{0,99})$/;
-/** Where the worker that needs it finds it. Whoever writes the secret itself here is told so without repeating it. */
-const secretRef = z.custom<string>((value) => typeof value === 'string' && SECRET_REF.test(value), {
-  message: 'is not a reference to a secret. Write env:NAME, file:/path or vault:path#key, never the secret itself',
-  params: { secret: true },
-});
-
 export const WEEKDAYS = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const;
 export type Weekday = (typeof WEEKDAYS)[number];
 const weekday = z.enum(WEEKDAYS);
@@ -178,7 +170,7 @@ export const freezeSchema = z
   .object({ from: date, to: date, reason: text(200), stores: z.array(storeId).max(10_000).optional() })
   .strict();
 
-const keepSchema = z
+export const keepSchema = z
   .object({
     last: z.number().int().min(1).max(1_000).optional(),
     hourly: z.number().int().min(1).max(1_000).optional(),
@@ -195,34 +187,6 @@ const keepSchema = z
   );
 
 const label = z.string().regex(/^[a-z0-9][a-z0-9-]{0,30}$/, 'is not a name. Use lower case letters, digits and dashes');
-
-/** One backup server, as whoever talks to it must know it. */
-const pbsSchema = z
-  .object({
-    node: nodeName.describe('Its host name, as its task ids have it: no two servers may have the same.'),
-    address,
-    port: port.default(8007),
-    fingerprint: z
-      .string()
-      .regex(
-        /^([0-9a-f]{2}:){31}[0-9a-f]{2}$/i,
-        'is not a fingerprint. Write the SHA-256 of its certificate, 32 pairs of hex digits joined by colons',
-      ),
-    datastore: z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9._-]{2,31}$/, 'is not the name of a datastore'),
-    namespace: z
-      .string()
-      .max(256)
-      .regex(/^([A-Za-z0-9_][A-Za-z0-9._-]*(\/[A-Za-z0-9_][A-Za-z0-9._-]*){0,6})?$/, 'is not a namespace such as a/b')
-      .default('')
-      .describe('Backups in namespaces below it are not seen. Empty: the root.'),
-    tokens: z
-      .object({
-        verify: secretRef.describe('May read and verify.'),
-        prune: secretRef.describe('May prune and collect. Nodes never have it, so that nobody there can delete.'),
-      })
-      .strict(),
-  })
-  .strict();
 
 const tierSchema = z
   .object({
@@ -248,25 +212,16 @@ const fleetBackupSchema = z
     reverifyAfter: wait.prefault('30d').describe('A backup is verified anew when its last verification is so old.'),
     collectOn: weekday.default('sun').describe('The night in which space is collected.'),
     newGuestGrace: duration.prefault('24h').describe('A guest younger than this needs no backup yet.'),
-    offsite: pbsSchema
-      .extend({ keep: keepSchema })
+    offsite: z
+      .object({ keep: keepSchema })
+      .strict()
       .optional()
-      .describe('The second place; below its namespace each store has one of its own id.'),
+      .describe('The second place: a central server that each store sends its backups to.'),
   })
   .strict();
 
 const storeBackupSchema = z
   .object({
-    storage: z
-      .string()
-      .regex(/^[A-Za-z][A-Za-z0-9._-]{0,62}[A-Za-z0-9]$/, 'is not the id of a storage')
-      .describe('Of type pbs, as the nodes call it.'),
-    fleecing: z
-      .string()
-      .regex(/^[A-Za-z][A-Za-z0-9._-]{0,62}[A-Za-z0-9]$/, 'is not the id of a storage')
-      .optional()
-      .describe('A fast storage of the nodes that holds what guests overwrite while they are backed up.'),
-    pbs: pbsSchema,
     uplink: label.optional(),
     window: windowSchema.optional().describe("In the store's own zone; narrows that of the fleet."),
   })

@@ -290,14 +290,10 @@ function problemsOfBackup(fleet: Fleet, lineOf: YamlFile<Fleet>['lineOf'], store
   const problems = [...fleetBackupFindings(fleet)].map(([path, message]) =>
     problemAt(FLEET_FILE, lineOf, path, message),
   );
-  const servers = new Map<string, string>();
-  const { offsite } = fleet.backup ?? {};
-  if (offsite) for (const key of serverKeys(offsite)) servers.set(key, 'the second place');
   for (const { store, file, lineOf: lineIn } of stores) {
-    for (const [path, message] of storeBackupFindings(store, fleet, servers)) {
+    for (const [path, message] of storeBackupFindings(store, fleet)) {
       problems.push(problemAt(file, lineIn, path, message));
     }
-    if (store.backup) for (const key of serverKeys(store.backup.pbs)) servers.set(key, store.id);
   }
   return problems;
 }
@@ -316,12 +312,7 @@ function* fleetBackupFindings({ backup, recoverability }: Fleet): Generator<Find
   }
 }
 
-/** A server is told by its host name in what it verified, so two of one name would vouch for each other. */
-function* storeBackupFindings(
-  { backup, guests, timeZone }: Store,
-  fleet: Fleet,
-  servers: ReadonlyMap<string, string>,
-): Generator<Finding> {
+function* storeBackupFindings({ backup, guests, timeZone }: Store, fleet: Fleet): Generator<Finding> {
   for (const [index, { tier, probes }] of guests.entries()) {
     if (tier !== undefined && !Object.hasOwn(fleet.backup?.tiers ?? {}, tier)) {
       yield [['guests', index, 'tier'], `is ${tier}, which is not among the tiers in ${FLEET_FILE}.`];
@@ -337,7 +328,7 @@ function* storeBackupFindings(
     yield [['backup'], `is set, but ${FLEET_FILE} has no backup.`];
     return;
   }
-  const { uplink, pbs } = backup;
+  const { uplink } = backup;
   if (uplink !== undefined && !Object.hasOwn(fleet.backup.uplinks, uplink)) {
     yield [['backup', 'uplink'], `is ${uplink}, which is not among the uplinks in ${FLEET_FILE}.`];
   }
@@ -348,17 +339,7 @@ function* storeBackupFindings(
     const message = `(${windowText(backup.window, storeZone)}) does not meet that of the fleet (${windowText(window, fleet.timeZone)}) in summer and winter alike: the store could not be backed up.`;
     yield [['backup', 'window'], message];
   }
-  for (const [entry, key] of [['node', `host ${pbs.node}`] as const, ['address', endpointOf(pbs)] as const]) {
-    const other = servers.get(key);
-    if (other !== undefined) yield [['backup', 'pbs', entry], `is that of ${other} as well: ${key}.`];
-  }
 }
-
-const endpointOf = ({ address, port }: { address: string; port: number }): string => `${address} port ${port}`;
-const serverKeys = (pbs: { node: string; address: string; port: number }): string[] => [
-  `host ${pbs.node}`,
-  endpointOf(pbs),
-];
 
 function problemsOfWindows(
   fleet: Fleet,

@@ -1,0 +1,156 @@
+import { z } from 'zod';
+import type { BackedUpGuest, CopyFacts } from '../backup.js';
+import type { GuestRun } from '../backup-failures.js';
+import type { Reason } from '../reasons.js';
+import { keepSchema } from '../fleet.js';
+import { commitHash, fleetName, instant, nodeName, operationName, storeId, trainId } from './names.js';
+import type { StepAnswer } from './store.js';
+import { personSchema } from './train.js';
+
+/**
+ * What is said to and by a night of backups: its input, the tasks of a store's worker while the store is backed up, and
+ * those of whoever tends a backup server: the store's worker for its own, the staging worker for the central one.
+ */
+
+const milliseconds = z.number().int().min(1);
+
+export const nightInputSchema = z
+  .object({
+    fleet: fleetName.describe('The fleet named in fleet.yaml.'),
+    stores: z.array(storeId).min(1).max(10_000).optional().describe('Default: all that have a backup server.'),
+    /** By hand it begins at once, whatever the window, and each store at the same time. */
+    now: z.boolean().optional().describe('Begin at once instead of in the window.'),
+    requestedBy: personSchema.optional(),
+  })
+  .strict();
+export type NightInput = z.infer<typeof nightInputSchema>;
+
+/** A store on one backup server: all its snapshots there are one "copy". */
+export const backupTaskSchema = z
+  .object({
+    protocol: z.number().int().min(1).max(1_000),
+    store: storeId,
+    fleet: fleetName,
+    /** The run that asks, e.g. `night-2026-11-26`. */
+    night: trainId,
+    operationId: operationName,
+    /** When the operation on this store began: tasks that are older are those of another one. */
+    startedAt: instant,
+  })
+  .strict();
+export type BackupTask = z.infer<typeof backupTaskSchema>;
+
+/** While the guests are dumped, the store itself is held, as by any operation that changes it. */
+export const dumpTaskSchema = backupTaskSchema
+  .extend({
+    /** Rises with every operation on the store; a store worker refuses a lower one than it has seen. */
+    fence: z.number().int().min(0),
+    /** From 1: what failed is tried again. */
+    attempt: z.number().int().min(1).max(100),
+    /** Guests to dump; absent: all that are no template. */
+    vmids: z.array(z.number().int().min(100).max(999_999_999)).min(1).max(1_000).optional(),
+    /** No dump starts after this instant. What runs goes on to its end. */
+    notAfter: instant.optional(),
+  })
+  .strict();
+export type DumpTask = z.infer<typeof dumpTaskSchema>;
+
+export const dumpNodeTaskSchema = dumpTaskSchema
+  .extend({ node: nodeName, vmids: z.array(z.number().int().min(100).max(999_999_999)).min(1).max(1_000) })
+  .strict();
+export type DumpNodeTask = z.infer<typeof dumpNodeTaskSchema>;
+
+export interface DumpPlan {
+  /** What was taken over or taken back of an earlier operation, in sentences. */
+  adopted: string[];
+  /** One vzdump for each node that has guests to dump. */
+  nodes: { node: string; vmids: number[] }[];
+  /** Every guest of the cluster. */
+  guests: BackedUpGuest[];
+  /** Guests that cannot be dumped now, e.g. since their node is offline. */
+  unreachable: GuestRun[];
+}
+
+export interface DumpActivities {
+  /**
+   * Takes the store's own lock, as a patch does, and reads which guests are to be dumped where. Refuses, before anything
+   * is begun, when the storage or its server cannot take backups. What an earlier operation left set on nodes stays as it
+   * is: it belongs to the next patch.
+   */
+  openDump(task: DumpTask): Promise<StepAnswer<DumpPlan>>;
+  /** One vzdump of these guests, adopted when it runs or has run already. Says of every guest how it fared. */
+  dumpNode(task: DumpNodeTask): Promise<StepAnswer<{ runs: GuestRun[] }>>;
+  /** Gives the store's own lock back. */
+  closeDump(task: DumpTask): Promise<void>;
+}
+
+export const verifyTaskSchema = backupTaskSchema
+  .extend({ reverifyAfter: milliseconds.describe('A backup is verified anew when its last verification is so old.') })
+  .strict();
+export type VerifyTask = z.infer<typeof verifyTaskSchema>;
+
+export const pruneTaskSchema = backupTaskSchema.extend({ keep: keepSchema }).strict();
+export type PruneTask = z.infer<typeof pruneTaskSchema>;
+
+/** What a step after the dumps came to. An expected failure is an answer; only what may be tried again is thrown. */
+export type TendAnswer = { ok: true; detail: string } | { ok: false; detail: string; reason: Reason };
+
+export interface CopyAnswer {
+  copy: CopyFacts;
+  /** Bytes of the datastore; absent when the server does not say. */
+  space?: { total: number; used: number } | undefined;
+  /** Chunks that a verification found broken and no backup has written anew. */
+  stillBad?: number | undefined;
+}
+
+/** For one copy of a store, on the server that the worker behind the queue tends. */
+export interface TendActivities {
+  /** Verifies what is new and what was verified too long ago, by the server's own list, one group after another. */
+  verifyCopy(task: VerifyTask): Promise<TendAnswer>;
+  /** Removes what the policy does not keep, under an identity that the nodes do not have. */
+  pruneCopy(task: PruneTask): Promise<TendAnswer>;
+  /** Gets back the space of what was pruned. Of the whole datastore. */
+  collectSpace(task: BackupTask): Promise<TendAnswer>;
+  /** What the server holds now. */
+  readCopy(task: BackupTask): Promise<CopyAnswer>;
+}
+
+export interface StoreBackupActivities extends DumpActivities, TendActivities {
+  /** Sends what is new to the central server. */
+  sendCopy(task: BackupTask): Promise<TendAnswer>;
+}
+
+/** What a store is told of its night; the same for all stores of a run. */
+export const backupOrdersSchema = z
+  .object({
+    commit: commitHash,
+    keep: keepSchema,
+    reverifyAfter: milliseconds,
+    collect: z.boolean().describe('Whether space is collected this night.'),
+    /** Absent: there is no second place. */
+    offsite: z.object({ keep: keepSchema }).strict().optional(),
+    /** Stores at the same time on one uplink; one that is not named has one slot. */
+    slots: z.record(z.string(), z.number().int().min(1)),
+  })
+  .strict();
+export type BackupOrders = z.infer<typeof backupOrdersSchema>;
+
+export const backupStoreInputSchema = z
+  .object({
+    fleet: fleetName,
+    night: trainId,
+    store: storeId,
+    round: z.number().int().min(0).max(1_000),
+    orders: backupOrdersSchema.omit({ slots: true }),
+    notAfter: instant.optional(),
+    offlineAfter: milliseconds,
+    cutOffAfter: milliseconds,
+    storeTimeout: milliseconds,
+  })
+  .strict();
+export type BackupStoreInput = z.infer<typeof backupStoreInputSchema>;
+
+export const dumpGuestsInputSchema = z
+  .object({ task: dumpTaskSchema.omit({ fence: true }), storeTimeout: milliseconds })
+  .strict();
+export type DumpGuestsInput = z.infer<typeof dumpGuestsInputSchema>;
