@@ -394,8 +394,12 @@ export function createOperation(deps: StoreDeps): Operation {
     sweep: ({ over }) =>
       alone(async () => {
         const held = state.operation();
-        const accused = held && accusedOf(held);
-        if (!held || accused?.operationId !== over.operationId || accused.fence !== over.fence)
+        // A dump that was swept is closed, and named again when its answer was lost.
+        const accused = held ? [held, ...(held.open ? [] : [ownerOf(held)])] : [];
+        if (
+          !held ||
+          !accused.some(({ operationId, fence }) => operationId === over.operationId && fence === over.fence)
+        )
           return { kind: 'taken', by: held?.operationId ?? 'nobody' };
         const { leftSet } = held.marks.length > 0 ? await undoBySelf(held.marks) : { leftSet: [] };
         // What a dump only carries on is no reason to keep its lock.

@@ -136,6 +136,24 @@ describe('the files of a store worker', () => {
     expect(after.step(`${A}|drain n1`)).toEqual({ result: { kind: 'done', moved: 2 } });
   });
 
+  it('of a worker that knew nothing but patches are read as such', async () => {
+    const { kind: _, ...old } = anOperation();
+    await writeFile(join(dir, 'operation.json'), JSON.stringify(old));
+    expect((await reopen()).operation()).toEqual(anOperation());
+  });
+
+  it('keep the steps of whoever left the marks of a dump when they are opened again', async () => {
+    const before = await reopen();
+    await before.save(anOperation());
+    await before.intent(`${A}|100|upgrade n1`, {});
+    const leftBy = { operationId: A, fence: 100, silent: true };
+    await before.save(anOperation({ operationId: 'night-1/store-001/r0', fence: 101, kind: 'dump', leftBy }));
+    await before.close();
+    const after = await reopen();
+    expect(after.operation()).toMatchObject({ kind: 'dump', leftBy });
+    expect(after.step(`${A}|100|upgrade n1`)).toEqual({ intent: {} });
+  });
+
   it('are complete before the call returns: a process that is killed afterwards loses nothing', async () => {
     const killed = await reopen();
     await killed.save(anOperation());

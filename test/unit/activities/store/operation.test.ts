@@ -747,6 +747,234 @@ describe('a store whose operation fell silent', () => {
   });
 });
 
+describe('a dump', () => {
+  const DUMP = { operationId: 'night-2026-11-26/store-001/r0', fence: 150 };
+  const PLAN = { nodes: [{ node: 'n1', vmids: [101] }] };
+  const go = () => Promise.resolve({ kind: 'proceed' as const, plan: PLAN });
+  const refuse = () =>
+    Promise.resolve({ kind: 'refuse' as const, stop: { reason: 'NoQuorum', summary: 'no' } as const });
+  const MARKS = ['maintenance of n1', 'noout of n1'];
+
+  /** A patch left n1 out of service, by dying or by its end, and a dump has come since. */
+  async function afterPatch(end?: 'failed'): Promise<Given> {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    await given.operation.rememberHomes({ '102': 'n1' });
+    if (end) {
+      let isIll = true;
+      const { timing } = given.store.deps;
+      const { rejoin } = timing;
+      timing.rejoin = 5;
+      given.store.nodes['n1']!.audit = ['pve-manager'];
+      given.store.before('unset noout', () => {
+        if (isIll) throw new Error('Ceph says no');
+      });
+      expect((await given.operation.close(aTask(), end)).leftSet).toHaveLength(2);
+      isIll = false;
+      timing.rejoin = rejoin;
+      given.store.nodes['n1']!.audit = [];
+    }
+    const operation = restarted(given);
+    expect(await operation.openDump(DUMP, go)).toEqual({ kind: 'done', ...PLAN, adopted: [] });
+    return { store: given.store, operation };
+  }
+
+  it('takes a store that was never held, without a release', async () => {
+    const store = aFakeStore();
+    const operation = createOperation(store.deps);
+    expect(await operation.openDump(DUMP, go)).toEqual({ kind: 'done', ...PLAN, adopted: [] });
+    expect(store.state.operation()).toMatchObject({ ...DUMP, kind: 'dump', open: true, marks: [] });
+    expect(store.state.operation()).not.toHaveProperty('release');
+    expect(store.verifications).toBe(0);
+    await operation.closeDump(DUMP);
+    expect(await operation.open(aTask({ fence: 151 }))).toEqual({ kind: 'done', adopted: [] });
+  });
+
+  it('leaves all that was set as it is, while it runs and when it ends', async () => {
+    const given = await afterPatch();
+    expect(given.operation.ours()).toEqual({ maintenance: ['n1'], noout: ['n1'] });
+    await given.operation.closeDump(DUMP);
+    await given.operation.closeDump(DUMP);
+    expect(restarted(given).ours()).toEqual({ maintenance: ['n1'], noout: ['n1'] });
+    expect(given.store.effects).toEqual([]);
+    expect([[...given.store.maintenance], [...given.store.noout]]).toEqual([['n1'], ['n1']]);
+  });
+
+  it.each([
+    ['that died', undefined],
+    ['that failed', 'failed'],
+  ] as const)('is as if it had not been, for the patch after one %s', async (_, end) => {
+    const same = await afterPatch(end);
+    await same.operation.closeDump(DUMP);
+    expect(await restarted(same).open(NEXT)).toEqual({
+      kind: 'done',
+      adopted: MARKS.map((mark) => `took over ${mark} from ${aTask().operationId}`),
+    });
+    expect(restarted(same).homes()).toEqual({ '102': 'n1' });
+    expect(same.store.effects).toEqual([]);
+
+    const other = await afterPatch(end);
+    expect(await restarted(other).openDump({ ...DUMP, fence: 151 }, go)).toMatchObject({ kind: 'done' });
+    expect(await restarted(other).open(OTHER_RELEASE)).toMatchObject({
+      kind: 'done',
+      adopted: ['undone: noout of n1', 'undone: maintenance of n1'],
+    });
+    expect([...other.store.maintenance, ...other.store.noout]).toEqual([]);
+  });
+
+  it('does not make the patch after it forget a reboot that nobody has proven to be over', async () => {
+    const given = await opened(aTask(), { timing: { reboot: 5 } });
+    await setMarks(given, 'n1');
+    const node = given.store.nodes['n1']!;
+    await given.store.state.intent(stepKey(aTask(), 'reboot n1'), {});
+    node.rebootLooks = 'never';
+    goDown(node);
+    await restarted(given).openDump(DUMP, go);
+    node.rebootLooks = 2;
+    goDown(node);
+    given.store.deps.timing.reboot = 60_000;
+    await restarted(given).open(NEXT);
+    expect(node.up).toBe(true);
+  });
+
+  it('waits for an upgrade that still runs before it looks whether it may begin', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    const node = given.store.nodes['n1']!;
+    node.unit = { name: upgradeUnit(aReleaseRef().manifest), state: 'running' };
+    node.pending = 3;
+    const answer = await restarted(given).openDump(DUMP, () => {
+      expect(node.unit?.state).toBe('succeeded');
+      return go();
+    });
+    expect(answer).toMatchObject({ adopted: [expect.stringContaining('adopted the upgrade')] });
+  });
+
+  it('that may not begin does not hold the store', async () => {
+    const given = await opened();
+    await given.operation.close(aTask(), 'succeeded');
+    expect(await given.operation.openDump(DUMP, refuse)).toMatchObject({ stop: { reason: 'NoQuorum' } });
+    expect(given.store.state.operation()).toMatchObject({ operationId: aTask().operationId, open: false });
+  });
+
+  it('has the plan of the first time when it is asked again, after a restart too', async () => {
+    const given = await afterPatch();
+    expect(await restarted(given).openDump(DUMP, refuse)).toEqual({ kind: 'done', ...PLAN, adopted: [] });
+  });
+
+  it('that was killed between the lock and its plan decides anew, and gives the lock back when it may not', async () => {
+    const store = aFakeStore();
+    const { result } = store.state;
+    store.state.result = () => Promise.reject(new Error('killed'));
+    await expect(createOperation(store.deps).openDump(DUMP, go)).rejects.toThrow('killed');
+    store.state.result = result;
+    expect(store.state.operation()).toMatchObject({ ...DUMP, open: true });
+    expect(await createOperation(store.deps).openDump(DUMP, refuse)).toMatchObject({ kind: 'refused' });
+    expect(store.state.operation()).toMatchObject({ ...DUMP, open: false });
+  });
+
+  it.each([
+    ['is older than the holder', { ...DUMP, fence: 99 }],
+    ['has the fence of the holder', { ...DUMP, fence: 100 }],
+  ])('is refused when it %s', async (_, dump) => {
+    const given = await opened();
+    expect(await given.operation.openDump(dump, go)).toMatchObject({ stop: { reason: 'StaleOperation' } });
+    expect(given.store.state.operation()).toMatchObject({ kind: 'patch', open: true });
+  });
+
+  it('keeps out the patch before it, and steps of its own when it is over', async () => {
+    const { operation } = await afterPatch();
+    const acts = () => Promise.reject(new Error('it acted'));
+    expect(await operation.step(aTask(), 'drain n2', acts)).toMatchObject({ stop: { reason: 'StaleOperation' } });
+    expect(await operation.open(aTask())).toMatchObject({ stop: { reason: 'StaleOperation' } });
+    expect(await operation.close(aTask(), 'failed')).toEqual({ undone: [], leftSet: [] });
+    await operation.closeDump(DUMP);
+    expect(await operation.step(DUMP, 'dump n1', acts)).toMatchObject({ stop: { reason: 'StaleOperation' } });
+    expect(await operation.openDump(DUMP, go)).toMatchObject({ stop: { reason: 'StaleOperation' } });
+  });
+
+  it('is not closed by another one', async () => {
+    const { store, operation } = await afterPatch();
+    await operation.closeDump({ ...DUMP, fence: 149 });
+    expect(store.state.operation()).toMatchObject({ ...DUMP, open: true });
+  });
+
+  it('that is silent loses its lock, and leaves what a patch that ended has left', async () => {
+    const given = await afterPatch('failed');
+    later(given, LIMIT - 1);
+    expect(await given.operation.lookAfter()).toEqual([]);
+    later(given, 1);
+    expect(await given.operation.lookAfter()).toEqual([
+      `The store is free again: ${DUMP.operationId} has been silent for too long.`,
+    ]);
+    later(given, 10 * LIMIT);
+    expect(await given.operation.lookAfter()).toEqual([]);
+    expect(given.operation.ours()).toEqual({ maintenance: ['n1'], noout: ['n1'] });
+    expect(given.store.state.operation()).toMatchObject({ outcome: 'freed' });
+  });
+
+  it('does not keep what a dead patch has set from being taken back when it is too old', async () => {
+    const given = await afterPatch();
+    later(given, LIMIT - 1);
+    await given.operation.step(DUMP, 'dump n1', () => Promise.resolve({ kind: 'done' }));
+    await given.operation.closeDump(DUMP);
+    later(given, LIMIT);
+    expect(await given.operation.lookAfter()).toEqual([
+      `Taken back, since ${aTask().operationId} is silent: noout of n1.`,
+      `Taken back, since ${aTask().operationId} is silent: maintenance of n1.`,
+    ]);
+    expect(await given.operation.inspect()).toEqual({ foreign: [] });
+  });
+
+  it('is not disturbed while it works, however old the marks are', async () => {
+    const given = await afterPatch();
+    const { promise, resolve } = deferred<{ kind: 'done' }>();
+    const step = given.operation.step(DUMP, 'dump n1', () => promise);
+    later(given, 3 * LIMIT);
+    expect(await given.operation.lookAfter()).toEqual([]);
+    resolve({ kind: 'done' });
+    await step;
+    expect(await given.operation.lookAfter()).toEqual([]);
+  });
+
+  it('is named for its lock, and the patch before it for its marks', async () => {
+    const { operation } = await afterPatch('failed');
+    const { operationId, fence } = aTask();
+    expect(await operation.inspect()).toEqual({ leftBy: { ...DUMP, locked: true, marks: MARKS }, foreign: [] });
+    await operation.closeDump(DUMP);
+    expect(await operation.inspect()).toEqual({
+      leftBy: { operationId, fence, locked: false, marks: MARKS },
+      foreign: [],
+    });
+  });
+
+  it('is swept with what it carries on, and answers alike when it is asked again', async () => {
+    const given = await afterPatch();
+    const sweep = { protocol: 1, store: 'store-001', fleet: 'edge', over: DUMP };
+    const swept = { kind: 'swept', undone: ['noout of n1', 'maintenance of n1'], left: [] };
+    expect(await given.operation.sweep(sweep)).toEqual(swept);
+    expect(await restarted(given).sweep(sweep)).toEqual(swept);
+    expect(given.store.state.operation()).toMatchObject({ ...DUMP, open: false, marks: [] });
+    expect(given.store.count('maintenance disable n1')).toBe(1);
+  });
+
+  it('loses its lock to a sweep even when a node cannot be taken back', async () => {
+    const given = await afterPatch();
+    given.store.nodes['n1']!.audit = ['pve-manager'];
+    await given.operation.sweep({ protocol: 1, store: 'store-001', fleet: 'edge', over: DUMP });
+    expect(given.store.state.operation()).toMatchObject({ open: false, outcome: 'freed' });
+    expect(given.operation.ours()).toEqual({ maintenance: ['n1'], noout: [] });
+  });
+
+  it('is not swept for the patch before it while it holds the store', async () => {
+    const given = await afterPatch();
+    const { operationId, fence } = aTask();
+    const sweep = { protocol: 1, store: 'store-001', fleet: 'edge', over: { operationId, fence } };
+    expect(await given.operation.sweep(sweep)).toEqual({ kind: 'taken', by: DUMP.operationId });
+    expect(given.store.effects).toEqual([]);
+  });
+});
+
 describe('inspect and sweep', () => {
   const sweepOf = ({ operationId, fence }: StoreTask = aTask()): SweepTask => ({
     protocol: 1,
