@@ -133,6 +133,31 @@ describe('the file of a store worker', () => {
     expect(config.timing.stable).toBe(60_000);
   });
 
+  const BACKUP = {
+    storage: 'pbs',
+    pbs: {
+      node: 'pbs-1',
+      address: '10.0.0.8',
+      fingerprint: 'ab:'.repeat(31) + 'cd',
+      datastore: 'backup',
+      verifyTokenFile: 'verify',
+      pruneTokenFile: 'prune',
+    },
+  };
+
+  it('may name the backup server, which has the usual port and no namespace unless it says so', async () => {
+    const config = await readConfigFile(await write({ ...STORE, backup: BACKUP }), storeWorkerSchema);
+    expect(config.backup?.pbs).toEqual({ ...BACKUP.pbs, port: 8007, namespace: '' });
+  });
+
+  it.each([
+    ['a fingerprint that is cut off', { ...BACKUP.pbs, fingerprint: 'ab:cd' }, 'backup.pbs.fingerprint'],
+    ['one token for everything', { ...BACKUP.pbs, pruneTokenFile: undefined }, 'backup.pbs.pruneTokenFile'],
+    ['a token itself', { ...BACKUP.pbs, token: 'x' }, 'token'],
+  ])('is refused when it names of the backup server %s', async (_, pbs, place) => {
+    expect(await refusal({ ...STORE, backup: { ...BACKUP, pbs } })).toContain(place);
+  });
+
   it('is refused with every problem by its path', async () => {
     const message = await refusal({
       ...STORE,

@@ -24,7 +24,8 @@ function doneOf<T extends object>(answer: StepAnswer<T>): T {
   if (answer.kind !== 'done') throw new Error(JSON.stringify(answer.stop));
   return answer;
 }
-const open = async (worker = night.worker(), task = night.task): Promise<DumpPlan> => doneOf(await worker.openDump(task));
+const open = async (worker = night.worker(), task = night.task): Promise<DumpPlan> =>
+  doneOf(await worker.openDump(task));
 const dump = async (task: DumpNodeTask, worker = night.worker()): Promise<GuestRun[]> =>
   doneOf(await worker.dumpNode(task)).runs;
 /** How often vzdump was started on each node. */

@@ -34,6 +34,8 @@ export interface PracticeNight {
   task: DumpTask;
   /** Another process of the store worker with the same memory. */
   worker(change?: { deps?: Partial<StoreDeps>; backup?: Partial<StoreBackup> | null }): StoreBackupActivities;
+  /** Calls activities as a worker would. */
+  inActivity<T extends object>(activities: T): T;
   fault(spec: Omit<FaultSpec, 'store'>): void;
   effects(name: string): JournalEntry[];
   close(): Promise<void>;
@@ -76,6 +78,13 @@ export async function startPracticeNight(): Promise<PracticeNight> {
     uptime: () => performance.now(),
   } as unknown as StoreDeps;
   const environment = new MockActivityEnvironment({}, { logger: new DefaultLogger('ERROR') });
+  const inActivity = <T extends object>(activities: T): T =>
+    Object.fromEntries(
+      Object.entries(activities).map(([name, run]) => [
+        name,
+        (argument: never) => environment.run(run as (argument: never) => Promise<unknown>, argument),
+      ]),
+    ) as T;
   return {
     lab,
     pbs,
@@ -99,13 +108,9 @@ export async function startPracticeNight(): Promise<PracticeNight> {
     worker(change = {}) {
       const given = { ...deps, ...change.deps };
       const target = change.backup === null ? undefined : { ...backup, ...change.backup };
-      const activities = createStoreBackupActivities(given, createOperation(given), target);
-      const called = Object.entries(activities).map(([name, run]) => [
-        name,
-        (argument: never) => environment.run(run as (argument: never) => Promise<unknown>, argument),
-      ]);
-      return Object.fromEntries(called) as unknown as StoreBackupActivities;
+      return inActivity(createStoreBackupActivities(given, createOperation(given), target));
     },
+    inActivity,
     fault: (spec) => void world.faults.add({ store: store.id, ...spec }),
     effects: (name) => world.journal.entries.filter(({ effect }) => effect === name),
     async close() {

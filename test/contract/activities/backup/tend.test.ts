@@ -1,0 +1,360 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createTendActivities } from '#activities/backup/tend.js';
+import { judgeNight } from '#domain/backup-result.js';
+import type { BackupTask, PruneTask, VerifyTask } from '#domain/messages/backup.js';
+import { createPbsClient } from '#systems/pbs/client.js';
+import { startPracticeNight, type PracticeNight } from './practice-night.js';
+
+let night: PracticeNight;
+beforeEach(async () => {
+  night = await startPracticeNight();
+});
+afterEach(() => night.close());
+
+const NEVER = new Promise<never>(() => undefined);
+const DAY = 86_400_000;
+const CENTRAL_OWNER = 'edge-stores@pbs!store-001';
+
+function theTask(): BackupTask {
+  const { fence: _fence, attempt: _attempt, ...task } = night.task;
+  return task;
+}
+const verifyTask = (change: Partial<VerifyTask> = {}): VerifyTask => ({
+  ...theTask(),
+  reverifyAfter: 30 * DAY,
+  ...change,
+});
+const pruneTask = (): PruneTask => ({ ...theTask(), keep: { last: 1 } });
+
+/** All guests, on all nodes. */
+async function dumpAll(attempt = 1): Promise<void> {
+  const worker = night.worker();
+  const task = { ...night.task, fence: attempt, attempt };
+  const plan = await worker.openDump(task);
+  if (plan.kind !== 'done') throw new Error(JSON.stringify(plan.stop));
+  for (const each of plan.nodes) {
+    const answer = await worker.dumpNode({ ...task, ...each });
+    expect(answer).toMatchObject({ kind: 'done', runs: each.vmids.map((vmid) => ({ vmid, kind: 'done' })) });
+  }
+  await worker.closeDump(task);
+}
+const snapshots = () => night.verifier.snapshots('backup', '');
+const verified = () => night.effects('snapshot.verify').map(({ guest }) => guest);
+
+describe('a night', () => {
+  it('is proven by what the server holds after all of its steps', async () => {
+    const worker = night.worker();
+    const plan = await worker.openDump(night.task);
+    if (plan.kind !== 'done') throw new Error(JSON.stringify(plan.stop));
+    await worker.closeDump(night.task);
+    await dumpAll(2);
+    for (const answer of [
+      await worker.verifyCopy(verifyTask()),
+      await worker.pruneCopy(pruneTask()),
+      await worker.collectSpace(theTask()),
+      await worker.sendCopy(theTask()),
+    ]) {
+      expect(answer).toMatchObject({ ok: true });
+    }
+    const { copy: local, space, stillBad } = await worker.readCopy(theTask());
+    expect(space?.total).toBeGreaterThan(space?.used ?? Infinity);
+    expect(stillBad).toBe(0);
+    const startedAt = new Date(night.task.startedAt);
+    const facts = { guests: plan.guests, startedAt, local, runs: [], steps: [] };
+    expect(judgeNight(facts, new Date())).toMatchObject({ kind: 'succeeded' });
+    expect(local.snapshots.every(({ encrypted }) => encrypted)).toBe(true);
+  });
+});
+
+describe('a verification', () => {
+  it('is of what is new, and of nothing twice', async () => {
+    await dumpAll();
+    expect(await night.worker().verifyCopy(verifyTask())).toEqual({ ok: true, detail: '3 snapshots verified' });
+    expect(verified().sort()).toEqual([100, 101, 102]);
+    expect(await night.worker().verifyCopy(verifyTask())).toEqual({ ok: true, detail: '0 snapshots verified' });
+    expect(verified()).toHaveLength(3);
+  });
+
+  it('is of what was verified too long ago, in one task for a whole group', async () => {
+    await dumpAll();
+    await night.worker().verifyCopy(verifyTask());
+    await dumpAll(2);
+    expect(await night.worker().verifyCopy(verifyTask({ reverifyAfter: 1 }))).toMatchObject({ ok: true });
+    expect(verified()).toHaveLength(9);
+    expect(night.pbs.tasks.all.filter(({ type }) => type === 'verify_group')).toHaveLength(3);
+  });
+
+  it('finds what is damaged, names it, and says so again when its answer was lost', async () => {
+    await dumpAll();
+    night.fault({ kind: 'chunk-corrupt', params: { vmid: 101 } });
+    const damaged = {
+      ok: false,
+      reason: 'BackupVerifyFailed',
+      detail: expect.stringMatching(/^vm\/101\/[^;]+: verification failed/) as string,
+    };
+    expect(await night.worker().verifyCopy(verifyTask())).toMatchObject(damaged);
+    expect(verified()).toHaveLength(3);
+    expect(await night.worker().verifyCopy(verifyTask())).toMatchObject(damaged);
+    expect(verified()).toHaveLength(3);
+  });
+
+  it('is taken over when it runs: a worker that was killed has it done once', async () => {
+    await dumpAll();
+    const { pbs } = night.backup;
+    const verifier = { ...pbs.verifier, taskStatus: () => NEVER };
+    void night.worker({ backup: { pbs: { ...pbs, verifier } } }).verifyCopy(verifyTask());
+    const tasks = () => night.pbs.tasks.all.filter(({ type }) => type === 'verify_snapshot');
+    await expect.poll(tasks).toHaveLength(1);
+    expect(await night.worker().verifyCopy(verifyTask())).toMatchObject({ ok: true });
+    expect(verified()).toHaveLength(3);
+    expect(tasks()).toHaveLength(3);
+  });
+
+  it('is found when its answer is lost', async () => {
+    await dumpAll();
+    night.fault({ kind: 'lost-answer', step: 'snapshot.verify', moment: 'after', times: 1 });
+    expect(await night.worker().verifyCopy(verifyTask())).toMatchObject({ ok: true });
+    expect(verified()).toHaveLength(3);
+  });
+
+  it('goes on after the server lost its power, and is thrown until then', async () => {
+    await dumpAll();
+    night.pbs.powerOff('test');
+    await expect(night.worker().verifyCopy(verifyTask())).rejects.toMatchObject({
+      type: 'NodeUnreachable',
+      nonRetryable: false,
+    });
+    night.pbs.powerOn('test');
+    expect(await night.worker().verifyCopy(verifyTask())).toMatchObject({ ok: true });
+  });
+
+  it('counts for nothing when the file of the worker gives the server another name', async () => {
+    await dumpAll();
+    const pbs = { ...night.backup.pbs, node: 'pbs-other' };
+    const answer = await night.worker({ backup: { pbs } }).verifyCopy(verifyTask());
+    expect(answer).toMatchObject({ ok: false, detail: expect.stringMatching(/pbs-other.*pbs-store-001/) as string });
+  });
+
+  it('is not well of a datastore that the token sees nothing of', async () => {
+    await dumpAll();
+    const { acl } = night.pbs;
+    for (const entry of acl.filter(({ authId }) => authId.endsWith('!verify'))) entry.role = 'DatastoreBackup';
+    expect(await night.verifier.snapshots('backup', '')).toEqual([]);
+    expect(await night.worker().verifyCopy(verifyTask())).toMatchObject({ ok: false, reason: 'BackupRefused' });
+    await expect(night.worker().readCopy(theTask())).rejects.toMatchObject({
+      type: 'BackupRefused',
+      nonRetryable: true,
+    });
+  });
+});
+
+describe('a pruning', () => {
+  it('removes what the policy does not keep, and nothing more when it is asked again', async () => {
+    await dumpAll();
+    await dumpAll(2);
+    expect(await snapshots()).toHaveLength(6);
+    expect(await night.worker().pruneCopy(pruneTask())).toEqual({
+      ok: true,
+      detail: '3 snapshots of 3 groups removed',
+    });
+    const left = await snapshots();
+    expect(left).toHaveLength(3);
+    expect(await night.worker().pruneCopy(pruneTask())).toMatchObject({ detail: '0 snapshots of 3 groups removed' });
+    expect(night.effects('datastore.prune').every(({ by }) => by === 'edge-governor@pbs!prune')).toBe(true);
+  });
+
+  it('is refused to the identity that verifies, and removes nothing', async () => {
+    await dumpAll();
+    await dumpAll(2);
+    const pbs = { ...night.backup.pbs, pruner: night.verifier };
+    const worker = night.worker({ backup: { pbs } });
+    expect(await worker.pruneCopy(pruneTask())).toMatchObject({ ok: false, reason: 'BackupRefused' });
+    expect(await worker.collectSpace(theTask())).toMatchObject({ ok: false, reason: 'BackupRefused' });
+    expect(await snapshots()).toHaveLength(6);
+    await expect(night.verifier.prune({ ...PLACE, type: 'vm', id: '101' }, { last: 1 }, false)).rejects.toMatchObject({
+      kind: 'Permission',
+    });
+  });
+
+  it.each([{}, { last: 0 }])('is not begun with a policy that keeps nothing: %j', async (keep) => {
+    const task = { ...theTask(), keep };
+    await expect(night.worker().pruneCopy(task)).rejects.toMatchObject({ type: 'InvalidInput', nonRetryable: true });
+  });
+});
+
+const PLACE = { datastore: 'backup', namespace: '' } as const;
+
+describe('a collection of space', () => {
+  it('runs once, and one that has ended well since the night began is enough', async () => {
+    await dumpAll();
+    expect(await night.worker().collectSpace(theTask())).toMatchObject({ ok: true });
+    expect(await night.worker().collectSpace(theTask())).toMatchObject({ ok: true });
+    expect(night.effects('datastore.gc')).toHaveLength(1);
+  });
+
+  it('is found when its answer is lost', async () => {
+    night.fault({ kind: 'lost-answer', step: 'datastore.gc', moment: 'after', times: 1 });
+    expect(await night.worker().collectSpace(theTask())).toMatchObject({ ok: true });
+    expect(night.effects('datastore.gc')).toHaveLength(1);
+  });
+
+  it('that another identity has begun is waited for by trying again', async () => {
+    night.pbs.start({ kind: 'gc', store: 'backup' }, 'root@pam');
+    await expect(night.worker().collectSpace(theTask())).rejects.toMatchObject({ type: 'Locked', nonRetryable: false });
+    await expect.poll(() => night.effects('datastore.gc')).toHaveLength(1);
+    expect(await night.worker().collectSpace(theTask())).toMatchObject({ ok: true });
+  });
+
+  it('is begun anew when the one before it died', async () => {
+    await night.pruner.start({ kind: 'collect', datastore: 'backup' });
+    night.pbs.powerOff('test');
+    night.pbs.powerOn('test');
+    expect(await night.worker().collectSpace(theTask())).toMatchObject({ ok: true });
+    expect(night.effects('datastore.gc')).toHaveLength(1);
+  });
+
+  it('that died on a full disk says so', async () => {
+    night.fault({ kind: 'datastore-full' });
+    expect(await night.worker().collectSpace(theTask())).toMatchObject({ ok: false, reason: 'DatastoreFull' });
+  });
+});
+
+describe('what is sent to the central server', () => {
+  const offsite = () => night.central.datastore('offsite').groups('store-001');
+
+  it('arrives in the namespace of the store, and belongs to its token', async () => {
+    await dumpAll();
+    expect(await night.worker().sendCopy(theTask())).toMatchObject({ ok: true });
+    expect(offsite().map(({ type, id, owner }) => [type, id, owner])).toEqual([
+      ['vm', '100', CENTRAL_OWNER],
+      ['vm', '101', CENTRAL_OWNER],
+      ['ct', '102', CENTRAL_OWNER],
+    ]);
+    expect(night.central.datastore('offsite').groups('')).toEqual([]);
+    expect(night.effects('datastore.sync')).toMatchObject([{ store: 'store-001', by: 'edge-governor@pbs!verify' }]);
+  });
+
+  it('is sent once, whether its answer is lost or its worker killed', async () => {
+    await dumpAll();
+    night.fault({ kind: 'lost-answer', step: 'datastore.sync', moment: 'after', times: 1 });
+    const { pbs } = night.backup;
+    const verifier = { ...pbs.verifier, taskStatus: () => NEVER };
+    void night.worker({ backup: { pbs: { ...pbs, verifier } } }).sendCopy(theTask());
+    const jobs = () => night.pbs.tasks.all.filter(({ type }) => type === 'syncjob');
+    await expect.poll(jobs).toHaveLength(1);
+    expect(await night.worker().sendCopy(theTask())).toMatchObject({ ok: true });
+    expect(jobs()).toHaveLength(1);
+  });
+
+  it('is less than all when a group was left out there, and is tried again', async () => {
+    await dumpAll();
+    await night.worker().sendCopy(theTask());
+    const [group] = offsite();
+    group!.owner = 'root@pam';
+    await dumpAll(2);
+    const later = { ...theTask(), startedAt: new Date(Date.now() + 10 * 60_000).toISOString() };
+    const answer = await night.worker().sendCopy(later);
+    expect(answer).toMatchObject({ ok: false, reason: 'BackupIncomplete' });
+    expect(answer.detail).toMatch(/WARNINGS: 1; .*owner check failed/);
+    group!.owner = CENTRAL_OWNER;
+    expect(await night.worker().sendCopy(later)).toMatchObject({ ok: true });
+  });
+
+  it.each<[string, () => void, string]>([
+    [
+      'the central disk is full',
+      () => void night.lab.world.faults.add({ store: 'central', kind: 'datastore-full' }),
+      'DatastoreFull',
+    ],
+    [
+      'the central server does not know the token',
+      () => void (night.central.tokens.find(({ id }) => id === CENTRAL_OWNER)!.expired = true),
+      'BackupRefused',
+    ],
+    ['the line is cut', () => night.fault({ kind: 'wan-cut' }), 'BackupIncomplete'],
+  ])('fails when %s', async (_, happens, reason) => {
+    await dumpAll();
+    happens();
+    expect(await night.worker().sendCopy(theTask())).toMatchObject({ ok: false, reason });
+  });
+
+  it('needs a job, and one that the server has', async () => {
+    const none = await night.worker({ backup: { sendJob: undefined } }).sendCopy(theTask());
+    expect(none).toMatchObject({ ok: false, detail: expect.stringContaining('backup.sendJob') as string });
+    const unknown = await night.worker({ backup: { sendJob: 'nothing' } }).sendCopy(theTask());
+    expect(unknown).toMatchObject({
+      ok: false,
+      reason: 'BackupIncomplete',
+      detail: expect.stringContaining('no such') as string,
+    });
+  });
+});
+
+describe('every step', () => {
+  const steps = ['verifyCopy', 'pruneCopy', 'collectSpace', 'sendCopy'] as const;
+  const call = (worker: ReturnType<PracticeNight['worker']>, name: (typeof steps)[number], store = 'store-001') =>
+    name === 'verifyCopy'
+      ? worker.verifyCopy({ ...verifyTask(), store })
+      : name === 'pruneCopy'
+        ? worker.pruneCopy({ ...pruneTask(), store })
+        : worker[name]({ ...theTask(), store });
+
+  it.each(steps)('refuses a task for another store: %s', async (name) => {
+    const refused = { type: 'InvalidInput', nonRetryable: true };
+    await expect(call(night.worker(), name, 'store-002')).rejects.toMatchObject(refused);
+    await expect(call(night.worker({ backup: null }), name, 'store-002')).rejects.toMatchObject(refused);
+  });
+
+  it.each(steps)('says what to do when the file of the worker names no server: %s', async (name) => {
+    expect(await call(night.worker({ backup: null }), name)).toMatchObject({ ok: false, reason: 'BackupFailed' });
+  });
+
+  it.each(steps)('says that a token was refused: %s', async (name) => {
+    const { node, address, port, fingerprint } = night.config.backup.pbs;
+    const token = 'edge-governor@pbs!verify:00000000-0000-4000-8000-000000000000';
+    const wrong = createPbsClient({ name: node, address, port, fingerprint, token });
+    const worker = night.worker({ backup: { pbs: { ...night.backup.pbs, verifier: wrong, pruner: wrong } } });
+    const answer = await call(worker, name);
+    expect(answer).toMatchObject({ ok: false, reason: 'BackupRefused' });
+    expect(answer.detail).not.toContain('00000000');
+    await wrong.close();
+  });
+});
+
+describe('a server that has the copies of many stores', () => {
+  it('is tended by the same steps, each store in its own namespace', async () => {
+    await dumpAll();
+    await night.worker().verifyCopy(verifyTask());
+    await night.worker().sendCopy(theTask());
+    const { central, lab } = night;
+    const { fingerprint } = await lab.authorities.selfSigned(central.id, central.hostname, central.address);
+    const { id, secret } = central.tokens.find((token) => token.id === 'edge-governor@pbs!worker')!;
+    const { hostname: node, address, port } = central;
+    const client = createPbsClient({ name: node, address, port, fingerprint, token: `${id}:${secret}` });
+    central.datastore('offsite').addNamespace('', 'store-002');
+    const clients = { verifier: client, pruner: client };
+    const tend = night.inActivity(
+      createTendActivities({
+        ...clients,
+        node,
+        datastore: 'offsite',
+        namespaceOf: (store) => (['store-001', 'store-002'].includes(store) ? store : undefined),
+        timing: night.deps.timing,
+        now: night.deps.now,
+      }),
+    );
+    expect(await tend.verifyCopy(verifyTask())).toEqual({ ok: true, detail: '3 snapshots verified' });
+    expect(await tend.verifyCopy(verifyTask({ store: 'store-002' }))).toEqual({
+      ok: true,
+      detail: '0 snapshots verified',
+    });
+    expect((await tend.readCopy(theTask())).copy.snapshots.map(({ verification }) => verification?.node)).toEqual([
+      node,
+      node,
+      node,
+    ]);
+    expect((await tend.readCopy({ ...theTask(), store: 'store-002' })).copy.snapshots).toEqual([]);
+    await expect(tend.readCopy({ ...theTask(), store: 'store-003' })).rejects.toMatchObject({ type: 'InvalidInput' });
+    await client.close();
+  });
+});
