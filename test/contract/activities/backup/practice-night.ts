@@ -41,8 +41,8 @@ export interface PracticeNight {
   close(): Promise<void>;
 }
 
-export async function startPracticeNight(): Promise<PracticeNight> {
-  const lab = await startPracticeStore({ backup: true });
+export async function startPracticeNight(options: { speed?: number } = {}): Promise<PracticeNight> {
+  const lab = await startPracticeStore({ backup: true, ...options });
   const { store, world, authorities } = lab;
   const pbs = store.pbs as PbsSim;
   const central = world.pbs.get('central') as PbsSim;

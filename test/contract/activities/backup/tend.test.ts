@@ -99,6 +99,9 @@ describe('a verification', () => {
   });
 
   it('is taken over when it runs: a worker that was killed has it done once', async () => {
+    await night.close();
+    // Slow enough that it still runs when the next worker comes.
+    night = await startPracticeNight({ speed: 200 });
     await dumpAll();
     const { pbs } = night.backup;
     const verifier = { ...pbs.verifier, taskStatus: () => NEVER };

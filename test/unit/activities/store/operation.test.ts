@@ -830,7 +830,7 @@ describe('a dump', () => {
     node.rebootLooks = 'never';
     goDown(node);
     await restarted(given).openDump(DUMP, go);
-    node.rebootLooks = 2;
+    node.rebootLooks = 8;
     goDown(node);
     given.store.deps.timing.reboot = 60_000;
     await restarted(given).open(NEXT);
