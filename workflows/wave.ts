@@ -1,15 +1,12 @@
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import {
   CancellationScope,
-  ChildWorkflowCancellationType,
   ChildWorkflowFailure,
   condition,
   getExternalWorkflowHandle,
   isCancellation,
-  ParentClosePolicy,
   setHandler,
   sleep,
-  startChild,
   workflowInfo,
   type ChildWorkflowHandle,
 } from '@temporalio/workflow';
@@ -26,14 +23,12 @@ import {
   type WaveReport,
   type WaveSteering,
 } from '#domain/messages/train.js';
-import { storeWorkflowId } from '#domain/naming.js';
 import { addTallies, emptyTally, tallyOf, type StoreResult } from '#domain/outcomes.js';
 import type { Reason } from '#domain/reasons.js';
 import { cutOffSignal, steerStoreSignal, steerWaveSignal, waveProgressSignal, waveQuery } from './messages.js';
 import { heard, parseInput } from './parse-input.js';
-import type { patchStore } from './patch-store.js';
 import { helloProxy } from './proxies.js';
-import { searchKeys } from './search-keys.js';
+import { startOperation, type StoreOperation } from './wave-children.js';
 
 /**
  * Runs one operation over at most 250 stores: so many at a time as the limits allow, and no further one after a breach,
@@ -88,7 +83,7 @@ function openFloor(input: WaveInput) {
   let endedSinceReport = 0;
   const results: StoreResult[] = [];
   const probes: ProbeFacts[] = [];
-  const inFlight = new Map<string, ChildWorkflowHandle<typeof patchStore> | undefined>();
+  const inFlight = new Map<string, ChildWorkflowHandle<StoreOperation> | undefined>();
   const silent = new Set<string>();
   const children = new CancellationScope();
   const clocks = new CancellationScope();
@@ -181,39 +176,8 @@ function openFloor(input: WaveInput) {
   };
 
   const operateOn = async (store: Waiting) => {
-    const { fleet, train, stage, round, release, permit, operation } = input;
-    const notAfter = store.closes ?? input.notAfter;
     const child = await children
-      .run(() =>
-        startChild<typeof patchStore>('patchStore', {
-          workflowId: storeWorkflowId(store.id),
-          staticSummary: `${operation} ${store.id} to ${release.version}`,
-          parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
-          cancellationType: ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
-          typedSearchAttributes: [
-            { key: searchKeys.store, value: store.id },
-            { key: searchKeys.train, value: train },
-            { key: searchKeys.stage, value: stage },
-            { key: searchKeys.operation, value: operation },
-            { key: searchKeys.release, value: release.version },
-          ],
-          args: [
-            {
-              fleet,
-              train,
-              stage,
-              store: store.id,
-              round,
-              release,
-              ...(permit ? { permit } : {}),
-              ...(notAfter ? { notAfter } : {}),
-              offlineAfter: limits.offlineAfter,
-              cutOffAfter: limits.cutOffAfter,
-              storeTimeout: limits.storeTimeout,
-            },
-          ],
-        }),
-      )
+      .run(() => startOperation(input, store))
       .catch((error: unknown) => {
         if (error instanceof WorkflowExecutionAlreadyStartedError) return undefined;
         throw error;
@@ -229,7 +193,7 @@ function openFloor(input: WaveInput) {
 
   /** An operation hears only what is not the normal case: that it is to stand still, or to end. */
   const told = new Map<string, string>();
-  const tell = (store: string, child: ChildWorkflowHandle<typeof patchStore>) => {
+  const tell = (store: string, child: ChildWorkflowHandle<StoreOperation>) => {
     const message = {
       paused: steering.pausedStores.includes(store),
       aborted: steering.abortedStores.includes(store),
@@ -243,8 +207,9 @@ function openFloor(input: WaveInput) {
 
   const probeOne = async (store: Waiting) => {
     const probe = helloProxy(store.id, limits.offlineAfter).probeStore;
+    const manifest = input.release ? { manifest: input.release.manifest } : {};
     const answer = await children
-      .run(() => probe({ protocol: PROTOCOL, store: store.id, fleet: input.fleet, manifest: input.release.manifest }))
+      .run(() => probe({ protocol: PROTOCOL, store: store.id, fleet: input.fleet, ...manifest }))
       .catch(() => undefined);
     probes.push(answer === undefined ? nothingOf(store.id, now()) : readable(store.id, answer, now()));
     ended({ store: store.id, outcome: answer === undefined ? 'offline' : 'succeeded' });
