@@ -209,6 +209,19 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
       }
     },
 
+    /** Only looks; calendar arithmetic lives here, so that its answer is pinned in history. */
+    async planNight({ fleet: name, stores: wanted, now: atOnce, startedAt }) {
+      const commit = await repo.head(branch);
+      return planNight({
+        ...(await readRepo(commit)),
+        name,
+        commit,
+        wanted,
+        now: atOnce,
+        startedAt: new Date(startedAt),
+      });
+    },
+
     /** Only looks. */
     async planSweep({ fleet: name, stores: wanted }) {
       const commit = await repo.head(branch);

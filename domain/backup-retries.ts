@@ -1,4 +1,5 @@
-import { decideNextTry, type FailureClass, type GuestRun } from './backup-failures.js';
+import { decideNextTry, type FailureClass, type GuestRun, type NextTry } from './backup-failures.js';
+import type { Reason } from './reasons.js';
 
 /**
  * Which guests of a store are dumped once more, and when. Each fails for its own reasons, but all that are tried again
@@ -34,3 +35,26 @@ export function planRetries(tries: Tries, now: Date, deadline: Date): Retries {
 /** Of a try that nobody saw the end of the node was lost, or the link to it. */
 const classOf = (run: Exclude<GuestRun, { kind: 'done' }>): FailureClass =>
   run.kind === 'failed' ? run.failure : 'network';
+
+/** When a dump that was refused as a whole is asked for again; `refusals` counts those of this reason, this one included. */
+export const afterRefusal = (reason: Reason, refusals: number, now: Date, deadline: Date): NextTry =>
+  decideNextTry({ failure: classOfReason(reason), failures: refusals, now, deadline });
+
+function classOfReason(reason: Reason): FailureClass {
+  switch (reason) {
+    case 'BackupRefused':
+    case 'PermissionsMissing':
+      return 'credentials';
+    case 'DatastoreFull':
+      return 'space';
+    case 'NoQuorum':
+    case 'TasksRunning':
+      return 'lock';
+    case 'FactsUnreadable':
+    case 'BackupFailed':
+      return 'network';
+    default:
+      // Whatever it is, the same question again gets the same answer.
+      return 'guest';
+  }
+}

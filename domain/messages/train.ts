@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { readLimitsSchema, type Stage } from '../fleet.js';
 import type { JanitorPlan } from './janitor.js';
 import type { ApprovalRow, StageRow, TrainRow } from './ledger.js';
-import { backupOrdersSchema, guestOrdersSchema } from './backup.js';
+import { backupOrdersSchema, guestOrdersSchema, type NightPlanOutcome } from './backup.js';
 import { commitHash, fleetName, instant, personSchema, stageName, storeId, trainId } from './names.js';
 import { SHA256 } from '../naming.js';
 import { OUTCOMES, type StoreResult, type Tally } from '../outcomes.js';
@@ -435,6 +435,16 @@ export interface ControlActivities {
     groups: { to: ReleaseRef; stores: string[]; permit: PermitRef }[];
     expires: string;
   }): Promise<void>;
+  /**
+   * Which stores are backed up, when and how: those of the branch that have a backup server, or those named. The night
+   * is the one whose window is open, or opens next; with `now` it begins at once.
+   */
+  planNight(input: {
+    fleet: string;
+    stores?: string[] | undefined;
+    now?: boolean | undefined;
+    startedAt: string;
+  }): Promise<NightPlanOutcome>;
   /** Which stores the janitor looks at: all that the branch has now, or those named. */
   planSweep(input: { fleet: string; stores?: string[] | undefined }): Promise<JanitorPlan>;
   /** Whether an operation runs on the store at this moment. Asked of Temporal itself, not of its index, which lags. */
