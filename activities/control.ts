@@ -11,6 +11,7 @@ import type {
   TrainPlan,
 } from '#domain/messages/train.js';
 import { promotionTag, promotionTags, ROLLBACK_STAGE, rollbackTag, storeWorkflowId } from '#domain/naming.js';
+import { planNight } from '#domain/night-plan.js';
 import { exclusionOf, planStages } from '#domain/plan.js';
 import { desiredPointer, desiredRecordSchema, type DesiredRecord } from '#domain/release.js';
 import { checkRepo } from '#domain/repo-check.js';

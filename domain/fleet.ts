@@ -201,7 +201,14 @@ const tierSchema = z
 const fleetBackupSchema = z
   .object({
     window: windowSchema.describe('Nothing is begun outside of it; what runs goes on to its end.'),
+    catchUp: duration
+      .prefault('2h')
+      .describe('A night that an outage kept from starting still begins so long after its window opened.'),
     maxConcurrency: countOrPercent.default('20%').describe('Stores at the same time.'),
+    storeTimeout: wait.prefault('4h').describe('The backup of one store, with all that follows it.'),
+    offlineAfter: wait.prefault('60s').describe('A store whose worker does not answer for so long is offline.'),
+    cutOffAfter: wait.prefault('30m').describe('A store that is silent for so long frees its slot.'),
+    deferFor: wait.prefault('5m').describe('A store that another operation holds is tried again after this time.'),
     uplinks: z
       .record(label, z.object({ slots: z.number().int().min(1).max(1_000) }).strict())
       .default({})

@@ -1,4 +1,5 @@
-import { CancellationScope, setHandler, workflowInfo } from '@temporalio/workflow';
+import { CancellationScope, setHandler, upsertSearchAttributes, workflowInfo } from '@temporalio/workflow';
+import { abridge } from '#domain/abridge.js';
 import type { GuestRun } from '#domain/backup-failures.js';
 import {
   dumpGuestsInputSchema,
@@ -9,10 +10,11 @@ import {
 } from '#domain/messages/backup.js';
 import { BACKUP_STAGE } from '#domain/naming.js';
 import type { Stop } from '#domain/reasons.js';
-import { stopOf } from './ended.js';
+import { ended, stopOf } from './ended.js';
 import { storeQuery } from './messages.js';
 import { parseInput } from './parse-input.js';
 import { backupProxies } from './proxies.js';
+import { searchKeys } from './search-keys.js';
 import { listenForStop, type Stopping } from './store-steering.js';
 import { openView, type View } from './store-view.js';
 
@@ -37,9 +39,18 @@ export async function dumpGuests(raw: DumpGuestsInput): Promise<DumpReport> {
     const report = await dump(task, view, stopping);
     const notGivenBack = await giveBack(task, view);
     stopping.cancel();
-    view.step('ended');
-    const stop = report.stop ?? notGivenBack;
-    return { ...report, ...(stop ? { stop } : {}), ...(stopping.stop?.outcome === 'aborted' ? { aborted: true } : {}) };
+    const stop = report.stop ?? notGivenBack ?? notAll(report.runs);
+    const { outcome } = view.finish(stop ? ended('failed', stop) : { outcome: 'succeeded' });
+    upsertSearchAttributes([
+      { key: searchKeys.outcome, value: outcome },
+      ...(stop ? [{ key: searchKeys.reason, value: stop.reason }] : []),
+    ]);
+    const why = report.stop ?? notGivenBack;
+    return {
+      ...report,
+      ...(why ? { stop: why } : {}),
+      ...(stopping.stop?.outcome === 'aborted' ? { aborted: true } : {}),
+    };
   });
 }
 
@@ -91,4 +102,11 @@ async function giveBack(task: DumpTask, view: View): Promise<Stop | undefined> {
   } catch (error) {
     return { ...stopOf(error, 'close'), reason: 'UndoIncomplete' };
   }
+}
+
+/** What a person sees of it who looks at the store; what follows from it `backupStore` decides. */
+function notAll(runs: readonly GuestRun[]): Stop | undefined {
+  const missed = runs.filter(({ kind }) => kind !== 'done').map(({ vmid }) => String(vmid));
+  if (missed.length === 0) return undefined;
+  return { reason: 'BackupIncomplete', step: 'dump guests', summary: `Not dumped: guest ${abridge(missed)}.` };
 }

@@ -72,7 +72,7 @@ export function openView(
         operationId: about.operationId,
         startedAt,
         endedAt: now(),
-        nodesPatched: done,
+        ...(about.release === undefined ? {} : { nodesPatched: done }),
         release: about.release,
       };
       set({ step: 'ended', since: now(), result });

@@ -59,3 +59,18 @@ export interface ApprovalRow {
   refusal?: string | undefined;
   at: string;
 }
+
+export interface NightRow {
+  id: string;
+  fleet: string;
+  state: string;
+  reason?: string | undefined;
+  summary?: string | undefined;
+  commit?: string | undefined;
+  stores: number;
+  tally: Tally;
+  opens?: string | undefined;
+  closes?: string | undefined;
+  startedAt: string;
+  endedAt?: string | undefined;
+}

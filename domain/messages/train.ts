@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { readLimitsSchema, type Stage } from '../fleet.js';
 import type { JanitorPlan } from './janitor.js';
-import type { ApprovalRow, StageRow, TrainRow } from './ledger.js';
+import type { ApprovalRow, NightRow, StageRow, TrainRow } from './ledger.js';
 import { backupOrdersSchema, guestOrdersSchema, type NightPlanOutcome } from './backup.js';
 import { commitHash, fleetName, instant, personSchema, stageName, storeId, trainId } from './names.js';
 import { SHA256 } from '../naming.js';
@@ -481,7 +481,8 @@ export type LedgerEntry =
   | { kind: 'train'; row: TrainRow }
   | { kind: 'stage'; row: StageRow }
   | { kind: 'results'; train: string; stage: string; round: number; results: StoreResult[] }
-  | { kind: 'approval'; row: ApprovalRow };
+  | { kind: 'approval'; row: ApprovalRow }
+  | { kind: 'night'; row: NightRow };
 
 export interface Notification {
   event:
