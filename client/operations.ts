@@ -29,6 +29,7 @@ import type { StoreView } from '#domain/messages/store.js';
 import { surveyInputSchema, type Surveyed, type SurveyInput } from '#domain/messages/survey.js';
 import { parse } from '#domain/messages/parse.js';
 import {
+  BACKUP_STAGE,
   CONTROL_QUEUE,
   janitorRuns,
   janitorWorkflowId,
@@ -471,7 +472,7 @@ export function withProgress(stage: StageView, progress: WaveProgress | undefine
 /** Ended operations as the ledger tells them, where it does; what Temporal alone knows beside them. Newest first. */
 export function mergeOperations(fromTemporal: StoreOperation[], rows: ResultRow[]): StoreOperation[] {
   const told = rows.map((row): StoreOperation => ({
-    operation: 'patch',
+    operation: row.stage === BACKUP_STAGE ? 'backup' : 'patch',
     status: 'ended',
     train: row.train,
     stage: row.stage,

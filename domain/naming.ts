@@ -57,6 +57,9 @@ export const promotionTag = (train: string, stage: string): string => `${promoti
 export const ROLLBACK_STAGE = 'rollback';
 export const rollbackTag = (train: string): string => promotionTag(train, ROLLBACK_STAGE);
 
+/** Taken in fleet.yaml: under this name stands what became of a store in a night of backups. */
+export const BACKUP_STAGE = 'backup';
+
 /** The systemd unit that upgrades a node. Named by the release, so that a later operation with the same release adopts it. */
 export const upgradeUnit = (releaseDigest: string): string => `edge-governor-upgrade-${shortDigest(releaseDigest)}`;
 export const UPGRADE_UNIT_PREFIX = 'edge-governor-upgrade-';

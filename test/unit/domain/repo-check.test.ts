@@ -164,6 +164,10 @@ describe('the check of a GitOps repo', () => {
       () => replace('fleet.yaml', 'name: canary', 'name: rollback'),
       /^fleet\.yaml:\d+: stages\[0\]\.name: may not be rollback/,
     ],
+    'a stage that bears the name of backups': [
+      () => replace('fleet.yaml', 'name: canary', 'name: backup'),
+      /^fleet\.yaml:\d+: stages\[0\]\.name: may not be backup: backups are recorded under that name\.$/,
+    ],
     'an advisory file outside policies': [
       () => replace('fleet.yaml', 'advisories: policies/advisories.yaml', 'advisories: policies/../../etc/passwd'),
       /scan\.advisories: must be a file in policies\//,
