@@ -258,6 +258,14 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
           return ledger.recordResults(entry.train, entry.stage, entry.round, entry.results);
         case 'approval':
           return ledger.recordApproval(entry.row);
+        case 'night':
+          return ledger.recordNight(entry.row);
+        case 'backups': {
+          await ledger.recordNightGuests(entry.night);
+          await ledger.recordGuestBackups(entry.guests);
+          const kept = entry.guests.map(({ vmid }) => vmid);
+          return ledger.markGuestsGone(entry.store, kept, entry.at);
+        }
         default:
           return entry satisfies never;
       }

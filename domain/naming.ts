@@ -64,9 +64,10 @@ export const promotionTags = (train: string): string => `edge/${train}`;
 export const promotionTag = (train: string, stage: string): string => `${promotionTags(train)}/${stage}`;
 /** Taken in fleet.yaml: under this name stand the approval, the results and the desired records of a rollback. */
 export const ROLLBACK_STAGE = 'rollback';
-/** Under this name stand the results of a night, whose id takes the place of a train's. */
-export const BACKUP_STAGE = 'backup';
 export const rollbackTag = (train: string): string => promotionTag(train, ROLLBACK_STAGE);
+
+/** Taken in fleet.yaml too: under this name stands what became of a store in a night, whose id takes the place of a train's. */
+export const BACKUP_STAGE = 'backup';
 
 /** The systemd unit that upgrades a node. Named by the release, so that a later operation with the same release adopts it. */
 export const upgradeUnit = (releaseDigest: string): string => `edge-governor-upgrade-${shortDigest(releaseDigest)}`;

@@ -221,8 +221,10 @@ function* releaseFindings({ release }: Fleet): Generator<Finding> {
 
 function* nameFindings({ stages }: Fleet): Generator<Finding> {
   for (const [index, { name }] of stages.entries()) {
-    if (name !== ROLLBACK_STAGE && name !== BACKUP_STAGE) continue;
-    yield [['stages', index, 'name'], `may not be ${name}: ${name}s are recorded under that name.`];
+    const taken = { [ROLLBACK_STAGE]: 'rollbacks', [BACKUP_STAGE]: 'backups' };
+    if (!Object.hasOwn(taken, name)) continue;
+    const what = taken[name as keyof typeof taken];
+    yield [['stages', index, 'name'], `may not be ${name}: ${what} are recorded under that name.`];
   }
 }
 

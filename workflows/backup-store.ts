@@ -7,9 +7,10 @@ import {
   setHandler,
   startChild,
 } from '@temporalio/workflow';
-import type { BackedUpGuest, CopyFacts } from '#domain/backup.js';
+import type { BackedUpGuest } from '#domain/backup.js';
 import type { GuestRun } from '#domain/backup-failures.js';
-import { judgeNight, type NightStep } from '#domain/backup-result.js';
+import { judgeNight, type NightResult, type NightStep } from '#domain/backup-result.js';
+import { rowsOf } from '#domain/backup-rows.js';
 import { afterRefusal, planRetries } from '#domain/backup-retries.js';
 import {
   backupStoreInputSchema,
@@ -29,7 +30,7 @@ import type { dumpGuests } from './dump-guests.js';
 import { ended, stopOf, type Ended } from './ended.js';
 import { backupQuery, makeWaySignal, storeFreeSignal, wayTakenSignal } from './messages.js';
 import { heard, parseInput } from './parse-input.js';
-import { backupProxies, messageOf, offsiteProxies } from './proxies.js';
+import { backupProxies, control, messageOf, offsiteProxies } from './proxies.js';
 import { searchKeys } from './search-keys.js';
 import { greet, watchForSilence } from './store-contact.js';
 import { listenForStop, type Stopping } from './store-steering.js';
@@ -60,7 +61,18 @@ export async function backupStore(raw: BackupStoreInput): Promise<StoreResult> {
     const dumped = await dumpUntilDone(input, task, view, stopping, way);
     const steps = await tend(input, task, dumped, view, stopping);
     const copies = await readBack(input, task, view);
-    const end = endOf(task, dumped, steps, copies, stopping);
+    const night = judgeNight(
+      {
+        guests: dumped.guests,
+        startedAt: new Date(task.startedAt),
+        local: copies.local?.copy,
+        runs: dumped.runs,
+        steps,
+      },
+      new Date(),
+    );
+    await record(input, task, dumped, copies, night, view);
+    const end = endOf(dumped, night, stopping);
     watch.cancel();
     stopping.cancel();
     return view.finish(end);
@@ -282,22 +294,31 @@ async function readBack(
   return { local, offsite };
 }
 
-function endOf(
+/** Whatever could be read is kept, however the night ended. */
+async function record(
+  { orders, guests: tiers }: BackupStoreInput,
   task: BackupTask,
-  { guests, runs, stop }: Dumped,
-  steps: readonly NightStep[],
-  { local }: { local?: { copy: CopyFacts } | undefined },
-  stopping: Stopping,
-): Ended {
-  const startedAt = new Date(task.startedAt);
-  const judged = judgeNight({ guests, startedAt, local: local?.copy, runs, steps }, new Date());
-  if (judged.kind === 'succeeded') return { outcome: 'succeeded' };
-  const detail = [...(stop?.detail ?? []), ...(judged.stop.detail ?? [])].slice(0, 20);
+  { guests }: Dumped,
+  { local, offsite }: Copies,
+  night: NightResult,
+  view: BackupDesk,
+): Promise<void> {
+  if (!guests) return;
+  view.step('record');
+  const now = new Date();
+  const missing = night.kind === 'succeeded' ? [] : night.missing;
+  const rows = rowsOf({ task, guests, missing, local: local?.copy, offsite: offsite?.copy, orders, tiers, now });
+  await control.record({ kind: 'backups', store: task.store, at: now.toISOString(), ...rows });
+}
+
+function endOf({ stop }: Dumped, night: NightResult, stopping: Stopping): Ended {
+  if (night.kind === 'succeeded') return { outcome: 'succeeded' };
+  const detail = [...(stop?.detail ?? []), ...(night.stop.detail ?? [])].slice(0, 20);
   if (stopping.stop) {
     const { outcome, stop: why } = stopping.ended();
-    return ended(outcome, { ...judged.stop, ...why, detail });
+    return ended(outcome, { ...night.stop, ...why, detail });
   }
-  return ended('failed', stop ? { ...stop, detail: [judged.stop.summary, ...detail] } : judged.stop);
+  return ended('failed', stop ? { ...stop, detail: [night.stop.summary, ...detail] } : night.stop);
 }
 
 function taskOf({ store, fleet, night, round }: BackupStoreInput): BackupTask {

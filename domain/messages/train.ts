@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { readLimitsSchema, type Stage } from '../fleet.js';
 import type { JanitorPlan } from './janitor.js';
-import type { ApprovalRow, NightRow, StageRow, TrainRow } from './ledger.js';
+import type { ApprovalRow, GuestBackupRow, NightGuestRow, NightRow, StageRow, TrainRow } from './ledger.js';
 import { backupOrdersSchema, guestOrdersSchema, type NightPlanOutcome } from './backup.js';
 import { commitHash, fleetName, instant, personSchema, stageName, storeId, trainId } from './names.js';
 import { SHA256 } from '../naming.js';
@@ -482,7 +482,9 @@ export type LedgerEntry =
   | { kind: 'stage'; row: StageRow }
   | { kind: 'results'; train: string; stage: string; round: number; results: StoreResult[] }
   | { kind: 'approval'; row: ApprovalRow }
-  | { kind: 'night'; row: NightRow };
+  | { kind: 'night'; row: NightRow }
+  /** `at` is when the cluster had these guests and no other ones. */
+  | { kind: 'backups'; store: string; at: string; guests: GuestBackupRow[]; night: NightGuestRow[] };
 
 export interface Notification {
   event:
