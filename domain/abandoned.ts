@@ -28,3 +28,13 @@ export function decideAbandoned({ open, marks, quietMs }: HeldFacts, maxMaintena
   if (nodes.length > 0) return { kind: 'takeBack', nodes };
   return marks.length === 0 && quietMs >= maxMaintenance ? { kind: 'free' } : { kind: 'leave' };
 }
+
+/**
+ * The same for a dump, which sets nothing. Its lock goes when it is silent, whatever it carries on: `marks` are those of
+ * an operation that fell silent before it, and are taken back as they would have been without the dump. What a closed
+ * operation left is not among them; people, or the next patch, decide about that.
+ */
+export function decideAbandonedDump({ open, marks, quietMs }: HeldFacts, maxMaintenance: number): AbandonedDecision {
+  const lock = decideAbandoned({ open, marks: [], quietMs }, maxMaintenance);
+  return lock.kind === 'free' ? lock : decideAbandoned({ open: marks.length > 0, marks, quietMs }, maxMaintenance);
+}

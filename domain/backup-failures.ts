@@ -105,6 +105,9 @@ export type GuestRun = { vmid: number } & (
 
 const DONE = /^INFO: Finished Backup of VM (\d+)\b/;
 const FAILED = /^ERROR: Backup of VM (\d+) failed - (.*)$/;
+const BEGUN = /^INFO: Starting Backup of VM \d+\b/;
+/** Of a container it is the client that fails: vzdump repeats its exit code, and this line what it was. */
+const CLIENT = /^INFO: Error: (.*)$/;
 
 /**
  * The lines of a vzdump task (`INFO: Finished Backup of VM 101 (00:01:10)`, `ERROR: Backup of VM 102 failed - VM is
@@ -113,12 +116,15 @@ const FAILED = /^ERROR: Backup of VM (\d+) failed - (.*)$/;
  */
 export function readVzdumpLog(lines: readonly string[], vmids: readonly number[]): GuestRun[] {
   const runs = new Map<number, GuestRun>(vmids.map((vmid) => [vmid, { vmid, kind: 'unknown' }]));
+  let client: string | undefined;
   for (const line of lines) {
+    client = CLIENT.exec(line)?.[1] ?? (BEGUN.test(line) ? undefined : client);
     const [, done] = DONE.exec(line) ?? [];
     if (done !== undefined && runs.has(Number(done))) runs.set(Number(done), { vmid: Number(done), kind: 'done' });
     const [, failed, text = ''] = FAILED.exec(line) ?? [];
     if (failed !== undefined && runs.has(Number(failed))) {
-      runs.set(Number(failed), { vmid: Number(failed), kind: 'failed', text, failure: classOfText(text) });
+      const words = client === undefined ? text : `${text}: ${client}`;
+      runs.set(Number(failed), { vmid: Number(failed), kind: 'failed', text: words, failure: classOfText(words) });
     }
   }
   return [...runs.values()];

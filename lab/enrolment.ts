@@ -2,7 +2,7 @@ import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { relayAddress, RELAY_PORTS } from './relay/relay.js';
 import { clientKey, hostKey, SSH_USER } from './ssh/server.js';
-import { PVE_STORAGE } from './world/pbs/estate.js';
+import { CENTRAL, PRUNE_TOKEN, PVE_STORAGE, SEND_JOB, VERIFY_TOKEN } from './world/pbs/estate.js';
 import type { PbsSim } from './world/pbs/pbs-sim.js';
 import type { StoreSim } from './world/store-sim.js';
 
@@ -67,6 +67,7 @@ export async function writeEnrolment(store: StoreSim, options: EnrolmentOptions)
     },
     releaseKeys: resolve(options.releaseKeys),
     stateDir: resolve(stateDir, 'workers', store.id),
+    ...(await backupOf(store, file)),
     timing: Object.fromEntries(
       Object.entries(PATIENCE).map(([name, { base, least }]) => [
         name,
@@ -85,17 +86,40 @@ export async function writeEnrolment(store: StoreSim, options: EnrolmentOptions)
   return folder;
 }
 
-/**
- * How the service reaches a backup server: its address and fingerprint, and a token with its secret after a colon. At a
- * store it stands beside the worker's own file; that of the central server, which no store worker reads, elsewhere.
- * Returns the folder.
- */
-export async function writeBackupEnrolment(pbs: PbsSim): Promise<string> {
-  const store = pbs.world.stores.get(pbs.id);
-  const folder = resolve(pbs.world.stateDir, ...(store ? ['enrolment', pbs.id] : [`enrolment-${pbs.id}`]));
+/** What the worker's own file says of the store's backup server; nothing where there is none. */
+async function backupOf(store: StoreSim, file: (name: string) => string): Promise<{ backup?: object }> {
+  const { pbs } = store;
+  const storage = store.storages.all.get(PVE_STORAGE);
+  if (!pbs || !storage) return {};
+  const { datastore, namespace, encryptionKey } = storage.config;
+  const secretOf = (token: string): string => pbs.tokens.find(({ id }) => id === token)?.secret ?? '';
+  await Promise.all([
+    put(file('pbs-verify-token'), `${VERIFY_TOKEN}:${secretOf(VERIFY_TOKEN)}\n`),
+    put(file('pbs-prune-token'), `${PRUNE_TOKEN}:${secretOf(PRUNE_TOKEN)}\n`),
+  ]);
+  const backup = {
+    storage: PVE_STORAGE,
+    ...(encryptionKey === undefined ? {} : { encryptionKey }),
+    pbs: {
+      node: pbs.hostname,
+      address: pbs.address,
+      port: pbs.port,
+      fingerprint: pbs.fingerprint,
+      datastore,
+      namespace,
+      verifyTokenFile: file('pbs-verify-token'),
+      pruneTokenFile: file('pbs-prune-token'),
+    },
+    ...(pbs.remotes.has(CENTRAL) ? { sendJob: SEND_JOB } : {}),
+  };
+  return { backup };
+}
+
+/** How the service reaches the central backup server: its address and fingerprint, and tokens with their secrets after a colon. */
+export async function writeCentralEnrolment(pbs: PbsSim): Promise<void> {
+  const folder = resolve(pbs.world.stateDir, `enrolment-${pbs.id}`);
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const storage = store?.storages.all.get(PVE_STORAGE);
-  const tokens = pbs.tokens.filter(({ id }) => !id.startsWith('edge-nodes@') && !id.startsWith('edge-central@'));
+  const tokens = pbs.tokens.filter(({ id }) => !id.startsWith('edge-stores@'));
   const fileOf = (id: string): string => join(folder, `pbs-${id.split('!')[1] ?? 'token'}-token`);
   await Promise.all(tokens.map(({ id, secret }) => put(fileOf(id), `${id}:${secret}\n`)));
   const file = {
@@ -103,12 +127,9 @@ export async function writeBackupEnrolment(pbs: PbsSim): Promise<string> {
     port: pbs.port,
     fingerprint: pbs.fingerprint,
     datastore: [...pbs.datastores.keys()][0],
-    namespace: storage?.config.namespace ?? '',
-    ...(storage === undefined ? {} : { storage: PVE_STORAGE, encryptionKey: storage.config.encryptionKey }),
     tokenFiles: Object.fromEntries(tokens.map(({ id }) => [id, fileOf(id)])),
   };
   await put(join(folder, 'pbs.json'), `${JSON.stringify(file, undefined, 2)}\n`);
-  return folder;
 }
 
 async function put(path: string, text: string): Promise<void> {

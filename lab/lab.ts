@@ -7,7 +7,7 @@ import { openRegistry } from './check/registry.js';
 import { startControl, type Control } from './control/server.js';
 import { parseFaults } from './control/schemas.js';
 import { snapshotOf, type StoreSnapshot } from './control/snapshot.js';
-import { writeBackupEnrolment, writeEnrolment } from './enrolment.js';
+import { writeCentralEnrolment, writeEnrolment } from './enrolment.js';
 import { startGuestServers } from './guests/server.js';
 import { startPbsServers } from './pbs/server.js';
 import { startPveServers } from './pve/server.js';
@@ -110,14 +110,13 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       evidence: { registry: objects, releaseKeys, repo: options.repo, permits, fleet },
     });
     opened.push(control.close);
-    const enrolPbs = async (pbs: PbsSim): Promise<void> => {
+    const readFingerprint = async (pbs: PbsSim): Promise<void> => {
       pbs.fingerprint = (await authorities.selfSigned(pbs.id, pbs.hostname, pbs.address)).fingerprint;
-      await writeBackupEnrolment(pbs);
     };
     const enrol = async (id: string): Promise<string> => {
       const store = world.store(id);
       const { caPem } = await authorities.storeAuthority(id);
-      if (store.pbs) await enrolPbs(store.pbs);
+      if (store.pbs) await readFingerprint(store.pbs);
       return writeEnrolment(store, {
         fleet,
         namespace: options.namespace ?? 'default',
@@ -135,7 +134,9 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       enrolAll: async () => {
         for (const id of world.stores.keys()) await enrol(id);
         const central = world.pbs.get(CENTRAL);
-        if (central) await enrolPbs(central);
+        if (!central) return;
+        await readFingerprint(central);
+        await writeCentralEnrolment(central);
       },
       close,
       shutdown: async () => {

@@ -58,6 +58,43 @@ export const logLevel = (): string =>
 
 const milliseconds = z.number().int().min(1).max(86_400_000);
 
+const port = z.number().int().min(1).max(65_535);
+const storageId = z.string().regex(/^[A-Za-z][A-Za-z0-9_.-]{0,99}$/, 'is not the id of a storage');
+/** Ids and names of a backup server. */
+const pbsName = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$/, 'is not a name that a backup server gives');
+const fingerprint = z.string().regex(/^([0-9a-fA-F]{2}:?){31}[0-9a-fA-F]{2}$/, 'is not a SHA-256 in hex');
+
+const backupSchema = z
+  .object({
+    storage: storageId.describe("Storage of the store's cluster, of type pbs, that guests are dumped to"),
+    fleecing: storageId
+      .exactOptional()
+      .describe('Fast local storage that holds meanwhile what guests overwrite, so that a slow target slows no guest'),
+    encryptionKey: z
+      .string()
+      .min(1)
+      .max(200)
+      .exactOptional()
+      .describe('Fingerprint of the key that the nodes encrypt with; shown to people, and never used'),
+    pbs: z
+      .object({
+        node: pbsName.describe('Host name of the backup server, as its task ids have it'),
+        address: z.string().min(1),
+        port: port.default(8007),
+        fingerprint: fingerprint.describe('SHA-256 of its certificate'),
+        datastore: pbsName,
+        namespace: z.string().max(256).default('').describe('Of the datastore; empty = its root'),
+        verifyTokenFile: z
+          .string()
+          .describe('File of a token that may read, verify and run the sync job: user@realm!name:secret'),
+        pruneTokenFile: z.string().describe('File of a token that may prune and collect; never one that a node has'),
+      })
+      .strict()
+      .describe("The store's own backup server"),
+    sendJob: pbsName.exactOptional().describe('Sync job of that server that sends to the central one; absent = none'),
+  })
+  .strict();
+
 /** What an installer puts beside a store worker. Credentials are files of their own, named here. */
 export const storeWorkerSchema = z
   .object({
@@ -83,6 +120,9 @@ export const storeWorkerSchema = z
       .strict(),
     releaseKeys: z.string().describe('JSON file of the pinned release keys'),
     stateDir: z.string(),
+    backup: backupSchema
+      .exactOptional()
+      .describe('Absent: this store has no backup server, and each night of backups says so'),
     timing: z
       .object({
         poll: milliseconds.default(5_000),

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
+import type { StoreBackup } from '#activities/backup/deps.js';
+import { createStoreBackupActivities } from '#activities/backup/index.js';
 import type { StoreDeps } from '#activities/store/deps.js';
 import { createStoreActivities } from '#activities/store/index.js';
 import { createOperation } from '#activities/store/operation.js';
@@ -11,6 +13,7 @@ import { watchStore } from '#activities/store/watch.js';
 import { storeQueue } from '#domain/naming.js';
 import { createCephClient } from '#systems/ceph/client.js';
 import { openObjects } from '#systems/objects/open.js';
+import { createPbsClient } from '#systems/pbs/client.js';
 import { createProxmoxClient } from '#systems/proxmox/client.js';
 import { createReleaseVerifier } from '#systems/release/verify.js';
 import { createSshRunner } from '#systems/ssh/client.js';
@@ -55,7 +58,6 @@ async function open(
   stopped: AbortSignal,
 ): Promise<{ worker: Worker; close(): Promise<void> }> {
   const { store } = config;
-  const secret = async (path: string) => (await readFile(path, 'utf8')).trim();
   const [token, ca, privateKey, keys] = await Promise.all([
     secret(config.proxmox.tokenFile),
     secret(config.proxmox.caFile),
@@ -84,7 +86,11 @@ async function open(
     uptime: () => performance.now(),
   };
   const operation = createOperation(deps);
-  const activities = createStoreActivities(deps, operation);
+  const backup = config.backup && (await openBackup(config.backup));
+  const activities = {
+    ...createStoreActivities(deps, operation),
+    ...createStoreBackupActivities(deps, operation, backup),
+  };
   // Before there is a link: what a dead run left is taken back with or without one.
   void watchStore(operation, config.timing, (line) => log.warn({ store }, line), stopped);
   const connection = await connect(config, log, stopped);
@@ -109,9 +115,29 @@ async function open(
     worker,
     async close() {
       await connection.close();
-      await Promise.all([proxmox.close(), ...[...nodes.values()].map((runner) => runner.close()), state.close()]);
+      await Promise.all([
+        proxmox.close(),
+        ...(backup ? [backup.pbs.verifier.close(), backup.pbs.pruner.close()] : []),
+        ...[...nodes.values()].map((runner) => runner.close()),
+        state.close(),
+      ]);
     },
   };
+}
+
+const secret = async (path: string): Promise<string> => (await readFile(path, 'utf8')).trim();
+
+async function openBackup({
+  storage,
+  fleecing,
+  pbs,
+  sendJob,
+}: NonNullable<StoreWorkerConfig['backup']>): Promise<StoreBackup> {
+  const { node, address, port, fingerprint, datastore, namespace } = pbs;
+  const clientWith = async (tokenFile: string) =>
+    createPbsClient({ name: node, address, port, token: await secret(tokenFile), fingerprint });
+  const [verifier, pruner] = await Promise.all([clientWith(pbs.verifyTokenFile), clientWith(pbs.pruneTokenFile)]);
+  return { storage, fleecing, pbs: { node, verifier, pruner, datastore, namespace }, sendJob };
 }
 
 /** A store may start without its link; it goes on trying. */

@@ -1,6 +1,5 @@
 import { decideVerified } from '#domain/decide-store.js';
 import { keptOn } from '#domain/downgrade.js';
-import { parse } from '#domain/messages/parse.js';
 import { surveyTaskSchema } from '#domain/messages/survey.js';
 import { surveyOf } from '#domain/survey.js';
 import {
@@ -15,9 +14,8 @@ import {
   type StoreActivities,
   type StoreTask,
 } from '#domain/messages/store.js';
-import { ApplicationFailure } from '@temporalio/activity';
-import type { z } from 'zod';
 import { beating } from '../beating.js';
+import { doorOf } from '../door.js';
 import { translated } from '../to-failure.js';
 import { pinsOf, type Opened, type StoreDeps } from './deps.js';
 import { gatherFacts, gatherPreflight } from './facts.js';
@@ -35,13 +33,7 @@ export function createStoreActivities(deps: StoreDeps, operation: Operation): St
   const steps = createNodeSteps(deps, operation);
   const { state } = deps;
 
-  const mine = <T extends { store: string }>(schema: z.ZodType<T>, raw: unknown): T => {
-    const parsed = parse(schema, raw);
-    if (!parsed.ok) throw misdirected(`The task is not valid. ${parsed.problems.join('; ')}`);
-    if (parsed.value.store !== deps.store)
-      throw misdirected(`The task is for ${parsed.value.store}; this is the worker of ${deps.store}.`);
-    return parsed.value;
-  };
+  const mine = doorOf(deps.store);
 
   return translated<StoreActivities>({
     hello: async (raw) => {
@@ -197,6 +189,3 @@ const probeAsTask = (
   operationId: 'probe',
   fence: 0,
 });
-
-const misdirected = (message: string) =>
-  ApplicationFailure.create({ type: 'InvalidInput', nonRetryable: true, message });

@@ -1,6 +1,6 @@
 import type { NodeFacts } from '#domain/facts.js';
 import { stepKey } from '#domain/naming.js';
-import type { Mark, OperationRecord } from '#systems/store-state/types.js';
+import type { Mark, OperationName } from '#systems/store-state/types.js';
 import { SUDO, type StoreDeps } from './deps.js';
 import { lines, readAudit, readHaManager, readUpgradeUnit, runnerOf, unitLog } from './facts.js';
 import { waitFor } from './wait.js';
@@ -84,13 +84,13 @@ export async function removeUnit(
  * A node that cannot be reached, and on which nothing of ours can be under way, is not waited for: it is down, and the
  * pre-check says so.
  */
-export async function settle(deps: StoreDeps, left: OperationRecord): Promise<string[]> {
-  const nodes = new Set(left.marks.map(({ node }) => node));
-  const notes = await Promise.all([...nodes].map((node) => settleNode(deps, left, node)));
+export async function settle(deps: StoreDeps, owner: OperationName, marks: readonly Mark[]): Promise<string[]> {
+  const nodes = new Set(marks.map(({ node }) => node));
+  const notes = await Promise.all([...nodes].map((node) => settleNode(deps, owner, node)));
   return notes.flat();
 }
 
-async function settleNode(deps: StoreDeps, { operationId, fence }: OperationRecord, node: string): Promise<string[]> {
+async function settleNode(deps: StoreDeps, { operationId, fence }: OperationName, node: string): Promise<string[]> {
   const { timing, state } = deps;
   const isUnderWay = (step: string) => {
     const entry = state.step(stepKey({ operationId, fence }, `${step} ${node}`));

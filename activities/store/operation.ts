@@ -1,9 +1,9 @@
-import { decideAbandoned } from '#domain/abandoned.js';
+import { decideAbandoned, decideAbandonedDump } from '#domain/abandoned.js';
 import type { Inspected, Ours, SelfUndo, StepAnswer, StoreTask, Swept, SweepTask } from '#domain/messages/store.js';
 import { stepKey } from '#domain/naming.js';
 import type { Stop } from '#domain/reasons.js';
 import type { ReleaseRef } from '#domain/release.js';
-import type { Mark, OperationRecord } from '#systems/store-state/types.js';
+import type { Mark, OperationName, OperationRecord } from '#systems/store-state/types.js';
 import type { Opened, StoreDeps } from './deps.js';
 import { readHaManager } from './facts.js';
 import { bringHome } from './guest-moves.js';
@@ -17,11 +17,19 @@ import { inOrderOfUndo, mendPackages, settle, takeBack } from './marks.js';
 export interface Operation {
   open(task: StoreTask): Promise<StepAnswer<{ adopted: string[] }>>;
   /**
+   * Takes the store for a dump, when `decide` lets it begin. What an earlier operation left set is carried on as it is.
+   * The answer is recorded: asked again, the same dump has the same plan, whatever it has changed meanwhile.
+   */
+  openDump<Plan extends object>(
+    task: OperationName,
+    decide: () => Promise<{ kind: 'proceed'; plan: Plan } | { kind: 'refuse'; stop: Stop }>,
+  ): Promise<StepAnswer<Plan & { adopted: string[] }>>;
+  /**
    * Runs a step once: returns what is recorded, joins an attempt that still runs in this process, or runs it and
    * records the answer. An error is not recorded, so the next attempt looks and goes on.
    */
   step<Done extends object>(
-    task: StoreTask,
+    task: OperationName,
     name: string,
     run: (key: string) => Promise<StepAnswer<Done>>,
   ): Promise<StepAnswer<Done>>;
@@ -34,6 +42,8 @@ export interface Operation {
   homes(): Record<string, string>;
   rememberHomes(homes: Record<string, string>): Promise<void>;
   close(task: StoreTask, outcome: string): Promise<{ undone: string[]; leftSet: string[] }>;
+  /** Gives the store back after a dump; what was set before it stays. Closing twice changes nothing. */
+  closeDump(task: OperationName): Promise<void>;
   /** Of the operation that holds the store, or of the one that it freed itself from. */
   selfUndo(): SelfUndo | undefined;
   /** Takes back, or frees, what is abandoned. Called again and again; says what it did, in sentences. */
@@ -59,7 +69,7 @@ export function createOperation(deps: StoreDeps): Operation {
     if (!operation) throw new Error('No operation holds the store.');
     return operation;
   };
-  const isHolder = ({ operationId, fence }: StoreTask): boolean => {
+  const isHolder = ({ operationId, fence }: OperationName): boolean => {
     const held = state.operation();
     return held?.operationId === operationId && held.fence === fence;
   };
@@ -72,7 +82,7 @@ export function createOperation(deps: StoreDeps): Operation {
     return attempt;
   };
 
-  const staleness = (task: StoreTask): Stop | undefined => {
+  const staleness = (task: OperationName): Stop | undefined => {
     const held = state.operation();
     if (held?.open && isHolder(task)) return undefined;
     if (held?.outcome === 'freed' && isHolder(task))
@@ -151,7 +161,8 @@ export function createOperation(deps: StoreDeps): Operation {
     return Math.max(now().getTime() - new Date(setAt).getTime(), uptime() - seen);
   };
 
-  const selfUndoKey = (held: OperationRecord) => stepKey(held, 'self-undo');
+  /** What is taken back of carried marks is told of whoever left them. */
+  const selfUndoKey = (held: OperationRecord) => stepKey(ownerOf(held), 'self-undo');
   const recordedSelfUndo = (held: OperationRecord) => state.step(selfUndoKey(held))?.result as SelfUndo | undefined;
 
   /** Journaled, so that it is known when the centre is back. The same unfit node is not told again and again. */
@@ -169,9 +180,9 @@ export function createOperation(deps: StoreDeps): Operation {
     return { ...answer, isNews };
   };
 
-  const free = async (): Promise<void> => {
-    await state.save({ ...record(), open: false, endedAt: now().toISOString(), outcome: 'freed' });
-  };
+  const end = (outcome: string): Promise<void> =>
+    state.save({ ...record(), open: false, endedAt: now().toISOString(), outcome });
+  const free = (): Promise<void> => end('freed');
 
   const keeper: Operation = {
     open: (task) =>
@@ -193,10 +204,11 @@ export function createOperation(deps: StoreDeps): Operation {
         if (!('manifest' in opened)) return { kind: 'refused', stop: opened };
 
         const left = held?.marks ?? [];
-        const adopted = held ? await settle(deps, held) : [];
+        const adopted = held ? await settle(deps, ownerOf(held), left) : [];
         await state.save({
           operationId: task.operationId,
           fence: task.fence,
+          kind: 'patch',
           open: true,
           release: task.release,
           startedAt: now().toISOString(),
@@ -206,8 +218,9 @@ export function createOperation(deps: StoreDeps): Operation {
         heardAt = uptime();
         await accept(task);
         // What goes back begins with the node that the failed operation left out of service: as it is, it is ours.
-        if (task.permit || held?.release.manifest === task.release.manifest) {
-          adopted.push(...left.map(({ kind, node }) => `took over ${kind} of ${node} from ${held?.operationId}`));
+        if (task.permit || held?.release?.manifest === task.release.manifest) {
+          const owner = held && ownerOf(held).operationId;
+          adopted.push(...left.map(({ kind, node }) => `took over ${kind} of ${node} from ${owner}`));
           if (task.permit) adopted.push(...(await mendPackages(deps, left)));
         } else if (left.length > 0) {
           const { undone, leftSet } = await undo(left);
@@ -216,7 +229,47 @@ export function createOperation(deps: StoreDeps): Operation {
         return { kind: 'done', adopted };
       }),
 
-    async step<Done extends object>(task: StoreTask, name: string, run: (key: string) => Promise<StepAnswer<Done>>) {
+    openDump: <Plan extends object>(
+      task: OperationName,
+      decide: () => Promise<{ kind: 'proceed'; plan: Plan } | { kind: 'refuse'; stop: Stop }>,
+    ) =>
+      alone(async (): Promise<StepAnswer<Plan & { adopted: string[] }>> => {
+        const held = state.operation();
+        const key = stepKey(task, 'open dump');
+        const isAgain = held !== undefined && isHolder(task);
+        if (isAgain && !held.open) return { kind: 'refused', stop: staleOrEnded(task) };
+        if (held && !isAgain && task.fence <= held.fence)
+          return { kind: 'refused', stop: stale(`${held.operationId} is newer than ${task.operationId}.`) };
+        heardAt = uptime();
+        const recorded = isAgain ? state.step(key)?.result : undefined;
+        if (recorded !== undefined) return recorded as StepAnswer<Plan & { adopted: string[] }>;
+
+        const adopted = held ? await settle(deps, ownerOf(held), held.marks) : [];
+        const decision = await decide();
+        if (decision.kind === 'refuse') {
+          if (isAgain) await end('refused');
+          return { kind: 'refused', stop: decision.stop };
+        }
+        if (!isAgain)
+          await state.save({
+            operationId: task.operationId,
+            fence: task.fence,
+            kind: 'dump',
+            open: true,
+            startedAt: now().toISOString(),
+            ...carriedOn(held),
+          });
+        const answer = { kind: 'done' as const, ...decision.plan, adopted };
+        await state.result(key, answer);
+        heardAt = uptime();
+        return answer;
+      }),
+
+    async step<Done extends object>(
+      task: OperationName,
+      name: string,
+      run: (key: string) => Promise<StepAnswer<Done>>,
+    ) {
       while (running.has(ALONE)) await Promise.allSettled([running.get(ALONE)]);
       const notOurs = staleness(task);
       if (notOurs) return { kind: 'refused', stop: notOurs };
@@ -281,9 +334,15 @@ export function createOperation(deps: StoreDeps): Operation {
         const { undone, leftSet } = await undo(held.marks);
         if (outcome === 'succeeded' && leftSet.length === 0)
           await state.saveTrust({ current: task.release, wentBack: task.permit !== undefined });
-        await state.save({ ...record(), open: false, endedAt: now().toISOString(), outcome });
+        await end(outcome);
         const before = bySelf?.undone.map((what) => `${what} (by the store itself, at ${bySelf.at})`) ?? [];
         return { undone: [...before, ...undone], leftSet };
+      }),
+
+    closeDump: (task) =>
+      alone(async () => {
+        const held = state.operation();
+        if (held?.kind === 'dump' && held.open && isHolder(task)) await end('ended');
       }),
 
     selfUndo() {
@@ -294,10 +353,12 @@ export function createOperation(deps: StoreDeps): Operation {
     async lookAfter() {
       const held = state.operation();
       if (!held || running.size > 0) return [];
-      const decision = decideAbandoned(
+      const isDump = held.kind === 'dump';
+      const abandoned = isDump && !held.leftBy?.silent ? [] : held.marks;
+      const decision = (isDump ? decideAbandonedDump : decideAbandoned)(
         {
           open: held.open,
-          marks: held.marks.map((mark) => ({ node: mark.node, ageMs: ageOf(mark) })),
+          marks: abandoned.map((mark) => ({ node: mark.node, ageMs: ageOf(mark) })),
           quietMs: uptime() - heardAt,
         },
         deps.timing.maxMaintenance,
@@ -306,14 +367,16 @@ export function createOperation(deps: StoreDeps): Operation {
       return alone(async () => {
         if (decision.kind === 'free') {
           await free();
-          return [`The store is free again: ${held.operationId} holds nothing and has been silent for too long.`];
+          const what = isDump ? 'has' : 'holds nothing and has';
+          return [`The store is free again: ${held.operationId} ${what} been silent for too long.`];
         }
+        const owner = ownerOf(held).operationId;
         const marks = held.marks.filter(({ node }) => decision.nodes.includes(node));
         const { undone, leftSet, isNews } = await undoBySelf(marks);
         if (!isNews) return [];
         return [
-          ...undone.map((what) => `Taken back, since ${held.operationId} is silent: ${what}.`),
-          ...leftSet.map((what) => `Left in place by ${held.operationId}: ${what}.`),
+          ...undone.map((what) => `Taken back, since ${owner} is silent: ${what}.`),
+          ...leftSet.map((what) => `Left in place by ${owner}: ${what}.`),
         ];
       });
     },
@@ -322,8 +385,8 @@ export function createOperation(deps: StoreDeps): Operation {
       const held = state.operation();
       const foreign = await foreignMarks();
       if (!held || (!held.open && held.marks.length === 0)) return { foreign };
-      const { operationId, fence, open: locked, marks } = held;
-      return { leftBy: { operationId, fence, locked, marks: marks.map(nameOf) }, foreign };
+      const { operationId, fence } = accusedOf(held);
+      return { leftBy: { operationId, fence, locked: held.open, marks: held.marks.map(nameOf) }, foreign };
     },
 
     // Whoever asks has seen that this operation is over. The comparison is what makes that hold: between the look and
@@ -331,10 +394,12 @@ export function createOperation(deps: StoreDeps): Operation {
     sweep: ({ over }) =>
       alone(async () => {
         const held = state.operation();
-        if (held?.operationId !== over.operationId || held.fence !== over.fence)
+        const accused = held && accusedOf(held);
+        if (!held || accused?.operationId !== over.operationId || accused.fence !== over.fence)
           return { kind: 'taken', by: held?.operationId ?? 'nobody' };
         const { leftSet } = held.marks.length > 0 ? await undoBySelf(held.marks) : { leftSet: [] };
-        if (held.open && leftSet.length === 0) await free();
+        // What a dump only carries on is no reason to keep its lock.
+        if (held.open && (held.kind === 'dump' || leftSet.length === 0)) await free();
         return { kind: 'swept', undone: recordedSelfUndo(held)?.undone ?? [], left: leftSet };
       }),
 
@@ -361,12 +426,29 @@ export function createOperation(deps: StoreDeps): Operation {
     ];
   };
 
-  const staleOrEnded = (task: StoreTask): Stop =>
+  const staleOrEnded = (task: OperationName): Stop =>
     state.operation()?.outcome === 'freed'
       ? (staleness(task) as Stop)
       : stale(`${task.operationId} has ended already.`);
 
   return keeper;
+}
+
+/** Whose marks these are. */
+const ownerOf = (held: OperationRecord): OperationName => held.leftBy ?? held;
+/** Who is asked about what is left: a dump for its lock, and when it is over, whoever left the marks that it carried on. */
+const accusedOf = (held: OperationRecord): OperationName => (held.open ? held : ownerOf(held));
+
+/** What a dump takes along of the operation before it, for the next patch to find as if the dump had not been. */
+function carriedOn(held: OperationRecord | undefined): Pick<OperationRecord, 'marks' | 'homes' | 'release' | 'leftBy'> {
+  if (!held || held.marks.length === 0) return { marks: [], homes: {} };
+  const { marks, homes, release, operationId, fence, open, leftBy } = held;
+  return {
+    marks,
+    homes,
+    ...(release ? { release } : {}),
+    leftBy: leftBy ?? { operationId, fence, silent: open },
+  };
 }
 
 const nameOf = ({ kind, node }: Mark): string => `${kind} of ${node}`;

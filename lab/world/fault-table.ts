@@ -49,7 +49,7 @@ export const STEPS = {
   'snapshot.verify': { title: 'a snapshot is verified', moments: TAKES_TIME, by: ['pbs'] },
   'datastore.prune': { title: 'old snapshots are pruned', moments: AT_ONCE, by: ['pbs'] },
   'datastore.gc': { title: 'unused chunks are collected', moments: TAKES_TIME, by: ['pbs'] },
-  'datastore.sync': { title: 'the central server copies what is new', moments: TAKES_TIME, by: ['pbs'] },
+  'datastore.sync': { title: 'what is new is copied to the central server', moments: TAKES_TIME, by: ['pbs'] },
   'pbs.read': { title: 'the backup server is asked', moments: AT_ONCE, by: ['pbs'], read: true },
   'ceph.read': { title: 'Ceph is asked', moments: AT_ONCE, by: ['ssh', 'api'], read: true },
   'node.read': { title: 'a node is looked at over SSH', moments: AT_ONCE, by: ['ssh'], read: true },

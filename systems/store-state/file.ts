@@ -2,7 +2,7 @@ import { mkdir, open, readFile, rename, truncate, type FileHandle } from 'node:f
 import { join } from 'node:path';
 import { z } from 'zod';
 import { stepKey } from '#domain/naming.js';
-import type { OperationRecord, StepEntry, StoreState, TrustRecord } from './types.js';
+import type { OperationName, OperationRecord, StepEntry, StoreState, TrustRecord } from './types.js';
 
 /**
  * Three files in the store worker's own folder: `operation.json` and `trust.json`, replaced atomically, and
@@ -18,7 +18,7 @@ export async function openStoreState(dir: string): Promise<StoreState> {
     highestSequence: 0,
     baseline: [],
   };
-  const steps = await readJournal(journalPath, operation?.operationId);
+  const steps = await readJournal(journalPath, operation ? stepsOf(operation) : []);
   let journal: FileHandle | undefined = await open(journalPath, 'a', 0o600);
 
   let queue: Promise<unknown> = Promise.resolve();
@@ -37,7 +37,7 @@ export async function openStoreState(dir: string): Promise<StoreState> {
 
   /** Until the new file has the name, the old one holds all that it has; a crash in between loses nothing. */
   const compact = async (operations: OperationRecord[]) => {
-    const prefixes = operations.map(keyPrefix);
+    const prefixes = operations.flatMap(namesIn).map(keyPrefix);
     const lines = (await readFile(journalPath, 'utf8')).split('\n');
     const kept = lines.filter((line) => prefixes.some((prefix) => parseLine(line)?.key.startsWith(prefix)));
     await replace(dir, 'steps.jsonl', kept.map((line) => `${line}\n`).join(''));
@@ -54,7 +54,8 @@ export async function openStoreState(dir: string): Promise<StoreState> {
         await replace(dir, 'operation.json', JSON.stringify(next));
         operation = next;
         if (before === undefined || keyPrefix(before) === keyPrefix(next)) return;
-        if (before.operationId !== next.operationId) steps.clear();
+        const prefixes = stepsOf(next);
+        for (const key of steps.keys()) if (!prefixes.some((prefix) => key.startsWith(prefix))) steps.delete(key);
         await compact([before, next]);
       }),
     trust: () => trust,
@@ -77,14 +78,24 @@ export async function openStoreState(dir: string): Promise<StoreState> {
 }
 
 /** Keys of its steps begin with it. */
-const keyPrefix = (operation: OperationRecord): string => stepKey(operation, '');
+const keyPrefix = (operation: OperationName): string => stepKey(operation, '');
+const namesIn = (operation: OperationRecord): OperationName[] => [
+  operation,
+  ...(operation.leftBy ? [operation.leftBy] : []),
+];
+/** What the keys begin with that are looked up while it holds the store: its own, under any fence, and of whoever left its marks. */
+const stepsOf = (operation: OperationRecord): string[] =>
+  namesIn(operation).map(({ operationId }) => `${operationId}|`);
 
 const releaseRef = z.object({ version: z.string(), sequence: z.number(), manifest: z.string(), bundle: z.string() });
+const operationName = { operationId: z.string(), fence: z.number() };
 const operationSchema: z.ZodType<OperationRecord> = z.object({
-  operationId: z.string(),
-  fence: z.number(),
+  ...operationName,
+  // Written by workers that knew nothing but patches.
+  kind: z.enum(['patch', 'dump']).default('patch'),
   open: z.boolean(),
-  release: releaseRef,
+  release: releaseRef.exactOptional(),
+  leftBy: z.object({ ...operationName, silent: z.boolean() }).exactOptional(),
   startedAt: z.string(),
   endedAt: z.string().exactOptional(),
   outcome: z.string().exactOptional(),
@@ -134,8 +145,8 @@ async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<T | unde
   return parsed.data;
 }
 
-/** The steps of the operation that holds the store; those of earlier ones are history. */
-async function readJournal(path: string, operationId: string | undefined): Promise<Map<string, StepEntry>> {
+/** The steps whose keys begin so; those of earlier operations are history. */
+async function readJournal(path: string, prefixes: readonly string[]): Promise<Map<string, StepEntry>> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return '';
     throw error;
@@ -150,7 +161,7 @@ async function readJournal(path: string, operationId: string | undefined): Promi
       throw new Error(`${path}:${index + 1} cannot be read. Restore it from backup before this worker acts again.`);
     }
     const { key, ...rest } = entry;
-    if (operationId === undefined || !key.startsWith(`${operationId}|`)) continue;
+    if (!prefixes.some((prefix) => key.startsWith(prefix))) continue;
     steps.set(key, { ...steps.get(key), ...(rest as StepEntry) });
   }
   return steps;

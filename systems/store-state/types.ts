@@ -11,7 +11,7 @@ import type { ReleaseRef } from '#domain/release.js';
 export interface StoreState {
   /** The operation that holds or last held the store. */
   operation(): OperationRecord | undefined;
-  /** Of the steps, those of this operation and of the one before it are kept. */
+  /** Of the steps, those of this operation and of the one before it are kept, and of whoever left its marks. */
   save(operation: OperationRecord): Promise<void>;
   trust(): TrustRecord;
   /** Changes what is named, and leaves the rest as it is at that moment. */
@@ -25,19 +25,27 @@ export interface StoreState {
   close(): Promise<void>;
 }
 
-export interface OperationRecord {
-  operationId: string;
-  fence: number;
+export interface OperationRecord extends OperationName {
+  /** A dump sets nothing on nodes. It carries on what the patch before it left: marks, homes and the release. */
+  kind: 'patch' | 'dump';
   open: boolean;
-  release: ReleaseRef;
+  /** Of the patch that `marks` and `homes` are of. */
+  release?: ReleaseRef;
+  /** Whose marks a dump carries on. `silent`: it never closed, so what it set is taken back when it is too old. */
+  leftBy?: OperationName & { silent: boolean };
   startedAt: string;
   endedAt?: string;
   /** `freed`: the store gave itself free when nobody had asked for anything for too long. */
   outcome?: string;
-  /** What this operation has set, or was about to set, and has not proven to be taken back. */
+  /** What a patch has set, or was about to set, and has not proven to be taken back. */
   marks: Mark[];
   /** Where each guest ran before its node was drained. */
   homes: Record<string, string>;
+}
+
+export interface OperationName {
+  operationId: string;
+  fence: number;
 }
 
 export interface Mark {

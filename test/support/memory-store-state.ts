@@ -12,7 +12,8 @@ export function memoryStoreState(): StoreState {
   return {
     operation: () => structuredClone(operation),
     save: (next) => {
-      if (operation?.operationId !== next.operationId) steps.clear();
+      const names = [next, ...(next.leftBy ? [next.leftBy] : [])].map(({ operationId }) => `${operationId}|`);
+      for (const key of steps.keys()) if (!names.some((name) => key.startsWith(name))) steps.delete(key);
       operation = structuredClone(next);
       return Promise.resolve();
     },

@@ -51,8 +51,7 @@ const SYNC: ParamSpecs = {
   remote: optional(param.id),
   'remote-store': param.id,
   'remote-ns': param.ns,
-  // Pushing is left out.
-  'sync-direction': { type: 'string', optional: true, enum: ['pull'] },
+  'sync-direction': { type: 'string', optional: true, enum: ['pull', 'push'] },
   owner: optional(param.authId),
   schedule: param.text,
   comment: param.text,
@@ -100,6 +99,9 @@ const onPath =
   ({ pbs, caller }: Call, entry: Entry): boolean =>
     pbs.privileges(caller.authId, path(entry)).includes(privilege);
 const remotePath = (entry: Entry): string => `/remote/${String(entry['name'])}`;
+/** Where a job pushes to, as privileges are given on it. */
+const targetOf = ({ remote, 'remote-store': store, 'remote-ns': ns }: Entry): string =>
+  ['/remote', remote, store, ns].filter((part) => part !== undefined && part !== '').join('/');
 const s3Path = (): string => '/system/s3-endpoint';
 
 const SECTIONS: Section[] = [
@@ -134,7 +136,10 @@ const SECTIONS: Section[] = [
     secrets: [],
     map: (pbs) => pbs.syncJobs,
     mayRead: onStore('Datastore.Audit'),
-    mayWrite: onStore('Datastore.Backup'),
+    mayWrite: (call, entry) =>
+      entry['sync-direction'] === 'push'
+        ? onStore('Datastore.Read')(call, entry) && onPath(targetOf, 'Remote.DatastoreBackup')(call, entry)
+        : onStore('Datastore.Backup')(call, entry),
   },
   {
     path: '/config/remote',

@@ -82,11 +82,12 @@ export const jobRoutes: Route[] = [
     about: (pbs, { id = '' }) => pbs.storeBehind(pbs.syncJobs.get(id)?.remote),
     run: (call) => {
       const job = find(call, call.pbs.syncJobs, 'sync');
-      const mayRead =
-        job.remote === undefined ||
-        call.pbs.privileges(call.caller.authId, `/remote/${job.remote}`).includes('Remote.Read');
-      if (!mayRead) throw permissionDenied();
-      return start(call, ['Datastore.Backup'], job, syncOrder(job));
+      const isPush = job['sync-direction'] === 'push';
+      const place = [job.remote, ...(isPush ? [job['remote-store'], job['remote-ns'] ?? ''] : [])];
+      const path = `/remote/${place.filter((part) => part !== '').join('/')}`;
+      const held = job.remote === undefined ? undefined : call.pbs.privileges(call.caller.authId, path);
+      if (held && !held.includes(isPush ? 'Remote.DatastoreBackup' : 'Remote.Read')) throw permissionDenied();
+      return start(call, [isPush ? 'Datastore.Read' : 'Datastore.Backup'], job, syncOrder(job));
     },
   },
 ];
@@ -96,7 +97,8 @@ type Job = VerifyJob | PruneJob | SyncJob;
 function start(call: Call, anyOf: readonly string[], job: Job, order: Order): string {
   const held = heldOn(call, job.store, job.ns);
   if (!anyOf.some((each) => held.includes(each))) throw permissionDenied();
-  call.pbs.datastore(job.store).require(order.kind === 'verify' ? 'read' : 'write');
+  const onlyReads = order.kind === 'verify' || (order.kind === 'sync' && order.direction === 'push');
+  call.pbs.datastore(job.store).require(onlyReads ? 'read' : 'write');
   return call.pbs.start(order, call.caller.authId).upid;
 }
 
@@ -122,6 +124,7 @@ const lastRun = (run: LastRun | undefined) => ({
 
 const syncOrder = (job: SyncJob): SyncOrder => ({
   kind: 'sync',
+  direction: job['sync-direction'] === 'push' ? 'push' : 'pull',
   job: job.id,
   store: job.store,
   ns: job.ns ?? '',

@@ -30,6 +30,7 @@ export const ROLES = {
   RemoteAudit: ['Remote.Audit'],
   RemoteAdmin: ['Remote.Audit', 'Remote.Modify', 'Remote.Read'],
   RemoteSyncOperator: ['Remote.Audit', 'Remote.Read'],
+  RemoteSyncPushOperator: ['Remote.Audit', 'Remote.DatastoreBackup'],
 } as const satisfies Record<string, readonly string[]>;
 
 export type Role = keyof typeof ROLES;

@@ -7,8 +7,8 @@ import { userOf, type Role } from './access.js';
 import { PbsSim, type PbsToken } from './pbs-sim.js';
 
 /**
- * The backup servers of a fleet as their installer left them: one at each store, and the central one, which has a
- * namespace, a remote and a sync job for each store.
+ * The backup servers of a fleet as their installer left them: one at each store, with a job that sends to the central
+ * one, which has a namespace for each store and a token that may only send into it.
  */
 export const CENTRAL = 'central';
 export const STORE_DATASTORE = 'backup';
@@ -19,12 +19,21 @@ export const PVE_STORAGE = 'pbs';
 /** The one person of a practice server. */
 export const AUDITOR = 'auditor@pbs';
 
-/** Who is known at a store's server. The nodes may send backups and nothing else. */
+/** The sync job of a store's server that sends what is new. */
+export const SEND_JOB = 'to-central';
+
+/**
+ * Who is known at a store's server. The nodes may send backups and nothing else. The service has two identities: only
+ * one of them can remove anything.
+ */
 const AT_STORE = {
   [AUDITOR]: { '/': ['Audit'] },
   'edge-nodes@pbs!pve': { [`/datastore/${STORE_DATASTORE}`]: ['DatastoreBackup'] },
-  'edge-governor@pbs!worker': { [`/datastore/${STORE_DATASTORE}`]: ['DatastoreAdmin'], '/system': ['Audit'] },
-  'edge-central@pbs!sync': { [`/datastore/${STORE_DATASTORE}`]: ['DatastoreReader'] },
+  'edge-governor@pbs!verify': {
+    [`/datastore/${STORE_DATASTORE}`]: ['DatastoreReader'],
+    [`/remote/${CENTRAL}`]: ['RemoteSyncPushOperator'],
+  },
+  'edge-governor@pbs!prune': { [`/datastore/${STORE_DATASTORE}`]: ['DatastoreAdmin'] },
 } as const satisfies Grants;
 
 const AT_CENTRAL = {
@@ -39,9 +48,11 @@ const AT_CENTRAL = {
 
 type Grants = Record<string, Record<string, readonly Role[]>>;
 
-export const WORKER_TOKEN = 'edge-governor@pbs!worker';
+export const VERIFY_TOKEN = 'edge-governor@pbs!verify';
+export const PRUNE_TOKEN = 'edge-governor@pbs!prune';
 const NODES_TOKEN = 'edge-nodes@pbs!pve';
-const SYNC_TOKEN = 'edge-central@pbs!sync';
+/** One for each store: what it sends belongs to it, and it reaches nothing of the others. */
+export const senderOf = (store: string): string => `edge-stores@pbs!${store}`;
 
 /** Where a store's server stands: as its file says, else at 8 of the network of its first node. Undefined outside 127/8. */
 function addressOf(spec: StoreSpec): { address: string; port: number } | undefined {
@@ -75,7 +86,7 @@ export function makeStorePbs(world: World, store: StoreSim): PbsSim | undefined 
   return pbs;
 }
 
-/** Undefined when no store has a server to copy from. It stands at 7 of the first store's network. */
+/** Undefined when no store has a server that could send. It stands at 7 of the first store's network. */
 export function makeCentralPbs(world: World, stores: readonly PbsSim[]): PbsSim | undefined {
   const first = stores.find(({ address }) => isLoopback(address));
   if (!first) return undefined;
@@ -88,22 +99,23 @@ export function makeCentralPbs(world: World, stores: readonly PbsSim[]): PbsSim 
   grant(central, AT_CENTRAL, world.seed);
   for (const pbs of stores) {
     central.datastore(CENTRAL_DATASTORE).addNamespace('', pbs.id);
-    const password = pbs.tokens.find(({ id }) => id === SYNC_TOKEN)?.secret ?? '';
-    central.remotes.set(pbs.id, {
-      name: pbs.id,
-      host: pbs.address,
-      port: pbs.port,
-      'auth-id': SYNC_TOKEN,
-      password,
+    const sender = senderOf(pbs.id);
+    grant(central, { [sender]: { [`/datastore/${CENTRAL_DATASTORE}/${pbs.id}`]: ['DatastoreBackup'] } }, world.seed);
+    pbs.remotes.set(CENTRAL, {
+      name: CENTRAL,
+      host: central.address,
+      port: central.port,
+      'auth-id': sender,
+      password: central.tokens.find(({ id }) => id === sender)?.secret ?? '',
     });
-    central.syncJobs.set(pbs.id, {
-      id: pbs.id,
-      store: CENTRAL_DATASTORE,
-      ns: pbs.id,
-      remote: pbs.id,
-      'remote-store': STORE_DATASTORE,
-      'remote-ns': world.store(pbs.id).spec.pbs?.namespace ?? '',
-      owner: WORKER_TOKEN,
+    pbs.syncJobs.set(SEND_JOB, {
+      id: SEND_JOB,
+      store: STORE_DATASTORE,
+      ns: world.store(pbs.id).spec.pbs?.namespace ?? '',
+      remote: CENTRAL,
+      'remote-store': CENTRAL_DATASTORE,
+      'remote-ns': pbs.id,
+      'sync-direction': 'push',
       'max-depth': 0,
       schedule: 'daily',
     });

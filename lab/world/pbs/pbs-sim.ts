@@ -116,7 +116,7 @@ export class PbsSim {
     return token;
   }
 
-  /** Whose data a remote is about: a fault may be set there as well as at the server that pulls. */
+  /** The other end of a remote: a fault may be set there as well as at the server that has the job. */
   storeBehind(remote: string | undefined): string {
     const host = this.remotes.get(remote ?? '')?.host;
     return [...this.world.pbs.values()].find(({ address }) => address === host)?.id ?? this.id;

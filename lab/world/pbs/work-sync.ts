@@ -5,6 +5,7 @@ import {
   chunksOfSnapshot,
   groupName,
   PbsError,
+  permissionDenied,
   snapshotName,
   type Datastore,
   type Group,
@@ -14,37 +15,42 @@ import type { PbsSim } from './pbs-sim.js';
 import type { SyncOrder, Worker } from './work.js';
 
 /**
- * Copies what is newer from another server. A group that belongs to somebody else here is left out with a warning, one
- * that cannot be read fails the task; the others go on. A copy has all that the manifest says, also who verified it.
+ * Copies what is newer from another server, or to it. A group that belongs to somebody else there is left out with a
+ * warning, one that cannot be read or written fails the task; the others go on. A copy has all that the manifest says,
+ * also who verified it.
  */
-export function* pull(pbs: PbsSim, order: SyncOrder, { log, upid, user }: Worker): Script {
-  const target = pbs.datastore(order.store);
-  target.require('write');
+export function* sync(pbs: PbsSim, order: SyncOrder, { log, upid, user }: Worker): Script {
+  const isPush = order.direction === 'push';
+  pbs.datastore(order.store).require(isPush ? 'read' : 'write');
   reached(pbs, order, 'before');
   log(
     `Starting datastore sync job '${order.remote ?? '-'}:${order.remoteStore}:${order.store}:${order.ns}:${order.job ?? ''}'`,
   );
-  log(`sync datastore '${order.store}' from '${order.remote ?? ''}/${order.remoteStore}'`);
+  const far = `${order.remote ?? ''}/${order.remoteStore}`;
+  log(`sync datastore '${order.store}' ${isPush ? 'to' : 'from'} '${far}'`);
   yield pbs.timing.of('pruneDatastore');
-  const source = sourceOf(pbs, order);
+  const ends = isPush ? endsOfPush(pbs, order) : endsOfPull(pbs, order);
+  const { source, target } = ends;
   const counts = { groups: 0, snapshots: 0, warnings: 0, failures: 0 };
-  for (const from of source.datastore.namespacesBelow(source.datastore.namespace(order.remoteNs), order.maxDepth)) {
-    const ns = mapped(from, order);
-    makeNamespace(target, ns);
+  for (const from of source.datastore.namespacesBelow(source.datastore.namespace(source.ns), order.maxDepth)) {
+    const ns = mapped(from, ends);
+    target.prepare(ns);
     const groups = source.datastore.groups(from).filter((group) => isWanted(group, order.groupFilter));
     log('----');
-    log(`Syncing datastore '${order.remoteStore}', ${place(from)} into datastore '${order.store}', ${place(ns)}`);
+    log(
+      `Syncing datastore '${source.datastore.name}', ${place(from)} into datastore '${target.datastore.name}', ${place(ns)}`,
+    );
     log(`found ${groups.length} groups to sync`);
     for (const group of groups) {
       counts.groups += 1;
-      const own = target.findGroup(ns, group.type, group.id);
-      if (own && own.owner !== order.owner) {
-        log(`WARN: sync group ${groupName(group)} failed - owner check failed (${order.owner} != ${own.owner})`);
+      const own = target.datastore.findGroup(ns, group.type, group.id);
+      if (own && own.owner !== target.owner) {
+        log(`WARN: sync group ${groupName(group)} failed - owner check failed (${target.owner} != ${own.owner})`);
         counts.warnings += 1;
         continue;
       }
       try {
-        counts.snapshots += yield* pullGroup(pbs, { source, target, group, ns }, order, log);
+        counts.snapshots += yield* copyGroup(pbs, { ...ends, group, to: ns }, order, log);
       } catch (error) {
         log(`sync group ${groupName(group)} failed - ${(error as Error).message}`);
         counts.failures += 1;
@@ -54,7 +60,7 @@ export function* pull(pbs: PbsSim, order: SyncOrder, { log, upid, user }: Worker
     log(`Finished syncing ${place(from)}, current progress: ${counts.groups} groups, ${counts.snapshots} snapshots`);
   }
   const detail = { pbs: pbs.hostname, datastore: order.store, ns: order.ns, upid, ...counts };
-  const store = pbs.storeBehind(order.remote);
+  const store = isPush ? pbs.id : pbs.storeBehind(order.remote);
   pbs.world.journal.record({ store, effect: 'datastore.sync', by: user, detail });
   if (counts.failures > 0) throw new Error('sync failed with some errors.');
   return counts.warnings;
@@ -66,23 +72,63 @@ function reached(pbs: PbsSim, { remote }: SyncOrder, moment: 'before' | 'during'
   if (store !== pbs.id) pbs.world.faults.reached(store, undefined, 'datastore.sync', moment);
 }
 
-interface Source {
-  pbs: PbsSim;
-  datastore: Datastore;
+interface Ends {
+  source: { datastore: Datastore; ns: string };
+  target: {
+    datastore: Datastore;
+    ns: string;
+    /** Of what is copied. */
+    owner: string;
+    /** Sees to it that the namespace is there and may be written. */
+    prepare: (ns: string) => void;
+  };
+  /** The other server; undefined for another datastore of the same one. */
+  far: PbsSim | undefined;
+}
+
+function endsOfPull(pbs: PbsSim, order: SyncOrder): Ends {
+  const own = pbs.datastore(order.store);
+  const far = farEnd(pbs, order);
+  if (far && !far.held('').includes('Datastore.Read')) throw permissionDenied();
+  const datastore = (far?.pbs ?? pbs).datastore(order.remoteStore);
+  datastore.require('read');
+  return {
+    source: { datastore, ns: order.remoteNs },
+    target: { datastore: own, ns: order.ns, owner: order.owner, prepare: (ns) => makeNamespace(own, ns) },
+    far: far?.pbs,
+  };
+}
+
+/** What is sent belongs to the remote's token, which rarely may do more than that. */
+function endsOfPush(pbs: PbsSim, order: SyncOrder): Ends {
+  const far = farEnd(pbs, order);
+  if (!far) throw new PbsError('a push needs a remote');
+  const datastore = far.pbs.datastore(order.remoteStore);
+  datastore.require('write');
+  if (order.removeVanished && !far.held(order.remoteNs).includes('Datastore.Prune')) throw permissionDenied();
+  const prepare = (ns: string): void => {
+    const held = far.held(ns);
+    if (!held.includes('Datastore.Backup')) throw permissionDenied();
+    if (datastore.namespaces.has(ns)) return;
+    if (!held.includes('Datastore.Modify')) throw permissionDenied();
+    makeNamespace(datastore, ns);
+  };
+  return {
+    source: { datastore: pbs.datastore(order.store), ns: order.ns },
+    target: { datastore, ns: order.remoteNs, owner: far.token, prepare },
+    far: far.pbs,
+  };
 }
 
 /** The other server, as its remote says, reached with the remote's token. */
-function sourceOf(pbs: PbsSim, { remote: name, remoteStore }: SyncOrder): Source {
-  if (name === undefined) return { pbs, datastore: pbs.datastore(remoteStore) };
+function farEnd(pbs: PbsSim, { remote: name, remoteStore }: SyncOrder) {
+  if (name === undefined) return undefined;
   const remote = pbs.remotes.get(name);
   if (!remote) throw new PbsError(`no such remote '${name}'`);
-  const other = reach(pbs, remote.host, remote.port ?? 8007);
-  other.login(remote['auth-id'], remote.password);
-  const held = privilegesOn(other.acl, remote['auth-id'], datastorePath(remoteStore));
-  if (!held.includes('Datastore.Read')) throw new PbsError('permission check failed', 403);
-  const datastore = other.datastore(remoteStore);
-  datastore.require('read');
-  return { pbs: other, datastore };
+  const far = reach(pbs, remote.host, remote.port ?? 8007);
+  const token = far.login(remote['auth-id'], remote.password).id;
+  const held = (ns: string): string[] => privilegesOn(far.acl, token, datastorePath(remoteStore, ns));
+  return { pbs: far, token, held };
 }
 
 /** The WAN of either store may be cut. */
@@ -98,16 +144,15 @@ function reach(pbs: PbsSim, host: string, port: number): PbsSim {
   return other;
 }
 
-interface Transfer {
-  source: Source;
-  target: Datastore;
+interface Transfer extends Ends {
   group: Group;
-  ns: string;
+  /** Namespace of the copy. */
+  to: string;
 }
 
-function* pullGroup(
+function* copyGroup(
   pbs: PbsSim,
-  { source, target, group, ns }: Transfer,
+  { source, target: { datastore: target, owner }, far, group, to: ns }: Transfer,
   order: SyncOrder,
   log: Worker['log'],
 ): Script<number> {
@@ -123,7 +168,7 @@ function* pullGroup(
     yield pbs.timing.of('syncGroup') * (0.05 + 0.45 * share);
     reached(pbs, order, 'during');
     yield pbs.timing.of('syncGroup') * (0.05 + 0.45 * share);
-    if (order.remote !== undefined) reach(pbs, source.pbs.address, source.pbs.port);
+    if (far) reach(pbs, far.address, far.port);
     // It may have been pruned in the meantime.
     if (!group.snapshots.includes(snapshot)) {
       log(`skipping snapshot ${name} - vanished since start of sync`);
@@ -135,10 +180,10 @@ function* pullGroup(
     if (broken !== undefined)
       throw new Error(`unable to load chunk '${digestOf(broken)}' - blob has wrong CRC checksum.`);
     target.write(missing, snapshot, Date.now());
-    const own = target.groupFor({ ns, type, id, owner: order.owner });
+    const own = target.groupFor({ ns, type, id, owner });
     const old = own.snapshots.find(({ time }) => time === snapshot.time);
     if (old) target.removeSnapshot(own, old);
-    const home = target.groupFor({ ns, type, id, owner: order.owner });
+    const home = target.groupFor({ ns, type, id, owner });
     const copy: Snapshot = { ...snapshot, protected: old?.protected ?? false };
     target.adopt(home, copy);
     target.finish(home, copy, Date.now());
@@ -174,9 +219,15 @@ function wantedSnapshots(
   });
 }
 
-function removeVanished(target: Datastore, ns: string, there: Group[], order: SyncOrder, log: Worker['log']): void {
+function removeVanished(
+  { datastore: target, owner }: Ends['target'],
+  ns: string,
+  there: Group[],
+  order: SyncOrder,
+  log: Worker['log'],
+): void {
   for (const own of target.groups(ns)) {
-    if (own.owner !== order.owner || !isWanted(own, order.groupFilter)) continue;
+    if (own.owner !== owner || !isWanted(own, order.groupFilter)) continue;
     const source = there.find(({ type, id }) => type === own.type && id === own.id);
     for (const snapshot of [...own.snapshots]) {
       if (snapshot.protected || source?.snapshots.some(({ time }) => time === snapshot.time)) continue;
@@ -201,9 +252,9 @@ function isWanted(group: Group, filters: readonly string[]): boolean {
   return isIn && !excludes.some((filter) => matches(strip(filter)));
 }
 
-function mapped(from: string, { remoteNs, ns }: SyncOrder): string {
-  const below = remoteNs === '' ? from : from.slice(remoteNs.length + 1);
-  return [ns, below].filter((each) => each !== '').join('/');
+function mapped(from: string, { source, target }: Ends): string {
+  const below = source.ns === '' ? from : from.slice(source.ns.length + 1);
+  return [target.ns, below].filter((each) => each !== '').join('/');
 }
 
 function makeNamespace(target: Datastore, ns: string): void {

@@ -3,7 +3,7 @@ import type { KeepOptions } from './keep.js';
 import type { PbsSim } from './pbs-sim.js';
 import { collect } from './work-gc.js';
 import { prune } from './work-prune.js';
-import { pull } from './work-sync.js';
+import { sync } from './work-sync.js';
 import { verify } from './work-verify.js';
 
 /** What a backup server was told to do, as plain data: a restart of the lab begins it again under the same task. */
@@ -47,10 +47,13 @@ export interface GcOrder extends Common {
 
 export interface SyncOrder extends Common {
   kind: 'sync';
+  /** Absent: pull. */
+  direction?: 'pull' | 'push' | undefined;
   ns: string;
   remote?: string | undefined;
   remoteStore: string;
   remoteNs: string;
+  /** Of what is pulled. What is pushed belongs to the remote's token. */
   owner: string;
   maxDepth: number;
   groupFilter: string[];
@@ -77,7 +80,7 @@ export function scriptOf(pbs: PbsSim, order: Order, worker: Worker): Script {
     case 'gc':
       return collect(pbs, order, worker);
     case 'sync':
-      return pull(pbs, order, worker);
+      return sync(pbs, order, worker);
   }
 }
 

@@ -8,6 +8,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { readFaultPlan } from '#lab/control/plan.js';
 import { startLab, type Lab } from '#lab/lab.js';
 import type { JournalEntry } from '#lab/world/journal.js';
+import { storeWorkerSchema } from '#workers/config.js';
 import { buildOnce } from '../../support/build.js';
 import { aStoreSpec, until } from '../../unit/lab/lab-support.js';
 
@@ -31,6 +32,7 @@ interface StoreWorkerFile {
   registry: string;
   proxmox: { tokenFile: string; caFile: string };
   ssh: { keyFile: string; nodes: Record<string, { hostKey: string }> };
+  backup: { pbs: { verifyTokenFile: string; pruneTokenFile: string } };
 }
 
 /** A server that sends back what it gets, in the place of Temporal. */
@@ -86,10 +88,18 @@ describe('a whole lab in one process', () => {
       registry: `http://${NET}.9:7280`,
       ssh: { user: 'edge-governor', nodes: { n1: { address: `${NET}.1`, port: 2222 } } },
     });
-    for (const file of ['store-worker.json', 'pve-token', 'ca.pem', 'ssh-key']) {
+    for (const file of ['store-worker.json', 'pve-token', 'ca.pem', 'ssh-key', 'pbs-verify-token', 'pbs-prune-token']) {
       expect(statSync(join(folder, file)).mode & 0o777).toBe(0o600);
     }
     expect(readFileSync(worker.proxmox.tokenFile, 'utf8')).toMatch(/^edge-governor@pve!worker=[0-9a-f-]{36}\n$/);
+    expect(storeWorkerSchema.parse(worker).backup).toMatchObject({
+      storage: 'pbs',
+      pbs: { node: 'pbs-store-001', address: `${NET}.8`, datastore: 'backup', namespace: '' },
+      sendJob: 'to-central',
+    });
+    const { verifyTokenFile, pruneTokenFile } = worker.backup.pbs;
+    expect(readFileSync(verifyTokenFile, 'utf8')).toMatch(/^edge-governor@pbs!verify:[0-9a-f-]{36}\n$/);
+    expect(readFileSync(pruneTokenFile, 'utf8')).toMatch(/^edge-governor@pbs!prune:[0-9a-f-]{36}\n$/);
     expect(readFileSync(worker.proxmox.caFile, 'utf8')).toContain('BEGIN CERTIFICATE');
     expect(readFileSync(worker.ssh.keyFile, 'utf8')).toContain('OPENSSH PRIVATE KEY');
     await lab.enrol('store-001');

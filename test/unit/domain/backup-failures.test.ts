@@ -114,4 +114,23 @@ describe('the log of a vzdump', () => {
     const other = ['INFO: Finished Backup of VM 1011 (00:01:10)', 'x INFO: Finished Backup of VM 101', 'TASK OK'];
     expect(readVzdumpLog(other, [101])).toEqual([{ vmid: 101, kind: 'unknown' }]);
   });
+
+  it('says of a container what its client said, and does not lay it to the next guest', () => {
+    const client = [
+      'INFO: Starting Backup of VM 103 (lxc)',
+      'INFO: Error: No space left on device (os error 28)',
+      "ERROR: Backup of VM 103 failed - command 'proxmox-backup-client' failed: exit code 255",
+      'INFO: Starting Backup of VM 104 (qemu)',
+      'ERROR: Backup of VM 104 failed - the guest says no',
+    ];
+    expect(readVzdumpLog(client, [103, 104])).toEqual([
+      {
+        vmid: 103,
+        kind: 'failed',
+        text: "command 'proxmox-backup-client' failed: exit code 255: No space left on device (os error 28)",
+        failure: 'space',
+      },
+      { vmid: 104, kind: 'failed', text: 'the guest says no', failure: 'guest' },
+    ]);
+  });
 });

@@ -14,6 +14,7 @@ const B = '2026-w48/canary/store-001/r1';
 const anOperation = (change: Partial<OperationRecord> = {}): OperationRecord => ({
   operationId: A,
   fence: 100,
+  kind: 'patch',
   open: true,
   release: aReleaseRef(),
   startedAt: '2026-11-24T10:00:00.000Z',
@@ -72,6 +73,26 @@ describe.each([
     await state.saveTrust(trust);
     await Promise.all([state.saveTrust({ highestSequence: 49 }), state.saveTrust({ wentBack: false })]);
     expect(state.trust()).toEqual({ ...trust, highestSequence: 49, wentBack: false });
+  });
+
+  it('keeps the steps of whoever left the marks that a dump carries on, and of nobody before', async () => {
+    const state = await open();
+    await state.save(anOperation({ operationId: B, fence: 99 }));
+    await state.intent(stepKey({ operationId: B, fence: 99 }, 'upgrade n1'), {});
+    await state.save(anOperation());
+    await state.intent(stepKey({ operationId: A, fence: 100 }, 'upgrade n1'), {});
+    const leftBy = { operationId: A, fence: 100, silent: true };
+    const dump = { operationId: 'night-1/store-001/r0', fence: 101, kind: 'dump', leftBy } as const;
+    await state.save(anOperation(dump));
+    await state.intent(stepKey(dump, 'dump n1'), {});
+    const next = { ...dump, operationId: 'night-2/store-001/r0', fence: 102 };
+    await state.save(anOperation(next));
+    await state.intent(stepKey(next, 'dump n1'), {});
+    expect(state.operation()).toMatchObject({ ...next, release: aReleaseRef() });
+    const kept = (operation: { operationId: string; fence: number }, step: string) =>
+      state.step(stepKey(operation, step)) !== undefined;
+    expect([kept({ operationId: A, fence: 100 }, 'upgrade n1'), kept(next, 'dump n1')]).toEqual([true, true]);
+    expect([kept(dump, 'dump n1'), kept({ operationId: B, fence: 99 }, 'upgrade n1')]).toEqual([false, false]);
   });
 
   it('finds the intent of a step, and its result beside it', async () => {

@@ -17,8 +17,14 @@ export class PbsCaller {
     return new PbsCaller(pbs, certPem);
   }
 
+  /** Of the service: at the central server one, at a store's that of its two that may change things. */
+  get #adminToken(): string {
+    const ids = ['edge-governor@pbs!worker', 'edge-governor@pbs!prune'];
+    return this.#pbs.tokens.find(({ id }) => ids.includes(id))?.id ?? '';
+  }
+
   async call(method: string, path: string, options: CallOptions = {}): Promise<PbsReply> {
-    const { token = 'edge-governor@pbs!worker', headers = {}, json, form, raw } = options;
+    const { token = this.#adminToken, headers = {}, json, form, raw } = options;
     const secret = this.#pbs.tokens.find(({ id }) => id === token)?.secret ?? token;
     const body = raw ?? (json === undefined ? form && new URLSearchParams(form).toString() : JSON.stringify(json));
     const type = json === undefined ? 'application/x-www-form-urlencoded' : 'application/json';

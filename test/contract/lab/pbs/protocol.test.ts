@@ -77,12 +77,12 @@ describe('a refusal', () => {
   const wrong: [string, CallOptions][] = [
     ['no token', { token: '' }],
     ['an unknown token', { token: 'root@pam!x' }],
-    ['a wrong secret', { token: '', headers: { authorization: 'PBSAPIToken=edge-governor@pbs!worker:wrong' } }],
+    ['a wrong secret', { token: '', headers: { authorization: 'PBSAPIToken=edge-governor@pbs!prune:wrong' } }],
     [
       "the separator of Proxmox VE's tokens",
       {
         token: '',
-        headers: { authorization: 'PBSAPIToken=edge-governor@pbs!worker=00000000-0000-4000-8000-00000000' },
+        headers: { authorization: 'PBSAPIToken=edge-governor@pbs!prune=00000000-0000-4000-8000-00000000' },
       },
     ],
   ];
@@ -285,7 +285,7 @@ describe('work on a datastore', () => {
     expect(upid.split(':').slice(6, 9)).toEqual([
       'verify_snapshot',
       `backup\\x3avm-100-${hex}`,
-      'edge-governor@pbs!worker',
+      'edge-governor@pbs!prune',
     ]);
     expect(await pbs.ended(upid)).toBe('OK');
     const list = await pbs.call('GET', '/nodes/localhost/tasks?typefilter=verify&store=backup');
@@ -299,7 +299,7 @@ describe('work on a datastore', () => {
     expect(status).toMatchObject({
       type: 'verify_snapshot',
       user: 'edge-governor@pbs',
-      tokenid: 'worker',
+      tokenid: 'prune',
       status: 'stopped',
     });
     const log = `/nodes/localhost/tasks/${encodeURIComponent(upid)}/log`;
@@ -476,7 +476,7 @@ describe('jobs', () => {
 
   it('keep the settings of an object store, and no secret of it', async () => {
     const admin = lab.store.pbs as PbsSim;
-    for (const authId of ['edge-governor@pbs', 'edge-governor@pbs!worker']) {
+    for (const authId of ['edge-governor@pbs', 'edge-governor@pbs!prune']) {
       admin.acl.push({ path: '/system/s3-endpoint', authId, role: 'Admin', propagate: true });
       admin.acl.push({ path: '/datastore', authId, role: 'Admin', propagate: true });
     }
@@ -495,11 +495,15 @@ describe('jobs', () => {
   });
 });
 
-describe('the central server', () => {
+describe('what is sent to the central server', () => {
+  const VERIFIER = 'edge-governor@pbs!verify';
+  const SENDER = 'edge-stores@pbs!store-001';
   const offsite = (): Promise<SnapshotRow[]> => central.data('GET', '/admin/datastore/offsite/snapshots?ns=store-001');
-  const run = async (): Promise<string> => central.ended(await central.data('POST', '/admin/sync/store-001/run'));
+  const run = async (job = 'to-central'): Promise<string> =>
+    pbs.ended(await pbs.data('POST', `/admin/sync/${job}/run`, { token: VERIFIER }));
+  const lastRun = () => lab.world.journal.entries.findLast(({ effect }) => effect === 'datastore.sync');
 
-  it('copies what is new, with who verified it', async () => {
+  it('is what is new, with who verified it, and belongs to the token of the store', async () => {
     expect(await run()).toBe('OK');
     const copies = await offsite();
     const times = (rows: SnapshotRow[]) => rows.map((row) => row['backup-time']).sort();
@@ -507,22 +511,59 @@ describe('the central server', () => {
     const verified = copies.filter(({ verification }) => verification?.state === 'ok');
     expect(verified.length).toBeGreaterThan(0);
     for (const { verification } of verified) expect(verification?.upid).toMatch(/^UPID:pbs-store-001:/);
-    expect(copies.every(({ owner }) => owner === 'edge-governor@pbs!worker')).toBe(true);
+    expect(copies.every(({ owner }) => owner === SENDER)).toBe(true);
     expect(await central.data('GET', '/admin/datastore/offsite/snapshots')).toEqual([]);
+    expect(lastRun()).toMatchObject({ store: 'store-001', by: VERIFIER, detail: { pbs: 'pbs-store-001' } });
     expect(await central.work('/admin/datastore/offsite/verify', { ns: 'store-001', 'ignore-verified': false })).toBe(
       'OK',
     );
     expect((await offsite())[0]?.verification?.upid).toMatch(/^UPID:pbs-central:/);
   });
 
+  it('is sent by the one identity alone that may use the remote', async () => {
+    for (const token of [NODES, 'edge-governor@pbs!prune']) {
+      expect((await pbs.call('POST', '/admin/sync/to-central/run', { token })).status).toBe(403);
+    }
+  });
+
   it('fails when the store is cut off, and says so', async () => {
     lab.world.faults.add({ store: 'store-001', kind: 'wan-cut' });
     expect(await run()).toMatch(/error connecting to https:/);
-    const [job] = await central.data<{ 'last-run-state': string }[]>('GET', '/admin/sync');
+    const list = '/admin/sync?sync-direction=push';
+    const [job] = await pbs.data<{ 'last-run-state': string }[]>('GET', list, { token: VERIFIER });
     expect(job?.['last-run-state']).toMatch(/error connecting/);
+    expect(await pbs.data('GET', '/admin/sync', { token: VERIFIER })).toEqual([]);
   });
 
-  it('fails for a group that it cannot read, and goes on with the others', async () => {
+  it('fails when the central server knows the token no more, or gives it another place', async () => {
+    const { acl, tokens } = lab.world.pbs.get('central') as PbsSim;
+    const token = tokens.find(({ id }) => id === SENDER)!;
+    token.expired = true;
+    expect(await run()).toBe('authentication failed');
+    token.expired = false;
+    const entry = acl.find(({ authId }) => authId === SENDER)!;
+    const { path } = entry;
+    entry.path = '/datastore/offsite/store-002';
+    expect(await run()).toBe('permission check failed');
+    entry.path = path;
+  });
+
+  it('makes no namespace there, which the token may not', async () => {
+    const jobs = (lab.store.pbs as PbsSim).syncJobs;
+    const job = jobs.get('to-central')!;
+    jobs.set('to-central', { ...job, 'remote-ns': 'store-001/new' });
+    expect(await run()).toBe('permission check failed');
+    jobs.set('to-central', job);
+  });
+
+  it('is less than all when the disk there is full', async () => {
+    lab.store.guests.get(100)!.writes.count += 1;
+    await vzdump({ vmid: '100' });
+    lab.world.faults.add({ store: 'central', kind: 'datastore-full' });
+    expect(await run()).toBe('sync failed with some errors.');
+  });
+
+  it('fails for a group that cannot be read, and goes on with the others', async () => {
     await vzdump({ vmid: '100' });
     await vzdump({ vmid: '102' }, 'n2');
     lab.store.guests.get(100)!.writes.count += 1;
@@ -530,14 +571,49 @@ describe('the central server', () => {
     lab.world.faults.add({ store: 'store-001', kind: 'chunk-corrupt', params: { vmid: 100 } });
     const before = (await offsite()).filter((row) => row['backup-type'] === 'ct').length;
     expect(await run()).toBe('sync failed with some errors.');
-    expect((await offsite()).filter((row) => row['backup-type'] === 'ct').length).toBe(before + 1);
+    expect((await offsite()).filter((row) => row['backup-type'] === 'ct').length).toBeGreaterThan(before);
   });
 
-  it('leaves out with a warning a group that belongs to somebody else here', async () => {
+  it('leaves out with a warning a group that belongs to somebody else there', async () => {
     await vzdump({ vmid: '102' }, 'n2');
     await central.data('POST', '/admin/datastore/offsite/change-owner', {
       json: { ns: 'store-001', 'backup-type': 'vm', 'backup-id': '100', 'new-owner': 'root@pam' },
     });
     expect(await run()).toBe('WARNINGS: 1');
+  });
+});
+
+describe('a pull', () => {
+  it('copies what another server has, for the owner that the job names', async () => {
+    const far = lab.store.pbs as PbsSim;
+    const server = lab.world.pbs.get('central') as PbsSim;
+    const token = 'edge-governor@pbs!verify';
+    const password = far.tokens.find(({ id }) => id === token)!.secret;
+    server.datastore('offsite').addNamespace('', 'pulled');
+    server.remotes.set('store-001', {
+      name: 'store-001',
+      host: far.address,
+      port: far.port,
+      'auth-id': token,
+      password,
+    });
+    const owner = 'edge-governor@pbs!worker';
+    const job = {
+      id: 'from-store',
+      store: 'offsite',
+      ns: 'pulled',
+      remote: 'store-001',
+      'remote-store': 'backup',
+      owner,
+    };
+    server.syncJobs.set(job.id, { ...job, 'max-depth': 0 });
+    await vzdump({ vmid: '102' }, 'n2');
+    expect(await central.ended(await central.data('POST', '/admin/sync/from-store/run'))).toBe('OK');
+    const copies = await central.data<SnapshotRow[]>('GET', '/admin/datastore/offsite/snapshots?ns=pulled');
+    expect(copies.some((row) => row['backup-id'] === '102' && row.owner === owner)).toBe(true);
+    expect(lab.world.journal.entries.findLast(({ effect }) => effect === 'datastore.sync')).toMatchObject({
+      store: 'store-001',
+      detail: { pbs: 'pbs-central' },
+    });
   });
 });

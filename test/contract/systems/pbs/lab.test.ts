@@ -15,34 +15,43 @@ const DATASTORE = 'backup';
 const CENTRAL = 'offsite';
 const PLACE = { datastore: DATASTORE, namespace: '' };
 const GC: PbsWork = { kind: 'collect', datastore: DATASTORE };
+/** The identities of the service: at the central server one, at a store's two. */
 const WORKER = 'edge-governor@pbs!worker';
+const VERIFIER = 'edge-governor@pbs!verify';
+const PRUNER = 'edge-governor@pbs!prune';
 const HOUR = 3_600_000;
 
 let lab: PracticeStore;
 let pbs: PbsSim;
 let client: PbsClient;
+let sender: PbsClient;
 let central: PbsClient;
 let proxmox: ProxmoxClient;
 beforeEach(async () => {
   lab = await startPracticeStore({ backup: true });
   pbs = lab.world.pbs.get('store-001') as PbsSim;
-  client = await clientOf(pbs);
-  central = await clientOf(lab.world.pbs.get('central') as PbsSim);
+  client = await clientOf(pbs, PRUNER);
+  sender = await clientOf(pbs, VERIFIER);
+  central = await clientOf(lab.world.pbs.get('central') as PbsSim, WORKER);
   proxmox = createProxmoxClient({ nodes: lab.endpoints, token: lab.token, ca: lab.ca });
 });
 afterEach(async () => {
-  await Promise.all([client.close(), central.close(), proxmox.close()]);
+  await Promise.all([client, sender, central, proxmox].map((each) => each.close()));
   await lab.close();
 });
 
-async function clientOf(server: PbsSim, change: { secret?: string; fingerprint?: string } = {}): Promise<PbsClient> {
+async function clientOf(
+  server: PbsSim,
+  tokenId: string,
+  change: { secret?: string; fingerprint?: string } = {},
+): Promise<PbsClient> {
   const { fingerprint } = await lab.authorities.selfSigned(server.id, server.hostname, server.address);
-  const secret = server.tokens.find(({ id }) => id === WORKER)?.secret ?? '';
+  const secret = server.tokens.find(({ id }) => id === tokenId)?.secret ?? '';
   return createPbsClient({
     name: server.hostname,
     address: server.address,
     port: server.port,
-    token: `${WORKER}:${change.secret ?? secret}`,
+    token: `${tokenId}:${change.secret ?? secret}`,
     fingerprint: change.fingerprint ?? fingerprint,
   });
 }
@@ -128,9 +137,9 @@ describe('the client at a practice backup server', () => {
   it('does not take the word of the store for the copy in the second place', async () => {
     await backUp();
     await done(verify());
-    const jobs = await central.syncJobs();
-    expect(jobs).toMatchObject([{ id: 'store-001', datastore: CENTRAL, namespace: 'store-001', direction: 'pull' }]);
-    expect(await done({ kind: 'sync', job: 'store-001' }, central)).toMatchObject({ ok: true });
+    const job = { id: 'to-central', datastore: DATASTORE, namespace: '', remoteDatastore: CENTRAL, direction: 'push' };
+    expect(await sender.syncJobs()).toMatchObject([job]);
+    expect(await done({ kind: 'sync', job: 'to-central' }, sender)).toMatchObject({ ok: true });
     const copied = await copyOf(central, CENTRAL, 'store-001');
     expect(stateOf(copied)).toMatchObject({ state: 'never', unproven: { why: 'verified by another server' } });
     await done({ kind: 'verify', datastore: CENTRAL, namespace: 'store-001', ignoreVerified: false }, central);
@@ -175,9 +184,9 @@ describe('the client at a practice backup server', () => {
   it('finds the task of a sync whose answer was lost', async () => {
     const since = Math.floor(Date.now() / 1_000) - 5;
     lab.world.faults.add({ store: 'central', kind: 'lost-answer', step: 'datastore.sync', moment: 'after' });
-    const work: PbsWork = { kind: 'sync', job: 'store-001' };
-    expect((await failureOf(central.start(work))).kind).toBe('OutcomeUnknown');
-    expect(await central.find(work, since)).toHaveLength(1);
+    const work: PbsWork = { kind: 'sync', job: 'to-central' };
+    expect((await failureOf(sender.start(work))).kind).toBe('OutcomeUnknown');
+    expect(await sender.find(work, since)).toHaveLength(1);
   });
 
   it('collects, and is told of a collection that runs', async () => {
@@ -193,10 +202,10 @@ describe('the client at a practice backup server', () => {
     expect((await failureOf(client.snapshots('nothing', ''))).kind).toMatch(/NotFound|Permission/);
     expect((await failureOf(client.snapshots(DATASTORE, 'nothing'))).kind).toBe('NotFound');
     expect((await failureOf(client.start({ kind: 'sync', job: 'nothing' }))).kind).toBe('NotFound');
-    const stranger = await clientOf(pbs, { secret: '00000000-0000-4000-8000-000000000000' });
+    const stranger = await clientOf(pbs, PRUNER, { secret: '00000000-0000-4000-8000-000000000000' });
     expect((await failureOf(stranger.version())).kind).toBe('Auth');
     await stranger.close();
-    const untrusted = await clientOf(pbs, { fingerprint: 'ab'.repeat(32) });
+    const untrusted = await clientOf(pbs, PRUNER, { fingerprint: 'ab'.repeat(32) });
     expect((await failureOf(untrusted.version())).kind).toBe('Untrusted');
     await untrusted.close();
     pbs.datastore(DATASTORE).config['maintenance-mode'] = 'offline,message="disk"';

@@ -57,7 +57,7 @@ async function backedUp(vmid = 101, node = 'n1'): Promise<Snapshot> {
 
 const groupOf = (vmid: number) => datastore.allGroups().find(({ id }) => id === String(vmid));
 const newest = (vmid: number): Snapshot => groupOf(vmid)?.snapshots.at(-1) as Snapshot;
-const run = (order: Order): Task => pbs.start(order, 'edge-governor@pbs!worker');
+const run = (order: Order): Task => pbs.start(order, 'edge-governor@pbs!prune');
 const verify = (change: object = {}): Task =>
   run({ kind: 'verify', store: 'backup', ns: '', maxDepth: 7, ignoreVerified: true, ...change });
 const fault = (spec: Omit<FaultSpec, 'store'>) => world.faults.add({ store: 'store-001', ...spec });
@@ -339,14 +339,13 @@ describe('a lab that is started again', () => {
     world.keeper.saveAtStart([]);
     pbs.verifyJobs.set('nightly', { id: 'nightly', store: 'backup' });
     pbs.touch('verify-job nightly');
-    const central = world.pbs.get('central') as PbsSim;
-    central.forget('sync-job store-001');
+    pbs.forget('sync-job to-central');
     const { count, bytes } = datastore.chunks;
     startAgain();
     expect(newest(101)).toMatchObject({ time, finished: true });
     expect([datastore.chunks.count, datastore.chunks.bytes]).toEqual([count, bytes]);
     expect([...pbs.verifyJobs.keys()]).toEqual(['nightly']);
-    expect([...(world.pbs.get('central')?.syncJobs.keys() ?? [])]).toEqual([]);
+    expect([...pbs.syncJobs.keys()]).toEqual([]);
     expect(await ended(verify())).toMatch(/^verification failed/);
   });
 

@@ -1,0 +1,224 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { MAX_SKEW } from '#domain/backup.js';
+import { classOfText, readVzdumpLog, type FailureClass, type GuestRun } from '#domain/backup-failures.js';
+import { decideDump } from '#domain/dump.js';
+import {
+  dumpNodeTaskSchema,
+  dumpTaskSchema,
+  type DumpActivities,
+  type DumpNodeTask,
+  type DumpPlan,
+  type DumpTask,
+} from '#domain/messages/backup.js';
+import type { StepAnswer } from '#domain/messages/store.js';
+import type { Stop } from '#domain/reasons.js';
+import type { TaskStatus } from '#systems/proxmox/types.js';
+import { beating } from '../beating.js';
+import { doorOf } from '../door.js';
+import type { StoreDeps } from '../store/deps.js';
+import type { Operation } from '../store/operation.js';
+import { waitFor } from '../store/wait.js';
+import type { StoreBackup } from './deps.js';
+import { gatherDumpFacts } from './dump-facts.js';
+import { failureOf, isKind } from './answers.js';
+
+/** Minutes that a vzdump of ours waits for another one on the same node. After that it is tried again, as long as the window is open. */
+const LOCK_WAIT_MINUTES = 60;
+/** Of one task, the last ones: some hundred for each guest. */
+const LOG_LINES = 20_000;
+
+/** What is known of a vzdump before and after it was asked for; on disk each time. */
+interface DumpIntent extends Record<string, unknown> {
+  /** ISO instant just before it was asked for. */
+  at: string;
+  /** Tasks that were there already: none of them is the one that was asked for. */
+  before: string[];
+  upid?: string;
+}
+
+/** The guests of a store are dumped by its nodes; the store worker only asks them to, and proves what came of it. */
+export function createDumpActivities(
+  deps: StoreDeps,
+  operation: Operation,
+  backup: StoreBackup | undefined,
+): DumpActivities {
+  const { proxmox, state, timing } = deps;
+  const mine = doorOf(deps.store);
+
+  return {
+    /** Retry-safe: a lock that is held is found held, and the plan of the first time is on disk. */
+    openDump: (raw) =>
+      beating(async () => {
+        const task = mine(dumpTaskSchema, raw);
+        return backup ? open(task, backup) : { kind: 'refused', stop: NO_SERVER };
+      }),
+
+    /** Retry-safe: the task is found by what is on disk about it, and else by search, before another is started. */
+    dumpNode: (raw) =>
+      beating(async () => {
+        const task = mine(dumpNodeTaskSchema, raw);
+        if (!backup) return { kind: 'refused', stop: NO_SERVER };
+        return operation.step(task, `dump ${task.node}, attempt ${task.attempt}`, (key) => dump(task, key, backup));
+      }),
+
+    /** Retry-safe: what is closed stays closed. */
+    closeDump: (raw) => beating(() => operation.closeDump(mine(dumpTaskSchema, raw))),
+  };
+
+  async function open(task: DumpTask, target: StoreBackup): Promise<StepAnswer<DumpPlan>> {
+    const { storage } = target;
+    const opened = await operation.openDump(task, async () =>
+      decideDump(await gatherDumpFacts(deps, target, task), { storage, vmids: task.vmids, notAfter: task.notAfter }),
+    );
+    if (opened.kind !== 'done') return opened;
+    const { notes, adopted, ...plan } = opened;
+    return { ...plan, adopted: [...adopted, ...notes] };
+  }
+
+  async function dump(task: DumpNodeTask, key: string, target: StoreBackup): Promise<StepAnswer<{ runs: GuestRun[] }>> {
+    const { node, vmids } = task;
+    const begun = state.step(key)?.intent as DumpIntent | undefined;
+    try {
+      const known = begun && (begun.upid ?? (await search(task, key, begun)));
+      const upid = known ?? (await start(task, key, target));
+      return typeof upid === 'string' ? { kind: 'done', runs: await prove(task, upid) } : upid;
+    } catch (error) {
+      const { why, failure, kind } = failureOf(error);
+      if (failure === 'credentials') return all(vmids, { text: why, failure });
+      // Whether anything was begun there nobody can say before the node is back, and then it has ended.
+      if (kind === 'NodeUnreachable' && (await isOffline(node)))
+        return { kind: 'done', runs: vmids.map((vmid) => ({ vmid, kind: 'unknown' })) };
+      throw error;
+    }
+  }
+
+  async function start(
+    task: DumpNodeTask,
+    key: string,
+    { storage, fleecing }: StoreBackup,
+  ): Promise<string | StepAnswer<{ runs: GuestRun[] }>> {
+    const { node, vmids, notAfter } = task;
+    const at = deps.now();
+    if (notAfter !== undefined && at >= new Date(notAfter)) {
+      return { kind: 'refused', stop: outsideWindow(node, notAfter) };
+    }
+    let intent: DumpIntent | undefined;
+    try {
+      const before = await proxmox.backups(node, vmids, sinceOf(at));
+      intent = { at: at.toISOString(), before: before.map(({ upid }) => upid) };
+      await state.intent(key, intent);
+      const upid = await proxmox.backUp(node, {
+        vmids,
+        storage,
+        mode: 'snapshot',
+        lockWaitMinutes: LOCK_WAIT_MINUTES,
+        notes: `{{guestname}}, ${task.night}`,
+        fleecingStorage: fleecing,
+      });
+      if (upid === undefined) return all(vmids, { text: `no longer on ${node}`, failure: 'lock' });
+      await state.intent(key, { ...intent, upid });
+      return upid;
+    } catch (error) {
+      if (intent === undefined || !isKind(error, 'OutcomeUnknown')) {
+        const { why, failure, kind } = failureOf(error);
+        if (kind === undefined) throw error;
+        return all(vmids, { text: why, failure });
+      }
+      const upid = await search(task, key, intent);
+      // The next attempt searches once more before it asks anew.
+      if (upid === undefined) throw error;
+      return upid;
+    }
+  }
+
+  /** The task of a request whose answer nobody got; undefined when it did not come about. Throws when that cannot be told. */
+  async function search({ node, vmids }: DumpNodeTask, key: string, intent: DumpIntent): Promise<string | undefined> {
+    const since = sinceOf(new Date(intent.at));
+    const look = async (): Promise<string | undefined> => {
+      const found = await proxmox.backups(node, vmids, since);
+      return found.find(({ upid }) => !intent.before.includes(upid))?.upid;
+    };
+    // As with a reboot: a request may be carried out a while after its answer was lost.
+    const age = deps.now().getTime() - Date.parse(intent.at);
+    const { seen } = await waitFor(deps, Math.min(timing.rebootGrace, timing.rebootGrace - age), look);
+    // A look that failed is not one that found nothing.
+    const upid = seen ?? (await look());
+    if (upid !== undefined) await state.intent(key, { ...intent, upid });
+    return upid;
+  }
+
+  const isOffline = (node: string): Promise<boolean> =>
+    proxmox.clusterStatus().then(
+      ({ nodes }) => nodes.some(({ name, online }) => name === node && !online),
+      () => false,
+    );
+
+  async function prove({ node, vmids }: DumpNodeTask, upid: string): Promise<GuestRun[]> {
+    const ended = await endOf(upid);
+    if (!ended) return vmids.map((vmid) => ({ vmid, kind: 'unknown' }));
+    const lines = await proxmox.taskLog(upid, LOG_LINES).catch((error: unknown) => {
+      if (isKind(error, 'NotFound')) return [];
+      throw error;
+    });
+    const moved = new Set(lines.flatMap((line) => ELSEWHERE.exec(line)?.[1]?.split(/,\s*/) ?? []));
+    const why = troubleOf(ended, lines);
+    return readVzdumpLog(lines, vmids).map((run) => {
+      if (run.kind !== 'unknown') return run;
+      const { vmid } = run;
+      if (moved.has(String(vmid))) return { vmid, kind: 'failed', text: `no longer on ${node}`, failure: 'lock' };
+      return why === undefined ? run : { vmid, kind: 'failed', text: why, failure: classOfText(why) };
+    });
+  }
+
+  /** Undefined when the task is gone, or its node has been away for longer than a reboot takes. */
+  async function endOf(upid: string): Promise<Extract<TaskStatus, { state: 'stopped' }> | undefined> {
+    let seenAt = deps.uptime();
+    for (;;) {
+      try {
+        const status = await proxmox.taskStatus(upid);
+        if (status.state === 'stopped') return status;
+        seenAt = deps.uptime();
+      } catch (error) {
+        if (isKind(error, 'NotFound')) return undefined;
+        if (!isKind(error, 'NodeUnreachable')) throw error;
+        if (deps.uptime() - seenAt > timing.reboot) return undefined;
+      }
+      await delay(timing.poll);
+    }
+  }
+}
+
+/** What vzdump says of guests that it was asked for and that are on other nodes. */
+const ELSEWHERE = /^INFO: skip external VMs: ([\d, ]+)$/;
+/** How a task ends of which the log, and nothing else, tells how its guests fared. */
+const SAYS_NOTHING = /^(OK|WARNINGS: \d+|job errors|unexpected status)$/;
+/** It never got to a guest. */
+const NO_LOCK = /^ERROR: (can't acquire lock .*)$/;
+
+/** Why no guest was dumped, when that is the reason. */
+const troubleOf = ({ exit }: { exit: string }, lines: readonly string[]): string | undefined =>
+  SAYS_NOTHING.test(exit) ? lines.map((line) => NO_LOCK.exec(line)?.[1]).find((text) => text !== undefined) : exit;
+
+/** Epoch seconds, on whichever clock. */
+const sinceOf = (at: Date): number => Math.floor((at.getTime() - MAX_SKEW) / 1_000);
+
+const all = (
+  vmids: readonly number[],
+  why: { text: string; failure: FailureClass },
+): StepAnswer<{ runs: GuestRun[] }> => ({
+  kind: 'done',
+  runs: vmids.map((vmid) => ({ vmid, kind: 'failed', ...why })),
+});
+
+const outsideWindow = (node: string, notAfter: string): Stop => ({
+  reason: 'OutsideWindow',
+  step: `dump ${node}`,
+  summary: `The window closed at ${notAfter}; the dump of ${node} was not started.`,
+});
+
+const NO_SERVER: Stop = {
+  reason: 'BackupFailed',
+  step: 'open dump',
+  summary:
+    'The file of this store worker names no backup server. Add the section `backup` to it, and start the worker again.',
+};

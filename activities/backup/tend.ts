@@ -1,0 +1,194 @@
+import { ApplicationFailure } from '@temporalio/activity';
+import {
+  MAX_SKEW,
+  planVerification,
+  unprovenBecause,
+  type CopyFacts,
+  type SnapshotFacts,
+  type SnapshotName,
+} from '#domain/backup.js';
+import { plural } from '#domain/counted.js';
+import {
+  backupTaskSchema,
+  pruneTaskSchema,
+  verifyTaskSchema,
+  type BackupTask,
+  type TendActivities,
+  type TendAnswer,
+  type VerifyTask,
+} from '#domain/messages/backup.js';
+import type { PbsClient, PbsWork } from '#systems/pbs/types.js';
+import { beating } from '../beating.js';
+import { doorFor } from '../door.js';
+import { answered, done, failureOf, notDone } from './answers.js';
+import type { TendDeps } from './deps.js';
+import { carryOut } from './work.js';
+
+const SHOWN = 20;
+
+/**
+ * What is done with the copies of stores on one backup server after the dumps. What came of it is read from the
+ * server's list; the words of a task are no proof.
+ */
+export function createTendActivities(deps: TendDeps): TendActivities {
+  const { node, verifier, pruner, datastore, timing } = deps;
+  const mine = doorFor((store) =>
+    deps.namespaceOf(store) === undefined ? `The backup server ${node} has nothing of ${store}.` : undefined,
+  );
+  const placeOf = ({ store }: BackupTask) => ({ datastore, namespace: deps.namespaceOf(store) ?? '' });
+  const read = async (task: BackupTask): Promise<CopyFacts> => {
+    const { namespace } = placeOf(task);
+    await requireOn(verifier, datastore, namespace, 'Datastore.Audit');
+    return { node, snapshots: await verifier.snapshots(datastore, namespace) };
+  };
+
+  return {
+    /** Retry-safe: what is verified already is not planned again, and a verification that runs is waited for. */
+    verifyCopy: (raw) =>
+      beating(async () => {
+        const task = mine(verifyTaskSchema, raw);
+        return answered(() => verify(task));
+      }),
+
+    /** Retry-safe: the same policy removes nothing more. */
+    pruneCopy: (raw) =>
+      beating(async () => {
+        const { keep, ...task } = mine(pruneTaskSchema, raw);
+        return answered(async () => {
+          const place = placeOf(task);
+          await requireOn(pruner, datastore, place.namespace, 'Datastore.Modify');
+          let removed = 0;
+          const groups = await pruner.groups(datastore, place.namespace);
+          for (const { type, id } of groups) {
+            const marks = await pruner.prune({ ...place, type, id }, keep, false);
+            removed += marks.filter((mark) => !mark.keep && !mark.protected).length;
+          }
+          return done(`${plural(removed, 'snapshot')} of ${plural(groups.length, 'group')} removed`);
+        });
+      }),
+
+    /** Retry-safe: a collection that runs is waited for, and one that ended well since the operation began is enough. */
+    collectSpace: (raw) =>
+      beating(async () => {
+        const task = mine(backupTaskSchema, raw);
+        return answered(async () => {
+          const ended = await carryOut(pruner, { kind: 'collect', datastore }, task, { timing, adoptEnded: true });
+          if (!ended.ok) return notDone(ended);
+          const { removedBytes, pendingBytes } = await pruner.collection(datastore);
+          return done(`${mib(removedBytes)} MiB collected, ${mib(pendingBytes)} MiB are free a day from now`);
+        });
+      }),
+
+    /** Only looks. */
+    readCopy: (raw) =>
+      beating(async () => {
+        const task = mine(backupTaskSchema, raw);
+        try {
+          const copy = await read(task);
+          const [space, collection] = await Promise.all([
+            verifier.space(datastore).catch(() => undefined),
+            verifier.collection(datastore).catch(() => undefined),
+          ]);
+          return {
+            copy,
+            ...(space ? { space: { total: space.total, used: space.used } } : {}),
+            ...(collection ? { stillBad: collection.stillBad } : {}),
+          };
+        } catch (error) {
+          throw isRefusal(error) ? refusedFailure(error) : error;
+        }
+      }),
+  };
+
+  async function verify(task: VerifyTask): Promise<TendAnswer> {
+    const { namespace } = placeOf(task);
+    await requireOn(verifier, datastore, namespace, 'Datastore.Verify');
+    const before = await read(task);
+    const { fresh, again } = planVerification(before, deps.now(), task.reverifyAfter);
+    const planned = [...fresh, ...again];
+    const troubles: string[] = [];
+    for (const work of verificationsOf(placeOf(task), planned, before.snapshots)) {
+      // Not of one that has ended: had it verified anything, the list would say so.
+      const ended = await carryOut(verifier, work, task, { timing, adoptEnded: false });
+      const by = ended.upid.split(':')[1];
+      if (by !== node) return notDone({ why: misnamed(node, by), failure: 'guest' });
+      if (!ended.ok) troubles.push(ended.why);
+    }
+    const after = await read(task);
+    return judgeVerified(after, planned, task, deps.now(), troubles);
+  }
+}
+
+/** One task for a group of which all snapshots are due, since it reads what they share once; else one for each. */
+function verificationsOf(
+  place: { datastore: string; namespace: string },
+  planned: readonly SnapshotName[],
+  snapshots: readonly SnapshotFacts[],
+): PbsWork[] {
+  const byGroup = new Map<string, SnapshotName[]>();
+  for (const name of planned) byGroup.set(groupOf(name), [...(byGroup.get(groupOf(name)) ?? []), name]);
+  return [...byGroup.values()].flatMap((due): PbsWork[] => {
+    const [first] = due;
+    if (!first) return [];
+    const group = { type: first.type, id: first.id };
+    const work = { kind: 'verify', ...place, group, ignoreVerified: false } as const;
+    const isWhole = due.length > 1 && due.length === snapshots.filter((one) => groupOf(one) === groupOf(first)).length;
+    return isWhole ? [work] : due.map(({ time }) => ({ ...work, time }));
+  });
+}
+
+/** Also what an earlier attempt of this operation has found broken, and could not tell. */
+function judgeVerified(
+  { node, snapshots }: CopyFacts,
+  planned: readonly SnapshotName[],
+  { startedAt }: VerifyTask,
+  now: Date,
+  troubles: readonly string[],
+): TendAnswer {
+  const isBroken = ({ verification }: SnapshotFacts): boolean =>
+    verification?.state === 'failed' &&
+    verification.node === node &&
+    verification.at * 1_000 >= Date.parse(startedAt) - MAX_SKEW;
+  const broken = snapshots.filter(isBroken);
+  const open = snapshots
+    .filter((one) => planned.some((name) => groupOf(name) === groupOf(one) && name.time === one.time))
+    .filter((one) => !isBroken(one))
+    .flatMap((one) => {
+      const why = unprovenBecause(one, node, now);
+      return why === undefined ? [] : [`${nameOf(one)}: ${why}`];
+    });
+  const told = [...broken.map((one) => `${nameOf(one)}: verification failed`), ...open];
+  if (told.length === 0) return done(`${plural(planned.length, 'snapshot')} verified`);
+  return {
+    ok: false,
+    reason: broken.length > 0 ? 'BackupVerifyFailed' : 'BackupIncomplete',
+    detail: [...told.slice(0, SHOWN), ...troubles.slice(0, 1)].join('; '),
+  };
+}
+
+/** Lists leave out what a token may not see, without a word: to such a one everything looks empty, and well. */
+async function requireOn(client: PbsClient, datastore: string, namespace: string, privilege: string): Promise<void> {
+  const permissions = await client.permissions();
+  const path = `/datastore/${datastore}${namespace === '' ? '' : `/${namespace}`}`;
+  for (let at = path; ; at = at.slice(0, at.lastIndexOf('/')) || '/') {
+    const held = permissions[at];
+    if (held?.includes(privilege)) return;
+    if (held || at === '/') throw new Refused(`The token lacks ${privilege} on ${path}.`);
+  }
+}
+
+class Refused extends Error {
+  readonly kind = 'Permission';
+  readonly retryable = false;
+}
+
+const isRefusal = (error: unknown): error is Error => failureOf(error).failure === 'credentials';
+const refusedFailure = (error: Error) =>
+  ApplicationFailure.create({ type: 'BackupRefused', nonRetryable: true, message: error.message, cause: error });
+
+const misnamed = (node: string, by: string | undefined): string =>
+  `The file of this worker calls the backup server ${node}; its tasks say ${by}, and what they verify counts for nothing`;
+const groupOf = ({ type, id }: { type: string; id: string }): string => `${type}/${id}`;
+const nameOf = (one: SnapshotName): string =>
+  `${groupOf(one)}/${new Date(one.time * 1_000).toISOString().slice(0, 19)}Z`;
+const mib = (bytes: number): number => Math.round(bytes / 1024 ** 2);

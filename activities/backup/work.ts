@@ -1,0 +1,80 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { MAX_SKEW } from '#domain/backup.js';
+import { classOfText, type FailureClass } from '#domain/backup-failures.js';
+import type { BackupTask } from '#domain/messages/backup.js';
+import type { PbsClient, PbsTask, PbsTaskStatus, PbsWork } from '#systems/pbs/types.js';
+import type { TendDeps } from './deps.js';
+import { isKind } from './answers.js';
+
+/** How a task of a backup server ended, and if badly, what for. */
+export type WorkEnd = { upid: string } & (
+  { ok: true; exit: string } | { ok: false; why: string; failure: FailureClass }
+);
+
+const LOG_LINES = 200;
+const TROUBLE = /\b(error|fail(ed|ure)?|warn(ing)?|unable|denied|no space)\b/i;
+const SHOWN = 3;
+
+/** Of the task, as the server's clock may have it. Epoch seconds. */
+const sinceOf = ({ startedAt }: BackupTask): number => Math.floor((Date.parse(startedAt) - MAX_SKEW) / 1_000);
+
+/**
+ * Has the work done once: a task of ours that runs is waited for, and with `adoptEnded` one that has ended well since
+ * the operation began is taken for it. One that ended badly is no reason not to try again.
+ */
+export async function carryOut(
+  client: PbsClient,
+  work: PbsWork,
+  task: BackupTask,
+  { timing, adoptEnded }: Pick<TendDeps, 'timing'> & { adoptEnded: boolean },
+): Promise<WorkEnd> {
+  const since = sinceOf(task);
+  const found = await client.find(work, since);
+  const upid =
+    found.find(({ status }) => status === undefined)?.upid ??
+    (adoptEnded ? await endedWell(client, found) : undefined) ??
+    (await begin(client, work, since, found));
+  return endOf(client, upid, timing.poll);
+}
+
+async function endedWell(client: PbsClient, found: readonly PbsTask[]): Promise<string | undefined> {
+  for (const { upid } of found) {
+    const status = await client.taskStatus(upid);
+    if (status.state === 'stopped' && status.ok) return upid;
+  }
+  return undefined;
+}
+
+async function begin(client: PbsClient, work: PbsWork, since: number, before: readonly PbsTask[]): Promise<string> {
+  try {
+    return await client.start(work);
+  } catch (error) {
+    if (!isKind(error, 'OutcomeUnknown') && !isKind(error, 'Locked')) throw error;
+    const found = await client.find(work, since);
+    const upid = found.find((one) => !before.some((known) => known.upid === one.upid))?.upid;
+    if (upid === undefined) throw error;
+    return upid;
+  }
+}
+
+async function endOf(client: PbsClient, upid: string, poll: number): Promise<WorkEnd> {
+  for (;;) {
+    const status = await client.taskStatus(upid);
+    if (status.state === 'stopped') return judged(client, upid, status);
+    await delay(poll);
+  }
+}
+
+async function judged(
+  client: PbsClient,
+  upid: string,
+  { ok, exit }: Extract<PbsTaskStatus, { state: 'stopped' }>,
+): Promise<WorkEnd> {
+  if (ok) return { upid, ok, exit };
+  const lines = await client.taskLog(upid, LOG_LINES).catch(() => []);
+  const trouble = lines.map(withoutTime).filter((line) => TROUBLE.test(line) && !line.startsWith('TASK '));
+  const why = [exit, ...trouble.slice(-SHOWN)].join('; ');
+  return { upid, ok, why, failure: classOfText([exit, ...trouble].join('\n')) };
+}
+
+const withoutTime = (line: string): string => line.replace(/^\d{4}-\d\d-\d\dT\S+: /, '');

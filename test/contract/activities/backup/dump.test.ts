@@ -1,0 +1,290 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { DumpNodeTask, DumpPlan } from '#domain/messages/backup.js';
+import type { StepAnswer } from '#domain/messages/store.js';
+import type { GuestRun } from '#domain/backup-failures.js';
+import { createPbsClient } from '#systems/pbs/client.js';
+import { createProxmoxClient } from '#systems/proxmox/client.js';
+import { startPracticeNight, type PracticeNight } from './practice-night.js';
+
+let night: PracticeNight;
+beforeEach(async () => {
+  night = await startPracticeNight();
+});
+afterEach(() => night.close());
+
+const NEVER = new Promise<never>(() => undefined);
+
+const taskOf = (node: string, vmids: number[], change: Partial<DumpNodeTask> = {}): DumpNodeTask => ({
+  ...night.task,
+  node,
+  vmids,
+  ...change,
+});
+function doneOf<T extends object>(answer: StepAnswer<T>): T {
+  if (answer.kind !== 'done') throw new Error(JSON.stringify(answer.stop));
+  return answer;
+}
+const open = async (worker = night.worker(), task = night.task): Promise<DumpPlan> => doneOf(await worker.openDump(task));
+const dump = async (task: DumpNodeTask, worker = night.worker()): Promise<GuestRun[]> =>
+  doneOf(await worker.dumpNode(task)).runs;
+/** How often vzdump was started on each node. */
+const starts = (): Record<string, number> => {
+  const counts: Record<string, number> = {};
+  for (const { node = '' } of night.effects('backup.start')) counts[node] = (counts[node] ?? 0) + 1;
+  return counts;
+};
+const done = (...vmids: number[]): GuestRun[] => vmids.map((vmid) => ({ vmid, kind: 'done' }));
+
+describe('a worker that is killed', () => {
+  it('before it learns the name of the task it started finds it, and starts no other', async () => {
+    await open();
+    const dying = night.worker({
+      deps: { proxmox: { ...night.proxmox, backUp: (...given) => night.proxmox.backUp(...given).then(() => NEVER) } },
+    });
+    void dying.dumpNode(taskOf('n1', [100, 101]));
+    await expect.poll(starts).toEqual({ n1: 1 });
+    expect(await open()).toMatchObject({ nodes: [{ node: 'n1' }, { node: 'n2' }], unreachable: [] });
+    expect(await dump(taskOf('n1', [100, 101]))).toEqual(done(100, 101));
+    expect(starts()).toEqual({ n1: 1 });
+  });
+
+  it('while it waits goes on waiting for the same task', async () => {
+    await open();
+    const dying = night.worker({ deps: { proxmox: { ...night.proxmox, taskStatus: () => NEVER } } });
+    void dying.dumpNode(taskOf('n1', [100, 101]));
+    await expect.poll(starts).toEqual({ n1: 1 });
+    expect(await dump(taskOf('n1', [100, 101]))).toEqual(done(100, 101));
+    expect(starts()).toEqual({ n1: 1 });
+  });
+
+  it('before it asks for anything asks then', async () => {
+    await open();
+    const dying = night.worker({ deps: { proxmox: { ...night.proxmox, backUp: () => NEVER } } });
+    void dying.dumpNode(taskOf('n1', [101]));
+    await expect.poll(() => night.deps.state.step(stepOf('n1'))?.intent).toBeDefined();
+    expect(starts()).toEqual({});
+    expect(await dump(taskOf('n1', [101]))).toEqual(done(101));
+    expect(starts()).toEqual({ n1: 1 });
+  });
+
+  it('has the same plan as before, although its guests are locked by its own vzdump now', async () => {
+    const plan = await open();
+    night.lab.store.guests.get(101)!.lock = 'backup';
+    expect(await open()).toEqual(plan);
+  });
+});
+
+const stepOf = (node: string): string => `${night.task.operationId}|1|dump ${node}, attempt 1`;
+
+describe('a vzdump whose answer is lost', () => {
+  it('is found, and no other is started', async () => {
+    await open();
+    night.fault({ kind: 'lost-answer', step: 'backup.start', moment: 'after', times: 1 });
+    expect(await dump(taskOf('n1', [100, 101]))).toEqual(done(100, 101));
+    expect(starts()).toEqual({ n1: 1 });
+  });
+
+  it('and that did not come about is asked for by the next attempt', async () => {
+    await open();
+    night.fault({ kind: 'lost-answer', step: 'backup.start', moment: 'before', times: 1 });
+    await expect(dump(taskOf('n1', [101]))).rejects.toMatchObject({ type: 'OutcomeUnknown', nonRetryable: false });
+    expect(starts()).toEqual({});
+    expect(await dump(taskOf('n1', [101]))).toEqual(done(101));
+    expect(starts()).toEqual({ n1: 1 });
+  });
+
+  it('and that did not come about is not mistaken for the one before it', async () => {
+    await open();
+    night.lab.store.guests.get(101)!.lock = 'snapshot';
+    expect(await dump(taskOf('n1', [101]))).toMatchObject([{ vmid: 101, kind: 'failed', failure: 'lock' }]);
+    night.lab.store.guests.get(101)!.lock = undefined;
+    night.fault({ kind: 'lost-answer', step: 'backup.start', moment: 'before', times: 1 });
+    const again = taskOf('n1', [101], { attempt: 2 });
+    await expect(dump(again)).rejects.toMatchObject({ type: 'OutcomeUnknown' });
+    expect(await dump(again)).toEqual(done(101));
+    expect(starts()).toEqual({ n1: 2 });
+  });
+});
+
+describe('a dump', () => {
+  it('backs up the guests of each node with one vzdump, and gives the store back', async () => {
+    const worker = night.worker();
+    const plan = await open(worker);
+    expect(plan).toMatchObject({
+      adopted: [],
+      nodes: [
+        { node: 'n1', vmids: [100, 101] },
+        { node: 'n2', vmids: [102] },
+      ],
+      unreachable: [],
+    });
+    for (const { node, vmids } of plan.nodes) expect(await dump(taskOf(node, vmids), worker)).toEqual(done(...vmids));
+    await worker.closeDump(night.task);
+    expect(starts()).toEqual({ n1: 1, n2: 1 });
+    expect(night.effects('snapshot.create').map(({ guest }) => guest)).toEqual([100, 101, 102]);
+    expect(night.deps.state.operation()).toMatchObject({ kind: 'dump', open: false });
+    expect(await worker.dumpNode(taskOf('n2', [102]))).toMatchObject({ stop: { reason: 'StaleOperation' } });
+  });
+
+  it('gives the answer of a node again without another vzdump', async () => {
+    await open();
+    const first = await dump(taskOf('n1', [101]));
+    expect(await dump(taskOf('n1', [101]))).toEqual(first);
+    expect(starts()).toEqual({ n1: 1 });
+  });
+
+  it('tells of a guest that is locked before it begins, and dumps the others', async () => {
+    night.fault({ kind: 'guest-locked', params: { vmid: 101, lock: 'snapshot' } });
+    const plan = await open();
+    expect(plan.nodes).toEqual([
+      { node: 'n1', vmids: [100] },
+      { node: 'n2', vmids: [102] },
+    ]);
+    expect(plan.unreachable).toMatchObject([{ vmid: 101, kind: 'failed', failure: 'lock' }]);
+  });
+
+  it('tells of a guest that is locked when its turn comes, and dumps the others', async () => {
+    await open();
+    night.lab.store.guests.get(100)!.lock = 'snapshot';
+    expect(await dump(taskOf('n1', [100, 101]))).toMatchObject([
+      { vmid: 100, kind: 'failed', failure: 'lock' },
+      { vmid: 101, kind: 'done' },
+    ]);
+  });
+
+  it('tells of guests that are on another node by now', async () => {
+    await open();
+    const away = { kind: 'failed', text: 'no longer on n1', failure: 'lock' };
+    expect(await dump(taskOf('n1', [101, 102]))).toEqual([
+      { vmid: 101, kind: 'done' },
+      { vmid: 102, ...away },
+    ]);
+    expect(await dump(taskOf('n1', [102], { attempt: 2 }))).toEqual([{ vmid: 102, ...away }]);
+  });
+
+  it('knows nothing of guests whose node went down with the task', async () => {
+    await open();
+    night.fault({ kind: 'node-crash', node: 'n2', step: 'snapshot.create', moment: 'during' });
+    expect(await dump(taskOf('n2', [102]))).toEqual([{ vmid: 102, kind: 'unknown' }]);
+  });
+
+  it('knows nothing of a guest whose vzdump died', async () => {
+    await open();
+    night.fault({ kind: 'vzdump-dies', times: 1 });
+    expect(await dump(taskOf('n1', [101]))).toEqual([{ vmid: 101, kind: 'unknown' }]);
+  });
+
+  it.each([
+    ['a VM', 'n1', 101],
+    ['a container, of which only the log says it', 'n2', 102],
+  ])('says that the disk is full in the middle of %s', async (_, node, vmid) => {
+    await open();
+    night.fault({ kind: 'datastore-full', step: 'snapshot.create', moment: 'during' });
+    expect(await dump(taskOf(node, [vmid]))).toMatchObject([{ vmid, kind: 'failed', failure: 'space' }]);
+  });
+
+  it('says that the backup server has gone away meanwhile', async () => {
+    await open();
+    night.fault({ kind: 'pbs-down' });
+    expect(await dump(taskOf('n1', [100, 101]))).toMatchObject([
+      { vmid: 100, kind: 'failed', failure: 'network' },
+      { vmid: 101, kind: 'failed', failure: 'network' },
+    ]);
+  });
+
+  it('starts nothing after the window, and ends what it has started', async () => {
+    await open();
+    const over = { notAfter: new Date().toISOString() };
+    expect(await night.worker().dumpNode(taskOf('n1', [101], over))).toMatchObject({
+      kind: 'refused',
+      stop: { reason: 'OutsideWindow', step: 'dump n1' },
+    });
+    const dying = night.worker({ deps: { proxmox: { ...night.proxmox, taskStatus: () => NEVER } } });
+    void dying.dumpNode(taskOf('n2', [102]));
+    await expect.poll(starts).toEqual({ n2: 1 });
+    expect(await dump(taskOf('n2', [102], over))).toEqual(done(102));
+  });
+
+  it('refuses a task that is for another store, or none at all', async () => {
+    const refused = { type: 'InvalidInput', nonRetryable: true };
+    const worker = night.worker();
+    await expect(worker.openDump({ ...night.task, store: 'store-002' })).rejects.toMatchObject(refused);
+    await expect(worker.dumpNode(taskOf('n1', []))).rejects.toMatchObject(refused);
+    await expect(worker.closeDump({ ...night.task, fence: -1 })).rejects.toMatchObject(refused);
+  });
+});
+
+describe('a dump is refused before anything is begun', () => {
+  const refusal = async (change: Parameters<PracticeNight['worker']>[0] = {}, task = night.task) => {
+    const answer = await night.worker(change).openDump(task);
+    if (answer.kind === 'done') throw new Error('the dump was let begin');
+    expect(night.effects('backup.start')).toEqual([]);
+    expect(night.deps.state.operation()).toBeUndefined();
+    return answer.stop;
+  };
+  const WRONG = '00000000-0000-4000-8000-000000000000';
+
+  it('on a full datastore', async () => {
+    night.fault({ kind: 'datastore-full' });
+    const stop = await refusal();
+    expect(stop).toMatchObject({ reason: 'DatastoreFull' });
+    expect(stop.detail?.join()).toMatch(/the backup server says: 0 of .*n1, of pbs: 0 of/);
+  });
+
+  it('with a token that the backup server does not know', async () => {
+    const { node: name, address, port, fingerprint } = night.config.backup.pbs;
+    const wrong = createPbsClient({ name, address, port, fingerprint, token: `edge-governor@pbs!verify:${WRONG}` });
+    const stop = await refusal({ backup: { pbs: { ...night.backup.pbs, verifier: wrong } } });
+    expect(stop).toMatchObject({ reason: 'BackupRefused' });
+    expect(JSON.stringify(stop)).not.toContain(WRONG);
+    await wrong.close();
+  });
+
+  it('with a token that the cluster does not know', async () => {
+    const wrong = createProxmoxClient({
+      nodes: night.config.proxmox.nodes,
+      token: `edge-governor@pve!worker=${WRONG}`,
+      ca: night.lab.ca,
+    });
+    expect(await refusal({ deps: { proxmox: wrong } })).toMatchObject({ reason: 'BackupRefused' });
+    await wrong.close();
+  });
+
+  it('with a token that may not back up a guest', async () => {
+    const { privileges } = night.lab.store.token;
+    privileges['/'] = (privileges['/'] ?? []).filter((one) => one !== 'VM.Backup');
+    const stop = await refusal();
+    expect(stop).toMatchObject({ reason: 'BackupRefused' });
+    expect(stop.detail).toContain('lacks VM.Backup on /vms/100');
+  });
+
+  it('when the backup server does not know the token of the nodes', async () => {
+    night.pbs.tokens.find(({ id }) => id === 'edge-nodes@pbs!pve')!.expired = true;
+    expect(await refusal()).toMatchObject({ reason: 'BackupFailed' });
+  });
+
+  it('when the cluster does not know the storage', async () => {
+    expect(await refusal({ backup: { storage: 'elsewhere' } })).toMatchObject({ reason: 'BackupFailed' });
+  });
+
+  it('when the backup server is away', async () => {
+    night.fault({ kind: 'pbs-down' });
+    expect(await refusal()).toMatchObject({ reason: 'BackupFailed' });
+  });
+
+  it('when the file of the worker names no backup server, and says what to do', async () => {
+    const stop = await refusal({ backup: null });
+    expect(stop).toMatchObject({ reason: 'BackupFailed', summary: expect.stringContaining('`backup`') as string });
+  });
+
+  it('after the window', async () => {
+    const late = { ...night.task, notAfter: new Date().toISOString() };
+    expect(await refusal({}, late)).toMatchObject({ reason: 'OutsideWindow' });
+  });
+
+  it('without quorum', async () => {
+    for (const name of ['n2', 'n3']) night.lab.store.node(name).powerOff('test');
+    await expect.poll(async () => (await night.proxmox.clusterStatus()).quorate).toBe(false);
+    expect(await refusal()).toMatchObject({ reason: 'NoQuorum' });
+  });
+});
