@@ -17,10 +17,9 @@ export class PbsCaller {
     return new PbsCaller(pbs, certPem);
   }
 
-  /** Of the service: at the central server one, at a store's that of its two that may change things. */
+  /** Of the service's two the one that may change things. */
   get #adminToken(): string {
-    const ids = ['edge-governor@pbs!worker', 'edge-governor@pbs!prune'];
-    return this.#pbs.tokens.find(({ id }) => ids.includes(id))?.id ?? '';
+    return this.#pbs.tokens.find(({ id }) => id === 'edge-governor@pbs!prune')?.id ?? '';
   }
 
   async call(method: string, path: string, options: CallOptions = {}): Promise<PbsReply> {

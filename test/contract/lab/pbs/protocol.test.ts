@@ -597,7 +597,7 @@ describe('a pull', () => {
       'auth-id': token,
       password,
     });
-    const owner = 'edge-governor@pbs!worker';
+    const owner = 'edge-governor@pbs!prune';
     const job = {
       id: 'from-store',
       store: 'offsite',
