@@ -53,10 +53,11 @@ export class PbsCaller {
     return this.ended(await this.data<string>('POST', path, { json }));
   }
 
-  async ended(upid: string): Promise<string> {
+  /** A task is seen by who started it. */
+  async ended(upid: string, options?: CallOptions): Promise<string> {
     for (;;) {
       const path = `/nodes/localhost/tasks/${encodeURIComponent(upid)}/status`;
-      const { status, exitstatus } = await this.data<{ status: string; exitstatus?: string }>('GET', path);
+      const { status, exitstatus } = await this.data<{ status: string; exitstatus?: string }>('GET', path, options);
       if (status === 'stopped') return exitstatus ?? '';
     }
   }

@@ -500,7 +500,7 @@ describe('what is sent to the central server', () => {
   const SENDER = 'edge-stores@pbs!store-001';
   const offsite = (): Promise<SnapshotRow[]> => central.data('GET', '/admin/datastore/offsite/snapshots?ns=store-001');
   const run = async (job = 'to-central'): Promise<string> =>
-    pbs.ended(await pbs.data('POST', `/admin/sync/${job}/run`, { token: VERIFIER }));
+    pbs.ended(await pbs.data('POST', `/admin/sync/${job}/run`, { token: VERIFIER }), { token: VERIFIER });
   const lastRun = () => lab.world.journal.entries.findLast(({ effect }) => effect === 'datastore.sync');
 
   it('is what is new, with who verified it, and belongs to the token of the store', async () => {
@@ -605,6 +605,8 @@ describe('a pull', () => {
       remote: 'store-001',
       'remote-store': 'backup',
       owner,
+      // The other group cannot be read by now.
+      'group-filter': ['group:ct/102'],
     };
     server.syncJobs.set(job.id, { ...job, 'max-depth': 0 });
     await vzdump({ vmid: '102' }, 'n2');
