@@ -16,13 +16,14 @@ export interface Retries {
   at?: Date;
 }
 
-export function planRetries(tries: Tries, now: Date, deadline: Date): Retries {
+/** `wait` in milliseconds, as `decideNextTry` has it. */
+export function planRetries(tries: Tries, now: Date, deadline: Date, wait: number): Retries {
   const again = [...tries].flatMap(([vmid, runs]) => {
     const last = runs.at(-1);
     if (!last || last.kind === 'done') return [];
     const failure = classOf(last);
     const failures = runs.filter((run) => run.kind !== 'done' && classOf(run) === failure).length;
-    const next = decideNextTry({ failure, failures, now, deadline });
+    const next = decideNextTry({ failure, failures, now, deadline, wait });
     return next.kind === 'again' ? [{ vmid, at: next.at }] : [];
   });
   if (again.length === 0) return { vmids: [] };
@@ -37,8 +38,8 @@ const classOf = (run: Exclude<GuestRun, { kind: 'done' }>): FailureClass =>
   run.kind === 'failed' ? run.failure : 'network';
 
 /** When a dump that was refused as a whole is asked for again; `refusals` counts those of this reason, this one included. */
-export const afterRefusal = (reason: Reason, refusals: number, now: Date, deadline: Date): NextTry =>
-  decideNextTry({ failure: classOfReason(reason), failures: refusals, now, deadline });
+export const afterRefusal = (reason: Reason, refusals: number, now: Date, deadline: Date, wait: number): NextTry =>
+  decideNextTry({ failure: classOfReason(reason), failures: refusals, now, deadline, wait });
 
 function classOfReason(reason: Reason): FailureClass {
   switch (reason) {

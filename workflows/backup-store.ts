@@ -150,7 +150,7 @@ async function dumpUntilDone(
     view.runs(dumped.runs);
     if (report.aborted) stopping.stop ??= stopping.ended();
     if (report.stop) refusals.push(report.stop);
-    const next = nextTry(tries, report.stop, refusals, deadline);
+    const next = nextTry(tries, refusals, deadline, input.deferFor);
     if (!next || stopping.stop) return dumped;
     vmids = next.vmids;
     view.step(`waits until ${next.at.toISOString()} to dump again`);
@@ -161,17 +161,18 @@ async function dumpUntilDone(
 /** Refused as a whole, everybody is asked for again; else those for whom it may help. */
 function nextTry(
   tries: ReadonlyMap<number, readonly GuestRun[]>,
-  stop: Stop | undefined,
   refusals: readonly Stop[],
   deadline: Date,
+  wait: number,
 ): { at: Date; vmids?: number[] } | undefined {
   const now = new Date();
+  const stop = refusals.at(-1);
   if (stop && tries.size === 0) {
     const same = refusals.filter(({ reason }) => reason === stop.reason).length;
-    const next = afterRefusal(stop.reason, same, now, deadline);
+    const next = afterRefusal(stop.reason, same, now, deadline, wait);
     return next.kind === 'again' ? { at: next.at } : undefined;
   }
-  const { vmids, at } = planRetries(tries, now, deadline);
+  const { vmids, at } = planRetries(tries, now, deadline, wait);
   return at ? { at, vmids } : undefined;
 }
 
