@@ -11,6 +11,7 @@ import type {
   TrainPlan,
 } from '#domain/messages/train.js';
 import { promotionTag, promotionTags, ROLLBACK_STAGE, rollbackTag, storeWorkflowId } from '#domain/naming.js';
+import { planNight } from '#domain/night-plan.js';
 import { exclusionOf, planStages } from '#domain/plan.js';
 import { desiredPointer, desiredRecordSchema, type DesiredRecord } from '#domain/release.js';
 import { checkRepo } from '#domain/repo-check.js';
@@ -209,6 +210,19 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
       }
     },
 
+    /** Only looks; calendar arithmetic lives here, so that its answer is pinned in history. */
+    async planNight({ fleet: name, stores: wanted, now: atOnce, startedAt }) {
+      const commit = await repo.head(branch);
+      return planNight({
+        ...(await readRepo(commit)),
+        name,
+        commit,
+        wanted,
+        now: atOnce,
+        startedAt: new Date(startedAt),
+      });
+    },
+
     /** Only looks. */
     async planSweep({ fleet: name, stores: wanted }) {
       const commit = await repo.head(branch);
@@ -244,6 +258,14 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
           return ledger.recordResults(entry.train, entry.stage, entry.round, entry.results);
         case 'approval':
           return ledger.recordApproval(entry.row);
+        case 'night':
+          return ledger.recordNight(entry.row);
+        case 'backups': {
+          await ledger.recordNightGuests(entry.night);
+          await ledger.recordGuestBackups(entry.guests);
+          const kept = entry.guests.map(({ vmid }) => vmid);
+          return ledger.markGuestsGone(entry.store, kept, entry.at);
+        }
         default:
           return entry satisfies never;
       }

@@ -15,6 +15,7 @@ export type OperationErrorKind =
   | 'train-over'
   | 'train-running'
   | 'janitor-running'
+  | 'night-running'
   | 'no-operation'
   | 'no-worker'
   | 'other-version'

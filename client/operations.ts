@@ -24,14 +24,18 @@ import {
   type TrainView,
   type WaveProgress,
 } from '#domain/messages/train.js';
+import { nightInputSchema, type NightInput, type NightReport, type NightView } from '#domain/messages/backup.js';
 import { janitorInputSchema, type JanitorInput, type JanitorReport } from '#domain/messages/janitor.js';
 import type { StoreView } from '#domain/messages/store.js';
 import { surveyInputSchema, type Surveyed, type SurveyInput } from '#domain/messages/survey.js';
 import { parse } from '#domain/messages/parse.js';
 import {
+  BACKUP_STAGE,
   CONTROL_QUEUE,
   janitorRuns,
   janitorWorkflowId,
+  nightRuns,
+  nightWorkflowId,
   SEARCH_ATTRIBUTES,
   STORE_ID,
   storeWorkflowId,
@@ -45,6 +49,7 @@ import {
   answerUpdates,
   decideUpdate,
   janitorQuery,
+  nightQuery,
   pauseUpdate,
   resumeUpdate,
   storeQuery,
@@ -52,6 +57,7 @@ import {
   waveQuery,
   type PlainAnswer,
 } from '#workflows/messages.js';
+import type { nightlyBackup } from '#workflows/index.js';
 import { OperationError, toOperationError, type CallPlace } from './operation-errors.js';
 
 /**
@@ -82,6 +88,15 @@ export interface Operations {
   runJanitor(input: z.input<typeof janitorInputSchema>): Promise<JanitorReport>;
   /** The newest run, by hand or by the schedule; undefined when Temporal remembers none. */
   lastJanitor(fleet: string): Promise<JanitorRun | undefined>;
+  /** Starts a night of backups by hand. Resolves when it has begun; see `newestNight`, and `nightEnd` for its end. */
+  startNight(input: z.input<typeof nightInputSchema>): Promise<NightHandle>;
+  /** What it came to, however long that takes. */
+  nightEnd(run: NightHandle): Promise<NightReport>;
+  nightView(run: NightHandle): Promise<NightView>;
+  /** The newest night, by hand or by the schedule; undefined when Temporal remembers none. */
+  newestNight(fleet: string): Promise<NightRun | undefined>;
+  /** Begins no further store; dumps that run go on to their end. */
+  abortNight(run: NightHandle, command: Command): Promise<Reply>;
   /** Asks stores what a release would do there; they are only looked at. Resolves within minutes, or throws. */
   survey(input: z.input<typeof surveyInputSchema>): Promise<Surveyed[]>;
   /** The trains of the fleet that Temporal remembers, newest first. */
@@ -133,6 +148,17 @@ export interface PastTrain {
   runId: string;
   startedAt: string;
   endedAt?: string | undefined;
+}
+
+export interface NightHandle {
+  fleet: string;
+  workflowId: string;
+  runId: string;
+}
+
+export interface NightRun extends NightHandle {
+  status: string;
+  view: NightView;
 }
 
 export interface JanitorRun {
@@ -293,6 +319,10 @@ export function createOperations(options: OperationsOptions): Operations {
     return runs.sort((a, b) => b.startTime.getTime() - a.startTime.getTime());
   }
 
+  async function nightViewOf({ fleet, workflowId, runId }: NightHandle): Promise<NightView> {
+    return call(placeOfNight(fleet), () => client.workflow.getHandle(workflowId, runId).query(nightQuery));
+  }
+
   async function recentStoreOperations(rawStore: string, limit = RECENT): Promise<StoreOperation[]> {
     const store = checkStore(rawStore);
     const runs = await call(placeOfStore(store), () => listRuns(`WorkflowId = '${storeWorkflowId(store)}'`, limit));
@@ -437,6 +467,51 @@ export function createOperations(options: OperationsOptions): Operations {
       };
     },
 
+    async startNight(raw) {
+      const input: NightInput = check(nightInputSchema, raw);
+      const { fleet } = input;
+      return call(placeOfNight(fleet), async () => {
+        try {
+          const handle = await client.workflow.start('nightlyBackup', {
+            workflowId: nightWorkflowId(fleet, 'by-hand'),
+            taskQueue: CONTROL_QUEUE,
+            args: [input],
+            workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+            workflowIdConflictPolicy: 'FAIL',
+            staticSummary: `Backups of fleet ${fleet}`,
+            typedSearchAttributes: [{ key: operationKey, value: 'backup' }],
+          });
+          return { fleet, workflowId: handle.workflowId, runId: handle.firstExecutionRunId };
+        } catch (error) {
+          if (error instanceof WorkflowExecutionAlreadyStartedError) throw nightRunning(fleet);
+          throw error;
+        }
+      });
+    },
+
+    async nightEnd({ fleet, workflowId, runId }) {
+      const handle = client.workflow.getHandle<typeof nightlyBackup>(workflowId, runId);
+      return resultOf('night', placeOfNight(fleet), () => handle.result());
+    },
+
+    nightView: nightViewOf,
+
+    async newestNight(rawFleet) {
+      const fleet = checkFleet(rawFleet);
+      const query = `WorkflowType = 'nightlyBackup' AND WorkflowId STARTS_WITH '${nightRuns(fleet)}'`;
+      const [newest] = await call(placeOfNight(fleet), () => listRuns(query, RECENT));
+      if (newest === undefined) return undefined;
+      const { workflowId, runId, status } = newest;
+      const run = { fleet, workflowId, runId };
+      return { ...run, status: status.name.toLowerCase(), view: await nightViewOf(run) };
+    },
+
+    async abortNight({ fleet, workflowId, runId }, raw) {
+      const args: [Command] = [check(commandSchema, raw)];
+      const handle = client.workflow.getHandle(workflowId, runId);
+      return send(placeOfNight(fleet), () => handle.executeUpdate(abortUpdate, { args }));
+    },
+
     async history(rawFleet, limit = RECENT) {
       const fleet = checkFleet(rawFleet);
       const runs = await call(placeOfTrain(fleet), () => listRuns(`WorkflowId = '${trainWorkflowId(fleet)}'`, limit));
@@ -471,7 +546,7 @@ export function withProgress(stage: StageView, progress: WaveProgress | undefine
 /** Ended operations as the ledger tells them, where it does; what Temporal alone knows beside them. Newest first. */
 export function mergeOperations(fromTemporal: StoreOperation[], rows: ResultRow[]): StoreOperation[] {
   const told = rows.map((row): StoreOperation => ({
-    operation: 'patch',
+    operation: row.stage === BACKUP_STAGE ? 'backup' : 'patch',
     status: 'ended',
     train: row.train,
     stage: row.stage,
@@ -554,6 +629,12 @@ const placeOfJanitor = (fleet: string) => ({
   missing: () => new OperationError('unexpected', `The janitor of fleet ${fleet} is not known to Temporal any more.`),
 });
 
+const placeOfNight = (fleet: string) => ({
+  subject: `the night of fleet ${fleet}`,
+  missing: () => new OperationError('unexpected', `No night of backups of fleet ${fleet} is known to Temporal.`),
+  over: () => new OperationError('no-operation', `The night of fleet ${fleet} has ended. See it: edge backup show`),
+});
+
 const placeOfSurvey = (fleet: string) => ({
   subject: `the survey of fleet ${fleet}`,
   missing: () => new OperationError('unexpected', `The survey of fleet ${fleet} is not known to Temporal any more.`),
@@ -578,6 +659,12 @@ const trainRunning = (fleet: string) =>
   new OperationError(
     'train-running',
     `A train of fleet ${fleet} is running, and a fleet has one at a time. See it: edge train show`,
+  );
+
+const nightRunning = (fleet: string) =>
+  new OperationError(
+    'night-running',
+    `Somebody else has started backups of fleet ${fleet}, and they are not through yet. See them: edge backup show`,
   );
 
 const janitorRunning = (fleet: string) =>

@@ -7,10 +7,12 @@ import {
 import { formatDuration } from '#domain/durations.js';
 import { WEEKDAYS, type Fleet, type MaintenanceWindow, type Weekday } from '#domain/fleet.js';
 import {
+  backupScheduleId,
   CONTROL_QUEUE,
   janitorScheduleId,
   janitorWorkflowId,
   launchWorkflowId,
+  nightWorkflowId,
   SCHEDULE_OWNER,
   trainScheduleId,
 } from '#domain/naming.js';
@@ -30,13 +32,19 @@ const DAYS = {
   sun: 'SUNDAY',
 } as const satisfies Record<Weekday, string>;
 
+export interface Calendar {
+  /** Every day when no day is named. */
+  dayOfWeek?: (typeof DAYS)[Weekday][];
+  hour: number;
+  minute: number;
+}
+
 export interface DesiredSchedule {
   id: string;
   fleet: string;
-  /** Every day when no day is named. */
-  calendar: { dayOfWeek?: (typeof DAYS)[Weekday]; hour: number; minute: number };
+  calendar: Calendar;
   timeZone: string;
-  workflowType: 'launchTrain' | 'janitor';
+  workflowType: 'launchTrain' | 'janitor' | 'nightlyBackup';
   workflowId: string;
   taskQueue: string;
   args: [{ fleet: string }];
@@ -75,20 +83,46 @@ export type ScheduleChange =
   /** The id is taken by a schedule of somebody else. */
   | { kind: 'foreign'; id: string; desired: DesiredSchedule };
 
-export const desiredSchedules = (fleet: Fleet): DesiredSchedule[] => [trainSchedule(fleet), janitorSchedule(fleet)];
+export const desiredSchedules = (fleet: Fleet): DesiredSchedule[] => [
+  trainSchedule(fleet),
+  ...(fleet.backup ? [backupSchedule(fleet, fleet.backup)] : []),
+  janitorSchedule(fleet),
+];
 
 function trainSchedule(fleet: Fleet): DesiredSchedule {
   const { day, at } = fleet.train.build;
   return {
     ...commonTo(fleet),
     id: trainScheduleId(fleet.fleet),
-    calendar: { dayOfWeek: DAYS[day], ...clockTime(at) },
+    calendar: { dayOfWeek: [DAYS[day]], ...clockTime(at) },
     workflowType: 'launchTrain',
     workflowId: launchWorkflowId(fleet.fleet),
     catchupWindow: catchUpOf(fleet),
     note: fleet.train.note,
     summary: `Weekly patch train of fleet ${fleet.fleet}`,
     warnings: warningsOf(fleet),
+  };
+}
+
+/** Fires when the window opens; the night waits with each store for its own moment, and begins nothing after the window. */
+function backupSchedule(fleet: Fleet, { window, catchUp }: NonNullable<Fleet['backup']>): DesiredSchedule {
+  const length = lengthOf(window) * MINUTE;
+  return {
+    ...commonTo(fleet),
+    id: backupScheduleId(fleet.fleet),
+    calendar: {
+      ...(window.days ? { dayOfWeek: window.days.map((day) => DAYS[day]) } : {}),
+      ...clockTime(window.start),
+    },
+    workflowType: 'nightlyBackup',
+    workflowId: nightWorkflowId(fleet.fleet, 'nightly'),
+    catchupWindow: Math.max(MIN_CATCH_UP, Math.min(catchUp, length)),
+    note: '',
+    summary: `Night of backups of fleet ${fleet.fleet}`,
+    warnings:
+      catchUp > length
+        ? [`backup.catchUp is ${formatDuration(catchUp)}, but the window is only ${formatDuration(length)} long.`]
+        : [],
   };
 }
 
@@ -144,6 +178,10 @@ function minutesUntilOpen(build: { day: Weekday; at: string }, window: Maintenan
   );
   return Math.min(...openings.map((opening) => (opening - start + WEEK_MINUTES) % WEEK_MINUTES));
 }
+
+/** Wall-clock minutes; a window that ends when it begins lasts a day. */
+const lengthOf = ({ start, end }: MaintenanceWindow): number =>
+  (minutesOf(end) - minutesOf(start) + DAY_MINUTES) % DAY_MINUTES || DAY_MINUTES;
 
 function warningsOf(fleet: Fleet): string[] {
   const { day, at } = fleet.train.build;
@@ -243,18 +281,27 @@ function existingOf(description: ScheduleDescription): ExistingSchedule {
 
 function timeOfSpec(spec: ScheduleDescription['spec']): string {
   const [calendar, ...others] = spec.calendars ?? [];
-  const dayOfWeek = isWholeWeek(calendar?.dayOfWeek) ? undefined : single(calendar?.dayOfWeek);
+  const days = daysOf(calendar?.dayOfWeek ?? []);
   const hour = single(calendar?.hour);
   const minute = single(calendar?.minute);
   const hasMore = others.length + (spec.intervals?.length ?? 0) + (spec.skip?.length ?? 0) > 0;
-  const isOther = dayOfWeek === undefined && !isWholeWeek(calendar?.dayOfWeek);
-  if (hasMore || isOther || hour === undefined || minute === undefined) return 'another form of times';
-  return timeText({ ...(dayOfWeek ? { dayOfWeek } : {}), hour, minute });
+  if (hasMore || days.length === 0 || hour === undefined || minute === undefined) return 'another form of times';
+  return timeText({ ...(days.length < WEEK.length ? { dayOfWeek: days } : {}), hour, minute });
 }
 
-/** As the server tells of a calendar that names no day. */
-const isWholeWeek = (days: { start: string; end: string; step: number }[] | undefined): boolean =>
-  days?.length === 1 && days[0]?.start === 'SUNDAY' && days[0].end === 'SATURDAY' && days[0].step === 1;
+/** Sunday first, as ranges of days are counted. */
+const WEEK = [DAYS.sun, DAYS.mon, DAYS.tue, DAYS.wed, DAYS.thu, DAYS.fri, DAYS.sat];
+
+/** The server tells of a calendar that names no day as Sunday to Saturday. */
+function daysOf(ranges: readonly { start: string; end: string; step: number }[]): (typeof WEEK)[number][] {
+  return WEEK.filter((_, index) =>
+    ranges.some(({ start, end, step }) => {
+      const first = WEEK.findIndex((day) => day === start);
+      const last = WEEK.findIndex((day) => day === end);
+      return first >= 0 && index >= first && index <= last && (index - first) % Math.max(1, step) === 0;
+    }),
+  );
+}
 
 function single<T>(ranges: { start: T; end: T }[] | undefined): T | undefined {
   const [range, ...others] = ranges ?? [];
@@ -316,8 +363,8 @@ function minutesOf(at: string): number {
 }
 const twoDigits = (value: number): string => String(value).padStart(2, '0');
 
-/** `Monday 02:00`, `day 05:00`: what stands behind "every". */
-export function timeText({ dayOfWeek, hour, minute }: { dayOfWeek?: string; hour: number; minute: number }): string {
-  const day = dayOfWeek ? dayOfWeek.charAt(0) + dayOfWeek.slice(1).toLowerCase() : 'day';
-  return `${day} ${twoDigits(hour)}:${twoDigits(minute)}`;
+/** `Monday 02:00`, `Monday, Friday 22:00`, `day 05:00`: what stands behind "every". Days in the order of the week. */
+export function timeText({ dayOfWeek, hour, minute }: Calendar): string {
+  const days = WEEK.filter((day) => dayOfWeek?.includes(day)).map((day) => day.charAt(0) + day.slice(1).toLowerCase());
+  return `${days.length === 0 ? 'day' : days.join(', ')} ${twoDigits(hour)}:${twoDigits(minute)}`;
 }

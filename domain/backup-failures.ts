@@ -54,24 +54,27 @@ export const classOfText = (text: string): FailureClass =>
 
 export type NextTry = { kind: 'again'; at: Date } | { kind: 'stop'; page: boolean; why: string };
 
-/** Milliseconds before each further try. */
-const NETWORK_WAITS = [5 * 60_000, 15 * 60_000];
-const LOCK_WAIT = 5 * 60_000;
+/** Waits before each further try, in times of `wait`. */
+const NETWORK_WAITS = [1, 3];
+/** A lock that is held for longer is one that nobody takes back, and each try is a task that people read. */
+const LOCK_TRIES = 12;
 
 /**
- * What to do after a try that failed. `failures` counts the tries of this class so far, this one included. Nothing is
- * started after the deadline.
+ * What to do after a try that failed. `failures` counts the tries of this class so far, this one included; `wait` is
+ * how long a lock is waited for before it is asked for again, in milliseconds. Nothing is started after the deadline.
  */
 export function decideNextTry({
   failure,
   failures,
   now,
   deadline,
+  wait,
 }: {
   failure: FailureClass;
   failures: number;
   now: Date;
   deadline: Date;
+  wait: number;
 }): NextTry {
   switch (failure) {
     case 'credentials':
@@ -81,17 +84,17 @@ export function decideNextTry({
     case 'guest':
       return { kind: 'stop', page: false, why: 'it is this guest that refuses; the others go on' };
     case 'network': {
-      const wait = NETWORK_WAITS[failures - 1];
-      return wait === undefined
-        ? { kind: 'stop', page: false, why: `${failures} tries have failed` }
-        : again(wait, now, deadline);
+      const times = NETWORK_WAITS[failures - 1];
+      return times === undefined ? enough(failures) : again(times * wait, now, deadline);
     }
     case 'lock':
-      return again(LOCK_WAIT, now, deadline);
+      return failures >= LOCK_TRIES ? enough(failures) : again(wait, now, deadline);
     default:
       return failure satisfies never;
   }
 }
+
+const enough = (failures: number): NextTry => ({ kind: 'stop', page: false, why: `${failures} tries have failed` });
 
 function again(wait: number, now: Date, deadline: Date): NextTry {
   const at = new Date(now.getTime() + wait);

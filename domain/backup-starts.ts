@@ -9,7 +9,8 @@ export interface NightStore {
   store: string;
   /** The line it shares with others; absent = it has its own. */
   uplink?: string | undefined;
-  opens: Date;
+  /** Absent: at once. */
+  opens?: Date | undefined;
   /** From here on it is not begun any more; what runs goes on to its end. */
   deadline: Date;
 }
@@ -38,6 +39,7 @@ const SPREAD = 0.75;
 
 /** A store's own moment in its window. */
 export function startOf({ store, opens, deadline }: NightStore): Date {
+  if (!opens) return new Date(0);
   const span = Math.max(0, deadline.getTime() - opens.getTime()) * SPREAD;
   return new Date(opens.getTime() + Math.floor((hashOf(store) / 2 ** 32) * span));
 }

@@ -45,8 +45,15 @@ export type BackedUpGuest = Pick<GuestFacts, 'vmid' | 'kind' | 'name' | 'templat
   knownSince?: string | undefined;
 };
 
-export type Unproven =
-  'unreadable' | 'in the future' | 'unfinished' | 'not verified' | 'verified by another server' | 'verification failed';
+export const UNPROVEN = [
+  'unreadable',
+  'in the future',
+  'unfinished',
+  'not verified',
+  'verified by another server',
+  'verification failed',
+] as const;
+export type Unproven = (typeof UNPROVEN)[number];
 
 /**
  * How old the newest proven snapshot is, against the objective: `ok` up to once, `late` up to twice, `breach` beyond;

@@ -201,7 +201,16 @@ const tierSchema = z
 const fleetBackupSchema = z
   .object({
     window: windowSchema.describe('Nothing is begun outside of it; what runs goes on to its end.'),
+    catchUp: duration
+      .prefault('2h')
+      .describe(
+        'So long after the window opens, and never after it closes, a night that an outage kept from starting may begin.',
+      ),
     maxConcurrency: countOrPercent.default('20%').describe('Stores at the same time.'),
+    storeTimeout: wait.prefault('4h').describe('The night of one store.'),
+    offlineAfter: wait.prefault('60s').describe('A store whose worker does not answer for so long is offline.'),
+    cutOffAfter: wait.prefault('30m').describe('A store in work that is silent for so long frees its slot.'),
+    deferFor: wait.prefault('5m').describe('A busy store is tried again after this time.'),
     uplinks: z
       .record(label, z.object({ slots: z.number().int().min(1).max(1_000) }).strict())
       .default({})
@@ -211,6 +220,11 @@ const fleetBackupSchema = z
     keep: keepSchema,
     reverifyAfter: wait.prefault('30d').describe('A backup is verified anew when its last verification is so old.'),
     collectOn: weekday.default('sun').describe('The night in which space is collected.'),
+    restoreTest: z
+      .object({ day: weekday.default('sun'), at: timeOfDay.default('09:00') })
+      .strict()
+      .prefault({})
+      .describe("When the week's restore tests begin."),
     newGuestGrace: duration.prefault('24h').describe('A guest younger than this needs no backup yet.'),
     offsite: z
       .object({ keep: keepSchema })

@@ -21,6 +21,8 @@ export const CONTROL_QUEUE = 'edge-control';
 export const RELEASE_QUEUE = 'edge-release';
 /** What the builds of the control worker are versions of. The other workers run no workflows and have none. */
 export const CONTROL_DEPLOYMENT = 'edge-control';
+/** Of the worker at the central backup server. */
+export const OFFSITE_QUEUE = 'edge-offsite';
 export const storeQueue = (store: string): string => `store:${store}`;
 
 /** One train per fleet, however it was started: the server refuses a second one under the same id. */
@@ -30,10 +32,16 @@ export const launchWorkflowId = (fleet: string): string => `launch/${fleet}`;
 export const janitorRuns = (fleet: string): string => `janitor/${fleet}/`;
 export const janitorWorkflowId = (fleet: string, startedBy: 'nightly' | 'by-hand'): string =>
   `${janitorRuns(fleet)}${startedBy}`;
+/** Below it stand the runs of a fleet's nights of backups. */
+export const nightRuns = (fleet: string): string => `backup/${fleet}/`;
+export const nightWorkflowId = (fleet: string, startedBy: 'nightly' | 'by-hand'): string =>
+  `${nightRuns(fleet)}${startedBy}`;
 /** Any number may run: they only look. */
 export const surveyWorkflowId = (fleet: string, id: string): string => `survey/${fleet}/${id}`;
 /** One operation per store: whatever changes a store runs under this id. */
 export const storeWorkflowId = (store: string): string => `store/${store}`;
+/** What is done to the backups of a store runs under this id; the store itself is held only while guests are dumped. */
+export const backupWorkflowId = (store: string): string => `pbs/${store}`;
 export const waveWorkflowId = (train: string, stage: string, round: number, part: number): string =>
   part === 0 ? `${train}/${stage}/r${round}` : `${train}/${stage}/r${round}/${part}`;
 export const operationId = (train: string, stage: string, store: string, round: number): string =>
@@ -46,6 +54,7 @@ export const stepKey = (operation: { operationId: string; fence: number }, step:
   `${operation.operationId}|${operation.fence}|${step}`;
 
 export const trainScheduleId = (fleet: string): string => `edge-governor/train/${fleet}`;
+export const backupScheduleId = (fleet: string): string => `edge-governor/backup/${fleet}`;
 export const janitorScheduleId = (fleet: string): string => `edge-governor/janitor/${fleet}`;
 /** Written into the memo of each schedule that `edge schedules` manages; schedules without it are never touched. */
 export const SCHEDULE_OWNER = 'edge-governor';
@@ -56,6 +65,9 @@ export const promotionTag = (train: string, stage: string): string => `${promoti
 /** Taken in fleet.yaml: under this name stand the approval, the results and the desired records of a rollback. */
 export const ROLLBACK_STAGE = 'rollback';
 export const rollbackTag = (train: string): string => promotionTag(train, ROLLBACK_STAGE);
+
+/** Taken in fleet.yaml too: under this name stands what became of a store in a night, whose id takes the place of a train's. */
+export const BACKUP_STAGE = 'backup';
 
 /** The systemd unit that upgrades a node. Named by the release, so that a later operation with the same release adopts it. */
 export const upgradeUnit = (releaseDigest: string): string => `edge-governor-upgrade-${shortDigest(releaseDigest)}`;

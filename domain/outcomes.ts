@@ -46,7 +46,9 @@ export interface StoreResult {
 
 /** How an operation left its store, as far as it got: `nodes finished: 1; left in place: maintenance of n2 (…)`. */
 export function stateWords({ outcome, operationId, nodesPatched, release, stop }: StoreResult): string | undefined {
-  if (operationId === undefined || outcome === 'succeeded' || outcome === 'offline') return undefined;
+  // An operation that works on no node says nothing of nodes.
+  const isOfNodes = operationId !== undefined && nodesPatched !== undefined;
+  if (!isOfNodes || outcome === 'succeeded' || outcome === 'offline') return undefined;
   const finished = nodesPatched
     ? `nodes finished: ${nodesPatched}, on ${release ?? 'the release'}`
     : 'no node finished';

@@ -81,7 +81,7 @@ export function renderStoreDetails(view: StoreView): string {
     ? 'The store is silent; it goes on by itself and reports when the link is back.'
     : undefined;
   const details = sections(
-    `**${plain(view.store)}** · ${plain(view.train)}/${plain(view.stage)} · release ${plain(view.release)}`,
+    `**${plain(view.store)}** · ${plain(view.train)}/${plain(view.stage)}${view.release === undefined ? '' : ` · release ${plain(view.release)}`}`,
     view.result ? renderResult(view.result) : `Now: ${plain(view.step)}, since ${time(view.since)}.`,
     view.paused ? 'Paused: stands still between two nodes until it is resumed.' : undefined,
     silent,

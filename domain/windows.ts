@@ -86,6 +86,9 @@ export function localDate(date: Date, zone: string): string {
   return DateTime.fromJSDate(date, { zone }).toFormat('yyyy-MM-dd');
 }
 
+/** The weekday of an instant in a zone. */
+export const weekdayIn = (date: Date, zone: string): Weekday => weekdayOf(DateTime.fromJSDate(date, { zone }));
+
 /** The first instant later than `after` at which it is this weekday and time of day in the zone. */
 export function nextScheduled({
   day,

@@ -154,13 +154,10 @@ function problemsOf(
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.slice(0, 10).map((key) => at([...issue.path, key], `${UNKNOWN_KEY}.`));
   }
-  const found = isSecret(issue) ? undefined : valueAt(data, issue.path);
+  const found = valueAt(data, issue.path);
   const quoted = typeof found === 'string' || typeof found === 'number' ? `"${printable(String(found), 40)}" ` : '';
   return [at(issue.path, `${quoted}${printable(wordsOf(issue), 400)}.`)];
 }
-
-/** Set by the schema where a secret may have been written by mistake: it must not come out in a message. */
-const isSecret = (issue: z.core.$ZodIssue): boolean => issue.code === 'custom' && issue.params?.secret === true;
 
 function valueAt(data: unknown, path: readonly PropertyKey[]): unknown {
   return path.reduce<unknown>(

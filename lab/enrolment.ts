@@ -4,6 +4,7 @@ import { relayAddress, RELAY_PORTS } from './relay/relay.js';
 import { clientKey, hostKey, SSH_USER } from './ssh/server.js';
 import { CENTRAL, PRUNE_TOKEN, PVE_STORAGE, SEND_JOB, VERIFY_TOKEN } from './world/pbs/estate.js';
 import type { PbsSim } from './world/pbs/pbs-sim.js';
+import type { Timing } from './world/timing.js';
 import type { StoreSim } from './world/store-sim.js';
 
 export interface EnrolmentOptions {
@@ -68,12 +69,7 @@ export async function writeEnrolment(store: StoreSim, options: EnrolmentOptions)
     releaseKeys: resolve(options.releaseKeys),
     stateDir: resolve(stateDir, 'workers', store.id),
     ...(await backupOf(store, file)),
-    timing: Object.fromEntries(
-      Object.entries(PATIENCE).map(([name, { base, least }]) => [
-        name,
-        Math.round(Math.max(timing.scale(base), least)),
-      ]),
-    ),
+    timing: Object.fromEntries(Object.keys(PATIENCE).map((name) => [name, patienceOf(name, timing)])),
   };
   await mkdir(worker.stateDir, { recursive: true, mode: 0o700 });
   await Promise.all([
@@ -115,22 +111,39 @@ async function backupOf(store: StoreSim, file: (name: string) => string): Promis
   return { backup };
 }
 
-/** How the service reaches the central backup server: its address and fingerprint, and tokens with their secrets after a colon. */
-export async function writeCentralEnrolment(pbs: PbsSim): Promise<void> {
+export interface CentralOptions {
+  /** `host:port`: the central server stands beside the centre and needs no relay. */
+  temporal: string;
+  namespace: string;
+}
+
+/** What an installer puts beside the worker that tends the central backup server. Writing it again changes nothing. */
+export async function writeCentralEnrolment(pbs: PbsSim, { temporal, namespace }: CentralOptions): Promise<void> {
   const folder = resolve(pbs.world.stateDir, `enrolment-${pbs.id}`);
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const tokens = pbs.tokens.filter(({ id }) => !id.startsWith('edge-stores@'));
+  const tokens = pbs.tokens.filter(({ id }) => id === VERIFY_TOKEN || id === PRUNE_TOKEN);
   const fileOf = (id: string): string => join(folder, `pbs-${id.split('!')[1] ?? 'token'}-token`);
   await Promise.all(tokens.map(({ id, secret }) => put(fileOf(id), `${id}:${secret}\n`)));
-  const file = {
-    address: pbs.address,
-    port: pbs.port,
-    fingerprint: pbs.fingerprint,
-    datastore: [...pbs.datastores.keys()][0],
-    tokenFiles: Object.fromEntries(tokens.map(({ id }) => [id, fileOf(id)])),
+  const worker = {
+    temporal: { address: temporal, namespace },
+    pbs: {
+      node: pbs.hostname,
+      address: pbs.address,
+      port: pbs.port,
+      fingerprint: pbs.fingerprint,
+      datastore: [...pbs.datastores.keys()][0],
+      verifyTokenFile: fileOf(VERIFY_TOKEN),
+      pruneTokenFile: fileOf(PRUNE_TOKEN),
+    },
+    timing: { poll: patienceOf('poll', pbs.timing) },
   };
-  await put(join(folder, 'pbs.json'), `${JSON.stringify(file, undefined, 2)}\n`);
+  await put(join(folder, 'offsite-worker.json'), `${JSON.stringify(worker, undefined, 2)}\n`);
 }
+
+const patienceOf = (name: string, timing: Timing): number => {
+  const { base, least } = PATIENCE[name] ?? { base: 0, least: 1 };
+  return Math.round(Math.max(timing.scale(base), least));
+};
 
 async function put(path: string, text: string): Promise<void> {
   await writeFile(`${path}.new`, text, { mode: 0o600 });

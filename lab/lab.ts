@@ -136,7 +136,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         const central = world.pbs.get(CENTRAL);
         if (!central) return;
         await readFingerprint(central);
-        await writeCentralEnrolment(central);
+        await writeCentralEnrolment(central, { temporal, namespace: options.namespace ?? 'default' });
       },
       close,
       shutdown: async () => {

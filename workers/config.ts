@@ -64,6 +64,20 @@ const storageId = z.string().regex(/^[A-Za-z][A-Za-z0-9_.-]{0,99}$/, 'is not the
 const pbsName = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$/, 'is not a name that a backup server gives');
 const fingerprint = z.string().regex(/^([0-9a-fA-F]{2}:?){31}[0-9a-fA-F]{2}$/, 'is not a SHA-256 in hex');
 
+const pbsSchema = z
+  .object({
+    node: pbsName.describe('Host name of the backup server, as its task ids have it'),
+    address: z.string().min(1),
+    port: port.default(8007),
+    fingerprint: fingerprint.describe('SHA-256 of its certificate'),
+    datastore: pbsName,
+    verifyTokenFile: z
+      .string()
+      .describe('File of a token that may read, verify and run the sync job: user@realm!name:secret'),
+    pruneTokenFile: z.string().describe('File of a token that may prune and collect; never one that a node has'),
+  })
+  .strict();
+
 const backupSchema = z
   .object({
     storage: storageId.describe("Storage of the store's cluster, of type pbs, that guests are dumped to"),
@@ -76,19 +90,8 @@ const backupSchema = z
       .max(200)
       .exactOptional()
       .describe('Fingerprint of the key that the nodes encrypt with; shown to people, and never used'),
-    pbs: z
-      .object({
-        node: pbsName.describe('Host name of the backup server, as its task ids have it'),
-        address: z.string().min(1),
-        port: port.default(8007),
-        fingerprint: fingerprint.describe('SHA-256 of its certificate'),
-        datastore: pbsName,
-        namespace: z.string().max(256).default('').describe('Of the datastore; empty = its root'),
-        verifyTokenFile: z
-          .string()
-          .describe('File of a token that may read, verify and run the sync job: user@realm!name:secret'),
-        pruneTokenFile: z.string().describe('File of a token that may prune and collect; never one that a node has'),
-      })
+    pbs: pbsSchema
+      .extend({ namespace: z.string().max(256).default('').describe('Of the datastore; empty = its root') })
       .strict()
       .describe("The store's own backup server"),
     sendJob: pbsName.exactOptional().describe('Sync job of that server that sends to the central one; absent = none'),
@@ -141,6 +144,20 @@ export const storeWorkerSchema = z
   })
   .strict();
 export type StoreWorkerConfig = z.output<typeof storeWorkerSchema>;
+
+/** What an installer puts beside the worker that tends the central backup server. */
+export const offsiteWorkerSchema = z
+  .object({
+    temporal: z.object({ address: z.string().min(3), namespace: z.string().min(1) }).strict(),
+    pbs: pbsSchema.describe('The central server; each store has the namespace of its id there'),
+    timing: z
+      .object({ poll: milliseconds.default(5_000) })
+      .strict()
+      .prefault({}),
+  })
+  .strict();
+
+export type OffsiteWorkerConfig = z.output<typeof offsiteWorkerSchema>;
 
 export const pinnedKeysSchema = z
   .array(

@@ -13,7 +13,6 @@ import { watchStore } from '#activities/store/watch.js';
 import { storeQueue } from '#domain/naming.js';
 import { createCephClient } from '#systems/ceph/client.js';
 import { openObjects } from '#systems/objects/open.js';
-import { createPbsClient } from '#systems/pbs/client.js';
 import { createProxmoxClient } from '#systems/proxmox/client.js';
 import { createReleaseVerifier } from '#systems/release/verify.js';
 import { createSshRunner } from '#systems/ssh/client.js';
@@ -21,6 +20,7 @@ import { createFailoverRunner } from '#systems/ssh/failover.js';
 import { openStoreState } from '#systems/store-state/file.js';
 import { ConfigError, pinnedKeysSchema, readConfigFile, storeWorkerSchema, type StoreWorkerConfig } from './config.js';
 import { probeGuest } from './guest-prober.js';
+import { openPbs } from './pbs.js';
 import { openLog, runUntilStopped, start } from './runtime.js';
 
 /**
@@ -133,11 +133,7 @@ async function openBackup({
   pbs,
   sendJob,
 }: NonNullable<StoreWorkerConfig['backup']>): Promise<StoreBackup> {
-  const { node, address, port, fingerprint, datastore, namespace } = pbs;
-  const clientWith = async (tokenFile: string) =>
-    createPbsClient({ name: node, address, port, token: await secret(tokenFile), fingerprint });
-  const [verifier, pruner] = await Promise.all([clientWith(pbs.verifyTokenFile), clientWith(pbs.pruneTokenFile)]);
-  return { storage, fleecing, pbs: { node, verifier, pruner, datastore, namespace }, sendJob };
+  return { storage, fleecing, pbs: { ...(await openPbs(pbs)), namespace: pbs.namespace }, sendJob };
 }
 
 /** A store may start without its link; it goes on trying. */

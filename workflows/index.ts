@@ -1,5 +1,8 @@
+export { backupStore } from './backup-store.js';
+export { dumpGuests } from './dump-guests.js';
 export { janitor } from './janitor.js';
 export { launchTrain } from './launch-train.js';
+export { nightlyBackup } from './nightly-backup.js';
 export { patchStore } from './patch-store.js';
 export { patchTrain } from './patch-train.js';
 export { rollbackTrain } from './rollback-train.js';

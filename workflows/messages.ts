@@ -8,6 +8,7 @@ import type {
   WaveProgress,
   WaveSteering,
 } from '#domain/messages/train.js';
+import type { BackupView, NightView, StoreFree, Way } from '#domain/messages/backup.js';
 import type { JanitorReport } from '#domain/messages/janitor.js';
 import type { CutOffNotice, StoreSteering, StoreView } from '#domain/messages/store.js';
 
@@ -44,6 +45,14 @@ export const waveQuery = defineQuery<WaveProgress>('wave');
 export const steerWaveSignal = defineSignal<[WaveSteering]>('steerWave');
 export const steerStoreSignal = defineSignal<[StoreSteering]>('steerStore');
 
+/** From a wave to the backup that holds its store, and when it needs the store no more. */
+export const makeWaySignal = defineSignal<[Way]>('makeWay');
+export const wayTakenSignal = defineSignal<[Way]>('wayTaken');
+/** From that backup to the wave: the store is free. */
+export const storeFreeSignal = defineSignal<[StoreFree]>('storeFree');
+
+export const backupQuery = defineQuery<BackupView>('backup');
+export const nightQuery = defineQuery<NightView>('night');
 export const storeQuery = defineQuery<StoreView>('store');
 /** From a store's operation to its wave: it fell silent, or it is back. */
 export const cutOffSignal = defineSignal<[CutOffNotice]>('cutOff');

@@ -1,14 +1,4 @@
-import {
-  ActivityFailure,
-  ApplicationFailure,
-  CancellationScope,
-  getExternalWorkflowHandle,
-  isCancellation,
-  setHandler,
-  sleep,
-  upsertSearchAttributes,
-  workflowInfo,
-} from '@temporalio/workflow';
+import { CancellationScope, setHandler, upsertSearchAttributes, workflowInfo } from '@temporalio/workflow';
 import { decideManifest, decideReady, planNodes } from '#domain/decide-store.js';
 import {
   PROTOCOL,
@@ -20,14 +10,15 @@ import {
   type StoreTask,
 } from '#domain/messages/store.js';
 import { operationId } from '#domain/naming.js';
-import { withLeftSet, type Outcome, type StoreResult } from '#domain/outcomes.js';
-import { isReason, type Stop } from '#domain/reasons.js';
-import { cutOffSignal, storeQuery } from './messages.js';
+import { withLeftSet, type StoreResult } from '#domain/outcomes.js';
+import { ended, stopOf, type Ended } from './ended.js';
+import { storeQuery } from './messages.js';
 import { listenForStop, type Stopping } from './store-steering.js';
 import { parseInput } from './parse-input.js';
-import { helloProxy, isUnanswered, returnProxy, storeProxies } from './proxies.js';
+import { storeProxies } from './proxies.js';
 import { searchKeys } from './search-keys.js';
-import { openView, type Ended, type View } from './store-view.js';
+import { greet, watchForSilence } from './store-contact.js';
+import { openView, type View } from './store-view.js';
 
 /**
  * Patches one store: hello → take the store and verify the release → pre-checks → stage packages → node by node
@@ -42,7 +33,9 @@ import { openView, type Ended, type View } from './store-view.js';
 export async function patchStore(raw: PatchStoreInput): Promise<StoreResult> {
   const input = parseInput(patchStoreInputSchema, raw);
   const task = taskOf(input);
-  const view = openView(input, task);
+  const { store, train, stage, release, permit } = input;
+  const { operationId } = task;
+  const view = openView({ store, train, stage, operationId, release: release.version }, permit !== undefined);
   setHandler(storeQuery, () => view.current);
   const stopping = listenForStop(input, view);
 
@@ -57,32 +50,6 @@ export async function patchStore(raw: PatchStoreInput): Promise<StoreResult> {
     stopping.cancel();
     return finish(view, closed);
   });
-}
-
-async function greet(input: PatchStoreInput, view: View): Promise<Ended | undefined> {
-  view.step('hello');
-  try {
-    const { protocol } = await helloProxy(input.store, input.offlineAfter).hello({
-      protocol: PROTOCOL,
-      store: input.store,
-    });
-    if (PROTOCOL >= protocol.min && PROTOCOL <= protocol.max) return undefined;
-    return ended('skipped', {
-      reason: 'WorkerTooOld',
-      step: 'hello',
-      summary: `The store worker speaks protocol ${protocol.min} to ${protocol.max}, this operation needs ${PROTOCOL}.`,
-    });
-  } catch (error) {
-    if (isCancellation(error))
-      return ended('aborted', { reason: 'Aborted', step: 'hello', summary: 'Aborted before anything was done.' });
-    if (isUnanswered(error))
-      return ended('offline', {
-        reason: 'StoreOffline',
-        step: 'hello',
-        summary: 'The store worker did not answer. Nothing was touched.',
-      });
-    return ended('failed', stopOf(error, 'hello'));
-  }
 }
 
 async function operate(task: StoreTask, view: View, stopping: Stopping): Promise<Ended> {
@@ -228,42 +195,6 @@ function finish(view: View, end: Ended): StoreResult {
   return result;
 }
 
-/** Tells the wave when the store falls silent, and when it is back; the operation itself just waits. */
-function watchForSilence(input: PatchStoreInput, view: View) {
-  const scope = new CancellationScope();
-  const report = async (cutOff: boolean) => {
-    view.cutOff(cutOff);
-    const parent = workflowInfo().parent;
-    if (!parent) return;
-    await getExternalWorkflowHandle(parent.workflowId)
-      .signal(cutOffSignal, { store: input.store, cutOff })
-      .catch(() => undefined);
-  };
-  const answers = async (proxy: ReturnType<typeof returnProxy>) => {
-    try {
-      await proxy.hello({ protocol: PROTOCOL, store: input.store });
-      return true;
-    } catch (error) {
-      if (isCancellation(error)) throw error;
-      return false;
-    }
-  };
-  scope
-    .run(async () => {
-      for (;;) {
-        const before = view.current.since;
-        await sleep(input.cutOffAfter, { summary: 'watch for silence' });
-        if (view.current.since !== before) continue;
-        if (await answers(helloProxy(input.store, input.offlineAfter))) continue;
-        await report(true);
-        while (!(await answers(returnProxy(input.store))));
-        await report(false);
-      }
-    })
-    .catch(() => undefined);
-  return scope;
-}
-
 function taskOf(input: PatchStoreInput): StoreTask {
   const { fleet, train, stage, store, round, release, permit, notAfter } = input;
   return {
@@ -280,17 +211,8 @@ function taskOf(input: PatchStoreInput): StoreTask {
   };
 }
 
-const ended = (outcome: Outcome, stop: Stop): Ended => ({ outcome, reason: stop.reason, stop });
-
 /** A window that closed skips a store only as long as the store is what it was; a half-patched one has failed. */
 function notDone(answer: Exclude<StepAnswer, { kind: 'done' }>, view: View): Ended {
   const tooLate = answer.kind === 'refused' && answer.stop.reason === 'OutsideWindow';
   return ended(tooLate && !view.touched() ? 'skipped' : 'failed', answer.stop);
-}
-
-function stopOf(error: unknown, step: string): Stop {
-  const cause = error instanceof ActivityFailure ? error.cause : error;
-  const message = cause instanceof Error ? cause.message : String(cause);
-  const named = cause instanceof ApplicationFailure && cause.type && isReason(cause.type) ? cause.type : undefined;
-  return { reason: named ?? 'StepFailed', step, summary: `The step ${step} failed: ${message.slice(0, 300)}` };
 }

@@ -5,9 +5,10 @@ import {
   TimeoutFailure,
   type ActivityOptions,
 } from '@temporalio/workflow';
+import type { StoreBackupActivities, TendActivities } from '#domain/messages/backup.js';
 import type { StoreActivities } from '#domain/messages/store.js';
 import type { ControlActivities, ReleaseActivities } from '#domain/messages/train.js';
-import { CONTROL_QUEUE, RELEASE_QUEUE, storeQueue } from '#domain/naming.js';
+import { CONTROL_QUEUE, OFFSITE_QUEUE, RELEASE_QUEUE, storeQueue } from '#domain/naming.js';
 
 /**
  * How long things may take and how often they are tried, by class and in one place.
@@ -37,6 +38,12 @@ const classes = {
     heartbeatTimeout: HEARTBEAT,
     retry: { initialInterval: '1 second', maximumInterval: '1 minute', maximumAttempts: 8 },
   },
+  /** Dumps of all guests of a node, of which each may take an hour over a slow link. */
+  dump: {
+    startToCloseTimeout: '12 hours',
+    heartbeatTimeout: HEARTBEAT,
+    retry: { initialInterval: '1 second', maximumInterval: '1 minute', maximumAttempts: 8 },
+  },
   /** Central work: Git, registry, ledger, builds. Tried until it works or an operator aborts. */
   central: {
     startToCloseTimeout: '2 minutes',
@@ -58,6 +65,25 @@ export function storeProxies(store: string) {
   const proxy = (options: ActivityOptions) =>
     proxyActivities<StoreActivities>({ taskQueue, cancellationType, ...options });
   return { read: proxy(classes.read), mutate: proxy(classes.mutate), longTask: proxy(classes.longTask) };
+}
+
+export function backupProxies(store: string) {
+  const taskQueue = storeQueue(store);
+  const proxy = (options: ActivityOptions) =>
+    proxyActivities<StoreBackupActivities>({ taskQueue, cancellationType, ...options });
+  return { read: proxy(classes.read), longTask: proxy(classes.longTask), dump: proxy(classes.dump) };
+}
+
+/** Of the central backup server. Its worker serves all stores, so a task may wait for others; nobody waits for ever. */
+export function offsiteProxies(patience: number) {
+  const proxy = (options: ActivityOptions) =>
+    proxyActivities<TendActivities>({
+      taskQueue: OFFSITE_QUEUE,
+      cancellationType,
+      scheduleToStartTimeout: patience,
+      ...options,
+    });
+  return { read: proxy(classes.read), longTask: proxy(classes.longTask) };
 }
 
 /** Is anybody there? Unanswered means offline; the timeout to start is what finds that out. */

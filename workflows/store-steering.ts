@@ -1,9 +1,9 @@
 import { CancellationScope, condition, setHandler, sleep } from '@temporalio/workflow';
 import { commandSchema, type Command } from '#domain/messages/train.js';
-import { storeSteeringSchema, type PatchStoreInput } from '#domain/messages/store.js';
+import { storeSteeringSchema } from '#domain/messages/store.js';
 import { abortUpdate, pauseUpdate, resumeUpdate, steerStoreSignal } from './messages.js';
 import { heard, messageOrRefusal, refused } from './parse-input.js';
-import type { Ended, View } from './store-view.js';
+import type { Ended } from './ended.js';
 
 /**
  * What is said to the operation on a store: stand still, go on, end. All of it is remembered here and acted upon between
@@ -12,7 +12,8 @@ import type { Ended, View } from './store-view.js';
  */
 export type Stopping = ReturnType<typeof listenForStop>;
 
-export function listenForStop(input: PatchStoreInput, view: View) {
+/** `storeTimeout` in milliseconds. */
+export function listenForStop(input: { store: string; storeTimeout: number }, view: { paused(paused: boolean): void }) {
   const timer = new CancellationScope();
   const state = {
     stop: undefined as Ended | undefined,

@@ -1,27 +1,23 @@
 import { setCurrentDetails } from '@temporalio/workflow';
-import type { NodeView, NodeWork, PatchStoreInput, StoreTask, StoreView } from '#domain/messages/store.js';
-import type { Outcome, StoreResult } from '#domain/outcomes.js';
+import type { NodeView, NodeWork, StoreView } from '#domain/messages/store.js';
+import type { StoreResult } from '#domain/outcomes.js';
 import { renderStoreDetails } from '#domain/progress.js';
-import type { Reason, Stop } from '#domain/reasons.js';
+import type { Ended } from './ended.js';
 
-/** How the operation ended, before it is written down. */
-export interface Ended {
-  outcome: Outcome;
-  reason?: Reason;
-  stop?: Stop;
-}
 export type View = ReturnType<typeof openView>;
 
-/** What people see of a store's operation, in the query `store` and in the Temporal UI; and its result at the end. */
-export function openView(input: PatchStoreInput, task: StoreTask) {
+/**
+ * What people see of whatever holds a store, in the query `store` and in the Temporal UI; and its result at the end.
+ * `back`: it takes the store back to an older release.
+ */
+export function openView(
+  about: Pick<StoreView, 'store' | 'train' | 'stage' | 'operationId' | 'release'>,
+  back = false,
+) {
   const now = () => new Date().toISOString();
   const startedAt = now();
   const current: StoreView = {
-    store: input.store,
-    train: input.train,
-    stage: input.stage,
-    operationId: task.operationId,
-    release: input.release.version,
+    ...about,
     step: 'start',
     since: startedAt,
     cutOff: false,
@@ -53,7 +49,7 @@ export function openView(input: PatchStoreInput, task: StoreTask) {
     cutOff: (cutOff: boolean) => set({ cutOff }),
     paused: (paused: boolean) => set({ paused }),
     note: (...notes: string[]) => set({ notes: [...current.notes, ...notes].slice(-20) }),
-    plan: (nodes: string[], work: NodeWork[]) =>
+    plan: (nodes: string[], work: readonly Pick<NodeWork, 'node'>[]) =>
       set({
         nodes: nodes.map((name) => ({
           node: name,
@@ -69,15 +65,15 @@ export function openView(input: PatchStoreInput, task: StoreTask) {
     finish: (end: Ended): StoreResult => {
       const done = current.nodes.filter(({ state }) => state === 'done').length;
       const result: StoreResult = {
-        store: input.store,
-        outcome: end.outcome === 'succeeded' && input.permit ? 'rolledBack' : end.outcome,
+        store: about.store,
+        outcome: end.outcome === 'succeeded' && back ? 'rolledBack' : end.outcome,
         reason: end.reason,
         stop: end.stop,
-        operationId: task.operationId,
+        operationId: about.operationId,
         startedAt,
         endedAt: now(),
-        nodesPatched: done,
-        release: input.release.version,
+        ...(about.release === undefined ? {} : { nodesPatched: done }),
+        release: about.release,
       };
       set({ step: 'ended', since: now(), result });
       return result;

@@ -1,21 +1,21 @@
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import {
   CancellationScope,
-  ChildWorkflowCancellationType,
   ChildWorkflowFailure,
   condition,
   getExternalWorkflowHandle,
   isCancellation,
-  ParentClosePolicy,
+  patched,
   setHandler,
   sleep,
-  startChild,
   workflowInfo,
   type ChildWorkflowHandle,
 } from '@temporalio/workflow';
+import { nextStarts, startOf, type NightStore } from '#domain/backup-starts.js';
 import { plural } from '#domain/counted.js';
 import type { ProbeFacts } from '#domain/facts.js';
 import { concurrencyOf, countsOf, judgeWave } from '#domain/limits.js';
+import { storeFreeSchema, type StoreFree } from '#domain/messages/backup.js';
 import { parse } from '#domain/messages/parse.js';
 import { cutOffNoticeSchema, probeFactsSchema, PROTOCOL, type CutOffNotice } from '#domain/messages/store.js';
 import {
@@ -26,21 +26,31 @@ import {
   type WaveReport,
   type WaveSteering,
 } from '#domain/messages/train.js';
-import { storeWorkflowId } from '#domain/naming.js';
+import { backupWorkflowId } from '#domain/naming.js';
 import { addTallies, emptyTally, tallyOf, type StoreResult } from '#domain/outcomes.js';
 import type { Reason } from '#domain/reasons.js';
-import { cutOffSignal, steerStoreSignal, steerWaveSignal, waveProgressSignal, waveQuery } from './messages.js';
+import {
+  cutOffSignal,
+  makeWaySignal,
+  steerStoreSignal,
+  steerWaveSignal,
+  storeFreeSignal,
+  waveProgressSignal,
+  waveQuery,
+  wayTakenSignal,
+} from './messages.js';
 import { heard, parseInput } from './parse-input.js';
-import type { patchStore } from './patch-store.js';
 import { helloProxy } from './proxies.js';
-import { searchKeys } from './search-keys.js';
+import { startOperation, type StoreOperation } from './wave-children.js';
 
 /**
  * Runs one operation over at most 250 stores: so many at a time as the limits allow, and no further one after a breach,
  * a pause, an abort or the stage's timeout. What is in flight always ends by itself.
  *
- * Started by `patchTrain`. `patch` and `rollback` are a child workflow per store; `probe` only looks and is an activity
- * per store.
+ * Started by `patchTrain`, and by `nightlyBackup`. `patch`, `rollback` and `backup` are a child workflow per store;
+ * `probe` only looks and is an activity per store.
+ * - A backup begins at the store's own moment in its window, in a slot of its uplink, and not at all after the window.
+ * - A store that is held by its backup is asked for, once: it is free after the dump that runs, and kept free.
  * - A busy store is deferred and tried again; a silent one gives its slot free and is counted, but not waited for.
  * - Every store of the input is either in `results` or in `notStarted`.
  */
@@ -50,6 +60,7 @@ export async function wave(raw: WaveInput): Promise<WaveReport> {
   setHandler(waveQuery, floor.progress);
   setHandler(steerWaveSignal, heard('steerWave', waveSteeringSchema, floor.steer));
   setHandler(cutOffSignal, heard('cutOff', cutOffNoticeSchema, floor.cutOff));
+  setHandler(storeFreeSignal, heard('storeFree', storeFreeSchema, floor.storeFree));
 
   CancellationScope.current().cancelRequested.catch(floor.abort);
   return CancellationScope.nonCancellable(async () => {
@@ -88,10 +99,11 @@ function openFloor(input: WaveInput) {
   let endedSinceReport = 0;
   const results: StoreResult[] = [];
   const probes: ProbeFacts[] = [];
-  const inFlight = new Map<string, ChildWorkflowHandle<typeof patchStore> | undefined>();
+  const inFlight = new Map<string, ChildWorkflowHandle<StoreOperation> | undefined>();
   const silent = new Set<string>();
   const children = new CancellationScope();
   const clocks = new CancellationScope();
+  const way = wayThroughBackups();
 
   const now = () => new Date();
   const mayStart = () => !steering.paused && !aborted && !breach;
@@ -130,6 +142,7 @@ function openFloor(input: WaveInput) {
 
   const defer = (store: Waiting) => {
     changes += 1;
+    if (input.operation !== 'backup') way.askFor(store.id);
     if (store.deferrals >= limits.deferLimit) {
       ended(
         notRun(
@@ -181,39 +194,8 @@ function openFloor(input: WaveInput) {
   };
 
   const operateOn = async (store: Waiting) => {
-    const { fleet, train, stage, round, release, permit, operation } = input;
-    const notAfter = store.closes ?? input.notAfter;
     const child = await children
-      .run(() =>
-        startChild<typeof patchStore>('patchStore', {
-          workflowId: storeWorkflowId(store.id),
-          staticSummary: `${operation} ${store.id} to ${release.version}`,
-          parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
-          cancellationType: ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
-          typedSearchAttributes: [
-            { key: searchKeys.store, value: store.id },
-            { key: searchKeys.train, value: train },
-            { key: searchKeys.stage, value: stage },
-            { key: searchKeys.operation, value: operation },
-            { key: searchKeys.release, value: release.version },
-          ],
-          args: [
-            {
-              fleet,
-              train,
-              stage,
-              store: store.id,
-              round,
-              release,
-              ...(permit ? { permit } : {}),
-              ...(notAfter ? { notAfter } : {}),
-              offlineAfter: limits.offlineAfter,
-              cutOffAfter: limits.cutOffAfter,
-              storeTimeout: limits.storeTimeout,
-            },
-          ],
-        }),
-      )
+      .run(() => startOperation(input, store))
       .catch((error: unknown) => {
         if (error instanceof WorkflowExecutionAlreadyStartedError) return undefined;
         throw error;
@@ -224,12 +206,16 @@ function openFloor(input: WaveInput) {
     }
     inFlight.set(store.id, child);
     tell(store.id, child);
-    ended(await children.run(() => child.result()));
+    try {
+      ended(await children.run(() => child.result()));
+    } finally {
+      way.done(store.id);
+    }
   };
 
   /** An operation hears only what is not the normal case: that it is to stand still, or to end. */
   const told = new Map<string, string>();
-  const tell = (store: string, child: ChildWorkflowHandle<typeof patchStore>) => {
+  const tell = (store: string, child: ChildWorkflowHandle<StoreOperation>) => {
     const message = {
       paused: steering.pausedStores.includes(store),
       aborted: steering.abortedStores.includes(store),
@@ -243,12 +229,34 @@ function openFloor(input: WaveInput) {
 
   const probeOne = async (store: Waiting) => {
     const probe = helloProxy(store.id, limits.offlineAfter).probeStore;
+    const manifest = input.release ? { manifest: input.release.manifest } : {};
     const answer = await children
-      .run(() => probe({ protocol: PROTOCOL, store: store.id, fleet: input.fleet, manifest: input.release.manifest }))
+      .run(() => probe({ protocol: PROTOCOL, store: store.id, fleet: input.fleet, ...manifest }))
       .catch(() => undefined);
     probes.push(answer === undefined ? nothingOf(store.id, now()) : readable(store.id, answer, now()));
     ended({ store: store.id, outcome: answer === undefined ? 'offline' : 'succeeded' });
   };
+
+  /** The next store whose turn it is, taken from those that wait. */
+  const nextInTurn = (): Waiting | undefined => {
+    const isAtRest = ({ id }: Waiting) => steering.pausedStores.includes(id);
+    const able = waiting.filter((store) => !isAtRest(store));
+    const [first] = input.orders ? paced(able).start : able.filter(({ opens }) => !opens || new Date(opens) <= now());
+    const next = waiting.findIndex((store) => store === first || store.id === first);
+    return next < 0 ? undefined : waiting.splice(next, 1)[0];
+  };
+
+  /** A night's stores: each at its own moment, in a slot of its uplink. */
+  const paced = (able: readonly Waiting[]) =>
+    nextStarts({
+      now: now(),
+      waiting: able.map(nightStoreOf),
+      running: input.stores
+        .filter(({ id }) => inFlight.has(id) && !silent.has(id))
+        .map(({ id, uplink }) => ({ store: id, uplink })),
+      slots: input.orders?.slots ?? {},
+      maxConcurrency: slots,
+    });
 
   /** Stores that people took out before their turn. */
   const dropAborted = () => {
@@ -262,16 +270,24 @@ function openFloor(input: WaveInput) {
 
   const startWhatFits = () => {
     dropAborted();
+    if (input.operation === 'backup') dropLate();
     while (mayStart() && waiting.length > 0 && busySlots() < slots) {
-      const next = waiting.findIndex(
-        ({ id, opens }) => !steering.pausedStores.includes(id) && (!opens || new Date(opens) <= now()),
-      );
-      if (next < 0) break;
-      const [store] = waiting.splice(next, 1) as [Waiting];
+      const store = nextInTurn();
+      if (!store) break;
       const closes = store.closes ?? input.notAfter;
       if (closes && new Date(closes) <= now())
         ended(notRun(store.id, 'skipped', 'OutsideWindow', 'The maintenance window closed before its turn.'));
       else start(store);
+    }
+  };
+
+  /** A night that is over is over, also for those that wait for a slot, or for people. */
+  const dropLate = () => {
+    for (const list of [waiting, deferred]) {
+      for (const store of list.filter(({ closes }) => closes && new Date(closes) <= now())) {
+        list.splice(list.indexOf(store), 1);
+        ended(notRun(store.id, 'missed', 'OutsideWindow', 'The night ended before its turn. It has no new backup.'));
+      }
     }
   };
 
@@ -295,6 +311,13 @@ function openFloor(input: WaveInput) {
       changes += 1;
       report();
     },
+    storeFree: ({ store }: StoreFree) => {
+      const waits = deferred.find(({ id }) => id === store);
+      if (!waits) return;
+      deferred = deferred.filter((one) => one !== waits);
+      waiting.unshift(waits);
+      changes += 1;
+    },
     abort: () => {
       aborted = true;
       changes += 1;
@@ -304,9 +327,9 @@ function openFloor(input: WaveInput) {
       after(limits.stageTimeout, 'time for the stage', () => {
         isLate = true;
       });
-      for (const { opens } of waiting) {
-        if (opens && new Date(opens) > now())
-          after(new Date(opens).getTime() - now().getTime(), 'window of a store', () => undefined);
+      for (const at of momentsOf(input)) {
+        const ahead = at.getTime() - now().getTime();
+        if (ahead > 0) after(ahead, 'window of a store', () => undefined);
       }
     },
     judge: () => {
@@ -340,6 +363,7 @@ function openFloor(input: WaveInput) {
     },
     close: (): WaveReport => {
       clocks.cancel();
+      way.close();
       const [reason, then] = aborted
         ? (['UndoPending', 'It takes back what is set by itself, or when it is back.'] as const)
         : (['StoreCutOff', 'Its operation ends when it is back, and the store is tried again.'] as const);
@@ -349,6 +373,44 @@ function openFloor(input: WaveInput) {
       return { results, probes, notStarted: [...waiting, ...deferred].map(({ id }) => id), breach };
     },
   };
+}
+
+/** A backup that holds a store stands back for whoever asks, and is told when it need not any more. */
+function wayThroughBackups() {
+  const asked = new Set<string>();
+  const say = (signal: typeof makeWaySignal, store: string) => {
+    getExternalWorkflowHandle(backupWorkflowId(store))
+      .signal(signal, { store, wave: workflowInfo().workflowId })
+      // Whatever holds the store is no backup, or it has ended.
+      .catch(() => undefined);
+  };
+  const done = (store: string) => {
+    if (asked.delete(store)) say(wayTakenSignal, store);
+  };
+  return {
+    askFor: (store: string) => {
+      if (asked.has(store) || !patched('make-way')) return;
+      asked.add(store);
+      say(makeWaySignal, store);
+    },
+    done,
+    close: () => [...asked].forEach(done),
+  };
+}
+
+const nightStoreOf = ({ id, uplink, opens, closes }: WaveInput['stores'][number]): NightStore => ({
+  store: id,
+  uplink,
+  ...(opens ? { opens: new Date(opens) } : {}),
+  deadline: new Date(closes ?? END_OF_TIME),
+});
+const END_OF_TIME = 8_640_000_000_000_000;
+
+/** When a store's turn comes, or passes, without anything else happening. */
+function momentsOf({ operation, stores }: WaveInput): Date[] {
+  if (operation !== 'backup') return stores.flatMap(({ opens }) => (opens ? [new Date(opens)] : []));
+  const ends = stores.flatMap(({ closes }) => closes ?? []);
+  return [...stores.map((store) => startOf(nightStoreOf(store))), ...[...new Set(ends)].map((end) => new Date(end))];
 }
 
 const tooLate = {

@@ -73,6 +73,8 @@ export type LabFaultTable = z.infer<typeof labFaultTableSchema>;
 
 export interface LabClient {
   state(store?: string): Promise<unknown>;
+  /** The backup server of a store, or the `central` one, with what only the practice fleet can know of it. */
+  pbs(id: string): Promise<unknown>;
   timing(): Promise<LabTiming>;
   /** Entries with a higher number than `after`, oldest first. */
   journal(after: number): Promise<LabEntry[]>;
@@ -107,6 +109,7 @@ export function createLabClient(base: string): LabClient {
 
   return {
     state: (store) => request('GET', store === undefined ? '/state' : `/state?store=${encodeURIComponent(store)}`),
+    pbs: (id) => request('GET', `/pbs/${encodeURIComponent(id)}`),
     timing: () => checked(labTimingSchema, '/timing'),
     journal: (after) => checked(entriesSchema, `/journal?after=${after}`),
     faults: () => checked(faultsSchema, '/faults'),

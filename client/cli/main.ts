@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { OperationError } from '../operation-errors.js';
+import { addBackupCommands } from './backup.js';
 import { addBenchCommand } from './bench/command.js';
 import { addDemoCommand } from './demo.js';
 import { addDoctorCommand } from './doctor.js';
@@ -80,6 +81,7 @@ const COMMANDS: readonly AddCommands[] = [
   addFleetCommands,
   addTrainCommands,
   addStoreCommands,
+  addBackupCommands,
   addJanitorCommands,
   addSchedulesCommands,
   addRunbookCommand,

@@ -43,9 +43,12 @@ const nodeLines = (nodes: StoreView['nodes'], clock: Clock): string[] =>
   );
 
 function currentLines(view: StoreView, clock: Clock): string[] {
-  const where = `train ${printable(view.train)}, stage ${printable(view.stage)}, release ${printable(view.release)}`;
+  const what =
+    view.release === undefined
+      ? `backup is running (${printable(view.train)})`
+      : `patch is running (train ${printable(view.train)}, stage ${printable(view.stage)}, release ${printable(view.release)})`;
   return [
-    `${printable(view.store)}: patch is running (${where}).`,
+    `${printable(view.store)}: ${what}.`,
     `  Step: ${printable(view.step)}, since ${timeInZone(view.since, clock)} (${ago(view.since, clock)})`,
     ...(view.paused ? ['  Paused: it stands still between two nodes until it is resumed.'] : []),
     ...(view.cutOff

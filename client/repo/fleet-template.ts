@@ -25,6 +25,12 @@ const PACKAGES: readonly [name: string, version: string][] = [
   ['proxmox-kernel-6.14.11-4-pve-signed', '6.14.11-4'],
 ];
 
+const COMPRESSED_BACKUP = `  storeTimeout: 5m
+  offlineAfter: 8s
+  cutOffAfter: 60s
+  deferFor: 3s
+`;
+
 interface StageText {
   name: string;
   comment: string;
@@ -59,6 +65,22 @@ ${stagesFor(options)
 # To stop it, pause its schedule.
 janitor: { at: '05:00', offlineAfter: ${compressed ? '8s' : '60s'} }
 
+# Every night each store with a backup server is backed up, at a moment of its own in the window; then all of it is
+# verified, sent to the second place and verified there. How a server is reached is in the file of its worker.
+backup:
+  window: { start: '22:00', end: '05:00' }
+  maxConcurrency: '20%'
+  # How old the newest proven backup may be, and within how many weeks each guest is restored for a test.
+  tiers:
+    till: { rpo: { local: 26h, offsite: 50h }, restoreWeeks: 4 }
+    normal: { rpo: { local: 26h, offsite: 50h }, restoreWeeks: 13 }
+  defaultTier: normal
+  keep: { last: 3, daily: 7, weekly: 4 }
+  offsite:
+    keep: { daily: 14, weekly: 8 }
+  # The night in which the space of what was pruned comes back.
+  collectOn: sun
+${compressed ? COMPRESSED_BACKUP : ''}
 # The notify command is called when no stage moved and no store ended for so long, though nobody is waited for.
 alarms: { noProgressAfter: ${compressed ? '90s' : '2h'} }
 

@@ -35,17 +35,24 @@ function storeYaml(id: string, number: number, options: FullRepoOptions): string
   return `id: ${id}
 ${tags}nodes:
 ${nodes}
+# Backed up every night, as fleet.yaml says.
+backup: {}
 guests:
   - vmid: 101
     name: pos
     kind: qemu
     role: pos
+    tier: till
+    probes:
+      - { name: selftest, command: [/usr/local/bin/pos-selftest] }
     health: http://${subnet}.101:8080/health
     metrics: http://${subnet}.101:8080/metrics
   - vmid: 102
     name: inventory
     kind: qemu
     role: inventory
+    probes:
+      - { name: selftest, command: [/usr/local/bin/inventory-selftest] }
     health: http://${subnet}.102:8080/health
     metrics: http://${subnet}.102:8080/metrics
     config:
@@ -57,6 +64,8 @@ guests:
     name: cache
     kind: lxc
     role: cache
+    probes:
+      - { name: selftest, command: [/usr/local/bin/cache-selftest] }
     health: http://${subnet}.103:8080/health
     metrics: http://${subnet}.103:8080/metrics
     config:

@@ -1,11 +1,12 @@
 import { z } from 'zod';
 import type { BackedUpGuest, CopyFacts } from '../backup.js';
 import type { GuestRun } from '../backup-failures.js';
-import type { Reason } from '../reasons.js';
+import type { NightStep } from '../backup-result.js';
 import { keepSchema } from '../fleet.js';
-import { commitHash, fleetName, instant, nodeName, operationName, storeId, trainId } from './names.js';
+import type { StoreResult, Tally } from '../outcomes.js';
+import type { Reason, Stop } from '../reasons.js';
+import { fleetName, instant, nodeName, operationName, personSchema, storeId, trainId } from './names.js';
 import type { StepAnswer } from './store.js';
-import { personSchema } from './train.js';
 
 /**
  * What is said to and by a night of backups: its input, the tasks of a store's worker while the store is backed up, and
@@ -120,20 +121,26 @@ export interface StoreBackupActivities extends DumpActivities, TendActivities {
   sendCopy(task: BackupTask): Promise<TendAnswer>;
 }
 
-/** What a store is told of its night; the same for all stores of a run. */
+/** What every store of a run is told. */
 export const backupOrdersSchema = z
   .object({
-    commit: commitHash,
     keep: keepSchema,
     reverifyAfter: milliseconds,
     collect: z.boolean().describe('Whether space is collected this night.'),
     /** Absent: there is no second place. */
     offsite: z.object({ keep: keepSchema }).strict().optional(),
+    /** How old the newest proven backup may be, by tier, in milliseconds. */
+    tiers: z.record(z.string(), z.object({ local: milliseconds, offsite: milliseconds.optional() }).strict()),
+    defaultTier: z.string(),
     /** Stores at the same time on one uplink; one that is not named has one slot. */
     slots: z.record(z.string(), z.number().int().min(1)),
   })
   .strict();
 export type BackupOrders = z.infer<typeof backupOrdersSchema>;
+
+/** Guests of a store that are not of the default tier, by number. */
+export const guestOrdersSchema = z.record(z.string(), z.string());
+export type GuestOrders = z.infer<typeof guestOrdersSchema>;
 
 export const backupStoreInputSchema = z
   .object({
@@ -141,16 +148,104 @@ export const backupStoreInputSchema = z
     night: trainId,
     store: storeId,
     round: z.number().int().min(0).max(1_000),
-    orders: backupOrdersSchema.omit({ slots: true }),
+    orders: backupOrdersSchema,
+    /** Tiers of its guests, where not the default. */
+    guests: guestOrdersSchema.default({}),
+    /** No dump starts after it. */
     notAfter: instant.optional(),
     offlineAfter: milliseconds,
     cutOffAfter: milliseconds,
     storeTimeout: milliseconds,
+    /** Between two tries to take a store that another operation holds. */
+    deferFor: milliseconds,
   })
   .strict();
 export type BackupStoreInput = z.infer<typeof backupStoreInputSchema>;
 
 export const dumpGuestsInputSchema = z
-  .object({ task: dumpTaskSchema.omit({ fence: true }), storeTimeout: milliseconds })
+  .object({ task: dumpTaskSchema.omit({ fence: true }).strict(), storeTimeout: milliseconds })
   .strict();
 export type DumpGuestsInput = z.infer<typeof dumpGuestsInputSchema>;
+
+/** How the guests of a store fared. `stop` says why none was dumped, or not all. */
+export interface DumpReport {
+  /** Absent when they could not be read. */
+  guests?: BackedUpGuest[] | undefined;
+  runs: GuestRun[];
+  stop?: Stop | undefined;
+  /** People ended it. */
+  aborted?: boolean | undefined;
+}
+
+/** A wave asks the backup that holds its store to stand back after the dump that runs; and says when it is done. */
+export const waySchema = z.object({ store: storeId, wave: z.string().min(1).max(200) }).strict();
+export type Way = z.infer<typeof waySchema>;
+/** From a backup to the wave that waits: the store is free, and is kept free for it. */
+export const storeFreeSchema = z.object({ store: storeId }).strict();
+export type StoreFree = z.infer<typeof storeFreeSchema>;
+
+/** The answer of the query `backup`. */
+export interface BackupView {
+  store: string;
+  night: string;
+  step: string;
+  since: string;
+  cutOff: boolean;
+  paused: boolean;
+  /** The newest of each guest. */
+  runs: GuestRun[];
+  steps: NightStep[];
+  notes: string[];
+  result?: StoreResult | undefined;
+}
+
+export interface NightStorePlan {
+  id: string;
+  uplink?: string | undefined;
+  opens?: string | undefined;
+  closes: string;
+  guests?: GuestOrders | undefined;
+}
+
+export interface NightPlan {
+  night: string;
+  fleet: string;
+  commit: string;
+  /** Absent when it is run by hand at once. */
+  opens?: string | undefined;
+  closes: string;
+  stores: NightStorePlan[];
+  excluded: { store: string; reason: Reason; detail: string }[];
+  orders: BackupOrders;
+  /** Stores at the same time, over all. */
+  maxConcurrency: number;
+  /** Milliseconds. */
+  timing: { storeTimeout: number; offlineAfter: number; cutOffAfter: number; deferFor: number };
+}
+export type NightPlanOutcome = { kind: 'planned'; plan: NightPlan } | { kind: 'refused'; problems: string[] };
+
+/** The answer of the query `night`. */
+export interface NightView {
+  night: string;
+  fleet: string;
+  state: 'planning' | 'waiting' | 'running' | 'done' | 'aborted' | 'failed';
+  startedAt: string;
+  opens?: string | undefined;
+  closes?: string | undefined;
+  endedAt?: string | undefined;
+  /** One sentence. */
+  doing: string;
+  stores: number;
+  inFlight: number;
+  tally: Tally;
+  /** Stores that did not succeed, at most 100. */
+  notSucceeded: StoreResult[];
+}
+
+export interface NightReport {
+  night: string;
+  state: 'done' | 'aborted' | 'failed';
+  planned: number;
+  tally: Tally;
+  summary: string;
+}

@@ -1,6 +1,5 @@
 import { z } from 'zod';
-import { fleetName, storeId } from './names.js';
-import { personSchema } from './train.js';
+import { fleetName, personSchema, storeId } from './names.js';
 
 /** What is said to and by the janitor, which looks for what dead runs left on the stores of a fleet. */
 

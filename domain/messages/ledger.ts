@@ -1,3 +1,5 @@
+import { UNPROVEN, type Unproven } from '../backup.js';
+import type { MissingGuest } from '../backup-result.js';
 import type { Outcome, Tally } from '../outcomes.js';
 
 /** Rows of the ledger. Instants are ISO strings in UTC. */
@@ -58,4 +60,82 @@ export interface ApprovalRow {
   /** Why it was refused. */
   refusal?: string | undefined;
   at: string;
+}
+
+/** A night of backups. What became of its stores are results, with the night's id as train. */
+export interface NightRow {
+  /** e.g. `night-2026-11-26` */
+  id: string;
+  fleet: string;
+  state: string;
+  reason?: string | undefined;
+  summary?: string | undefined;
+  commit?: string | undefined;
+  stores: number;
+  tally: Tally;
+  /** The window; absent for a night that was begun by hand. */
+  opens?: string | undefined;
+  closes?: string | undefined;
+  startedAt: string;
+  endedAt?: string | undefined;
+}
+
+/** How a guest fared in a night: proven at the store, or why not. */
+export const NIGHT_GUEST_RESULTS = ['proven', 'nothing new', ...UNPROVEN] as const satisfies readonly (
+  'proven' | MissingGuest['why']
+)[];
+export type NightGuestResult = (typeof NIGHT_GUEST_RESULTS)[number];
+
+export interface NightGuestRow {
+  night: string;
+  store: string;
+  vmid: number;
+  name: string;
+  result: NightGuestResult;
+  /** What the backup said, if it said anything. */
+  text?: string | undefined;
+  /** When the night's snapshot was begun. */
+  snapshotAt?: string | undefined;
+  /** Whether that snapshot is proven in the second place; absent when nobody knows. */
+  offsite?: boolean | undefined;
+}
+
+/** What is known of a guest's backups on one server, as of when that was last read. */
+export interface KnownCopy {
+  readAt: string;
+  /** When the newest proven snapshot was begun; absent = there is none. */
+  provenAt?: string | undefined;
+  verifiedAt?: string | undefined;
+  /** A newer snapshot that is not proven, and why. */
+  unprovenAt?: string | undefined;
+  unprovenWhy?: Unproven | undefined;
+}
+
+/** The newest that is known of one guest's backups. Templates have none. */
+export interface GuestBackupRow {
+  fleet: string;
+  store: string;
+  vmid: number;
+  name: string;
+  kind: 'qemu' | 'lxc';
+  tier: string;
+  /** Milliseconds that the newest proven backup may be old. */
+  rpoLocalMs: number;
+  /** Absent when the fleet has no second place. */
+  rpoOffsiteMs?: number | undefined;
+  /** The store's own server; absent when it could not be asked, or never was. Size in bytes, of the whole guest. */
+  local?:
+    | (KnownCopy & {
+        size?: number | undefined;
+        encrypted?: boolean | undefined;
+        keyFingerprint?: string | undefined;
+      })
+    | undefined;
+  /** The second place; absent as `local` is. */
+  offsite?: KnownCopy | undefined;
+  firstSeen: string;
+  /** When the cluster last had it. */
+  seenAt: string;
+  /** Since when the cluster no longer has it. */
+  goneAt?: string | undefined;
 }

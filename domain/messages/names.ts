@@ -12,3 +12,8 @@ export const commitHash = z.string().regex(COMMIT, 'is not a full commit hash');
 export const digest = z.string().regex(SHA256, 'is not a digest (sha256:…)');
 export const releaseVersion = z.string().regex(RELEASE_VERSION, 'is not a release version (YYYY.WW.N)');
 export const instant = z.iso.datetime({ error: 'is not an instant such as 2026-11-24T10:00:00Z' });
+export const personSchema = z
+  .string()
+  .min(1)
+  .max(100)
+  .regex(/^[\p{L}\p{N}][\p{L}\p{N} .@_+:/-]*$/u, 'is not a name: letters, digits, spaces and . @ _ + : / - only');

@@ -208,7 +208,16 @@ export type PatchStoreInput = z.infer<typeof patchStoreInputSchema>;
 
 export interface NodeView {
   node: string;
-  state: 'waiting' | 'draining' | 'upgrading' | 'rebooting' | 'rejoining' | 'done' | 'nothing to do' | 'stopped';
+  state:
+    | 'waiting'
+    | 'draining'
+    | 'upgrading'
+    | 'rebooting'
+    | 'rejoining'
+    | 'dumping guests'
+    | 'done'
+    | 'nothing to do'
+    | 'stopped';
   since: string;
 }
 
@@ -218,7 +227,8 @@ export interface StoreView {
   train: string;
   stage: string;
   operationId: string;
-  release: string;
+  /** Absent: the store is held for something else than a release. */
+  release?: string | undefined;
   step: string;
   since: string;
   cutOff: boolean;

@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { readLimitsSchema, type Stage } from '../fleet.js';
 import type { JanitorPlan } from './janitor.js';
-import type { ApprovalRow, StageRow, TrainRow } from './ledger.js';
-import { commitHash, fleetName, instant, stageName, storeId, trainId } from './names.js';
+import type { ApprovalRow, GuestBackupRow, NightGuestRow, NightRow, StageRow, TrainRow } from './ledger.js';
+import { backupOrdersSchema, guestOrdersSchema, type NightPlanOutcome } from './backup.js';
+import { commitHash, fleetName, instant, personSchema, stageName, storeId, trainId } from './names.js';
 import { SHA256 } from '../naming.js';
 import { OUTCOMES, type StoreResult, type Tally } from '../outcomes.js';
 import { isReason, type Reason } from '../reasons.js';
@@ -12,11 +13,6 @@ import type { ProbeFacts } from '../facts.js';
 
 /** Everything that is said to and by a train: its input, the messages people send it, and what it shows. */
 
-export const personSchema = z
-  .string()
-  .min(1)
-  .max(100)
-  .regex(/^[\p{L}\p{N}][\p{L}\p{N} .@_+:/-]*$/u, 'is not a name: letters, digits, spaces and . @ _ + : / - only');
 /** What people and bots write ends up in terminals, tables and the ledger. */
 const NO_CONTROL = /^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u;
 const comment = z.string().max(500).regex(NO_CONTROL, 'may hold no control characters; write it on one line');
@@ -296,7 +292,7 @@ export const waveInputSchema = z
     train: trainId,
     stage: stageName,
     round: z.number().int().min(0).max(1_000),
-    operation: z.enum(['patch', 'rollback', 'probe']),
+    operation: z.enum(['patch', 'rollback', 'probe', 'backup']),
     stores: z
       .array(
         z
@@ -304,11 +300,17 @@ export const waveInputSchema = z
             id: storeId,
             opens: instant.optional(),
             closes: instant.optional(),
+            /** Of a backup: the line that the store shares with others. */
+            uplink: z.string().max(63).optional(),
+            guests: guestOrdersSchema.optional(),
           })
           .strict(),
       )
       .max(250),
-    release: releaseRefSchema,
+    /** Of all but a backup. */
+    release: releaseRefSchema.optional(),
+    /** Of a backup. */
+    orders: backupOrdersSchema.optional(),
     /** Lets stores go back to an older release. */
     permit: permitRefSchema.optional(),
     notAfter: instant.optional(),
@@ -322,7 +324,9 @@ export const waveInputSchema = z
       .strict(),
     steering: waveSteeringSchema.optional(),
   })
-  .strict();
+  .strict()
+  .refine(({ operation, release }) => operation === 'backup' || release !== undefined, 'names no release')
+  .refine(({ operation, orders }) => operation !== 'backup' || orders !== undefined, 'has no orders for a backup');
 export type WaveInput = z.infer<typeof waveInputSchema>;
 
 const reasonName = z.custom<Reason>((value) => typeof value === 'string' && isReason(value), 'is not a reason');
@@ -431,6 +435,16 @@ export interface ControlActivities {
     groups: { to: ReleaseRef; stores: string[]; permit: PermitRef }[];
     expires: string;
   }): Promise<void>;
+  /**
+   * Which stores are backed up, when and how: those of the branch that have a backup server, or those named. The night
+   * is the one whose window is open, or opens next; with `now` it begins at once.
+   */
+  planNight(input: {
+    fleet: string;
+    stores?: string[] | undefined;
+    now?: boolean | undefined;
+    startedAt: string;
+  }): Promise<NightPlanOutcome>;
   /** Which stores the janitor looks at: all that the branch has now, or those named. */
   planSweep(input: { fleet: string; stores?: string[] | undefined }): Promise<JanitorPlan>;
   /** Whether an operation runs on the store at this moment. Asked of Temporal itself, not of its index, which lags. */
@@ -467,7 +481,10 @@ export type LedgerEntry =
   | { kind: 'train'; row: TrainRow }
   | { kind: 'stage'; row: StageRow }
   | { kind: 'results'; train: string; stage: string; round: number; results: StoreResult[] }
-  | { kind: 'approval'; row: ApprovalRow };
+  | { kind: 'approval'; row: ApprovalRow }
+  | { kind: 'night'; row: NightRow }
+  /** `at` is when the cluster had these guests and no other ones. */
+  | { kind: 'backups'; store: string; at: string; guests: GuestBackupRow[]; night: NightGuestRow[] };
 
 export interface Notification {
   event:

@@ -1,13 +1,33 @@
 import pg from 'pg';
 import type { z } from 'zod';
-import { ROLLBACK_STAGE } from '#domain/naming.js';
+import { BACKUP_STAGE, ROLLBACK_STAGE } from '#domain/naming.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { LastGood } from '#domain/rollback.js';
 import { LedgerError } from './errors.js';
 import { migrate } from './migrate.js';
-import { approvalRow, durationRow, lastGoodRow, resultRow, stageRow, trainRow } from './rows.js';
+import {
+  approvalRow,
+  durationRow,
+  guestBackupRow,
+  lastGoodRow,
+  nightGuestRow,
+  nightRow,
+  resultRow,
+  stageRow,
+  trainRow,
+} from './rows.js';
 import { inTransaction } from './transaction.js';
-import type { ApprovalRow, Ledger, LedgerReader, ResultRow, StageRow, TrainRow } from './types.js';
+import type {
+  ApprovalRow,
+  GuestBackupRow,
+  Ledger,
+  LedgerReader,
+  NightGuestRow,
+  NightRow,
+  ResultRow,
+  StageRow,
+  TrainRow,
+} from './types.js';
 
 /** Below every activity timeout, so that an attempt that was given up can no longer overwrite what came after it. */
 const STATEMENT_TIMEOUT_MS = 8_000;
@@ -21,7 +41,7 @@ export interface LedgerOptions {
 
 /**
  * Opens the ledger in a PostgreSQL database (`postgresql://…`) and brings its schema up to date.
- * A row that is recorded replaces the one with the same key, whole. Throws `LedgerError`.
+ * A row that is recorded replaces the one with the same key, whole, unless its method says otherwise. Throws `LedgerError`.
  */
 export async function openLedger(databaseUrl: string, options: LedgerOptions = {}): Promise<Ledger> {
   const pool = openPool(databaseUrl, options);
@@ -159,6 +179,66 @@ class PgLedger implements Ledger {
     );
   }
 
+  recordNight(row: NightRow): Promise<void> {
+    return this.#upsert(
+      'nights',
+      ['id'],
+      [
+        {
+          id: row.id,
+          fleet: row.fleet,
+          state: row.state,
+          reason: row.reason,
+          summary: row.summary,
+          commit: row.commit,
+          stores: row.stores,
+          tally: row.tally,
+          opens: row.opens,
+          closes: row.closes,
+          started_at: row.startedAt,
+          ended_at: row.endedAt,
+        },
+      ],
+    );
+  }
+
+  async recordNightGuests(guests: readonly NightGuestRow[]): Promise<void> {
+    const rows = lastOfEach(guests, ({ night, store, vmid }) => `${night}/${store}/${vmid}`).map((row) => ({
+      night: row.night,
+      store: row.store,
+      vmid: row.vmid,
+      name: row.name,
+      result: row.result,
+      text: row.text,
+      snapshot_at: row.snapshotAt,
+      offsite: row.offsite,
+    }));
+    if (rows.length > 0) await this.#upsert('night_guests', ['night', 'store', 'vmid'], rows);
+  }
+
+  async recordGuestBackups(guests: readonly GuestBackupRow[]): Promise<void> {
+    const rows = lastOfEach(guests, ({ store, vmid }) => `${store}/${vmid}`).map(guestBackupColumns);
+    if (rows.length === 0) return;
+    const columns = Object.keys(rows[0] ?? {});
+    const sql = `
+      INSERT INTO guest_backups AS known (${columns.join(', ')})
+      SELECT ${columns.join(', ')} FROM jsonb_populate_recordset(NULL::guest_backups, $1::jsonb)
+      ON CONFLICT (store, vmid) DO UPDATE SET ${GUEST_BACKUP_CHANGES}`;
+    await inTransaction(this.#pool, 'record guest_backups', (client) =>
+      client.query(sql, [JSON.stringify(rows, storable)]),
+    );
+  }
+
+  async markGuestsGone(store: string, keptVmids: readonly number[], at: string): Promise<void> {
+    await inTransaction(this.#pool, 'mark guests gone', (client) =>
+      client.query(
+        `UPDATE guest_backups SET gone_at = $3
+          WHERE store = $1 AND vmid <> ALL ($2::integer[]) AND gone_at IS NULL AND seen_at < $3`,
+        [store, keptVmids, at],
+      ),
+    );
+  }
+
   async train(id: string): Promise<TrainRow | undefined> {
     const [row] = await this.#select('trains', trainRow, 'SELECT * FROM trains WHERE id = $1', [id]);
     return row;
@@ -196,9 +276,9 @@ class PgLedger implements Ledger {
       'results',
       durationRow,
       `SELECT (extract(epoch FROM ended_at - started_at) * 1000)::float8 AS milliseconds FROM results
-        WHERE outcome = 'succeeded' AND started_at IS NOT NULL AND ended_at IS NOT NULL
+        WHERE outcome = 'succeeded' AND stage <> $2 AND started_at IS NOT NULL AND ended_at IS NOT NULL
         ORDER BY ended_at DESC LIMIT $1`,
-      [limit],
+      [limit, BACKUP_STAGE],
     );
   }
 
@@ -219,6 +299,49 @@ class PgLedger implements Ledger {
                            WHERE back.train = results.train AND back.store = results.store AND back.stage = $2)
         ORDER BY results.store, earlier.started_at DESC`,
       [train, ROLLBACK_STAGE],
+    );
+  }
+
+  async night(id: string): Promise<NightRow | undefined> {
+    const [row] = await this.#select('nights', nightRow, 'SELECT * FROM nights WHERE id = $1', [id]);
+    return row;
+  }
+
+  nights(fleet: string, limit: number): Promise<NightRow[]> {
+    return this.#select(
+      'nights',
+      nightRow,
+      'SELECT * FROM nights WHERE fleet = $1 ORDER BY started_at DESC, id LIMIT $2',
+      [fleet, limit],
+    );
+  }
+
+  nightGuests(night: string): Promise<NightGuestRow[]> {
+    return this.#select(
+      'night_guests',
+      nightGuestRow,
+      'SELECT * FROM night_guests WHERE night = $1 ORDER BY store, vmid',
+      [night],
+    );
+  }
+
+  guestBackups({ store }: { store?: string } = {}): Promise<GuestBackupRow[]> {
+    return this.#select(
+      'guest_backups',
+      guestBackupRow,
+      'SELECT * FROM guest_backups WHERE $1::text IS NULL OR store = $1 ORDER BY store, vmid',
+      [store ?? null],
+    );
+  }
+
+  backupHistory(store: string, vmid: number, limit: number): Promise<NightGuestRow[]> {
+    return this.#select(
+      'night_guests',
+      nightGuestRow,
+      `SELECT guest.* FROM night_guests guest LEFT JOIN nights ON nights.id = guest.night
+        WHERE guest.store = $1 AND guest.vmid = $2
+        ORDER BY coalesce(nights.started_at, guest.snapshot_at) DESC NULLS LAST, guest.night DESC LIMIT $3`,
+      [store, vmid, limit],
     );
   }
 
@@ -254,6 +377,70 @@ class PgLedger implements Ledger {
     });
   }
 }
+
+/** One statement may not touch a row twice; the last word counts. */
+const lastOfEach = <T>(rows: readonly T[], keyOf: (row: T) => string): T[] => [
+  ...new Map(rows.map((row) => [keyOf(row), row])).values(),
+];
+
+const guestBackupColumns = ({ local, offsite, ...row }: GuestBackupRow) => ({
+  fleet: row.fleet,
+  store: row.store,
+  vmid: row.vmid,
+  name: row.name,
+  kind: row.kind,
+  tier: row.tier,
+  rpo_local_ms: row.rpoLocalMs,
+  rpo_offsite_ms: row.rpoOffsiteMs,
+  local_proven_at: local?.provenAt,
+  local_verified_at: local?.verifiedAt,
+  local_size: local?.size,
+  encrypted: local?.encrypted,
+  key_fingerprint: local?.keyFingerprint,
+  local_unproven_at: local?.unprovenAt,
+  local_unproven_why: local?.unprovenWhy,
+  offsite_proven_at: offsite?.provenAt,
+  offsite_verified_at: offsite?.verifiedAt,
+  offsite_unproven_at: offsite?.unprovenAt,
+  offsite_unproven_why: offsite?.unprovenWhy,
+  first_seen: row.firstSeen,
+  seen_at: row.seenAt,
+  read_local_at: local?.readAt,
+  read_offsite_at: offsite?.readAt,
+});
+
+/** Columns that are read together, and the instant at which they were. The instants are their own last column. */
+const READ_TOGETHER: readonly [readAt: string, columns: readonly string[]][] = [
+  ['seen_at', ['fleet', 'name', 'kind', 'tier', 'rpo_local_ms', 'rpo_offsite_ms', 'seen_at']],
+  [
+    'read_local_at',
+    [
+      'local_proven_at',
+      'local_verified_at',
+      'local_size',
+      'encrypted',
+      'key_fingerprint',
+      'local_unproven_at',
+      'local_unproven_why',
+      'read_local_at',
+    ],
+  ],
+  [
+    'read_offsite_at',
+    ['offsite_proven_at', 'offsite_verified_at', 'offsite_unproven_at', 'offsite_unproven_why', 'read_offsite_at'],
+  ],
+];
+
+/** What was not read, or earlier than what is known, changes nothing. */
+const GUEST_BACKUP_CHANGES = [
+  ...READ_TOGETHER.flatMap(([readAt, columns]) =>
+    columns.map(
+      (column) =>
+        `${column} = CASE WHEN excluded.${readAt} >= coalesce(known.${readAt}, '-infinity') THEN excluded.${column} ELSE known.${column} END`,
+    ),
+  ),
+  'gone_at = CASE WHEN excluded.seen_at > known.gone_at THEN NULL ELSE known.gone_at END',
+].join(', ');
 
 /** Text from a store may hold what PostgreSQL cannot: NUL characters and halves of surrogate pairs. */
 const storable = (_key: string, value: unknown): unknown =>

@@ -1,13 +1,20 @@
 import { z } from 'zod';
 import { OUTCOMES } from '#domain/outcomes.js';
 import type { LastGood } from '#domain/rollback.js';
-import type { ApprovalRow, ResultRow, StageRow, TrainRow } from './types.js';
+import { UNPROVEN } from '#domain/backup.js';
+import { NIGHT_GUEST_RESULTS } from '#domain/messages/ledger.js';
+import type { ApprovalRow, GuestBackupRow, NightGuestRow, NightRow, ResultRow, StageRow, TrainRow } from './types.js';
 
 /** How rows look when `pg` reads them, and how the contract wants them: instants as text, absent instead of null. */
 const maybe = <T extends z.ZodType>(type: T) => type.nullable().transform((value) => value ?? undefined);
 const text = z.string();
 const instant = z.date().transform((date) => date.toISOString());
 const integer = z.number().int();
+/** `pg` reads a bigint as text. */
+const bigint = z
+  .string()
+  .regex(/^-?\d+$/)
+  .transform(Number);
 
 export const trainRow = z
   .object({
@@ -92,4 +99,98 @@ export const lastGoodRow = z
     store,
     train,
     release: bundle === undefined ? undefined : { ...release, bundle },
+  }));
+
+export const nightRow = z
+  .object({
+    id: text,
+    fleet: text,
+    state: text,
+    reason: maybe(text),
+    summary: maybe(text),
+    commit: maybe(text),
+    stores: integer,
+    tally: z.record(z.enum(OUTCOMES), integer),
+    opens: maybe(instant),
+    closes: maybe(instant),
+    started_at: instant,
+    ended_at: maybe(instant),
+  })
+  .transform(({ started_at, ended_at, ...rest }): NightRow => ({ ...rest, startedAt: started_at, endedAt: ended_at }));
+
+export const nightGuestRow = z
+  .object({
+    night: text,
+    store: text,
+    vmid: integer,
+    name: text,
+    result: z.enum(NIGHT_GUEST_RESULTS),
+    text: maybe(text),
+    snapshot_at: maybe(instant),
+    offsite: maybe(z.boolean()),
+  })
+  .transform(({ snapshot_at, ...rest }): NightGuestRow => ({ ...rest, snapshotAt: snapshot_at }));
+
+export const guestBackupRow = z
+  .object({
+    fleet: text,
+    store: text,
+    vmid: integer,
+    name: text,
+    kind: z.enum(['qemu', 'lxc']),
+    tier: text,
+    rpo_local_ms: bigint,
+    rpo_offsite_ms: maybe(bigint),
+    local_proven_at: maybe(instant),
+    local_verified_at: maybe(instant),
+    local_size: maybe(bigint),
+    encrypted: maybe(z.boolean()),
+    key_fingerprint: maybe(text),
+    local_unproven_at: maybe(instant),
+    local_unproven_why: maybe(z.enum(UNPROVEN)),
+    offsite_proven_at: maybe(instant),
+    offsite_verified_at: maybe(instant),
+    offsite_unproven_at: maybe(instant),
+    offsite_unproven_why: maybe(z.enum(UNPROVEN)),
+    first_seen: instant,
+    seen_at: instant,
+    read_local_at: maybe(instant),
+    read_offsite_at: maybe(instant),
+    gone_at: maybe(instant),
+  })
+  .transform((row): GuestBackupRow => ({
+    fleet: row.fleet,
+    store: row.store,
+    vmid: row.vmid,
+    name: row.name,
+    kind: row.kind,
+    tier: row.tier,
+    rpoLocalMs: row.rpo_local_ms,
+    rpoOffsiteMs: row.rpo_offsite_ms,
+    local:
+      row.read_local_at === undefined
+        ? undefined
+        : {
+            readAt: row.read_local_at,
+            provenAt: row.local_proven_at,
+            verifiedAt: row.local_verified_at,
+            size: row.local_size,
+            encrypted: row.encrypted,
+            keyFingerprint: row.key_fingerprint,
+            unprovenAt: row.local_unproven_at,
+            unprovenWhy: row.local_unproven_why,
+          },
+    offsite:
+      row.read_offsite_at === undefined
+        ? undefined
+        : {
+            readAt: row.read_offsite_at,
+            provenAt: row.offsite_proven_at,
+            verifiedAt: row.offsite_verified_at,
+            unprovenAt: row.offsite_unproven_at,
+            unprovenWhy: row.offsite_unproven_why,
+          },
+    firstSeen: row.first_seen,
+    seenAt: row.seen_at,
+    goneAt: row.gone_at,
   }));

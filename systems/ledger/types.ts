@@ -1,8 +1,16 @@
-import type { ApprovalRow, ResultRow, StageRow, TrainRow } from '#domain/messages/ledger.js';
+import type {
+  ApprovalRow,
+  GuestBackupRow,
+  NightGuestRow,
+  NightRow,
+  ResultRow,
+  StageRow,
+  TrainRow,
+} from '#domain/messages/ledger.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { LastGood } from '#domain/rollback.js';
 
-export type { ApprovalRow, ResultRow, StageRow, TrainRow };
+export type { ApprovalRow, GuestBackupRow, NightGuestRow, NightRow, ResultRow, StageRow, TrainRow };
 
 /** What may be asked of the ledger. */
 export interface LedgerReader {
@@ -12,7 +20,7 @@ export interface LedgerReader {
   results(train: string): Promise<ResultRow[]>;
   storeHistory(store: string, limit: number): Promise<ResultRow[]>;
   approvals(train: string): Promise<ApprovalRow[]>;
-  /** Milliseconds that successful operations took, newest first: the basis of an estimate. */
+  /** Milliseconds that successful operations of trains took, newest first: the basis of an estimate. */
   durations(limit: number): Promise<number[]>;
   /**
    * For each store of the train's fleet the newest release before this train that succeeded there, in a stage that
@@ -20,6 +28,15 @@ export interface LedgerReader {
    * Empty when the ledger does not know the train or its release.
    */
   lastGoodBefore(train: string): Promise<LastGood[]>;
+  night(id: string): Promise<NightRow | undefined>;
+  /** Newest first. */
+  nights(fleet: string, limit: number): Promise<NightRow[]>;
+  /** Sorted by store and guest. */
+  nightGuests(night: string): Promise<NightGuestRow[]>;
+  /** Sorted by store and guest; those that are gone are among them. */
+  guestBackups(of?: { store?: string }): Promise<GuestBackupRow[]>;
+  /** The nights of one guest, newest first. */
+  backupHistory(store: string, vmid: number, limit: number): Promise<NightGuestRow[]>;
   close(): Promise<void>;
 }
 
@@ -32,4 +49,18 @@ export interface Ledger extends LedgerReader {
   recordStage(row: StageRow): Promise<void>;
   recordResults(train: string, stage: string, round: number, results: StoreResult[]): Promise<void>;
   recordApproval(row: ApprovalRow): Promise<void>;
+  recordNight(row: NightRow): Promise<void>;
+  recordNightGuests(rows: readonly NightGuestRow[]): Promise<void>;
+  /**
+   * Not whole rows: each server's part (`local`, `offsite`) is replaced by one that was read at the same time or later. An
+   * absent part is one that could not be asked, and what was known before stays, with the time it was read. `firstSeen`
+   * stays as it was first told, and a late write takes nothing back. A guest that was gone is there again when it was
+   * seen after that; `goneAt` is not taken from here.
+   */
+  recordGuestBackups(rows: readonly GuestBackupRow[]): Promise<void>;
+  /**
+   * Guests of the store that the cluster no longer had at `at`: all but `keptVmids`, and those seen later. Only to be
+   * called with a list that was read. Those that were gone before keep the time they went.
+   */
+  markGuestsGone(store: string, keptVmids: readonly number[], at: string): Promise<void>;
 }

@@ -234,6 +234,7 @@ function createCentral({ isRunning, inWork }: Pick<ControlDeps, 'isRunning' | 'i
       stores: stores ?? planned().stages.flatMap((stage) => stage.stores),
       offlineAfter: 30_000,
     }),
+    planNight: async () => ({ kind: 'refused', problems: ['The test gave no night.'] }),
     inWork: ({ wave: running }) => inWork(running),
     isBusy: ({ store }) => isRunning(storeWorkflowId(store)),
     record: async (entry) => void ledger.push(entry),

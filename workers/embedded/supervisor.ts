@@ -260,6 +260,7 @@ class Supervisor {
     const env = { ...baseEnvironment(this.#options.env), ...logLevel(this.#options.env) };
     const folder = join(this.#labDir, 'enrolment');
     const enrolment = ['--enrolment', folder];
+    const offsite = join(this.#labDir, 'enrolment-central', 'offsite-worker.json');
     const others = ownProcess.length > 0 ? ['--except', ownProcess.join(',')] : [];
     const shared = readdirSync(folder).length - ownProcess.length;
     const processes = Math.min(MAX_STORE_PROCESSES, Math.ceil(shared / STORES_PER_PROCESS));
@@ -269,6 +270,7 @@ class Supervisor {
         this.#startWorker(`stores-${n}`, ['store.js', ...enrolment, ...others, '--share', `${n}/${processes}`], env),
       ),
       ...ownProcess.map((id) => this.#startWorker(`store:${id}`, ['store.js', ...enrolment, '--only', id], env)),
+      ...(existsSync(offsite) ? [this.#startWorker('offsite', ['offsite.js', '--config', offsite], env)] : []),
     ]);
   }
 

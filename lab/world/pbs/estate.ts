@@ -38,7 +38,8 @@ const AT_STORE = {
 
 const AT_CENTRAL = {
   [AUDITOR]: { '/': ['Audit'] },
-  'edge-governor@pbs!worker': {
+  'edge-governor@pbs!verify': { [`/datastore/${CENTRAL_DATASTORE}`]: ['DatastoreReader'] },
+  'edge-governor@pbs!prune': {
     [`/datastore/${CENTRAL_DATASTORE}`]: ['DatastoreAdmin'],
     '/remote': ['RemoteSyncOperator'],
     '/system': ['Audit'],

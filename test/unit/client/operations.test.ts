@@ -106,6 +106,11 @@ describe('mergeOperations', () => {
     startedAt: '2026-11-24T09:00:01Z',
   };
 
+  it('tells a night of backups from a patch', () => {
+    const night = { ...row, train: 'night-2026-11-24', stage: 'backup' };
+    expect(mergeOperations([], [row, night]).map(({ operation }) => operation)).toEqual(['patch', 'backup']);
+  });
+
   it('tells an operation that both know once, in the ledger’s words', () => {
     expect(mergeOperations([run({ outcome: 'failed' })], [row])).toEqual([
       expect.objectContaining({ reason: 'RebootTimeout', summary: 'n2 did not come back.', round: 0 }),

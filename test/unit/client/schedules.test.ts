@@ -35,7 +35,7 @@ describe('desiredSchedules', () => {
     expect(desired()).toEqual({
       id: 'edge-governor/train/edge',
       fleet: 'edge',
-      calendar: { dayOfWeek: 'MONDAY', hour: 2, minute: 0 },
+      calendar: { dayOfWeek: ['MONDAY'], hour: 2, minute: 0 },
       timeZone: 'Europe/Berlin',
       workflowType: 'launchTrain',
       workflowId: 'launch/edge',

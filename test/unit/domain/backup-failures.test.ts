@@ -61,7 +61,7 @@ describe('what became of a backup', () => {
 
 describe('after a failure', () => {
   const next = (failure: FailureClass, failures: number, deadline = inMinutes(240)): NextTry =>
-    decideNextTry({ failure, failures, now: NOW, deadline });
+    decideNextTry({ failure, failures, now: NOW, deadline, wait: 5 * 60_000 });
 
   it('of credentials nothing is tried again, and people are called', () => {
     expect(next('credentials', 1)).toMatchObject({ kind: 'stop', page: true });
@@ -77,9 +77,10 @@ describe('after a failure', () => {
     expect(next('network', 3)).toMatchObject({ kind: 'stop', page: false });
   });
 
-  it('of a lock it is waited for, however often', () => {
+  it('of a lock it is waited for, an hour long', () => {
     expect(next('lock', 1)).toEqual({ kind: 'again', at: inMinutes(5) });
-    expect(next('lock', 40)).toEqual({ kind: 'again', at: inMinutes(5) });
+    expect(next('lock', 11)).toEqual({ kind: 'again', at: inMinutes(5) });
+    expect(next('lock', 12)).toMatchObject({ kind: 'stop', page: false });
   });
 
   it.each(['lock', 'network'] as const)('of a %s nothing is begun at the deadline or later', (failure) => {

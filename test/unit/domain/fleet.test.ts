@@ -51,18 +51,7 @@ function changed(whole: unknown, path: (string | number)[], value: unknown): unk
   return copy;
 }
 
-const FINGERPRINT = Array.from({ length: 32 }, () => 'aB').join(':');
-const aServer = (node: string): Record<string, unknown> => ({
-  node,
-  address: '10.0.0.20',
-  fingerprint: FINGERPRINT,
-  datastore: 'store1',
-  tokens: { verify: 'file:/etc/edge-governor/verify.token', prune: 'vault:edge/store-001#prune' },
-});
 const aStoreBackup = (): Record<string, unknown> => ({
-  storage: 'pbs',
-  fleecing: 'local-lvm',
-  pbs: aServer('pbs-001'),
   uplink: 'town',
   window: { start: '23:00', end: '03:00' },
 });
@@ -72,7 +61,8 @@ const aFleetBackup = (): Record<string, unknown> => ({
   tiers: { normal: { rpo: { local: '26h', offsite: '50h' }, restoreWeeks: 8 } },
   defaultTier: 'normal',
   keep: { last: 3, daily: 7 },
-  offsite: { ...aServer('pbs-central'), namespace: 'stores', keep: { weekly: 8 } },
+  restoreTest: { day: 'sat', at: '08:00' },
+  offsite: { keep: { weekly: 8 } },
 });
 
 const problemsOf = (schema: Schema, raw: unknown): string[] => {
@@ -101,14 +91,7 @@ const NAMES: [what: string, schema: Schema, path: Path][] = [
   ['tier of a guest', storeSchema, ['guests', 0, 'tier']],
   ['probe', storeSchema, ['guests', 0, 'probes', 0, 'name']],
   ['time of a probe', storeSchema, ['guests', 0, 'probes', 0, 'within']],
-  ['storage of backups', storeSchema, ['backup', 'storage']],
-  ['fleecing storage', storeSchema, ['backup', 'fleecing']],
   ['uplink', storeSchema, ['backup', 'uplink']],
-  ['backup server', storeSchema, ['backup', 'pbs', 'node']],
-  ['address of a backup server', storeSchema, ['backup', 'pbs', 'address']],
-  ['fingerprint', storeSchema, ['backup', 'pbs', 'fingerprint']],
-  ['datastore', storeSchema, ['backup', 'pbs', 'datastore']],
-  ['reference to a token', storeSchema, ['backup', 'pbs', 'tokens', 'prune']],
   ['fleet name', fleetSchema, ['fleet']],
   ['time zone of the fleet', fleetSchema, ['timeZone']],
   ['stage name', fleetSchema, ['stages', 0, 'name']],
@@ -124,7 +107,9 @@ const NAMES: [what: string, schema: Schema, path: Path][] = [
   ['backup window', fleetSchema, ['backup', 'window', 'start']],
   ['objective', fleetSchema, ['backup', 'tiers', 'normal', 'rpo', 'local']],
   ['night of collecting', fleetSchema, ['backup', 'collectOn']],
-  ['second place', fleetSchema, ['backup', 'offsite', 'node']],
+  ['day of restore tests', fleetSchema, ['backup', 'restoreTest', 'day']],
+  ['time of restore tests', fleetSchema, ['backup', 'restoreTest', 'at']],
+  ['catching up of a night', fleetSchema, ['backup', 'catchUp']],
   ['limit of a backup', fleetSchema, ['recoverability', 'backupYoungerThan']],
   ['release version', fleetSchema, ['release', 'version']],
   ['snapshot', fleetSchema, ['release', 'snapshot']],
@@ -231,6 +216,7 @@ const WAITS: Path[] = [
   ['release', 'validFor'],
   ['stages', 0, 'approval', 'expires'],
   ['backup', 'reverifyAfter'],
+  ...['storeTimeout', 'offlineAfter', 'cutOffAfter', 'deferFor'].map((key) => ['backup', key]),
   ['backup', 'tiers', 'normal', 'rpo', 'local'],
   ['recoverability', 'restoreYoungerThan'],
   ...['storeTimeout', 'stageTimeout', 'offlineAfter', 'cutOffAfter', 'deferFor'].map((key) => [
@@ -255,8 +241,9 @@ describe.each(WAITS.map((path) => [pathOf(path), path] as const))('%s', (name, p
 it.each([
   ['a soak', ['stages', 0, 'soak']],
   ['catching up', ['train', 'catchUp']],
+  ['catching up of a night', ['backup', 'catchUp']],
 ] as [string, Path][])('%s of no time is a choice', (_, path) => {
-  expect(problemsOf(fleetSchema, changed(aFleet(), path, '0s'))).toEqual([]);
+  expect(problemsOf(fleetSchema, changed(whole(fleetSchema), path, '0s'))).toEqual([]);
 });
 
 describe('a store file', () => {
@@ -440,45 +427,38 @@ describe('backups in the files', () => {
           collectOn: 'sun',
           newGuestGrace: 86_400_000,
           tiers: { normal: { rpo: { local: 26 * 3_600_000 } } },
-          offsite: { port: 8007 },
+          catchUp: 2 * 3_600_000,
+          storeTimeout: 4 * 3_600_000,
+          offlineAfter: 60_000,
+          cutOffAfter: 30 * 60_000,
+          deferFor: 5 * 60_000,
         },
         recoverability: { backupYoungerThan: 48 * 3_600_000, restoreYoungerThan: 91 * 86_400_000 },
       },
     });
     expect(parse(storeSchema, whole(storeSchema))).toMatchObject({
-      value: { backup: { pbs: { port: 8007, namespace: '' } }, guests: [{ probes: [{ within: 120_000 }] }] },
+      value: { guests: [{ probes: [{ within: 120_000 }] }] },
     });
   });
 
-  it.each(['env:PBS_TOKEN', 'file:/etc/edge-governor/a.token', 'vault:kv/edge/store-001#prune'])(
-    'take the reference %s for a secret',
-    (reference) => {
-      const path = ['backup', 'pbs', 'tokens', 'prune'];
-      expect(problemsOf(storeSchema, changed(whole(storeSchema), path, reference))).toEqual([]);
-    },
-  );
-
-  it.each([
-    'env:lower',
-    'file:relative',
-    'file:/etc/../x',
-    'file:/etc/$(id)',
-    'vault:a/../b#c',
-    'vault:no-key',
-    'http://x/y',
-    12_345,
-  ])('do not take %s for a reference to a secret, or climb', (reference) => {
-    const path = ['backup', 'pbs', 'tokens', 'prune'];
-    const problems = problemsOf(storeSchema, changed(whole(storeSchema), path, reference));
-    expect(problems).toEqual([expect.stringMatching(/^backup\.pbs\.tokens\.prune: is not a reference to a secret/)]);
+  it('have their restore tests on Sunday morning unless told otherwise', () => {
+    const fleet = changed(whole(fleetSchema), ['backup', 'restoreTest'], {});
+    expect(parse(fleetSchema, fleet)).toMatchObject({
+      value: { backup: { restoreTest: { day: 'sun', at: '09:00' } } },
+    });
   });
 
-  it.each(['a//b', '/a', 'a/', 'a/../b', 'a b', '-a', 'a/b/c/d/e/f/g/h', 'a'.repeat(300)])(
-    'do not take %s for a namespace',
-    (namespace) => {
-      refusedAt(storeSchema, ['backup', 'pbs', 'namespace'], namespace);
-    },
-  );
+  it.each(['pbs', 'storage', 'fleecing'])("leave %s to the store worker's own file", (key) => {
+    expect(problemsOf(storeSchema, changed(whole(storeSchema), ['backup', key], 'x'))).toEqual([
+      `backup.${key}: is not a known key here`,
+    ]);
+  });
+
+  it.each(['node', 'address', 'tokens'])('do not take %s of the second place from the repo', (key) => {
+    expect(problemsOf(fleetSchema, changed(whole(fleetSchema), ['backup', 'offsite', key], 'x'))).toEqual([
+      `backup.offsite.${key}: is not a known key here`,
+    ]);
+  });
 
   it.each([
     ['nothing', {}, /^backup\.keep: keeps nothing/],

@@ -72,6 +72,7 @@ const activities: ControlActivities = {
     stores: [storeOf(name)],
     offlineAfter: 1,
   }),
+  planNight: async () => ({ kind: 'refused', problems: ['no backups here'] }),
   isBusy: async () => false,
   inWork: async () => [],
   record: async () => undefined,

@@ -331,11 +331,13 @@ describe('a server that has the copies of many stores', () => {
     await night.worker().sendCopy(theTask());
     const { central, lab } = night;
     const { fingerprint } = await lab.authorities.selfSigned(central.id, central.hostname, central.address);
-    const { id, secret } = central.tokens.find((token) => token.id === 'edge-governor@pbs!worker')!;
     const { hostname: node, address, port } = central;
-    const client = createPbsClient({ name: node, address, port, fingerprint, token: `${id}:${secret}` });
+    const clientWith = (name: string) => {
+      const { id, secret } = central.tokens.find((token) => token.id === `edge-governor@pbs!${name}`)!;
+      return createPbsClient({ name: node, address, port, fingerprint, token: `${id}:${secret}` });
+    };
+    const clients = { verifier: clientWith('verify'), pruner: clientWith('prune') };
     central.datastore('offsite').addNamespace('', 'store-002');
-    const clients = { verifier: client, pruner: client };
     const tend = night.inActivity(
       createTendActivities({
         ...clients,
@@ -358,6 +360,6 @@ describe('a server that has the copies of many stores', () => {
     ]);
     expect((await tend.readCopy({ ...theTask(), store: 'store-002' })).copy.snapshots).toEqual([]);
     await expect(tend.readCopy({ ...theTask(), store: 'store-003' })).rejects.toMatchObject({ type: 'InvalidInput' });
-    await client.close();
+    await Promise.all([clients.verifier.close(), clients.pruner.close()]);
   });
 });

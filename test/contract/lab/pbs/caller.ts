@@ -17,10 +17,9 @@ export class PbsCaller {
     return new PbsCaller(pbs, certPem);
   }
 
-  /** Of the service: at the central server one, at a store's that of its two that may change things. */
+  /** Of the service's two the one that may change things. */
   get #adminToken(): string {
-    const ids = ['edge-governor@pbs!worker', 'edge-governor@pbs!prune'];
-    return this.#pbs.tokens.find(({ id }) => ids.includes(id))?.id ?? '';
+    return this.#pbs.tokens.find(({ id }) => id === 'edge-governor@pbs!prune')?.id ?? '';
   }
 
   async call(method: string, path: string, options: CallOptions = {}): Promise<PbsReply> {
@@ -54,7 +53,8 @@ export class PbsCaller {
     return this.ended(await this.data<string>('POST', path, { json }));
   }
 
-  async ended(upid: string, options: CallOptions = {}): Promise<string> {
+  /** A task is seen by who started it. */
+  async ended(upid: string, options?: CallOptions): Promise<string> {
     for (;;) {
       const path = `/nodes/localhost/tasks/${encodeURIComponent(upid)}/status`;
       const { status, exitstatus } = await this.data<{ status: string; exitstatus?: string }>('GET', path, options);

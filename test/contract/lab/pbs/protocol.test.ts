@@ -499,10 +499,8 @@ describe('what is sent to the central server', () => {
   const VERIFIER = 'edge-governor@pbs!verify';
   const SENDER = 'edge-stores@pbs!store-001';
   const offsite = (): Promise<SnapshotRow[]> => central.data('GET', '/admin/datastore/offsite/snapshots?ns=store-001');
-  const run = async (): Promise<string> => {
-    const asVerifier = { token: VERIFIER };
-    return pbs.ended(await pbs.data('POST', '/admin/sync/to-central/run', asVerifier), asVerifier);
-  };
+  const run = async (job = 'to-central'): Promise<string> =>
+    pbs.ended(await pbs.data('POST', `/admin/sync/${job}/run`, { token: VERIFIER }), { token: VERIFIER });
   const lastRun = () => lab.world.journal.entries.findLast(({ effect }) => effect === 'datastore.sync');
 
   it('is what is new, with who verified it, and belongs to the token of the store', async () => {
@@ -599,7 +597,7 @@ describe('a pull', () => {
       'auth-id': token,
       password,
     });
-    const owner = 'edge-governor@pbs!worker';
+    const owner = 'edge-governor@pbs!prune';
     const job = {
       id: 'from-store',
       store: 'offsite',
@@ -607,8 +605,10 @@ describe('a pull', () => {
       remote: 'store-001',
       'remote-store': 'backup',
       owner,
+      // The other group cannot be read by now.
+      'group-filter': ['group:ct/102'],
     };
-    server.syncJobs.set(job.id, { ...job, 'max-depth': 0, 'group-filter': ['group:ct/102'] });
+    server.syncJobs.set(job.id, { ...job, 'max-depth': 0 });
     await vzdump({ vmid: '102' }, 'n2');
     expect(await central.ended(await central.data('POST', '/admin/sync/from-store/run'))).toBe('OK');
     const copies = await central.data<SnapshotRow[]>('GET', '/admin/datastore/offsite/snapshots?ns=pulled');

@@ -8,7 +8,15 @@ import { type StoreResult, emptyTally } from '#domain/outcomes.js';
 import { openLedger, openLedgerReader } from '#systems/ledger/client.js';
 import { migrate } from '#systems/ledger/migrate.js';
 import { inTransaction } from '#systems/ledger/transaction.js';
-import type { ApprovalRow, Ledger, StageRow, TrainRow } from '#systems/ledger/types.js';
+import type {
+  ApprovalRow,
+  GuestBackupRow,
+  Ledger,
+  NightGuestRow,
+  NightRow,
+  StageRow,
+  TrainRow,
+} from '#systems/ledger/types.js';
 import { type TestDatabase, databaseKinds, execute } from '../../../support/databases.js';
 
 const aTrain = (change: Partial<TrainRow> = {}): TrainRow => ({
@@ -61,6 +69,63 @@ const anApproval = (change: Partial<ApprovalRow> = {}): ApprovalRow => ({
   ...change,
 });
 
+const aNight = (change: Partial<NightRow> = {}): NightRow => ({
+  id: 'night-2026-11-26',
+  fleet: 'edge',
+  state: 'done',
+  commit: 'c'.repeat(40),
+  stores: 5,
+  tally: { ...emptyTally(), succeeded: 4, offline: 1 },
+  opens: '2026-11-26T21:00:00.000Z',
+  closes: '2026-11-27T04:00:00.000Z',
+  startedAt: '2026-11-26T21:00:00.000Z',
+  ...change,
+});
+
+const aNightGuest = (change: Partial<NightGuestRow> = {}): NightGuestRow => ({
+  night: 'night-2026-11-26',
+  store: 'store-001',
+  vmid: 101,
+  name: 'pos',
+  result: 'proven',
+  snapshotAt: '2026-11-26T21:05:00.000Z',
+  offsite: false,
+  ...change,
+});
+
+const LOCAL = {
+  readAt: '2026-11-26T22:00:00.000Z',
+  provenAt: '2026-11-26T21:05:00.000Z',
+  verifiedAt: '2026-11-26T21:50:00.000Z',
+  // More than fits into 32 bits.
+  size: 40_000_000_000,
+  encrypted: true,
+  keyFingerprint: 'ab:cd',
+};
+const OFFSITE = {
+  readAt: '2026-11-26T22:10:00.000Z',
+  provenAt: '2026-11-25T21:05:00.000Z',
+  verifiedAt: '2026-11-26T01:00:00.000Z',
+  unprovenAt: '2026-11-26T21:05:00.000Z',
+  unprovenWhy: 'not verified' as const,
+};
+const aGuestBackup = (change: Partial<GuestBackupRow> = {}): GuestBackupRow => ({
+  fleet: 'edge',
+  store: 'store-001',
+  vmid: 101,
+  name: 'pos',
+  kind: 'qemu',
+  tier: 'till',
+  rpoLocalMs: 26 * 3_600_000,
+  // More than fits into 32 bits.
+  rpoOffsiteMs: 50 * 86_400_000,
+  local: LOCAL,
+  offsite: OFFSITE,
+  firstSeen: '2026-11-01T10:00:00.000Z',
+  seenAt: '2026-11-26T22:00:00.000Z',
+  ...change,
+});
+
 describe.each(databaseKinds)('ledger on $name', (kind) => {
   let database: TestDatabase;
   let ledger: Ledger;
@@ -71,7 +136,7 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
   afterAll(() => database.drop());
   beforeEach(async () => {
     ledger = await openLedger(database.url);
-    await execute(database.url, 'TRUNCATE trains, stages, results, approvals');
+    await execute(database.url, 'TRUNCATE trains, stages, results, approvals, nights, night_guests, guest_backups');
   });
   afterEach(() => ledger.close());
 
@@ -327,6 +392,150 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
       expect(await execute(empty.url, `SELECT to_regclass('ledger_migrations') AS t`)).toEqual([{ t: null }]);
       await reader.close();
       await empty.drop();
+    });
+  });
+
+  describe('backups', () => {
+    const night = 'night-2026-11-26';
+    const known = async () => (await ledger.guestBackups())[0];
+
+    it('keeps a night as it was recorded, and replaces it whole', async () => {
+      const row = aNight({ reason: 'BackupIncomplete', summary: '1 store.', endedAt: '2026-11-27T03:00:00.000Z' });
+      await ledger.recordNight(row);
+      expect(await ledger.night(night)).toEqual(row);
+      await ledger.recordNight(aNight());
+      expect(await ledger.night(night)).toEqual(aNight());
+      expect(await ledger.night('night-2026-11-27')).toBeUndefined();
+    });
+
+    it('lists the newest nights of a fleet first', async () => {
+      await ledger.recordNight(aNight());
+      await ledger.recordNight(aNight({ id: 'night-2026-11-28', startedAt: '2026-11-28T21:00:00.000Z' }));
+      await ledger.recordNight(aNight({ id: 'night-2026-11-27', startedAt: '2026-11-27T21:00:00.000Z' }));
+      await ledger.recordNight(aNight({ id: 'north', fleet: 'north', startedAt: '2026-11-29T21:00:00.000Z' }));
+      const ids = (await ledger.nights('edge', 2)).map(({ id }) => id);
+      expect(ids).toEqual(['night-2026-11-28', 'night-2026-11-27']);
+    });
+
+    it('changes nothing when a write is repeated', async () => {
+      const guests = [aNightGuest(), aNightGuest({ vmid: 102 })];
+      for (let attempt = 0; attempt < 2; attempt += 1) {
+        await ledger.recordNight(aNight());
+        await ledger.recordNightGuests(guests);
+        await ledger.recordGuestBackups([aGuestBackup(), aGuestBackup({ vmid: 102 })]);
+      }
+      expect(await ledger.nights('edge', 10)).toEqual([aNight()]);
+      expect(await ledger.nightGuests(night)).toEqual(guests);
+      expect(await ledger.guestBackups()).toEqual([aGuestBackup(), aGuestBackup({ vmid: 102 })]);
+    });
+
+    it('takes the last word on a guest of one write, and nothing from an empty one', async () => {
+      await ledger.recordNightGuests([aNightGuest({ result: 'nothing new' }), aNightGuest()]);
+      await ledger.recordGuestBackups([aGuestBackup({ name: 'old' }), aGuestBackup()]);
+      await ledger.recordNightGuests([]);
+      await ledger.recordGuestBackups([]);
+      expect(await ledger.nightGuests(night)).toEqual([aNightGuest()]);
+      expect(await known()).toEqual(aGuestBackup());
+    });
+
+    it('tells the nights of one guest, newest first, also one whose night was never recorded', async () => {
+      await ledger.recordNight(aNight({ id: 'by-hand', startedAt: '2026-11-28T09:00:00.000Z' }));
+      await ledger.recordNight(aNight());
+      const failed = aNightGuest({ night: 'by-hand', result: 'nothing new', text: 'no lock', snapshotAt: undefined });
+      const unrecorded = aNightGuest({ night: 'lost', snapshotAt: '2026-11-27T21:05:00.000Z' });
+      const others = [aNightGuest({ vmid: 102 }), aNightGuest({ store: 'store-002' })];
+      await ledger.recordNightGuests([aNightGuest(), unrecorded, failed, ...others]);
+      expect(await ledger.backupHistory('store-001', 101, 10)).toEqual([failed, unrecorded, aNightGuest()]);
+      expect(await ledger.backupHistory('store-001', 101, 1)).toEqual([failed]);
+    });
+
+    it('knows the guests of one store, or of all', async () => {
+      await ledger.recordGuestBackups([aGuestBackup({ store: 'store-002' }), aGuestBackup()]);
+      expect((await ledger.guestBackups()).map(({ store }) => store)).toEqual(['store-001', 'store-002']);
+      expect(await ledger.guestBackups({ store: 'store-002' })).toEqual([aGuestBackup({ store: 'store-002' })]);
+    });
+
+    const later = '2026-11-27T22:00:00.000Z';
+
+    it.each([
+      ['the store could not be asked', { local: undefined }],
+      ['the second place could not be asked', { offsite: undefined }],
+      ['neither could be asked', { local: undefined, offsite: undefined }],
+    ])('keeps what was known before when %s', async (_what, change) => {
+      await ledger.recordGuestBackups([aGuestBackup()]);
+      await ledger.recordGuestBackups([aGuestBackup({ ...change, name: 'till', seenAt: later })]);
+      expect(await known()).toEqual(aGuestBackup({ name: 'till', seenAt: later }));
+    });
+
+    it('forgets what a server that was asked does not have any more', async () => {
+      await ledger.recordGuestBackups([aGuestBackup()]);
+      await ledger.recordGuestBackups([aGuestBackup({ local: { readAt: later }, offsite: { readAt: later } })]);
+      expect(await known()).toEqual(aGuestBackup({ local: { readAt: later }, offsite: { readAt: later } }));
+    });
+
+    it('takes nothing back for a write that comes late', async () => {
+      const newer = aGuestBackup({
+        name: 'till',
+        local: { ...LOCAL, readAt: later },
+        offsite: { ...OFFSITE, readAt: later },
+        seenAt: later,
+      });
+      await ledger.recordGuestBackups([newer]);
+      await ledger.recordGuestBackups([aGuestBackup({ local: { readAt: LOCAL.readAt }, rpoOffsiteMs: undefined })]);
+      expect(await known()).toEqual(newer);
+    });
+
+    it('keeps when a guest was first seen, whatever is told later', async () => {
+      await ledger.recordGuestBackups([aGuestBackup()]);
+      await ledger.recordGuestBackups([aGuestBackup({ firstSeen: later, seenAt: later })]);
+      expect((await known())?.firstSeen).toBe('2026-11-01T10:00:00.000Z');
+    });
+
+    it('marks the guests that the cluster does not have any more, once, and only of that store', async () => {
+      const guests = [101, 102, 103].map((vmid) => aGuestBackup({ vmid }));
+      await ledger.recordGuestBackups([...guests, aGuestBackup({ store: 'store-002' })]);
+      await ledger.recordGuestBackups([aGuestBackup({ vmid: 103, seenAt: '2026-11-28T00:00:00.000Z' })]);
+      await ledger.markGuestsGone('store-001', [101], later);
+      await ledger.markGuestsGone('store-001', [101], '2026-11-27T23:00:00.000Z');
+      const gone = (await ledger.guestBackups()).map(({ store, vmid, goneAt }) => [store, vmid, goneAt]);
+      expect(gone).toEqual([
+        ['store-001', 101, undefined],
+        ['store-001', 102, later],
+        // Seen after the list was read.
+        ['store-001', 103, undefined],
+        ['store-002', 101, undefined],
+      ]);
+    });
+
+    it('has a guest back that was seen after it went, and not by a write that comes late', async () => {
+      await ledger.recordGuestBackups([aGuestBackup()]);
+      await ledger.markGuestsGone('store-001', [], later);
+      await ledger.recordGuestBackups([aGuestBackup()]);
+      expect((await known())?.goneAt).toBe(later);
+      await ledger.recordGuestBackups([aGuestBackup({ seenAt: '2026-11-28T22:00:00.000Z' })]);
+      expect((await known())?.goneAt).toBeUndefined();
+    });
+
+    it('leaves trains alone: neither estimates nor last good releases know of a night, the store does', async () => {
+      await ledger.recordTrain(aTrain({ id: '2026-w47', sequence: 47, startedAt: '2026-11-16T01:00:00.000Z' }));
+      await ledger.recordStage(aStage({ train: '2026-w47', state: 'done' }));
+      await ledger.recordResults('2026-w47', 'canary', 0, [aResult()]);
+      await ledger.recordTrain(aTrain());
+      const before = [await ledger.durations(10), await ledger.lastGoodBefore('2026-w48'), await ledger.trains(10)];
+      await ledger.recordNight(aNight());
+      await ledger.recordResults(night, 'backup', 0, [
+        aResult({ startedAt: '2026-11-26T21:00:00.000Z', endedAt: '2026-11-26T23:00:00.000Z' }),
+        aResult({ store: 'store-002' }),
+      ]);
+      const after = [await ledger.durations(10), await ledger.lastGoodBefore('2026-w48'), await ledger.trains(10)];
+      expect(after).toEqual(before);
+      expect(before).toMatchObject([[1_800_000], [{ store: 'store-001', train: '2026-w47' }], [{}, {}]]);
+      expect(await ledger.results('2026-w47')).toHaveLength(1);
+      const history = await ledger.storeHistory('store-001', 10);
+      expect(history.map(({ train, stage }) => [train, stage])).toEqual([
+        [night, 'backup'],
+        ['2026-w47', 'canary'],
+      ]);
     });
   });
 

@@ -16,7 +16,7 @@ const CENTRAL = 'offsite';
 const PLACE = { datastore: DATASTORE, namespace: '' };
 const GC: PbsWork = { kind: 'collect', datastore: DATASTORE };
 /** The identities of the service: at the central server one, at a store's two. */
-const WORKER = 'edge-governor@pbs!worker';
+const WORKER = 'edge-governor@pbs!prune';
 const VERIFIER = 'edge-governor@pbs!verify';
 const PRUNER = 'edge-governor@pbs!prune';
 const HOUR = 3_600_000;

@@ -293,7 +293,7 @@ describe('upgrade', () => {
     expect(given.store.maintenance.has('n1')).toBe(audit.length > 0);
     const stop = withLeftSet((failed as { stop: Stop }).stop, leftSet);
     const { store, operationId } = aTask();
-    expect(stateWords({ store, operationId, outcome: 'failed', stop })).toBe(state);
+    expect(stateWords({ store, operationId, outcome: 'failed', nodesPatched: 0, stop })).toBe(state);
   });
 
   it('goes by the inventory when a reboot of the node took the unit with it: done', async () => {

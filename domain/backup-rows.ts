@@ -1,0 +1,101 @@
+import { judgeCopy, type BackedUpGuest, type CopyFacts, type CopyState } from './backup.js';
+import type { MissingGuest } from './backup-result.js';
+import type { BackupOrders, BackupTask, GuestOrders } from './messages/backup.js';
+import type { GuestBackupRow, KnownCopy, NightGuestRow } from './messages/ledger.js';
+
+/** What a night has learned of a store's guests, as the ledger keeps it: how each fared, and what is proven of it now. */
+
+export interface Learned {
+  task: Pick<BackupTask, 'fleet' | 'store' | 'night' | 'startedAt'>;
+  guests: readonly BackedUpGuest[];
+  /** Of which this night has no proven backup. */
+  missing: readonly MissingGuest[];
+  /** Absent is what could not be read. */
+  local?: CopyFacts | undefined;
+  offsite?: CopyFacts | undefined;
+  orders: Pick<BackupOrders, 'tiers' | 'defaultTier'>;
+  /** Tiers of guests that are not of the default one. */
+  tiers: GuestOrders;
+  /** When the servers were read. */
+  now: Date;
+}
+
+/** Templates are left out: they do not change, and nobody would miss them. */
+export function rowsOf(learned: Learned): { guests: GuestBackupRow[]; night: NightGuestRow[] } {
+  const wanted = learned.guests.filter(({ template }) => !template);
+  return {
+    guests: wanted.map((guest) => guestRow(guest, learned)),
+    night: wanted.map((guest) => nightRow(guest, learned)),
+  };
+}
+
+function guestRow(guest: BackedUpGuest, { task, local, offsite, orders, tiers, now }: Learned): GuestBackupRow {
+  const { vmid, name, kind } = guest;
+  const tier = tierOf(vmid, tiers, orders);
+  const objectives = orders.tiers[tier];
+  const readAt = now.toISOString();
+  const state = (copy: CopyFacts | undefined) => copy && judgeCopy({ guest, copy, objective: 0, now });
+  const here = state(local);
+  const there = state(trusted(local, offsite));
+  return {
+    fleet: task.fleet,
+    store: task.store,
+    vmid,
+    name,
+    kind,
+    tier,
+    rpoLocalMs: objectives?.local ?? 0,
+    ...(objectives?.offsite === undefined ? {} : { rpoOffsiteMs: objectives.offsite }),
+    ...(here ? { local: { ...knownOf(here, readAt), ...sizeOf(here) } } : {}),
+    ...(there ? { offsite: knownOf(there, readAt) } : {}),
+    firstSeen: guest.knownSince ?? readAt,
+    seenAt: readAt,
+  };
+}
+
+/** Two servers of one name would vouch for each other: then nobody knows who verified what. */
+const trusted = (local: CopyFacts | undefined, offsite: CopyFacts | undefined): CopyFacts | undefined =>
+  local && offsite?.node === local.node ? undefined : offsite;
+
+const tierOf = (vmid: number, tiers: GuestOrders, { defaultTier }: Pick<BackupOrders, 'defaultTier'>): string =>
+  Object.hasOwn(tiers, String(vmid)) ? (tiers[String(vmid)] ?? defaultTier) : defaultTier;
+
+const knownOf = ({ proven, unproven }: CopyState, readAt: string): KnownCopy => ({
+  readAt,
+  ...(proven ? { provenAt: instantOf(proven.time), verifiedAt: instantOf(proven.verifiedAt) } : {}),
+  ...(unproven ? { unprovenAt: instantOf(unproven.time), unprovenWhy: unproven.why } : {}),
+});
+
+const sizeOf = ({ proven }: CopyState) =>
+  proven
+    ? {
+        size: proven.size,
+        encrypted: proven.encrypted,
+        ...(proven.keyFingerprint ? { keyFingerprint: proven.keyFingerprint } : {}),
+      }
+    : {};
+
+function nightRow(guest: BackedUpGuest, { task, missing, local, offsite, now }: Learned): NightGuestRow {
+  const { vmid, name } = guest;
+  const lacking = missing.find((one) => one.vmid === vmid);
+  const proven = local && judgeCopy({ guest, copy: local, objective: 0, now }).proven;
+  const snapshot = lacking ? undefined : proven?.time;
+  const copied = trusted(local, offsite);
+  const there = copied && judgeCopy({ guest, copy: copied, objective: 0, now }).proven;
+  return {
+    night: task.night,
+    store: task.store,
+    vmid,
+    name,
+    result: lacking?.why ?? 'proven',
+    ...(lacking?.text ? { text: lacking.text } : {}),
+    ...(snapshot === undefined ? {} : { snapshotAt: instantOf(snapshot) }),
+    ...(copied && snapshot !== undefined ? { offsite: there?.time === snapshot } : {}),
+  };
+}
+
+/** Epoch seconds; what no calendar has is the beginning of time, which no objective takes for young. */
+function instantOf(seconds: number): string {
+  const at = new Date(seconds * 1_000);
+  return Number.isNaN(at.getTime()) ? new Date(0).toISOString() : at.toISOString();
+}

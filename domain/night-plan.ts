@@ -1,0 +1,123 @@
+import { DateTime } from 'luxon';
+import type { Fleet, Store } from './fleet.js';
+import { concurrencyOf } from './limits.js';
+import type { NightPlan, NightPlanOutcome, NightStorePlan } from './messages/backup.js';
+import { localDate, nextWindow, storeWindow, weekdayIn, type Opening } from './windows.js';
+
+/** Which stores a night backs up, when, and by what policy. Calendar arithmetic: called from activities only. */
+
+interface Asked {
+  fleet: Fleet;
+  stores: readonly Store[];
+  /** The fleet's name as the one who asks knows it. */
+  name: string;
+  commit: string;
+  /** Absent: all that have a backup server. */
+  wanted?: readonly string[] | undefined;
+  /** Begin at once, whatever the window. */
+  now?: boolean | undefined;
+  startedAt: Date;
+}
+
+/**
+ * Freezes and holds do not matter: a store that nobody may change is backed up all the same. A store whose window does
+ * not meet this night's is left out of it.
+ */
+export function planNight(asked: Asked): NightPlanOutcome {
+  const { fleet, stores, name, commit, wanted, startedAt } = asked;
+  const problems = problemsOf(asked);
+  const { backup } = fleet;
+  if (problems.length > 0 || !backup) return { kind: 'refused', problems: problems.slice(0, 20) };
+
+  const chosen = stores.filter((store) => store.backup && (wanted === undefined || wanted.includes(store.id)));
+  const opening = asked.now
+    ? undefined
+    : nextWindow({ window: backup.window, timeZone: fleet.timeZone, after: startedAt });
+  const excluded: NightPlan['excluded'] = [];
+  const planned: NightStorePlan[] = [];
+  const end = opening?.closes ?? new Date(startedAt.getTime() + backup.storeTimeout);
+  for (const store of chosen) {
+    const own = opening ? windowOf(store, fleet, opening, startedAt) : { closes: end };
+    if (!own) {
+      const detail = 'Its own backup window does not meet that of this night.';
+      excluded.push({ store: store.id, reason: 'OutsideWindow', detail });
+      continue;
+    }
+    planned.push({
+      ...aboutStore(store),
+      ...('opens' in own ? { opens: own.opens.toISOString() } : {}),
+      closes: own.closes.toISOString(),
+    });
+  }
+  const begins = opening?.opens ?? startedAt;
+  return {
+    kind: 'planned',
+    plan: {
+      night: nightId(begins, fleet.timeZone, asked.now === true),
+      fleet: name,
+      commit,
+      ...(opening ? { opens: opening.opens.toISOString() } : {}),
+      closes: end.toISOString(),
+      stores: planned,
+      excluded,
+      orders: {
+        keep: backup.keep,
+        reverifyAfter: backup.reverifyAfter,
+        collect: weekdayIn(begins, fleet.timeZone) === backup.collectOn,
+        ...(backup.offsite ? { offsite: { keep: backup.offsite.keep } } : {}),
+        tiers: Object.fromEntries(Object.entries(backup.tiers).map(([tier, { rpo }]) => [tier, rpo])),
+        defaultTier: backup.defaultTier,
+        slots: Object.fromEntries(Object.entries(backup.uplinks).map(([uplink, { slots }]) => [uplink, slots])),
+      },
+      maxConcurrency: concurrencyOf(backup.maxConcurrency, planned.length),
+      timing: {
+        storeTimeout: backup.storeTimeout,
+        offlineAfter: backup.offlineAfter,
+        cutOffAfter: backup.cutOffAfter,
+        deferFor: backup.deferFor,
+      },
+    },
+  };
+}
+
+function problemsOf({ fleet, stores, name, wanted }: Asked): string[] {
+  if (fleet.fleet !== name) return [`fleet: the repo is of fleet ${fleet.fleet}, not of ${name}`];
+  if (!fleet.backup) return ['backup: fleet.yaml has no such section, so nobody says when and how to back up'];
+  const known = new Map(stores.map((store) => [store.id, store]));
+  if (wanted)
+    return wanted.flatMap((id) => {
+      const store = known.get(id);
+      if (!store) return [`stores: ${id} is not a store of ${fleet.fleet}`];
+      return store.backup ? [] : [`stores: ${id} has no section backup in its store.yaml, so it has no backup server`];
+    });
+  const any = stores.some(({ backup }) => backup !== undefined);
+  return any ? [] : ['stores: none has a section backup in its store.yaml'];
+}
+
+/** Undefined when the store's own window is not open in this night. */
+function windowOf(store: Store, fleet: Fleet, night: Opening, startedAt: Date): Opening | undefined {
+  const after = startedAt > night.opens ? startedAt : night.opens;
+  const found = storeWindow({
+    stage: fleet.backup?.window,
+    fleetZone: fleet.timeZone,
+    store: store.backup?.window,
+    storeZone: store.timeZone ?? fleet.timeZone,
+    after,
+  });
+  return found.kind === 'window' && found.opens < night.closes ? found : undefined;
+}
+
+function aboutStore({ id, backup, guests }: Store): Pick<NightStorePlan, 'id' | 'uplink' | 'guests'> {
+  const tiers = guests.flatMap(({ vmid, tier }) => (tier === undefined ? [] : [[String(vmid), tier] as const]));
+  return {
+    id,
+    ...(backup?.uplink === undefined ? {} : { uplink: backup.uplink }),
+    ...(tiers.length > 0 ? { guests: Object.fromEntries(tiers) } : {}),
+  };
+}
+
+/** `night-2026-11-26`, by the day on which the window opens; by hand `backup-20261126-143000`, in UTC. */
+const nightId = (begins: Date, zone: string, byHand: boolean): string =>
+  byHand
+    ? `backup-${DateTime.fromJSDate(begins, { zone: 'utc' }).toFormat('yyyyMMdd-HHmmss')}`
+    : `night-${localDate(begins, zone)}`;

@@ -1,0 +1,56 @@
+import { plural } from './counted.js';
+import type { NightPlan, NightStorePlan } from './messages/backup.js';
+import { OUTCOME_WORDS, OUTCOMES, type StoreResult, type Tally } from './outcomes.js';
+
+/** How a night is cut into waves, and what is said of it in the morning. */
+
+export interface NightPart {
+  stores: NightStorePlan[];
+  /** Stores at the same time in this part. */
+  maxConcurrency: number;
+}
+
+/**
+ * Parts of at most `size` stores that run at the same time. Stores that share an uplink are in one part, so that their
+ * slots are counted in one place, unless more share it than a part holds: then its slots hold for each part alone.
+ */
+export function partsOfNight(plan: Pick<NightPlan, 'stores' | 'maxConcurrency'>, size: number): NightPart[] {
+  const { stores, maxConcurrency } = plan;
+  const sorted = stores.toSorted((a, b) => compare(a.uplink ?? '', b.uplink ?? '') || compare(a.id, b.id));
+  const parts: NightStorePlan[][] = [];
+  for (const group of groupsOf(sorted, size)) {
+    const last = parts.at(-1);
+    if (last && last.length + group.length <= size) last.push(...group);
+    else parts.push([...group]);
+  }
+  return parts.map((members) => ({
+    stores: members,
+    maxConcurrency: Math.max(1, Math.floor((maxConcurrency * members.length) / Math.max(1, stores.length))),
+  }));
+}
+
+function groupsOf(sorted: readonly NightStorePlan[], size: number): NightStorePlan[][] {
+  const groups: NightStorePlan[][] = [];
+  for (const store of sorted) {
+    const last = groups.at(-1);
+    const isOfLast = store.uplink !== undefined && last?.[0]?.uplink === store.uplink;
+    if (last && isOfLast && last.length < size) last.push(store);
+    else groups.push([store]);
+  }
+  return groups;
+}
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+/** Who may be tried again in the same night: nothing was wrong with it but the link. */
+export const isAway = ({ outcome }: Pick<StoreResult, 'outcome'>): boolean =>
+  outcome === 'offline' || outcome === 'cutOff';
+
+/** One sentence about a night that has ended. */
+export function nightSummary(tally: Tally, planned: number): string {
+  const others = OUTCOMES.filter((outcome) => outcome !== 'succeeded' && tally[outcome] > 0).map(
+    (outcome) => `${tally[outcome]} ${OUTCOME_WORDS[outcome]}`,
+  );
+  const head = `${tally.succeeded} of ${plural(planned, 'store')} backed up and verified`;
+  return `${head}${others.length > 0 ? `; ${others.join(', ')}` : ''}.`;
+}

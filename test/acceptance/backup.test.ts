@@ -1,0 +1,171 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { LabEntry } from '#client/cli/lab-client.js';
+import type { NightInput, NightReport, NightView } from '#domain/messages/backup.js';
+import type { GuestBackupRow } from '#domain/messages/ledger.js';
+import { CONTROL_QUEUE, nightWorkflowId } from '#domain/naming.js';
+import type { PbsSnapshot } from '#lab/control/snapshot.js';
+import { openLedgerReader } from '#systems/ledger/client.js';
+import type { LedgerReader } from '#systems/ledger/types.js';
+import { givenPractice, type Practice } from '../support/practice.js';
+
+/**
+ * Nights over a practice fleet of six stores, each with a backup server of its own and a central one that they send to.
+ * Each test has stores of its own, so that what one breaks is not in the way of the next.
+ */
+const [CALM, BROKEN, FULL, CRASHED, AWAY, MET] = [1, 2, 3, 4, 5, 6].map((n) => `store-00${n}`) as [
+  string,
+  string,
+  string,
+  string,
+  string,
+  string,
+];
+
+let practice: Practice;
+let ledger: LedgerReader;
+beforeAll(async () => {
+  practice = await givenPractice({ stores: 6, canary: 6, ownProcess: [CRASHED] });
+  ledger = openLedgerReader(practice.service.databaseUrl, { connections: 1 });
+});
+afterEach(async () => {
+  expect(await practice.violations()).toEqual([]);
+});
+afterAll(async () => {
+  await ledger?.close();
+  await practice?.stop();
+});
+
+const workflowId = nightWorkflowId('practice', 'by-hand');
+const begin = (stores: string[]) =>
+  practice.client.workflow.start('nightlyBackup', {
+    taskQueue: CONTROL_QUEUE,
+    workflowId,
+    args: [{ fleet: 'practice', stores, now: true, requestedBy: 'test' } satisfies NightInput],
+  });
+const nightOver = async (stores: string[]): Promise<{ report: NightReport; view: NightView }> => {
+  const handle = await begin(stores);
+  const report = (await handle.result()) as NightReport;
+  return { report, view: await handle.query<NightView>('night') };
+};
+
+const effectsOf = async (store: string, effect: string): Promise<LabEntry[]> =>
+  (await practice.effects(store)).filter((entry) => entry.effect === effect);
+const guestsOf = async (store: string) => (await practice.snapshot(store)).guests;
+const known = async (store: string): Promise<GuestBackupRow[]> => ledger.guestBackups({ store });
+const server = async (id: string): Promise<PbsSnapshot> => (await practice.lab.pbs(id)) as PbsSnapshot;
+const finished = async (store: string) =>
+  (await server(store)).datastores.flatMap(({ snapshots }) => snapshots.filter((one) => one.finished));
+
+/** How often each guest was dumped. */
+const dumps = async (store: string): Promise<Record<string, number>> => {
+  const counts: Record<string, number> = {};
+  for (const { guest } of await effectsOf(store, 'snapshot.create'))
+    counts[String(guest)] = (counts[String(guest)] ?? 0) + 1;
+  return counts;
+};
+const once = async (store: string) =>
+  Object.fromEntries((await guestsOf(store)).map(({ vmid }) => [String(vmid), 1]));
+
+describe('a calm night', () => {
+  it('backs up every guest once, one vzdump to a node, verifies here and there, and says what is proven', async () => {
+    const before = new Date();
+    const { report } = await nightOver([CALM]);
+    expect(report).toMatchObject({ state: 'done', planned: 1, summary: '1 of 1 store backed up and verified.' });
+
+    expect(await dumps(CALM)).toEqual(await once(CALM));
+    const nodes = (await effectsOf(CALM, 'backup.start')).map(({ node }) => node);
+    expect(nodes.toSorted()).toEqual([...new Set((await guestsOf(CALM)).map(({ node }) => node))].toSorted());
+    expect((await guestsOf(CALM)).filter(({ lock }) => lock !== undefined)).toEqual([]);
+
+    const guests = await guestsOf(CALM);
+    for (const [id, ns] of [[CALM, ''] as const, ['central', CALM] as const]) {
+      const { datastores } = await server(id);
+      const held = datastores.flatMap(({ snapshots }) => snapshots.filter((one) => one.ns === ns));
+      expect(held.length, id).toBe(guests.length);
+      expect(held.map(({ verified, verifiedBy }) => `${verified} by ${verifiedBy}`)).toEqual(
+        held.map(() => `ok by pbs-${id}`),
+      );
+    }
+    const rows = await known(CALM);
+    expect(rows.map(({ vmid }) => vmid).toSorted()).toEqual(guests.map(({ vmid }) => vmid).toSorted());
+    for (const { local, offsite } of rows) {
+      for (const copy of [local, offsite])
+        expect(Date.parse(copy?.provenAt ?? '')).toBeGreaterThan(before.getTime() - 300_000);
+      expect(local).toMatchObject({ encrypted: true });
+    }
+    expect((await ledger.night(report.night))?.state).toBe('done');
+  });
+
+  it('leaves the store free: a patch goes through it as ever', async () => {
+    expect((await practice.lab.state(CALM)) as object).toMatchObject({ id: CALM });
+    const { leftBy } = (await practice.storeIs('all its nodes are in', CALM, ({ nodes }) =>
+      nodes.every(({ maintenance }) => !maintenance),
+    )) as unknown as { leftBy?: string };
+    expect(leftBy).toBeUndefined();
+  });
+});
+
+describe('a night in which something is wrong', () => {
+  it('is partial, and names the guest, when one guest is locked by somebody else', async () => {
+    const [locked] = await guestsOf(BROKEN);
+    await practice.lab.addFault({ kind: 'guest-locked', store: BROKEN, params: { vmid: locked?.vmid }, id: 'locked' });
+    const { view } = await nightOver([BROKEN]);
+    expect(view.notSucceeded).toMatchObject([{ store: BROKEN, outcome: 'failed', reason: 'BackupIncomplete' }]);
+    expect(JSON.stringify(view.notSucceeded[0]?.stop)).toContain(String(locked?.vmid));
+    const rows = await known(BROKEN);
+    const provenOf = (vmid: number | undefined) => rows.find((row) => row.vmid === vmid)?.local?.provenAt;
+    expect(provenOf(locked?.vmid)).toBeUndefined();
+    expect(rows.filter(({ local }) => local?.provenAt !== undefined).length).toBe(rows.length - 1);
+    await practice.lab.removeFault('locked');
+  });
+
+  it('is refused before anything is dumped when the datastore is full', async () => {
+    await practice.lab.addFault({ kind: 'datastore-full', store: FULL, id: 'full' });
+    const { view } = await nightOver([FULL]);
+    expect(view.notSucceeded).toMatchObject([{ store: FULL, outcome: 'failed', reason: 'DatastoreFull' }]);
+    expect(await effectsOf(FULL, 'backup.start')).toEqual([]);
+    await practice.lab.removeFault('full');
+  });
+});
+
+describe('a night that is disturbed', () => {
+  it('dumps every guest once although the store worker and then the control worker are killed meanwhile', async () => {
+    const handle = await begin([CRASHED]);
+    await practice.seen('a dump of the store', (entry) => entry.store === CRASHED && entry.effect === 'backup.start');
+    practice.service.kill(`store:${CRASHED}`, 'SIGKILL');
+    practice.service.kill('control', 'SIGKILL');
+    expect((await handle.result()) as NightReport).toMatchObject({ state: 'done', tally: { succeeded: 1 } });
+    expect(await dumps(CRASHED)).toEqual(await once(CRASHED));
+  });
+
+  it('goes on at the store while its link is cut, and is told when it is back', async () => {
+    const handle = await begin([AWAY]);
+    await practice.seen('a dump of the store', (entry) => entry.store === AWAY && entry.effect === 'backup.start');
+    await practice.lab.setWan(AWAY, false);
+    await practice.seen('the dumps to end', (entry) => entry.store === AWAY && entry.effect === 'backup.done');
+    await practice.comesBack(AWAY);
+    expect((await handle.result()) as NightReport).toMatchObject({ state: 'done', tally: { succeeded: 1 } });
+    expect(await dumps(AWAY)).toEqual(await once(AWAY));
+    expect(await finished(AWAY)).toHaveLength((await guestsOf(AWAY)).length);
+  });
+});
+
+describe('a train that meets the night', () => {
+  it('waits for the dump, is not made to wait again, and no guest is moved while it is dumped', async () => {
+    await practice.lab.addFault({ kind: 'backup-slow', store: MET, params: { factor: 8 }, id: 'slow' });
+    const night = await begin([MET]);
+    await practice.seen('a dump of the store', (entry) => entry.store === MET && entry.effect === 'backup.start');
+    const train = await practice.startTrain();
+    const report = await practice.ride(train);
+    expect(report).toMatchObject({ state: 'done', tally: { succeeded: 6 } });
+    await expect(night.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 1 } });
+
+    const entries = await practice.effects(MET);
+    const places = (effect: string) => entries.flatMap((entry, at) => (entry.effect === effect ? [at] : []));
+    const firstDrain = Math.min(...places('ha.maintenance.enable'));
+    const lastDump = Math.max(...places('backup.done'));
+    expect(places('backup.start').length).toBe(places('backup.done').length);
+    expect(lastDump).toBeLessThan(firstDrain);
+    await practice.lab.removeFault('slow');
+  });
+});

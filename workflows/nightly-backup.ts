@@ -1,0 +1,316 @@
+import {
+  allHandlersFinished,
+  CancellationScope,
+  condition,
+  executeChild,
+  isCancellation,
+  ParentClosePolicy,
+  setCurrentDetails,
+  setHandler,
+  workflowInfo,
+} from '@temporalio/workflow';
+import { renderNightDetails } from '#domain/backup-progress.js';
+import {
+  nightInputSchema,
+  type NightInput,
+  type NightPlan,
+  type NightReport,
+  type NightStorePlan,
+  type NightView,
+} from '#domain/messages/backup.js';
+import { PROTOCOL } from '#domain/messages/store.js';
+import { commandSchema, waveProgressSchema, type WaveProgress, type WaveReport } from '#domain/messages/train.js';
+import { BACKUP_STAGE, operationId, waveWorkflowId } from '#domain/naming.js';
+import { isAway, nightSummary, partsOfNight } from '#domain/night.js';
+import { addTallies, emptyTally, tallyOf, type StoreResult } from '#domain/outcomes.js';
+import { abortUpdate, nightQuery, waveProgressSignal } from './messages.js';
+import { heard, invalid, messageOrRefusal, parseInput } from './parse-input.js';
+import { control, messageOf, notify, offsiteProxies } from './proxies.js';
+import { searchKeys } from './search-keys.js';
+import { PART_SIZE } from './train-waves.js';
+import type { wave } from './wave.js';
+
+/**
+ * A night of backups over the fleet: plan → waves of `backupStore`, each store at its own moment of the window → those
+ * that were away once more, as long as the window is open → what is proven is recorded → people are told of the rest.
+ *
+ * Started by its schedule at the opening of the window, or by an operator.
+ * - Nothing begins after the window: a store whose turn did not come is missed, and has no new backup.
+ * - No number of failures ends a night: what is wrong with one store's backup says nothing about the next one's.
+ * - Abort begins no further store; dumps that run go on to their end.
+ */
+export async function nightlyBackup(raw: NightInput): Promise<NightReport> {
+  const input = parseInput(nightInputSchema, raw);
+  const desk = openDesk(input);
+  setHandler(nightQuery, () => desk.view);
+  setHandler(waveProgressSignal, heard('waveProgress', waveProgressSchema, desk.progress));
+  setHandler(abortUpdate, ({ by }) => desk.abort(by), {
+    validator: (command) => void messageOrRefusal(commandSchema, command),
+    description: 'Begins no further store; dumps that run go on to their end: {by, reason?}',
+  });
+  CancellationScope.current().cancelRequested.catch(() => desk.abort('an operator'));
+
+  return CancellationScope.nonCancellable(async () => {
+    const plan = await planNight(input, desk);
+    desk.begin(plan);
+    await recordNight(plan, desk);
+    await backUpAll(plan, desk);
+    if (plan.orders.collect && plan.orders.offsite) await collectCentral(plan, desk);
+    const report = desk.end(plan);
+    await recordNight(plan, desk);
+    await tell(plan, desk);
+    await condition(allHandlersFinished);
+    return report;
+  });
+}
+
+type Desk = ReturnType<typeof openDesk>;
+
+function openDesk({ fleet }: NightInput) {
+  const startedAt = new Date().toISOString();
+  const view: NightView = {
+    night: '',
+    fleet,
+    state: 'planning',
+    startedAt,
+    doing: 'Reads which stores are to be backed up.',
+    stores: 0,
+    inFlight: 0,
+    tally: emptyTally(),
+    notSucceeded: [],
+  };
+  const results = new Map<string, StoreResult>();
+  const waves = new Map<string, WaveProgress>();
+  /** Waves whose results are known: what they still told on their way is old. */
+  const over = new Set<string>();
+  const going = new Set<CancellationScope>();
+  let abortedBy: string | undefined;
+  const set = (change: Partial<NightView>) => {
+    Object.assign(view, change);
+    setCurrentDetails(renderNightDetails(view));
+  };
+  /** What has ended for good, and what the waves in work have told of those that ended there. */
+  const count = () => {
+    const running = [...waves.values()];
+    const told = running.flatMap(({ notSucceeded }) => notSucceeded);
+    const known = [...results.values()].filter(({ outcome }) => outcome !== 'succeeded');
+    set({
+      inFlight: running.reduce((sum, { inFlight }) => sum + inFlight, 0),
+      tally: running.reduce(
+        (sum, { tally }) => addTallies(sum, { ...emptyTally(), ...tally }),
+        tallyOf(results.values()),
+      ),
+      notSucceeded: [...known, ...told].slice(0, 100),
+    });
+  };
+  const take = (all: readonly StoreResult[]) => {
+    for (const result of all) results.set(result.store, result);
+  };
+  return {
+    view,
+    doing: (doing: string) => set({ doing }),
+    abortedBy: () => abortedBy,
+    abort: (by: string): string => {
+      if (abortedBy !== undefined) return `The night is being ended already, by ${abortedBy}.`;
+      abortedBy = by;
+      set({ doing: `Ended by ${by}: no further store is begun, and dumps that run go on to their end.` });
+      for (const scope of going) scope.cancel();
+      return view.doing;
+    },
+    progress: (progress: WaveProgress) => {
+      if (over.has(progress.wave)) return;
+      const before = waves.get(progress.wave)?.notSucceeded ?? [];
+      waves.set(progress.wave, { ...progress, notSucceeded: [...before, ...progress.notSucceeded] });
+      count();
+    },
+    begin: ({ night, stores, opens, closes, excluded }: NightPlan) => {
+      take(
+        excluded.map(({ store, reason, detail }) => ({
+          store,
+          outcome: 'excluded',
+          reason,
+          stop: { reason, summary: detail },
+        })),
+      );
+      set({
+        night,
+        state: 'running',
+        stores: stores.length + excluded.length,
+        ...(opens ? { opens } : {}),
+        closes,
+        doing: 'Backs up each store at its own moment of the window.',
+      });
+      count();
+    },
+    /** Runs a wave that an abort ends; `undefined` when it was over before it began. */
+    async running<T>(workflowId: string, work: () => Promise<T>): Promise<T | undefined> {
+      if (abortedBy !== undefined) return undefined;
+      const scope = new CancellationScope();
+      going.add(scope);
+      try {
+        return await scope.run(work);
+      } catch (error) {
+        if (isCancellation(error)) return undefined;
+        throw error;
+      } finally {
+        going.delete(scope);
+        waves.delete(workflowId);
+        over.add(workflowId);
+      }
+    },
+    take: (all: readonly StoreResult[]) => {
+      take(all);
+      count();
+    },
+    resultOf: (store: string) => results.get(store),
+    results: () => [...results.values()],
+    end: ({ night, stores, excluded }: NightPlan): NightReport => {
+      const planned = stores.length + excluded.length;
+      const tally = tallyOf(results.values());
+      const state = abortedBy === undefined ? 'done' : 'aborted';
+      const summary = nightSummary(tally, planned);
+      set({ state, endedAt: new Date().toISOString(), doing: summary, tally, inFlight: 0 });
+      return { night, state, planned, tally, summary };
+    },
+  };
+}
+
+async function planNight(input: NightInput, desk: Desk): Promise<NightPlan> {
+  const { fleet, stores, now } = input;
+  const planned = await control
+    .planNight({ fleet, stores, now, startedAt: desk.view.startedAt })
+    .catch((error: unknown) => ({ kind: 'refused' as const, problems: [messageOf(error)] }));
+  if (planned.kind === 'planned') return planned.plan;
+  const summary = `No store of ${fleet} is backed up tonight: ${planned.problems.join('; ')}`;
+  await attention(fleet, '', summary);
+  throw invalid(planned.problems);
+}
+
+/** Rounds: all stores, then those that were away, until none is or the night is over. */
+async function backUpAll(plan: NightPlan, desk: Desk): Promise<void> {
+  let stores = plan.stores;
+  for (let round = 0; stores.length > 0; round += 1) {
+    await oneRound(plan, stores, round, desk);
+    stores = plan.stores.filter(({ id }) => {
+      const result = desk.resultOf(id);
+      return result !== undefined && isAway(result);
+    });
+    const left = Date.parse(plan.closes) - Date.now();
+    if (stores.length === 0 || left <= 0 || desk.abortedBy() !== undefined) return;
+    desk.doing(`Waits to ask again those that did not answer (${stores.length}).`);
+    await condition(() => desk.abortedBy() !== undefined, Math.min(left, AGAIN_AFTER * plan.timing.deferFor));
+    // What is over by now is not asked again: it would only be told that it was missed.
+    const now = Date.now();
+    stores = stores.filter(({ closes }) => Date.parse(closes) > now);
+  }
+}
+
+/** Times of a busy store's wait: a link that is down is seldom back at once. */
+const AGAIN_AFTER = 3;
+
+async function oneRound(plan: NightPlan, stores: NightStorePlan[], round: number, desk: Desk): Promise<void> {
+  const parts = partsOfNight({ stores, maxConcurrency: plan.maxConcurrency }, PART_SIZE);
+  const many = parts.length > 1;
+  await Promise.all(
+    parts.map(async (part, index) => {
+      const workflowId = waveWorkflowId(plan.night, BACKUP_STAGE, round, many ? index + 1 : 0);
+      const report = await desk.running(workflowId, () => runPart(plan, part, round, workflowId));
+      const untouched = report?.notStarted ?? part.stores.map(({ id }) => id);
+      const results = [...(report?.results ?? []), ...untouched.map(abortedResult)];
+      desk.take(results);
+      await control.record({ kind: 'results', train: plan.night, stage: BACKUP_STAGE, round, results });
+    }),
+  );
+}
+
+function runPart(
+  { fleet, night, orders, timing, closes }: NightPlan,
+  { stores, maxConcurrency }: ReturnType<typeof partsOfNight>[number],
+  round: number,
+  workflowId: string,
+): Promise<WaveReport> {
+  const { storeTimeout, offlineAfter, cutOffAfter, deferFor } = timing;
+  return executeChild<typeof wave>('wave', {
+    workflowId,
+    parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
+    staticSummary: `back up ${stores.length} stores`,
+    typedSearchAttributes: [
+      { key: searchKeys.train, value: night },
+      { key: searchKeys.stage, value: BACKUP_STAGE },
+      { key: searchKeys.operation, value: 'backup' },
+    ],
+    args: [
+      {
+        fleet,
+        train: night,
+        stage: BACKUP_STAGE,
+        round,
+        operation: 'backup',
+        stores,
+        orders,
+        limits: {
+          maxConcurrency,
+          errorThreshold: NEVER,
+          offlineThreshold: NEVER,
+          storeTimeout,
+          stageTimeout: Math.max(1, Date.parse(closes) - Date.now()) + 2 * storeTimeout,
+          offlineAfter,
+          cutOffAfter,
+          deferFor,
+          deferLimit: 100,
+        },
+        stageSize: stores.length,
+        before: { tally: {}, started: 0 },
+      },
+    ],
+  });
+}
+
+/** Neither count nor percentage: nothing is ever too much. */
+const NEVER = { minSample: 1 };
+
+const abortedResult = (store: string): StoreResult => ({
+  store,
+  outcome: 'aborted',
+  reason: 'Aborted',
+  stop: { reason: 'Aborted', summary: 'The night was ended before its turn. It has no new backup.' },
+});
+
+/** Of the whole datastore, so once for all stores. */
+async function collectCentral({ night, fleet, timing }: NightPlan, desk: Desk): Promise<void> {
+  desk.doing('Collects the space of what was pruned at the central server.');
+  const answer = await offsiteProxies(timing.cutOffAfter)
+    .longTask.collectSpace({
+      protocol: PROTOCOL,
+      store: 'central',
+      fleet,
+      night,
+      operationId: operationId(night, BACKUP_STAGE, 'central', 0),
+      startedAt: new Date().toISOString(),
+    })
+    .catch((error: unknown) => ({ ok: false, detail: messageOf(error) }));
+  if (!answer.ok) await attention(fleet, night, `Space at the central server was not collected: ${answer.detail}`);
+}
+
+async function recordNight({ night, fleet, commit, opens, closes }: NightPlan, desk: Desk): Promise<void> {
+  const { state, startedAt, endedAt, stores, tally, doing } = desk.view;
+  await control.record({
+    kind: 'night',
+    row: { id: night, fleet, state, summary: doing, commit, stores, tally, opens, closes, startedAt, endedAt },
+  });
+}
+
+/** A night in which all went well is not worth a word at breakfast. */
+async function tell({ fleet, night }: NightPlan, { view }: Desk): Promise<void> {
+  const worst = view.notSucceeded.slice(0, 5).map(({ store, stop }) => `${store}: ${stop?.summary ?? 'no reason'}`);
+  if (worst.length > 0) await attention(fleet, night, `${view.doing} ${worst.join(' ')}`);
+}
+
+const attention = (fleet: string, night: string, summary: string): Promise<void> =>
+  notify({
+    event: 'attention',
+    fleet,
+    train: night,
+    summary: `${summary} (${workflowInfo().workflowId})`,
+    answers: [],
+  }).catch(() => undefined);
