@@ -24,7 +24,7 @@ const [CALM, BROKEN, FULL, CRASHED, AWAY, MET] = [1, 2, 3, 4, 5, 6].map((n) => `
 let practice: Practice;
 let ledger: LedgerReader;
 beforeAll(async () => {
-  practice = await givenPractice({ stores: 6, canary: 6, ownProcess: [CRASHED] });
+  practice = await givenPractice({ stores: 6, ownProcess: [CRASHED] });
   ledger = openLedgerReader(practice.service.databaseUrl, { connections: 1 });
 });
 afterEach(async () => {
