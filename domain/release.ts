@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { packagePinSchema, storeSchema } from './fleet.js';
+import { packagePinSchema, storeSchema, type Store } from './fleet.js';
 import {
   commitHash,
   digest,
@@ -74,6 +74,11 @@ export const storeArtifactSchema = z
   })
   .strict();
 export type StoreArtifact = z.infer<typeof storeArtifactSchema>;
+
+/** A release changes what runs on a store, and says nothing of how it is backed up. */
+export function storeOfRelease({ backup: _, guests, ...store }: Store): Store {
+  return { ...store, guests: guests.map(({ tier: _tier, probes: _probes, ...guest }) => guest) };
+}
 
 /** How a task names a release: where the signed bytes are, and what they must hash to. */
 export const releaseRefSchema = z

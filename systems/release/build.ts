@@ -7,6 +7,7 @@ import {
   releaseManifestSchema,
   releaseRefSchema,
   storeArtifactSchema,
+  storeOfRelease,
   type ReleaseManifest,
   type ReleaseRef,
 } from '#domain/release.js';
@@ -220,7 +221,11 @@ function renderArtifact(store: Store, files: RepoFiles): Buffer {
   const names = new Set(store.guests.flatMap(({ config }) => config.map(({ file }) => file)));
   const texts = [...names].map((name) => [name, files.get(`${storeFolder(store.id)}/${name}`)?.text] as const);
   return canonical(
-    storeArtifactSchema.parse({ schema: 'edge.store-config/v1', store, files: Object.fromEntries(texts) }),
+    storeArtifactSchema.parse({
+      schema: 'edge.store-config/v1',
+      store: storeOfRelease(store),
+      files: Object.fromEntries(texts),
+    }),
   );
 }
 

@@ -152,7 +152,7 @@ describe('a night that is disturbed', () => {
 
 describe('a train that meets the night', () => {
   it('waits for the dump, is not made to wait again, and no guest is moved while it is dumped', async () => {
-    await practice.lab.addFault({ kind: 'backup-slow', store: MET, params: { factor: 8 }, id: 'slow' });
+    await practice.lab.addFault({ kind: 'backup-slow', store: MET, params: { factor: 100 }, id: 'slow' });
     const night = await begin([MET]);
     await practice.seen('a dump of the store', (entry) => entry.store === MET && entry.effect === 'backup.start');
     const train = await practice.startTrain();
