@@ -71,6 +71,7 @@ export async function wave(raw: WaveInput): Promise<WaveReport> {
       if (floor.isOver()) break;
       await floor.somethingChanged();
     }
+    await floor.farewell();
     return floor.close();
   });
 }
@@ -361,9 +362,10 @@ function openFloor(input: WaveInput) {
       const seen = changes;
       await condition(() => changes !== seen);
     },
+    /** Backups that still stand back need not any more. */
+    farewell: () => way.close(),
     close: (): WaveReport => {
       clocks.cancel();
-      way.close();
       const [reason, then] = aborted
         ? (['UndoPending', 'It takes back what is set by itself, or when it is back.'] as const)
         : (['StoreCutOff', 'Its operation ends when it is back, and the store is tried again.'] as const);
@@ -378,11 +380,14 @@ function openFloor(input: WaveInput) {
 /** A backup that holds a store stands back for whoever asks, and is told when it need not any more. */
 function wayThroughBackups() {
   const asked = new Set<string>();
+  const onTheirWay = new Set<Promise<void>>();
   const say = (signal: typeof makeWaySignal, store: string) => {
-    getExternalWorkflowHandle(backupWorkflowId(store))
+    const sent = getExternalWorkflowHandle(backupWorkflowId(store))
       .signal(signal, { store, wave: workflowInfo().workflowId })
       // Whatever holds the store is no backup, or it has ended.
-      .catch(() => undefined);
+      .catch(() => undefined)
+      .finally(() => onTheirWay.delete(sent));
+    onTheirWay.add(sent);
   };
   const done = (store: string) => {
     if (asked.delete(store)) say(wayTakenSignal, store);
@@ -394,7 +399,11 @@ function wayThroughBackups() {
       say(makeWaySignal, store);
     },
     done,
-    close: () => [...asked].forEach(done),
+    /** The server drops signals of a workflow that ends before they are on their way. */
+    async close(): Promise<void> {
+      for (const store of asked) done(store);
+      if (onTheirWay.size > 0) await Promise.all(onTheirWay);
+    },
   };
 }
 

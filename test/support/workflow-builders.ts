@@ -1,5 +1,6 @@
 import type { NodeFacts, ProbeFacts, StagedNode, StoreFacts } from '#domain/facts.js';
 import { stageSchema, type Limits, type Stage } from '#domain/fleet.js';
+import type { BackupOrders, BackupStoreInput, NightPlan } from '#domain/messages/backup.js';
 import type { PatchStoreInput, Preflight } from '#domain/messages/store.js';
 import type { SurveyInput } from '#domain/messages/survey.js';
 import type { StagePlan, TrainPlan, WaveInput } from '#domain/messages/train.js';
@@ -25,6 +26,48 @@ export const aStoreInput = (store: string, change: Partial<PatchStoreInput> = {}
   storeTimeout: 120_000,
   ...change,
 });
+
+export const someOrders = (change: Partial<BackupOrders> = {}): BackupOrders => ({
+  keep: { last: 3 },
+  reverifyAfter: 86_400_000,
+  collect: false,
+  tiers: { normal: { local: 86_400_000 } },
+  defaultTier: 'normal',
+  slots: {},
+  ...change,
+});
+
+export const aBackupInput = (store: string, change: Partial<BackupStoreInput> = {}): BackupStoreInput => ({
+  fleet: 'acme',
+  night: 'night-2026-11-26',
+  store,
+  round: 0,
+  orders: someOrders(),
+  guests: {},
+  notAfter: new Date(Date.now() + 60_000).toISOString(),
+  offlineAfter: 30_000,
+  cutOffAfter: 60_000,
+  storeTimeout: 120_000,
+  deferFor: 50,
+  ...change,
+});
+
+/** Begins at once and ends in a minute. */
+export const aNightPlan = (stores: readonly string[], change: Partial<NightPlan> = {}): NightPlan => {
+  const closes = change.closes ?? new Date(Date.now() + 60_000).toISOString();
+  return {
+    night: 'night-2026-11-26',
+    fleet: 'acme',
+    commit: COMMIT,
+    closes,
+    stores: stores.map((id) => ({ id, closes })),
+    excluded: [],
+    orders: someOrders(),
+    maxConcurrency: 10,
+    timing: { storeTimeout: 120_000, offlineAfter: 30_000, cutOffAfter: 60_000, deferFor: 50 },
+    ...change,
+  };
+};
 
 export const aSurvey = (stores: readonly string[], change: Partial<SurveyInput> = {}): SurveyInput => ({
   fleet: 'acme',

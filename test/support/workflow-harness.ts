@@ -4,6 +4,14 @@ import { Context } from '@temporalio/activity';
 import { Client, type Connection, type WorkflowHandle } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
 import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
+import type { CopyFacts } from '#domain/backup.js';
+import type {
+  BackupStoreInput,
+  NightInput,
+  StoreBackupActivities,
+  TendActivities,
+  TendAnswer,
+} from '#domain/messages/backup.js';
 import type { JanitorInput } from '#domain/messages/janitor.js';
 import type { SurveyInput } from '#domain/messages/survey.js';
 import type { PatchStoreInput, StoreActivities, StoreTask } from '#domain/messages/store.js';
@@ -24,8 +32,11 @@ import type {
   WaveProgress,
 } from '#domain/messages/train.js';
 import {
+  backupWorkflowId,
   CONTROL_QUEUE,
   janitorWorkflowId,
+  nightWorkflowId,
+  OFFSITE_QUEUE,
   RELEASE_QUEUE,
   SEARCH_ATTRIBUTES,
   storeQueue,
@@ -35,7 +46,17 @@ import {
 import { openConnection } from '#client/temporal-connection.js';
 import { trainQuery, waveQuery } from '#workflows/messages.js';
 import { inWorkIn, isRunningIn } from '#workers/running.js';
-import type { janitor, launchTrain, patchStore, patchTrain, rollbackTrain, survey, wave } from '#workflows/index.js';
+import type {
+  backupStore,
+  janitor,
+  launchTrain,
+  nightlyBackup,
+  patchStore,
+  patchTrain,
+  rollbackTrain,
+  survey,
+  wave,
+} from '#workflows/index.js';
 import { aReleaseRef, KERNEL } from './builders.js';
 import { aHealthyProbe, aPreflight, COMMIT, PLAN_HASH, simulated } from './workflow-builders.js';
 
@@ -64,7 +85,8 @@ export interface Place {
 }
 
 export type World = Awaited<ReturnType<typeof openWorld>>;
-type StoreScript = Partial<StoreActivities>;
+type AllStoreActivities = StoreActivities & StoreBackupActivities;
+type StoreScript = Partial<AllStoreActivities>;
 
 export async function openWorld({ address, codePath }: Place) {
   beQuiet();
@@ -132,6 +154,38 @@ export async function openWorld({ address, codePath }: Place) {
           workflowId: `${input.train}/${input.stage}/r0`,
           taskQueue,
           args: [input],
+        }),
+      ),
+    /** The worker at the central backup server. */
+    async centralServer(script: Partial<TendActivities> = {}): Promise<string[]> {
+      const calls: string[] = [];
+      const sound: TendActivities = { ...tendsWell('pbs-central'), ...script };
+      const activities = Object.fromEntries(
+        (Object.keys(sound) as (keyof TendActivities)[]).map((name) => [
+          name,
+          (task: { store: string }) => {
+            calls.push(`${name} ${task.store}`);
+            return sound[name](task as never);
+          },
+        ]),
+      );
+      await run({ taskQueue: OFFSITE_QUEUE, activities });
+      return calls;
+    },
+    startBackup: async (input: BackupStoreInput) =>
+      kept(
+        await client.workflow.start<typeof backupStore>('backupStore', {
+          workflowId: backupWorkflowId(input.store),
+          taskQueue,
+          args: [input],
+        }),
+      ),
+    startNight: async (input: Partial<NightInput> = {}) =>
+      kept(
+        await client.workflow.start<typeof nightlyBackup>('nightlyBackup', {
+          workflowId: nightWorkflowId('acme', 'by-hand'),
+          taskQueue,
+          args: [{ fleet: 'acme', ...input }],
         }),
       ),
     startTrain: async (input: Partial<TrainInput> = {}) =>
@@ -280,6 +334,59 @@ function createCentral({ isRunning, inWork }: Pick<ControlDeps, 'isRunning' | 'i
   };
 }
 
+/** Three guests, one on each node; a server that proves each of them once it was dumped. */
+function soundBackups(): StoreBackupActivities {
+  return {
+    openDump: async ({ vmids }) => ({
+      kind: 'done',
+      adopted: [],
+      nodes: GUESTS.filter(({ vmid }) => vmids?.includes(vmid) ?? true).map(({ vmid, node }) => ({
+        node,
+        vmids: [vmid],
+      })),
+      guests: GUESTS.map(({ node: _, ...guest }) => guest),
+      unreachable: [],
+    }),
+    dumpNode: async ({ vmids }) => ({ kind: 'done', runs: vmids.map((vmid) => ({ vmid, kind: 'done' })) }),
+    closeDump: async () => undefined,
+    sendCopy: async () => ({ ok: true, detail: 'sent' }),
+    ...tendsWell('pbs-store'),
+  };
+}
+
+const GUESTS = [
+  { vmid: 101, kind: 'qemu' as const, name: 'pos', template: false, node: 'n1' },
+  { vmid: 102, kind: 'qemu' as const, name: 'inventory', template: false, node: 'n2' },
+  { vmid: 103, kind: 'lxc' as const, name: 'cache', template: false, node: 'n3' },
+];
+
+function tendsWell(node: string): TendActivities {
+  const done = async (): Promise<TendAnswer> => ({ ok: true, detail: 'done' });
+  return {
+    verifyCopy: done,
+    pruneCopy: done,
+    collectSpace: done,
+    readCopy: async () => ({ copy: aCopy(node) }),
+  };
+}
+
+/** What a server holds on which each of these guests has a new snapshot that it has verified. */
+export function aCopy(node: string, vmids: readonly number[] = GUESTS.map(({ vmid }) => vmid)): CopyFacts {
+  const at = Math.floor(Date.now() / 1_000);
+  return {
+    node,
+    snapshots: GUESTS.filter(({ vmid }) => vmids.includes(vmid)).map(({ vmid, kind }) => ({
+      type: kind === 'qemu' ? 'vm' : 'ct',
+      id: String(vmid),
+      time: at,
+      size: 1_000,
+      encrypted: true,
+      protected: false,
+      verification: { state: 'ok', node, at },
+    })),
+  };
+}
+
 /** A step of a store that stands still until it is let go. */
 export interface Held {
   reached: Promise<void>;
@@ -294,7 +401,8 @@ function createStore(id: string, script: StoreScript) {
   const tasks: StoreTask[] = [];
   const held = new Map<string, { reach(): void; released: Promise<void> }>();
   const releases: (() => void)[] = [];
-  const sound: StoreActivities = {
+  const sound: AllStoreActivities = {
+    ...soundBackups(),
     hello: async () => ({ store: id, protocol: { min: 1, max: 1 }, clock: new Date().toISOString() }),
     openOperation: async () => ({ kind: 'done', adopted: [] }),
     readFacts: async () => aPreflight(),
@@ -316,10 +424,10 @@ function createStore(id: string, script: StoreScript) {
     surveyStore: async () => ({ packages: 2, reboots: 3, guestsMoved: 1 }),
     sweepStore: async () => ({ kind: 'swept', undone: [], left: [] }),
   };
-  const current: StoreActivities = { ...sound, ...script };
+  const current: AllStoreActivities = { ...sound, ...script };
 
   const called =
-    <K extends keyof StoreActivities>(name: K) =>
+    <K extends keyof AllStoreActivities>(name: K) =>
     async (task: { node?: string; outcome?: string }) => {
       const call = [name, task.node ?? task.outcome].filter(Boolean).join(' ');
       calls.push(call);
@@ -340,7 +448,7 @@ function createStore(id: string, script: StoreScript) {
     tasks,
     /** The calls that do something to the store, i.e. all but greetings, probes and looks. */
     work: () => calls.filter((call) => !['hello', 'probeStore', 'inspectStore', 'surveyStore'].includes(call)),
-    on: <K extends keyof StoreActivities>(name: K, activity: StoreActivities[K]) => {
+    on: <K extends keyof AllStoreActivities>(name: K, activity: AllStoreActivities[K]) => {
       current[name] = activity;
     },
     /** The next call of this step (`drainNode n1`) waits until it is released. */
@@ -354,7 +462,7 @@ function createStore(id: string, script: StoreScript) {
     /** Releases whatever is held; a worker does not stop before its steps end. */
     letGo: () => releases.forEach((release) => release()),
     activities: Object.fromEntries(
-      (Object.keys(sound) as (keyof StoreActivities)[]).map((name) => [name, called(name)]),
+      (Object.keys(sound) as (keyof AllStoreActivities)[]).map((name) => [name, called(name)]),
     ),
   };
 }

@@ -1,0 +1,318 @@
+import { describe, expect, it } from 'vitest';
+import type { WaveInput } from '#domain/messages/train.js';
+import { backupWorkflowId, storeWorkflowId, waveWorkflowId } from '#domain/naming.js';
+import { abortUpdate, backupQuery, steerWaveSignal, storeFreeSignal, waveQuery } from '#workflows/messages.js';
+import { aBackupInput, aStoreInput, aWave, someOrders } from '../support/workflow-builders.js';
+import { useWorld } from '../support/use-world.js';
+import { aCopy, eventually, waveUntil } from '../support/workflow-harness.js';
+
+const ID = 's001';
+const inSeconds = (seconds: number): string => new Date(Date.now() + seconds * 1_000).toISOString();
+const locked = { kind: 'failed' as const, text: 'VM is locked (backup)', failure: 'lock' as const };
+
+describe('the backup of a store', () => {
+  it('dumps all nodes, then verifies and prunes, and records what is proven of each guest', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    const result = await (await world.startBackup(aBackupInput(ID))).result();
+    expect(result).toMatchObject({ store: ID, outcome: 'succeeded', operationId: 'night-2026-11-26/backup/s001/r0' });
+    const [hello, open, ...rest] = store.calls;
+    expect([hello, open]).toEqual(['hello', 'openDump']);
+    expect(rest.slice(0, 3).toSorted()).toEqual(['dumpNode n1', 'dumpNode n2', 'dumpNode n3']);
+    expect(rest.slice(3)).toEqual(['closeDump', 'verifyCopy', 'pruneCopy', 'readCopy']);
+    const [entry] = world.central.ledgerOf('backups');
+    expect(entry?.guests.map(({ vmid, tier }) => [vmid, tier])).toEqual([
+      [101, 'normal'],
+      [102, 'normal'],
+      [103, 'normal'],
+    ]);
+    expect(entry?.guests.every(({ local, offsite }) => local?.provenAt !== undefined && !offsite)).toBe(true);
+    expect(entry?.night.map(({ result: of }) => of)).toEqual(['proven', 'proven', 'proven']);
+  });
+
+  it('sends to the central server before it verifies, and has it verified there', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    const there = await world.centralServer();
+    const orders = someOrders({ offsite: { keep: { daily: 14 } }, collect: true });
+    const result = await (await world.startBackup(aBackupInput(ID, { orders }))).result();
+    expect(result.outcome).toBe('succeeded');
+    expect(store.calls.slice(6)).toEqual(['sendCopy', 'verifyCopy', 'pruneCopy', 'collectSpace', 'readCopy']);
+    expect(there).toEqual(['verifyCopy s001', 'pruneCopy s001', 'readCopy s001']);
+    const [entry] = world.central.ledgerOf('backups');
+    expect(entry?.guests.every(({ offsite }) => offsite?.provenAt !== undefined)).toBe(true);
+  });
+
+  it('holds the store only while guests are dumped: a patch goes through while the server verifies', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    const verifying = store.hold('verifyCopy');
+    const backup = await world.startBackup(aBackupInput(ID));
+    await verifying.reached;
+    await expect((await world.startStore(aStoreInput(ID))).result()).resolves.toMatchObject({ outcome: 'succeeded' });
+    verifying.release();
+    expect((await backup.result()).outcome).toBe('succeeded');
+  });
+
+  it('is failed when the server does not prove what the jobs said, and nothing is pruned', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID, {
+      readCopy: async () => ({ copy: aCopy('pbs-store', [101, 103]) }),
+      verifyCopy: async () => ({ ok: false, detail: 'vm/102 is damaged', reason: 'BackupVerifyFailed' }),
+    });
+    const result = await (await world.startBackup(aBackupInput(ID))).result();
+    expect(result).toMatchObject({ outcome: 'failed', reason: 'BackupIncomplete' });
+    expect(result.stop?.detail?.join('\n')).toMatch(/guest 102 .*nothing new[^]*verify: vm\/102 is damaged/);
+    expect(store.calls).not.toContain('pruneCopy');
+  });
+
+  it('is failed when nobody can read the server', async () => {
+    const world = await useWorld();
+    await world.store(ID, {
+      readCopy: async () => {
+        throw Object.assign(new Error('no route to host'), { nonRetryable: true });
+      },
+    });
+    const input = aBackupInput(ID);
+    const backup = await world.startBackup(input);
+    await eventually('the first answer', async () => (await backup.query(backupQuery)).step === 'read back');
+    expect((await backup.query(backupQuery)).result).toBeUndefined();
+  });
+
+  it('dumps once more, and alone, the guest that somebody else had locked', async () => {
+    const world = await useWorld();
+    let tries = 0;
+    const store = await world.store(ID);
+    store.on('dumpNode', async ({ vmids, node }) => {
+      if (node !== 'n2' || ++tries > 2) return { kind: 'done', runs: vmids.map((vmid) => ({ vmid, kind: 'done' })) };
+      return { kind: 'done', runs: vmids.map((vmid) => ({ vmid, ...locked })) };
+    });
+    const result = await (await world.startBackup(aBackupInput(ID))).result();
+    expect(result.outcome).toBe('succeeded');
+    expect(store.calls.filter((call) => call.startsWith('dumpNode')).toSorted()).toEqual([
+      'dumpNode n1',
+      'dumpNode n2',
+      'dumpNode n2',
+      'dumpNode n2',
+      'dumpNode n3',
+    ]);
+  });
+
+  it.each([
+    ['DatastoreFull', 1],
+    ['BackupRefused', 1],
+    ['NoQuorum', 12],
+  ] as const)('that is refused for %s is asked for %i times in all', async (reason, times) => {
+    const world = await useWorld();
+    const store = await world.store(ID, {
+      openDump: async () => ({ kind: 'refused', stop: { reason, summary: 'not now' } }),
+      readCopy: async () => ({ copy: aCopy('pbs-store', []) }),
+    });
+    const result = await (await world.startBackup(aBackupInput(ID))).result();
+    expect(result).toMatchObject({ outcome: 'failed', reason });
+    expect(store.calls.filter((call) => call === 'openDump')).toHaveLength(times);
+    expect(store.calls.some((call) => call.startsWith('dumpNode'))).toBe(false);
+  });
+
+  it('begins nothing after the night: a store that another operation holds till then is busy', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    const patching = store.hold('readFacts');
+    await world.startStore(aStoreInput(ID));
+    await patching.reached;
+    const result = await (await world.startBackup(aBackupInput(ID, { notAfter: inSeconds(2) }))).result();
+    expect(result).toMatchObject({ outcome: 'failed', reason: 'StoreBusy' });
+    expect(store.calls).not.toContain('openDump');
+    patching.release();
+  });
+
+  it('waits for a patch that holds the store, and dumps then', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    const patching = store.hold('readFacts');
+    const patch = await world.startStore(aStoreInput(ID));
+    await patching.reached;
+    const backup = await world.startBackup(aBackupInput(ID));
+    await eventually('it to wait', async () =>
+      (await backup.query(backupQuery)).step.startsWith('waits for the store'),
+    );
+    patching.release();
+    expect((await patch.result()).outcome).toBe('succeeded');
+    expect((await backup.result()).outcome).toBe('succeeded');
+    expect(store.calls.indexOf('closeOperation succeeded')).toBeLessThan(store.calls.indexOf('openDump'));
+  });
+
+  it('ends what runs when it is aborted, and begins nothing more', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    store.on('dumpNode', async ({ vmids }) => ({ kind: 'done', runs: vmids.map((vmid) => ({ vmid, ...locked })) }));
+    store.on('readCopy', async () => ({ copy: aCopy('pbs-store', []) }));
+    const dumping = store.hold('dumpNode n2');
+    const backup = await world.startBackup(aBackupInput(ID));
+    await dumping.reached;
+    await backup.executeUpdate(abortUpdate, { args: [{ by: 'anna' }] });
+    dumping.release();
+    expect(await backup.result()).toMatchObject({ outcome: 'aborted', reason: 'Aborted' });
+    expect(store.calls.filter((call) => call.startsWith('dumpNode'))).toHaveLength(3);
+    expect(store.calls).toContain('closeDump');
+    expect(store.calls).not.toContain('verifyCopy');
+  });
+
+  it('of a store that does not answer touches nothing', async () => {
+    const world = await useWorld();
+    const result = await (await world.startBackup(aBackupInput(ID, { offlineAfter: 200 }))).result();
+    expect(result).toMatchObject({ outcome: 'offline', reason: 'StoreOffline' });
+  });
+});
+
+describe('a train that finds the store held by its backup', () => {
+  const meet = async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    let tries = 0;
+    store.on('dumpNode', async ({ vmids, node }) => {
+      if (node === 'n2' && ++tries === 1) return { kind: 'done', runs: vmids.map((vmid) => ({ vmid, ...locked })) };
+      return { kind: 'done', runs: vmids.map((vmid) => ({ vmid, kind: 'done' })) };
+    });
+    const dumping = store.hold('dumpNode n1');
+    const backup = await world.startBackup(aBackupInput(ID));
+    await dumping.reached;
+    const input: WaveInput = aWave([ID], { limits: { deferFor: 600_000 } });
+    const wave = await world.startWave(input);
+    await waveUntil(wave, 'the store is deferred', ({ deferred }) => deferred === 1);
+    return { world, store, dumping, backup, wave };
+  };
+
+  it('has its turn after the dump that runs, before the tries that are left, and waits for no timer', async () => {
+    const { store, dumping, backup, wave } = await meet();
+    dumping.release();
+    const report = await wave.result();
+    expect(report.results).toMatchObject([{ store: ID, outcome: 'succeeded' }]);
+    expect((await backup.result()).outcome).toBe('succeeded');
+    const at = (call: string) => store.calls.indexOf(call);
+    expect(at('closeDump')).toBeLessThan(at('openOperation'));
+    expect(store.calls.lastIndexOf('openDump')).toBeGreaterThan(at('closeOperation succeeded'));
+    expect(store.calls.filter((call) => call === 'openDump')).toHaveLength(2);
+  });
+
+  it('and is called off lets the backup go on', async () => {
+    const { store, dumping, backup, wave } = await meet();
+    await wave.signal(steerWaveSignal, { paused: true, pausedStores: [], abortedStores: [ID] });
+    await wave.result();
+    dumping.release();
+    expect((await backup.result()).outcome).toBe('succeeded');
+    expect(store.calls).not.toContain('openOperation');
+  });
+
+  it('and is terminated keeps the backup from further tries no longer than the night', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    store.on('dumpNode', async ({ vmids }) => ({ kind: 'done', runs: vmids.map((vmid) => ({ vmid, ...locked })) }));
+    store.on('readCopy', async () => ({ copy: aCopy('pbs-store', []) }));
+    const dumping = store.hold('dumpNode n1');
+    const backup = await world.startBackup(aBackupInput(ID, { notAfter: inSeconds(4) }));
+    await dumping.reached;
+    const wave = await world.startWave(aWave([ID], { limits: { deferFor: 600_000 } }));
+    await waveUntil(wave, 'the store is deferred', ({ deferred }) => deferred === 1);
+    await wave.terminate('gone');
+    dumping.release();
+    expect((await backup.result()).outcome).toBe('failed');
+  });
+
+  it('is not misled by a word about another store', async () => {
+    const { dumping, wave, backup } = await meet();
+    await wave.signal(storeFreeSignal, { store: 's999' });
+    await wave.signal('storeFree', { nonsense: true });
+    expect((await wave.query(waveQuery)).deferred).toBe(1);
+    dumping.release();
+    await wave.result();
+    await backup.result();
+  });
+});
+
+describe('a wave of backups', () => {
+  const aBackupWave = (stores: WaveInput['stores'], change: Parameters<typeof aWave>[1] = {}): WaveInput => {
+    const { release: _, ...wave } = aWave(
+      stores.map(({ id }) => id),
+      change,
+    );
+    return {
+      ...wave,
+      train: 'night-2026-11-26',
+      stage: 'backup',
+      operation: 'backup',
+      orders: someOrders({ slots: { town: 1 } }),
+      stores,
+    };
+  };
+
+  it('never has more stores on one uplink than it has slots', async () => {
+    const world = await useWorld();
+    let now = 0;
+    let most = 0;
+    await world.stores(['s001', 's002', 's003'], {
+      openDump: async () => {
+        most = Math.max(most, ++now);
+        return { kind: 'done', adopted: [], nodes: [], guests: [], unreachable: [] };
+      },
+      readCopy: async () => {
+        now -= 1;
+        return { copy: aCopy('pbs-store') };
+      },
+    });
+    const closes = inSeconds(60);
+    const stores = ['s001', 's002', 's003'].map((id) => ({ id, closes, uplink: 'town' }));
+    const report = await (await world.startWave(aBackupWave(stores, { limits: { maxConcurrency: 3 } }))).result();
+    expect(report.results.map(({ outcome }) => outcome)).toEqual(['succeeded', 'succeeded', 'succeeded']);
+    expect(most).toBe(1);
+  });
+
+  it('misses a store whose turn does not come before the night ends, and starts nothing then', async () => {
+    const world = await useWorld();
+    const [first, second] = [await world.store('s001'), await world.store('s002')];
+    const dumping = first.hold('dumpNode n1');
+    const wave = await world.startWave(
+      aBackupWave([
+        { id: 's001', closes: inSeconds(60), uplink: 'town' },
+        { id: 's002', closes: inSeconds(2), uplink: 'town' },
+      ]),
+    );
+    await dumping.reached;
+    await waveUntil(wave, 's002 is missed', ({ tally }) => tally.missed === 1);
+    dumping.release();
+    const report = await wave.result();
+    expect(report.results.find(({ store }) => store === 's002')).toMatchObject({ reason: 'OutsideWindow' });
+    expect(second.calls).toEqual([]);
+  });
+
+  it('goes on whatever fails', async () => {
+    const world = await useWorld();
+    const ids = ['s001', 's002', 's003'];
+    await world.stores(ids, { readCopy: async () => ({ copy: aCopy('pbs-store', []) }) });
+    const closes = inSeconds(60);
+    const input = aBackupWave(
+      ids.map((id) => ({ id, closes })),
+      {
+        limits: { errorThreshold: { minSample: 1 }, offlineThreshold: { minSample: 1 } },
+      },
+    );
+    const report = await (await world.startWave(input)).result();
+    expect(report.results.map(({ reason }) => reason)).toEqual(['BackupFailed', 'BackupFailed', 'BackupFailed']);
+    expect(report.breach).toBeUndefined();
+  });
+
+  it('is refused without orders, and a patch without a release', async () => {
+    const world = await useWorld();
+    const { orders: _, ...without } = aBackupWave([{ id: 's001' }]);
+    await expect((await world.startWave(without)).result()).rejects.toThrow();
+    const { release: __, ...patch } = aWave(['s002']);
+    await expect(
+      world.client.workflow.execute('wave', {
+        workflowId: waveWorkflowId('x', 'y', 0, 1),
+        taskQueue: 'edge-control',
+        args: [patch],
+      }),
+    ).rejects.toThrow();
+    expect([backupWorkflowId(ID), storeWorkflowId(ID)]).toEqual(['pbs/s001', 'store/s001']);
+  });
+});

@@ -1,0 +1,111 @@
+import { describe, expect, it } from 'vitest';
+import { renderNightDetails } from '#domain/backup-progress.js';
+import type { NightPlan, NightView } from '#domain/messages/backup.js';
+import { totalOf } from '#domain/outcomes.js';
+import { abortUpdate, nightQuery } from '#workflows/messages.js';
+import { aNightPlan, someOrders } from '../support/workflow-builders.js';
+import { useWorld } from '../support/use-world.js';
+import { aCopy, eventually } from '../support/workflow-harness.js';
+
+const given = async (plan: NightPlan) => {
+  const world = await useWorld();
+  world.central.on('planNight', async () => ({ kind: 'planned', plan }));
+  return world;
+};
+
+describe('a night', () => {
+  it('backs up every store, writes down how each fared, and says nothing when all is well', async () => {
+    const world = await given(aNightPlan(['s001', 's002', 's003']));
+    await world.stores(['s001', 's002', 's003']);
+    const night = await world.startNight();
+    const report = await night.result();
+    expect(report).toMatchObject({
+      night: 'night-2026-11-26',
+      state: 'done',
+      planned: 3,
+      summary: '3 of 3 stores backed up and verified.',
+    });
+    const [results] = world.central.ledgerOf('results');
+    expect(results).toMatchObject({ train: 'night-2026-11-26', stage: 'backup', round: 0 });
+    expect(results?.results.map(({ outcome }) => outcome)).toEqual(['succeeded', 'succeeded', 'succeeded']);
+    expect(world.central.ledgerOf('night').map(({ row }) => row.state)).toEqual(['running', 'done']);
+    expect(world.central.notifications).toEqual([]);
+    const view = await night.query<NightView>(nightQuery);
+    expect(totalOf(view.tally)).toBe(3);
+    expect(renderNightDetails(view)).toContain('3 of 3 stores ended: 3 succeeded; in work 0.');
+  });
+
+  it('tells people of what did not succeed, and of stores that were left out', async () => {
+    const excluded: NightPlan['excluded'] = [{ store: 's009', reason: 'OutsideWindow', detail: 'not tonight' }];
+    const world = await given(aNightPlan(['s001', 's002'], { excluded }));
+    await world.stores(['s001']);
+    await world.store('s002', { readCopy: async () => ({ copy: aCopy('pbs-store', [101]) }) });
+    const report = await (await world.startNight()).result();
+    expect(report.tally).toMatchObject({ succeeded: 1, failed: 1, excluded: 1 });
+    expect(report.planned).toBe(3);
+    expect(world.central.notifications).toMatchObject([{ event: 'attention', train: 'night-2026-11-26' }]);
+    expect(world.central.notifications[0]?.summary).toMatch(
+      /1 of 3 stores backed up and verified; 1 failed, 1 excluded/,
+    );
+  });
+
+  it('asks those that were away once more while the window is open, and only them', async () => {
+    const timing = { storeTimeout: 60_000, offlineAfter: 500, cutOffAfter: 60_000, deferFor: 200 };
+    const world = await given(aNightPlan(['s001', 's002'], { timing }));
+    const first = await world.store('s001');
+    const night = await world.startNight();
+    await eventually('the first round to be written down', () => world.central.ledgerOf('results').length > 0);
+    const back = await world.store('s002');
+    const report = await night.result();
+    expect(report.tally).toMatchObject({ succeeded: 2, offline: 0 });
+    expect(first.calls.filter((call) => call === 'openDump')).toHaveLength(1);
+    expect(back.calls.filter((call) => call === 'openDump')).toHaveLength(1);
+    const rounds = world.central.ledgerOf('results');
+    expect(rounds[0]?.results.map(({ outcome }) => outcome).toSorted()).toEqual(['offline', 'succeeded']);
+    expect(rounds.at(-1)).toMatchObject({ results: [{ store: 's002', outcome: 'succeeded' }] });
+  });
+
+  it('gives up those that stay away when the window closes', async () => {
+    const closes = new Date(Date.now() + 4_000).toISOString();
+    const timing = { storeTimeout: 60_000, offlineAfter: 300, cutOffAfter: 60_000, deferFor: 200 };
+    const world = await given(aNightPlan(['s001'], { closes, timing }));
+    const report = await (await world.startNight()).result();
+    expect(report.tally.succeeded).toBe(0);
+    expect(report.tally.offline + report.tally.missed).toBe(1);
+  });
+
+  it('begins no further store when it is aborted; the dump that runs goes on to its end', async () => {
+    const world = await given(aNightPlan(['s001', 's002'], { maxConcurrency: 1 }));
+    const [first, second] = [await world.store('s001'), await world.store('s002')];
+    const held = [first.hold('dumpNode n1'), second.hold('dumpNode n1')];
+    const night = await world.startNight();
+    const reached = await Promise.race(held.map(({ reached: at }, index) => at.then(() => index)));
+    await expect(night.executeUpdate(abortUpdate, { args: [{ by: 'anna' }] })).resolves.toMatch(/Ended by anna/);
+    held[reached]?.release();
+    const report = await night.result();
+    expect(report).toMatchObject({ state: 'aborted', tally: { aborted: 1 } });
+    expect(totalOf(report.tally)).toBe(2);
+    const [running, waiting] = reached === 0 ? [first, second] : [second, first];
+    expect(running.calls).toContain('closeDump');
+    expect(waiting.calls).toEqual([]);
+  });
+
+  it('that cannot be planned calls people, and fails with every problem', async () => {
+    const world = await useWorld();
+    world.central.on('planNight', async () => ({ kind: 'refused', problems: ['stores: s009 is not a store of acme'] }));
+    await expect((await world.startNight()).result()).rejects.toMatchObject({
+      cause: { type: 'InvalidInput', message: expect.stringContaining('s009 is not a store') },
+    });
+    expect(world.central.notifications[0]?.summary).toContain('No store of acme is backed up tonight');
+    expect(world.central.ledgerOf('night')).toEqual([]);
+  });
+
+  it('collects the space of the central server once, for all stores', async () => {
+    const orders = someOrders({ collect: true, offsite: { keep: { last: 3 } } });
+    const world = await given(aNightPlan(['s001', 's002'], { orders }));
+    await world.stores(['s001', 's002']);
+    const there = await world.centralServer();
+    await (await world.startNight()).result();
+    expect(there.filter((call) => call.startsWith('collectSpace'))).toEqual(['collectSpace central']);
+  });
+});
