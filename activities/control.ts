@@ -18,7 +18,7 @@ import { checkRepo } from '#domain/repo-check.js';
 import { collectRepoFiles } from '#domain/repo-files.js';
 import { MAX_CONFIG_FILE } from '#domain/repo-limits.js';
 import { revocationOf, revocationText } from '#domain/revocations.js';
-import { choosePastTrain, reopenTrain, type PastTrain } from '#domain/reopen.js';
+import { choosePastTrain, notKnown, reopenTrain, type PastTrain } from '#domain/reopen.js';
 import { decideRollback } from '#domain/rollback.js';
 import { problemText } from '#domain/yaml-file.js';
 import { isoWeekId, localDate, nextWindow, storeWindow } from '#domain/windows.js';
@@ -165,7 +165,8 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
       const chosen = choosePastTrain(fleet, trains, train);
       if (chosen.kind === 'refused') return chosen;
       const { row } = chosen.train;
-      const at = await readRepo(row.commit ?? (await repo.head(branch)));
+      if (row.commit === undefined) return notKnown(row);
+      const at = await readRepo(row.commit);
       return reopenTrain(chosen.train, await ledger.stages(row.id), at.fleet);
     },
 

@@ -50,6 +50,9 @@ export function choosePastTrain(
   return { kind: 'chosen', train };
 }
 
+export const notKnown = ({ id }: TrainRow): Refused =>
+  refused(`The ledger does not know all of train ${id}: its release, commit and plan are needed.`);
+
 /** @param fleet as it was at the train's commit: limits and gates are those that the train ran under. */
 export function reopenTrain({ row, results }: PastTrain, stages: readonly StageRow[], fleet: Fleet): ReopenOutcome {
   const release = releaseRefSchema.safeParse({
@@ -58,8 +61,7 @@ export function reopenTrain({ row, results }: PastTrain, stages: readonly StageR
     manifest: row.manifest,
     bundle: row.bundle,
   });
-  if (!release.success || row.commit === undefined || row.planHash === undefined)
-    return refused(`The ledger does not know all of train ${row.id}: its release, commit and plan are needed.`);
+  if (!release.success || row.commit === undefined || row.planHash === undefined) return notKnown(row);
   const newest = newestResults(results);
   const strangers = stages.filter(({ stage }) => !fleet.stages.some(({ name }) => name === stage));
   if (strangers.length > 0)

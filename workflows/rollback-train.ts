@@ -1,13 +1,12 @@
 import { upsertSearchAttributes } from '@temporalio/workflow';
 import { rollbackInputSchema, type RollbackInput, type TrainReport } from '#domain/messages/train.js';
-import { tallyOf, totalOf } from '#domain/outcomes.js';
 import { parseInput } from './parse-input.js';
 import { control } from './proxies.js';
 import { takeBackTrain } from './rollback.js';
 import { searchKeys } from './search-keys.js';
 import { watchForStall } from './stall-watch.js';
 import { openDesk, type TrainDesk } from './train-desk.js';
-import { end } from './train-end.js';
+import { end, reportOf } from './train-end.js';
 import { attended } from './train-messages.js';
 import { recordTrain } from './train-records.js';
 import type { Over } from './train-waves.js';
@@ -50,9 +49,7 @@ async function run({ fleet, train, by, reason }: RollbackInput, desk: TrainDesk)
 }
 
 /** Ends without a word to the ledger. */
-function leave(desk: TrainDesk, { state, reason, summary }: Over): TrainReport {
-  desk.doing(summary, { state });
-  const { train, release, planHash } = desk.view;
-  const tally = tallyOf(desk.results.values());
-  return { train, state, release, planHash, tally, planned: totalOf(tally), reason, summary };
+function leave(desk: TrainDesk, over: Over): TrainReport {
+  desk.doing(over.summary, { state: over.state });
+  return reportOf(desk, over);
 }

@@ -18,31 +18,24 @@ export async function end(desk: TrainDesk, plan?: TrainPlan, over?: Over): Promi
     if (!isDone) desk.stage(stage.name, { state: endOfStage(desk, stage, over), endedAt: new Date().toISOString() });
     if (!isDone || left.length > 0 || over) await recordStage(desk, stage.name);
   }
-  const tally = tallyOf(desk.results.values());
-  const planned = totalOf(tally);
-  const summary =
-    over?.summary ??
-    `${tally.succeeded} of ${plural(planned, 'store')} ${tally.succeeded === 1 ? 'runs' : 'run'} ${desk.view.release?.version}.`;
+  const report = reportOf(desk, over);
+  const { train, reason, summary } = report;
   desk.doing(summary, { state });
   await recordTrain(desk, over);
-  await notify({
-    event: state,
-    fleet: desk.view.fleet,
-    train: desk.view.train,
-    reason: over?.reason,
-    summary,
-    answers: [],
-  }).catch(() => undefined);
-  return {
-    train: desk.view.train,
-    state,
-    release: desk.view.release,
-    planHash: desk.view.planHash,
-    tally,
-    planned,
-    reason: over?.reason,
-    summary,
+  await notify({ event: state, fleet: desk.view.fleet, train, reason, summary, answers: [] }).catch(() => undefined);
+  return report;
+}
+
+export function reportOf({ view, results }: TrainDesk, over?: Over): TrainReport {
+  const { train, release, planHash } = view;
+  const tally = tallyOf(results.values());
+  const planned = totalOf(tally);
+  const { state, reason, summary } = over ?? {
+    state: 'done' as const,
+    reason: undefined,
+    summary: `${tally.succeeded} of ${plural(planned, 'store')} ${tally.succeeded === 1 ? 'runs' : 'run'} ${release?.version}.`,
   };
+  return { train, state, release, planHash, tally, planned, reason, summary };
 }
 
 /** Nobody stopped it: its time was over, or people did not want to wait for stores that are offline. */

@@ -41,13 +41,13 @@ export const BROKEN_BUILDS = {
   'blind-post': [
     {
       file: 'systems/proxmox/client.js',
-      find: "await http.post(`/nodes/${segment(node)}/status`, { command: 'reboot' });",
+      find: "await api.post(`/nodes/${segment(node)}/status`, { command: 'reboot' });",
       put: `for (;;) {
                 try {
-                    await http.post(\`/nodes/\${segment(node)}/status\`, { command: 'reboot' });
+                    await api.post(\`/nodes/\${segment(node)}/status\`, { command: 'reboot' });
                     return;
                 } catch (error) {
-                    await delay(100);
+                    await new Promise((again) => setTimeout(again, 100));
                 }
             }`,
     },
@@ -64,18 +64,24 @@ export async function makeBuild(dir: string, edits: readonly Edit[]): Promise<st
   await cp(join(ROOT, 'dist'), join(dir, 'dist'), { recursive: true });
   await cp(join(ROOT, 'package.json'), join(dir, 'package.json'));
   await symlink(join(ROOT, 'node_modules'), join(dir, 'node_modules'));
+  for (const { file, code } of await edited(edits)) await writeFile(join(dir, 'dist', file), code);
+  return dir;
+}
+
+/** The files of dist/ as the edits leave them. Throws when the place of an edit is not found exactly once. */
+export async function edited(edits: readonly Edit[]): Promise<{ file: string; code: string }[]> {
+  const codes = new Map<string, string>();
   for (const { file, find, put } of edits) {
-    const path = join(dir, 'dist', file);
-    const code = await readFile(path, 'utf8');
+    const code = codes.get(file) ?? (await readFile(join(ROOT, 'dist', file), 'utf8'));
     const times = code.split(find).length - 1;
     if (times !== 1)
       throw new Error(
         `This build cannot be made: dist/${file} has ${times} places like "${find}", not one. Bring test/chaos up to date.`,
       );
-    await writeFile(
-      path,
+    codes.set(
+      file,
       code.replace(find, () => put),
     );
   }
-  return dir;
+  return [...codes].map(([file, code]) => ({ file, code }));
 }
