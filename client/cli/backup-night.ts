@@ -31,13 +31,21 @@ interface RunOptions extends TargetOptions {
   by?: string;
 }
 
-export function addNightCommands(backup: Command, io: Io, result: CommandResult): void {
-  addRun(backup, io, result);
-  addShow(backup, io, result);
-  addAbort(backup, io, result);
+/** How a command gets to the service; tests give their own. */
+export type OpenSession = typeof withSession;
+
+export function addNightCommands(
+  backup: Command,
+  io: Io,
+  result: CommandResult,
+  open: OpenSession = withSession,
+): void {
+  addRun(backup, io, result, open);
+  addShow(backup, io, result, open);
+  addAbort(backup, io, result, open);
 }
 
-function addRun(backup: Command, io: Io, result: CommandResult): void {
+function addRun(backup: Command, io: Io, result: CommandResult, open: OpenSession): void {
   withFleetOption(withTargetOptions(backup.command('run')))
     .description(
       'Back up now, verify, send to the second place, and follow it to its end; exit code 1 when a store has no new ' +
@@ -52,7 +60,9 @@ function addRun(backup: Command, io: Io, result: CommandResult): void {
       '\nExamples:\n  edge backup run --store store-014     before something risky\n  edge backup run --in-window --detach',
     )
     .action(async (options: RunOptions) => {
-      await withSession(io, options, async (session) => {
+      // A zone that is none is told before anything is begun.
+      const clock = clockOf(io, options);
+      await open(io, options, async (session) => {
         const fleet = fleetOf(io, options, session.target.service);
         const stores = options.store?.split(',').map((id) => id.trim());
         const run = await session.operations.startNight({
@@ -66,7 +76,7 @@ function addRun(backup: Command, io: Io, result: CommandResult): void {
           return;
         }
         const view = await follow(io, options, session, run);
-        answer(io, options, view, renderNight(view, clockOf(io, options)));
+        answer(io, options, view, renderNight(view, { ...clock, now: io.now() }));
         if (view.state !== 'done' || view.notSucceeded.length > 0) result.exitCode = 1;
       });
     });
@@ -76,16 +86,17 @@ interface ShowOptions extends TargetOptions {
   watch?: boolean;
 }
 
-function addShow(backup: Command, io: Io, result: CommandResult): void {
+function addShow(backup: Command, io: Io, result: CommandResult, open: OpenSession): void {
   withFleetOption(withTargetOptions(backup.command('show')))
     .description('Show the newest night, by hand or by its schedule: what runs, and which stores did not succeed.')
     .option('--watch', 'follow it until it ends; exit code 1 when a store did not succeed')
     .addHelpText('after', '\nExamples:\n  edge backup show\n  edge backup show --watch')
     .action(async (options: ShowOptions) => {
-      await withSession(io, options, async (session) => {
+      const clock = clockOf(io, options);
+      await open(io, options, async (session) => {
         const run = await newest(io, options, session);
         const view = options.watch ? await follow(io, options, session, run) : run.view;
-        answer(io, options, view, renderNight(view, clockOf(io, options)));
+        answer(io, options, view, renderNight(view, { ...clock, now: io.now() }));
         if (options.watch && (view.state !== 'done' || view.notSucceeded.length > 0)) result.exitCode = 1;
       });
     });
@@ -96,14 +107,14 @@ interface AbortOptions extends TargetOptions {
   reason?: string;
 }
 
-function addAbort(backup: Command, io: Io, result: CommandResult): void {
+function addAbort(backup: Command, io: Io, result: CommandResult, open: OpenSession): void {
   withFleetOption(withTargetOptions(backup.command('abort')))
     .description('End the night that runs: no further store is begun; dumps that run go on to their end.')
     .option('--by <name>', 'who ends it (default: your user name)')
     .option('--reason <words>', 'why')
     .addHelpText('after', '\nExample:\n  edge backup abort --reason "the uplink is needed"')
     .action(async (options: AbortOptions) => {
-      await withSession(io, options, async (session) => {
+      await open(io, options, async (session) => {
         const run = await newest(io, options, session);
         const said = reasoned(options.by ?? io.user, options.reason);
         const reply = await session.operations.abortNight(run, said);

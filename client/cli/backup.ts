@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import type { RpoState } from '#domain/backup.js';
-import { backupStatus, RPO_STATES, type BackupStatus } from '#domain/backup-status.js';
+import { backupStatus, RPO_STATES, type BackupStatus, type GuestStatus } from '#domain/backup-status.js';
 import { problemText } from '#domain/yaml-file.js';
 import type { LedgerReader } from '#systems/ledger/types.js';
 import { checkRepo, folderSource } from '../repo/check.js';
-import { addNightCommands } from './backup-night.js';
+import { addNightCommands, type OpenSession } from './backup-night.js';
 import {
   answer,
   clockOf,
@@ -13,6 +13,7 @@ import {
   stateDir,
   withCommonOptions,
   withFleetOption,
+  withSession,
   type CommonOptions,
 } from './context.js';
 import { CliFailure, wrongUsage } from './failure.js';
@@ -23,14 +24,25 @@ import { renderFleetStatus, renderGuestStatus, renderNights, renderStoreStatus }
 import { readServiceFile } from './service-file.js';
 import { printable } from './text.js';
 
-export const addBackupCommands: AddCommands = (program, io, result) => {
+/** What the commands reach outside; tests give their own. */
+export interface Outside {
+  open: OpenSession;
+  ask: typeof fromLedger;
+}
+
+export const addBackupCommands: AddCommands = (program, io, result) => addBackup(program, io, result, REAL);
+
+export function addBackup(program: Command, io: Io, result: CommandResult, { open, ask }: Outside): void {
   const backup = program
     .command('backup')
     .description('Nights of backups: what is proven of each guest, and the night that runs.');
-  addStatus(backup, io, result);
-  addNightCommands(backup, io, result);
-  addHistory(backup, io);
-};
+  addStatus(backup, io, result, ask);
+  addNightCommands(backup, io, result, open);
+  addHistory(backup, io, ask);
+}
+
+const REAL: Outside = { open: withSession, ask: fromLedger };
+type Ask = Outside['ask'];
 
 interface StatusOptions extends CommonOptions {
   repo?: string;
@@ -41,16 +53,17 @@ interface StatusOptions extends CommonOptions {
 
 const HISTORY = 14;
 
-function addStatus(backup: Command, io: Io, result: CommandResult): void {
+function addStatus(backup: Command, io: Io, result: CommandResult, ask: Ask): void {
   withCommonOptions(backup.command('status'))
     .argument('[store]', 'only this store, guest by guest')
     .description(
       'How old the newest proven backup of each guest is, here and in the second place, against what fleet.yaml allows: ' +
         'ok, late (up to twice), breach (beyond), never, or unknown when nobody has looked for too long. ' +
-        'Exit code 1 when a guest is not ok.',
+        'Exit code 0 when every guest that is asked for is ok, 1 otherwise, whatever --state shows; ' +
+        'a store that nobody backs up is not ok when it is asked for by name.',
     )
     .option('--guest <vmid>', 'only this guest of the store, with its last nights')
-    .option('--state <states>', 'only stores in these states, separated by commas')
+    .option('--state <states>', 'show only stores, or guests of the store, in these states, separated by commas')
     .option('--repo <dir>', 'the GitOps repo (default: EDGE_REPO, else that of `edge up`, else this folder)')
     .option('--dir <dir>', 'state directory of a running `edge up` (default: .edge)')
     .addHelpText(
@@ -58,63 +71,60 @@ function addStatus(backup: Command, io: Io, result: CommandResult): void {
       '\nExamples:\n  edge backup status\n  edge backup status --state breach,never\n  edge backup status store-014\n  edge backup status store-014 --guest 101',
     )
     .action(async (store: string | undefined, options: StatusOptions) => {
-      const { shown, guestHistory } = await read(io, options, store);
       const clock = clockOf(io, options);
-      const [only] = shown.stores;
-      const guest = only && guestOf(only.guests, options.guest);
-      if (guest) {
-        const history = await guestHistory(guest.store, guest.vmid);
-        answer(io, options, { ...guest, history }, renderGuestStatus(guest, history, clock));
-        if (guest.state !== 'ok') result.exitCode = 1;
+      const states = statesOf(options.state);
+      if (options.guest !== undefined && store === undefined)
+        throw wrongUsage('Of which store? Name it: edge backup status STORE --guest VMID');
+      if (options.guest !== undefined && states) throw wrongUsage('Name a guest or states, not both.');
+      const status = await readStatus(ask, io, options, store);
+      // What is filtered out of the answer still counts: an alarm must not depend on what is shown.
+      if (status.stores.length === 0 || status.stores.some(({ state }) => state !== 'ok')) result.exitCode = 1;
+
+      const [only] = status.stores;
+      if (store === undefined || !only) {
+        answer(io, options, showing(status, states), renderFleetStatus(status, states));
         return;
       }
-      answer(
-        io,
-        options,
-        store && only ? only : shown,
-        store && only ? renderStoreStatus(only, clock) : renderFleetStatus(shown),
-      );
-      if (shown.stores.some(({ state }) => state !== 'ok')) result.exitCode = 1;
+      if (options.guest === undefined) {
+        const guests = only.guests.filter(({ state }) => !states || states.includes(state));
+        answer(io, options, { ...only, guests }, renderStoreStatus(only, clock, states));
+        return;
+      }
+      const guest = guestOf(only.guests, options.guest);
+      const history = await asked(ask, io, options, (ledger) => ledger.backupHistory(store, guest.vmid, HISTORY));
+      answer(io, options, { ...guest, history }, renderGuestStatus(guest, history, clock));
+      result.exitCode = guest.state === 'ok' ? 0 : 1;
     });
 }
 
-async function read(io: Io, options: StatusOptions, store: string | undefined) {
-  if (options.guest !== undefined && store === undefined)
-    throw wrongUsage('Of which store? Name it: edge backup status STORE --guest VMID');
-  const states = statesOf(options.state);
+async function readStatus(ask: Ask, io: Io, options: StatusOptions, store: string | undefined): Promise<BackupStatus> {
   const dir = repoOf(io, options);
-  const { fleet, stores, problems } = await checkRepo(folderSource(dir));
+  const { fleet, stores, problems } = await checkRepo(folderSource(dir)).catch((error: unknown) => {
+    throw new CliFailure(`${dir} cannot be read: ${(error as Error).message}`, { cause: error });
+  });
   if (!fleet || problems.length > 0)
-    throw new CliFailure(`The repo ${dir} is not valid; see edge fleet check.`, {
+    throw new CliFailure(`The repo ${dir} is not valid. All of its problems: edge fleet check --repo ${dir}`, {
       problems: problems.slice(0, 20).map(problemText),
     });
   if (store !== undefined && !stores.some(({ id }) => id === store))
     throw wrongUsage(`${printable(store)} is not a store of fleet ${fleet.fleet}.`);
-  const rows = await asked(io, options, (ledger) => ledger.guestBackups(store === undefined ? {} : { store }));
-  const status = backupStatus({
+  const rows = await asked(ask, io, options, (ledger) => ledger.guestBackups(store === undefined ? {} : { store }));
+  return backupStatus({
     fleet,
     stores: stores.filter(({ id }) => store === undefined || id === store),
     rows,
     now: io.now(),
   });
-  const shown: BackupStatus = states
-    ? { ...status, stores: status.stores.filter(({ state }) => states.includes(state)) }
-    : status;
-  return {
-    shown,
-    guestHistory: (id: string, vmid: number) => asked(io, options, (ledger) => ledger.backupHistory(id, vmid, HISTORY)),
-  };
 }
 
-function guestOf<T extends { vmid: number; store: string }>(
-  guests: readonly T[],
-  wanted: string | undefined,
-): T | undefined {
-  if (wanted === undefined) return undefined;
+const showing = (status: BackupStatus, states: readonly RpoState[] | undefined): BackupStatus =>
+  states ? { ...status, stores: status.stores.filter(({ state }) => states.includes(state)) } : status;
+
+function guestOf(guests: readonly GuestStatus[], wanted: string): GuestStatus {
   const found = guests.find(({ vmid }) => String(vmid) === wanted);
   if (found) return found;
   throw wrongUsage(
-    `No guest ${printable(wanted)} is known there. There are: ${guests.map(({ vmid }) => vmid).join(', ')}`,
+    `No guest ${printable(wanted)} is known there. There are: ${guests.map(({ vmid }) => vmid).join(', ') || 'none'}`,
   );
 }
 
@@ -133,30 +143,36 @@ interface HistoryOptions extends CommonOptions {
   limit: string;
 }
 
-function addHistory(backup: Command, io: Io): void {
+function addHistory(backup: Command, io: Io, ask: Ask): void {
   withFleetOption(withCommonOptions(backup.command('history')))
     .description('The last nights: how many stores were backed up, and how long it took.')
     .option('--limit <number>', 'how many', '14')
     .option('--dir <dir>', 'state directory of a running `edge up` (default: .edge)')
     .addHelpText('after', '\nExample:\n  edge backup history --limit 30')
     .action(async (options: HistoryOptions) => {
+      const clock = clockOf(io, options);
       const limit = Number(options.limit);
       if (!Number.isInteger(limit) || limit < 1 || limit > 1_000)
         throw wrongUsage('--limit is a number from 1 to 1000.');
       const fleet = fleetOf(io, options, readServiceFile(stateDir(io, options)));
-      const nights = await asked(io, options, (ledger) => ledger.nights(fleet, limit));
-      answer(io, options, nights, renderNights(nights, clockOf(io, options)));
+      const nights = await asked(ask, io, options, (ledger) => ledger.nights(fleet, limit));
+      answer(io, options, nights, renderNights(nights, clock));
     });
 }
 
 /** All that is known of backups is in the ledger: without it there is no answer. */
-async function asked<T>(io: Io, options: { dir?: string }, question: (ledger: LedgerReader) => Promise<T>): Promise<T> {
+async function asked<T>(
+  ask: Ask,
+  io: Io,
+  options: { dir?: string },
+  question: (ledger: LedgerReader) => Promise<T>,
+): Promise<T> {
   const target = { service: readServiceFile(stateDir(io, options)) };
   if (databaseUrlOf(io, target) === undefined)
     throw new CliFailure(
       'What is known of backups is in the ledger. Start `edge up` here, or name the ledger with EDGE_DATABASE_URL.',
     );
-  const found = await fromLedger(io, target, question);
+  const found = await ask(io, target, question);
   if (found === undefined) throw new CliFailure('The ledger did not answer, so nothing is known of backups.');
   return found;
 }

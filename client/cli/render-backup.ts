@@ -1,3 +1,4 @@
+import type { RpoState } from '#domain/backup.js';
 import {
   RPO_STATES,
   type BackupStatus,
@@ -10,91 +11,116 @@ import { plural } from '#domain/counted.js';
 import { formatDuration } from '#domain/durations.js';
 import type { NightGuestRow, NightRow } from '#domain/messages/ledger.js';
 import { OUTCOME_WORDS, OUTCOMES } from '#domain/outcomes.js';
-import { columns, listed, printable, timeOf, type Clock } from './text.js';
+import { columns, fit, listed, printable, timeInZone, timeOf, wrap, type Clock } from './text.js';
 
 /** What `edge backup status` and `edge backup history` say. Pure. */
 
 const MAX_STORES = 20;
+const WIDTH = 80;
+/** Characters of a guest's name in a table. */
+const MAX_NAME = 18;
 
-/** The whole fleet: how many are as they should be, then those that are not, the worst first. */
-export function renderFleetStatus({ counts, storeCounts, stores, notBackedUp }: BackupStatus): string[] {
+/** The whole fleet: how many are as they should be, then those that are not or are in these states, the worst first. */
+export function renderFleetStatus(
+  { storeCounts, stores, notBackedUp }: BackupStatus,
+  states?: readonly RpoState[],
+): string[] {
+  if (stores.length === 0 && notBackedUp.length === 1) return notBackedUpLines(notBackedUp);
   if (stores.length === 0) return ['No store of this fleet is backed up.', ...notBackedUpLines(notBackedUp)];
-  const bad = stores.filter(({ state }) => state !== 'ok');
-  const shown = bad.slice(0, MAX_STORES);
-  const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  const guests = stores.flatMap((store) => store.guests);
+  const offsite = guests.filter((guest) => guest.offsite !== undefined);
   return [
-    `Backups of ${plural(stores.length, 'store')}, ${plural(total, 'guest')}:`,
+    `Backups of ${plural(stores.length, 'store')}, ${plural(guests.length, 'guest')}:`,
     `  Stores, by their worst guest: ${countsWords(storeCounts)}`,
-    `  Guests: ${countsWords(counts)}`,
-    ...(bad.length === 0
-      ? ['Every guest has a proven backup that is young enough.']
-      : [
-          'Not as it should be, the worst first:',
-          ...columns(
-            shown.map(({ store, state, guests: [worst] }) => [
-              printable(store),
-              state.toUpperCase(),
-              worst ? `guest ${worst.vmid} (${printable(worst.name)}): ${guestWords(worst)}` : 'no guest is known',
-            ]),
-          ),
-          ...(bad.length > shown.length
-            ? [`  and ${plural(bad.length - shown.length, 'more store', 'more stores')}`]
-            : []),
-          `See one of them: edge backup status ${printable(shown[0]?.store ?? 'STORE')}`,
-        ]),
+    ...(guests.length === 0 ? [] : [`  Guests, at the store: ${countsWords(countsOf(guests, ({ local }) => local))}`]),
+    ...(offsite.length === 0
+      ? []
+      : [`  Guests, in the second place: ${countsWords(countsOf(offsite, (guest) => guest.offsite))}`]),
+    ...storeLines(stores, states),
     ...notBackedUpLines(notBackedUp),
+  ];
+}
+
+function storeLines(stores: readonly StoreStatus[], states: readonly RpoState[] | undefined): string[] {
+  const wanted = stores.filter(({ state }) => (states ? states.includes(state) : state !== 'ok'));
+  if (wanted.length === 0)
+    return [states ? `No store is ${states.join(' or ')}.` : 'Every guest has a proven backup that is young enough.'];
+  const shown = wanted.slice(0, MAX_STORES);
+  const rows = shown.map(({ store, state, guests: [worst] }) => [
+    printable(store),
+    state.toUpperCase(),
+    worst ? `${ageWords(worst)}: guest ${worst.vmid} (${printable(worst.name)})` : 'no guest is known',
+  ]);
+  return [
+    states ? `Stores that are ${states.join(' or ')}, the worst first:` : 'Not as it should be, the worst first:',
+    ...columns(rows).map((line) => fit(line, WIDTH)),
+    ...(wanted.length > shown.length
+      ? [`  and ${wanted.length - shown.length} more; fewer at a time: --state STATE, all of them: --json`]
+      : []),
+    `See one of them: edge backup status ${printable(shown[0]?.store ?? 'STORE')}`,
   ];
 }
 
 const notBackedUpLines = (stores: readonly string[]): string[] =>
   stores.length === 0
     ? []
-    : [`Without a section backup in store.yaml, so nobody backs them up: ${listed(stores.map(printable), 10)}`];
+    : wrap(
+        `Nobody backs up, since fleet.yaml or their store.yaml has no section backup: ${listed(stores.map(printable), 10)}`,
+        WIDTH,
+      );
 
-/** One store, guest by guest. */
-export function renderStoreStatus({ store, state, guests }: StoreStatus, clock: Clock): string[] {
+/** One store, guest by guest; only those in these states. */
+export function renderStoreStatus(
+  { store, state, guests }: StoreStatus,
+  clock: Clock,
+  states?: readonly RpoState[],
+): string[] {
   const head = `${printable(store)}: ${state.toUpperCase()}`;
-  if (guests.length === 0)
-    return [`${head}. No guest of it is known; was it ever backed up? edge backup run --store ${printable(store)}`];
+  const now = `Back it up now: edge backup run --store ${printable(store)}`;
+  if (guests.length === 0) return [`${head}. No guest of it is known; was it ever backed up?`, now];
+  const shown = guests.filter((guest) => !states || states.includes(guest.state));
+  const table = [
+    ['guest', 'at the store', 'second place', 'size', 'encrypted'],
+    ...shown.map((guest) => [
+      `${guest.vmid} ${fit(printable(guest.name), MAX_NAME)}`,
+      copyWords(guest.local),
+      guest.offsite ? copyWords(guest.offsite) : 'none',
+      sizeWords(guest.row?.local?.size),
+      guest.row?.local?.encrypted === undefined ? 'unknown' : guest.row.local.encrypted ? 'yes' : 'no',
+    ]),
+  ];
   return [
     `${head}. ${plural(guests.length, 'guest')}, the worst first (ages of the newest proven backup):`,
-    ...columns([
-      ['guest', 'tier', 'here', 'second place', 'size', 'encrypted'],
-      ...guests.map((guest) => [
-        `${guest.vmid} ${printable(guest.name)}`,
-        printable(guest.tier),
-        copyWords(guest.local),
-        guest.offsite ? copyWords(guest.offsite) : 'none',
-        sizeWords(guest.row?.local?.size),
-        guest.row?.local?.encrypted === undefined ? 'unknown' : guest.row.local.encrypted ? 'yes' : 'no',
-      ]),
-    ]),
-    ...guests.flatMap((guest) => remarks(guest, clock)),
-    ...(state === 'ok' ? [] : [`Back it up now: edge backup run --store ${printable(store)}`]),
+    ...(shown.length === 0 ? [`  No guest is ${states?.join(' or ')}.`] : columns(table)),
+    ...shown.flatMap((guest) => remarks(guest, clock)),
+    ...(state === 'ok' ? [] : [now]),
   ];
 }
 
 /** One guest, with what became of it in the last nights. */
 export function renderGuestStatus(guest: GuestStatus, history: readonly NightGuestRow[], clock: Clock): string[] {
-  const { store, vmid, name, state, local, offsite } = guest;
+  const { store, vmid, name, tier, state, local, offsite, row } = guest;
+  const size = sizeWords(row?.local?.size);
+  const encrypted = row?.local?.encrypted;
+  const facts = [
+    `tier ${printable(tier)}`,
+    ...(size === '' ? [] : [size]),
+    ...(encrypted === undefined ? [] : [encrypted ? 'encrypted' : 'not encrypted']),
+  ];
   return [
-    `${printable(store)}, guest ${vmid} (${printable(name)}): ${state.toUpperCase()}`,
-    `  Here: ${copyWords(local)}, ${objectiveWords(local)}`,
-    ...(offsite ? [`  Second place: ${copyWords(offsite)}, ${objectiveWords(offsite)}`] : []),
+    `${printable(store)}, guest ${vmid} (${printable(name)}): ${state.toUpperCase()}, ${facts.join(', ')}`,
+    `  At the store: ${copyWords(local)}; it may be ${formatDuration(local.objective)}`,
+    ...(offsite ? [`  Second place: ${copyWords(offsite)}; it may be ${formatDuration(offsite.objective)}`] : []),
     ...remarks(guest, clock),
-    ...(history.length === 0
-      ? ['  No night is on record.']
-      : [
-          'Last nights:',
-          ...columns(
-            history.map(({ night, result, text, offsite: copied }) => [
-              printable(night),
-              result,
-              copied === undefined ? '' : copied ? 'proven in the second place' : 'not proven in the second place',
-              printable(text ?? ''),
-            ]),
-          ),
-        ]),
+    ...(history.length === 0 ? ['  No night is on record.'] : ['Last nights:', ...history.flatMap(nightGuestLines)]),
+  ];
+}
+
+function nightGuestLines({ night, result, text, offsite }: NightGuestRow): string[] {
+  const copied = offsite === undefined ? '' : `, ${offsite ? '' : 'not '}proven in the second place`;
+  return [
+    `  ${printable(night)}  ${printable(result)}${copied}`,
+    ...(text === undefined || text === '' ? [] : wrap(printable(text), WIDTH, '    ')),
   ];
 }
 
@@ -102,55 +128,79 @@ function remarks({ vmid, inGrace, inRepo, row, local, offsite }: GuestStatus, cl
   const unproven = (where: string, at: string | undefined, why: string | undefined) =>
     at === undefined
       ? []
-      : [`  Guest ${vmid}: a newer backup ${where}, of ${timeOf(at, clock)}, is not proven: ${why ?? 'unknown why'}`];
+      : [`a newer backup ${where}, of ${timeInZone(at, clock)}, is not proven: ${printable(why ?? 'unknown why')}`];
   return [
-    ...(inGrace ? [`  Guest ${vmid} is new; it needs no backup yet.`] : []),
-    ...(inRepo ? [] : [`  Guest ${vmid} is not named in store.yaml.`]),
-    ...unproven('here', row?.local?.unprovenAt, row?.local?.unprovenWhy),
+    ...(inGrace ? ['it is new and needs no backup yet.'] : []),
+    ...(inRepo ? [] : ['it is not named in store.yaml.']),
+    ...unproven('at the store', row?.local?.unprovenAt, row?.local?.unprovenWhy),
     ...unproven('in the second place', row?.offsite?.unprovenAt, row?.offsite?.unprovenWhy),
-    ...silence(vmid, 'here', local, clock),
-    ...(offsite ? silence(vmid, 'in the second place', offsite, clock) : []),
-  ];
+    ...silence('at the store', local, clock),
+    ...(offsite ? silence('in the second place', offsite, clock) : []),
+  ].flatMap((remark) => wrap(`Guest ${vmid}: ${remark}`, WIDTH, '  '));
 }
 
 /** A state that nobody has looked at for too long is no state. */
-function silence(vmid: number, where: string, { state, readAt }: CopyStatus, clock: Clock): string[] {
+function silence(where: string, { state, readAt }: CopyStatus, clock: Clock): string[] {
   if (state !== 'unknown') return [];
-  const since = readAt === undefined ? 'was never read' : `was last read ${timeOf(readAt, clock)}`;
-  return [`  Guest ${vmid}: the server ${where} ${since}.`];
+  const since = readAt === undefined ? 'was never read' : `was last read ${timeInZone(readAt, clock)}`;
+  return [`the server ${where} ${since}.`];
 }
 
 export function renderNights(nights: readonly NightRow[], clock: Clock): string[] {
   if (nights.length === 0) return ['No night of backups is on record. Start one: edge backup run'];
+  const reasons = [...new Set(nights.flatMap(({ reason }) => reason ?? []))];
   return [
     `Nights, the newest first (times in ${clock.zone}):`,
-    ...columns(
-      nights.map(({ id, state, startedAt, endedAt, stores, tally }) => {
-        const counts = OUTCOMES.filter((outcome) => tally[outcome] > 0).map(
-          (outcome) => `${OUTCOME_WORDS[outcome]} ${tally[outcome]}`,
-        );
-        const took = endedAt === undefined ? '' : `took ${formatDuration(Date.parse(endedAt) - Date.parse(startedAt))}`;
-        return [
-          timeOf(startedAt, clock),
-          printable(id),
-          printable(state),
-          plural(stores, 'store'),
-          counts.join(', '),
-          took,
-        ];
-      }),
-    ),
+    ...nights.flatMap((night) => nightLines(night, clock)),
+    ...(reasons.length === 0
+      ? []
+      : wrap(`What to do: ${reasons.map((reason) => `edge runbook ${printable(reason)}`).join(', ')}`, WIDTH)),
   ];
 }
 
-const guestWords = ({ local, offsite }: GuestStatus): string =>
-  offsite ? `${copyWords(local)} here, ${copyWords(offsite)} in the second place` : copyWords(local);
+function nightLines(
+  { id, state, reason, summary, stores, tally, startedAt, endedAt }: NightRow,
+  clock: Clock,
+): string[] {
+  const counts = OUTCOMES.filter((outcome) => tally[outcome] > 0).map(
+    (outcome) => `${OUTCOME_WORDS[outcome]} ${tally[outcome]}`,
+  );
+  const took = endedAt === undefined ? '' : `, took ${formatDuration(Date.parse(endedAt) - Date.parse(startedAt))}`;
+  const told = [plural(stores, 'store'), ...(counts.length > 0 ? [counts.join(', ')] : [])].join(': ');
+  const why = [reason, reason === undefined ? undefined : summary].filter((part) => part !== undefined).join(': ');
+  return [
+    `  ${timeOf(startedAt, clock)}  ${printable(id)}  ${printable(state)}${took}`,
+    ...wrap(told, WIDTH, '    '),
+    ...(why === '' ? [] : wrap(printable(why), WIDTH, '    ')),
+  ];
+}
+
+/** How old the worse copy is, against what it may be. */
+function ageWords({ state, local, offsite }: GuestStatus): string {
+  const isLocal = local.state === state || !offsite;
+  const where = isLocal ? 'at the store' : 'in the second place';
+  const copy = isLocal ? local : offsite;
+  if (copy.state === 'never') return `no proven backup ${where}`;
+  if (copy.age === undefined) return `nothing is known ${where}`;
+  const age = `${formatDuration(roundAge(copy.age))} old ${where}`;
+  return copy.state === 'unknown'
+    ? `${age}, not read for too long`
+    : `${age}, may be ${formatDuration(copy.objective)}`;
+}
+
+/** A guest that needs no backup yet lacks none. */
+function countsOf(guests: readonly GuestStatus[], copyOf: (guest: GuestStatus) => CopyStatus | undefined): StateCounts {
+  const counts: StateCounts = { ok: 0, late: 0, breach: 0, never: 0, unknown: 0 };
+  for (const guest of guests) {
+    const state = copyOf(guest)?.state ?? 'unknown';
+    counts[guest.inGrace && state === 'never' ? 'ok' : state] += 1;
+  }
+  return counts;
+}
 
 /** `ok, 3 h` or `never` */
 const copyWords = ({ state, age }: CopyStatus): string =>
   age === undefined ? state : `${state}, ${formatDuration(roundAge(age))}`;
-
-const objectiveWords = ({ objective }: CopyStatus): string => `may be ${formatDuration(objective)}`;
 
 /** Nobody needs the seconds of a day. */
 const roundAge = (age: number): number => {
