@@ -10,7 +10,7 @@ export const addSchedulesCommands: AddCommands = (program, io, result) => {
   const schedules = program
     .command('schedules')
     .description(
-      'What fires the weekly train and the nightly janitor: as fleet.yaml asks for it, and as Temporal has it.',
+      'What fires the weekly train, the nightly backups and the janitor: as fleet.yaml asks for it, and as Temporal has it.',
     );
   addSchedulesCommand(schedules, io, result, 'plan');
   addSchedulesCommand(schedules, io, result, 'apply');

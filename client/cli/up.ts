@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { plural } from '#domain/counted.js';
+import type { Fleet } from '#domain/fleet.js';
 import type { Service } from '#workers/embedded/supervisor.js';
 import { repoOf, stateDir } from './context.js';
 import { CliFailure, wrongUsage } from './failure.js';
@@ -131,12 +132,14 @@ function renderUp(service: Service, repo: LoadedRepo, options: UpOptions): strin
       [`edge train show --watch${suffix}`, 'follow it'],
       [
         `edge schedules apply${suffix}`,
-        `let it start every week (${repo.fleet.train.build.day} ${repo.fleet.train.build.at}, ${repo.fleet.timeZone})`,
+        `let it start every week (${repo.fleet.train.build.day} ${repo.fleet.train.build.at}, ${repo.fleet.timeZone})${nightText(repo.fleet)}`,
       ],
       [`edge doctor${suffix}`, 'see whether all is well'],
     ]),
   ];
 }
+
+const nightText = ({ backup }: Fleet): string => (backup ? `, and backups (from ${backup.window.start})` : '');
 
 export function untilAborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();

@@ -91,15 +91,15 @@ const README = `# edge-infra
 What the stores shall run. This repo is the law: nothing reaches a store that is not on its \`main\` branch, built,
 scanned, signed, approved and promoted from here.
 
-| path                          | what it says                                                                                            |
-| ----------------------------- | ------------------------------------------------------------------------------------------------------- |
-| \`fleet.yaml\`                  | the weekly train (stages, windows, limits, gates), freezes, and the release: pinned packages and images |
-| \`clusters/<store>/store.yaml\` | one store: nodes, guests, tags, its own window, a hold                                                  |
-| \`clusters/<store>/*\`          | the files its guests get, e.g. \`inventory-api.yaml\`, \`varnish-vcl.vcl\`                                  |
-| \`policies/advisories.yaml\`    | known vulnerabilities and dated exceptions; a critical one without exception stops the build            |
-| \`policies/revoked.yaml\`       | releases that no store is brought to any more, forward or back                                          |
-| \`promotions/\`                 | written by the service: one file, commit and tag per promoted stage                                     |
-| \`modules/\`, \`ci/\`, \`docs/\`    | provisioning code, pipeline, run books of your own                                                      |
+| path                          | what it says                                                                                      |
+| ----------------------------- | ------------------------------------------------------------------------------------------------- |
+| \`fleet.yaml\`                  | the weekly train (stages, windows, limits, gates), backups, freezes, the release and what it pins |
+| \`clusters/<store>/store.yaml\` | one store: nodes, guests, tags, its own window, a hold, whether it is backed up                   |
+| \`clusters/<store>/*\`          | the files its guests get, e.g. \`inventory-api.yaml\`, \`varnish-vcl.vcl\`                            |
+| \`policies/advisories.yaml\`    | known vulnerabilities and dated exceptions; a critical one without exception stops the build      |
+| \`policies/revoked.yaml\`       | releases that no store is brought to any more, forward or back                                    |
+| \`promotions/\`                 | written by the service: one file, commit and tag per promoted stage                               |
+| \`modules/\`, \`ci/\`, \`docs/\`    | provisioning code, pipeline, run books of your own                                                |
 
 Check before you push: \`edge fleet check --repo .\` names every problem by file and line.
 

@@ -67,6 +67,43 @@ describe('desiredSchedules', () => {
     expect(desiredSchedules(fleet({ janitor: { at: '23:30' } }))[1]?.calendar).toEqual({ hour: 23, minute: 30 });
   });
 
+  describe('of a fleet with backups', () => {
+    const night = (change: object = {}): DesiredSchedule | undefined =>
+      desiredSchedules(fleet({ backup: { ...backup, ...change } }))[1];
+    const backup = {
+      window: { start: '22:00', end: '05:00' },
+      tiers: { normal: { rpo: { local: '26h' }, restoreWeeks: 13 } },
+      defaultTier: 'normal',
+      keep: { daily: 7 },
+    };
+
+    it('begins a night when the window opens, beside the train and the janitor', () => {
+      const all = desiredSchedules(fleet({ backup }));
+      expect(all.map(({ workflowType }) => workflowType)).toEqual(['launchTrain', 'nightlyBackup', 'janitor']);
+      expect(night()).toMatchObject({
+        id: 'edge-governor/backup/edge',
+        calendar: { hour: 22, minute: 0 },
+        timeZone: 'Europe/Berlin',
+        args: [{ fleet: 'edge' }],
+        overlap: 'SKIP',
+        catchupWindow: 2 * HOUR,
+        warnings: [],
+      });
+      expect(night()?.calendar).not.toHaveProperty('dayOfWeek');
+    });
+
+    it('begins it on the days of the window only', () => {
+      const window = { days: ['mon', 'fri'], start: '23:30', end: '04:00' };
+      expect(night({ window })?.calendar).toEqual({ dayOfWeek: ['MONDAY', 'FRIDAY'], hour: 23, minute: 30 });
+    });
+
+    it('makes up for no night after its window, and says so', () => {
+      const short = night({ window: { start: '23:30', end: '00:30' } });
+      expect(short?.catchupWindow).toBe(HOUR);
+      expect(short?.warnings).toEqual(['backup.catchUp is 2 h, but the window is only 1 h long.']);
+    });
+  });
+
   const catchUps: Record<string, [build: object, stages: object[], catchUp: string, hours: number]> = {
     'keeps a catch-up that ends before the canary’s window': [
       { day: 'mon', at: '02:00' },

@@ -88,6 +88,38 @@ describe('a rendered repo', () => {
     expect(wave({ stores: 60 })).toMatchObject({ soak: 64_800_000, window: { start: '10:00', end: '16:00' } });
   });
 
+  it('backs up every store, tills more strictly tested than the rest, and asks no train for backups yet', () => {
+    const { fleet, stores } = checked({ stores: 8 });
+    expect(fleet?.backup).toMatchObject({
+      window: { start: '22:00', end: '05:00' },
+      defaultTier: 'normal',
+      tiers: { till: { restoreWeeks: 4 }, normal: { restoreWeeks: 13 } },
+      keep: { last: 3, daily: 7, weekly: 4 },
+      offsite: { keep: { daily: 14, weekly: 8 } },
+      collectOn: 'sun',
+      storeTimeout: 14_400_000,
+    });
+    expect(fleet?.recoverability).toBeUndefined();
+    expect(stores.filter(({ backup }) => backup === undefined)).toEqual([]);
+    expect(stores[0]?.guests.map(({ role, tier, probes }) => [role, tier, probes?.[0]?.command])).toEqual([
+      ['pos', 'till', ['/usr/local/bin/pos-selftest']],
+      ['inventory', undefined, ['/usr/local/bin/inventory-selftest']],
+      ['cache', undefined, ['/usr/local/bin/cache-selftest']],
+    ]);
+  });
+
+  it('keeps the night at night in practice, and waits there no longer than a train does', () => {
+    const { fleet } = checked({ stores: 60, compressed: true });
+    const { storeTimeout, offlineAfter, cutOffAfter, deferFor } = fleet?.stages[1]?.limits ?? {};
+    expect(fleet?.backup).toMatchObject({
+      window: { start: '22:00', end: '05:00' },
+      storeTimeout,
+      offlineAfter,
+      cutOffAfter,
+      deferFor,
+    });
+  });
+
   it.each([0, -1, 1.5, 10_001, Number.NaN])('refuses %d stores', (stores) => {
     expect(() => renderRepo({ stores })).toThrow(RangeError);
   });
