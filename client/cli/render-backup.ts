@@ -65,7 +65,7 @@ const notBackedUpLines = (stores: readonly string[]): string[] =>
   stores.length === 0
     ? []
     : wrap(
-        `Nobody backs up, since fleet.yaml or their store.yaml has no section backup: ${listed(stores.map(printable), 10)}`,
+        `Nobody backs these up (no section backup in store.yaml or fleet.yaml): ${listed(stores.map(printable), 10)}`,
         WIDTH,
       );
 

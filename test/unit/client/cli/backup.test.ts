@@ -282,11 +282,11 @@ describe('edge backup status when it cannot answer', () => {
     const world = { rows: allWell(), io: { cwd: bare } };
     const fleet = await edge(['status'], world);
     expect(fleet.code).toBe(0);
-    expect(fleet.out.replaceAll('\n', ' ')).toMatch(/Nobody backs up, since .* no section backup: store-002/);
+    expect(fleet.out.replaceAll('\n', ' ')).toMatch(/Nobody backs these up \(no section backup .*\): store-002/);
     for (const argv of [['store-002'], ['store-002', '--guest', '101']]) {
       const { code, out } = await edge(['status', ...argv], world);
       expect(code).toBe(1);
-      expect(out.replaceAll('\n', ' ')).toMatch(/^Nobody backs up, since .*: store-002/);
+      expect(out.replaceAll('\n', ' ')).toMatch(/^Nobody backs these up .*: store-002/);
     }
   });
 });
