@@ -104,7 +104,7 @@ function remarks({ vmid, inGrace, inRepo, row, local, offsite }: GuestStatus, cl
       ? []
       : [`  Guest ${vmid}: a newer backup ${where}, of ${timeOf(at, clock)}, is not proven: ${why ?? 'unknown why'}`];
   return [
-    ...(inGrace ? [`  Guest ${vmid} is new; it needs no backup yet.`] : []),
+    ...(inGrace && local.state === 'never' ? [`  Guest ${vmid} is new; it needs no backup yet.`] : []),
     ...(inRepo ? [] : [`  Guest ${vmid} is not named in store.yaml.`]),
     ...unproven('here', row?.local?.unprovenAt, row?.local?.unprovenWhy),
     ...unproven('in the second place', row?.offsite?.unprovenAt, row?.offsite?.unprovenWhy),
