@@ -35,7 +35,7 @@ export function planNight(asked: Asked): NightPlanOutcome {
     : nextWindow({ window: backup.window, timeZone: fleet.timeZone, after: startedAt });
   const excluded: NightPlan['excluded'] = [];
   const planned: NightStorePlan[] = [];
-  const end = opening?.closes ?? new Date(startedAt.getTime() + backup.storeTimeout);
+  const end = opening?.closes ?? new Date(startedAt.getTime() + BY_HAND);
   for (const store of chosen) {
     const own = opening ? windowOf(store, fleet, opening, startedAt) : { closes: end };
     if (!own) {
@@ -115,6 +115,9 @@ function aboutStore({ id, backup, guests }: Store): Pick<NightStorePlan, 'id' | 
     ...(tiers.length > 0 ? { guests: Object.fromEntries(tiers) } : {}),
   };
 }
+
+/** Milliseconds in which a night by hand begins with every store; each has its own time besides. */
+const BY_HAND = 86_400_000;
 
 /** `night-2026-11-26`, by the day on which the window opens; by hand `backup-20261126-143000`, in UTC. */
 const nightId = (begins: Date, zone: string, byHand: boolean): string =>

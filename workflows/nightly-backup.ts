@@ -138,7 +138,9 @@ function openDesk({ fleet }: NightInput) {
         stores: stores.length + excluded.length,
         ...(opens ? { opens } : {}),
         closes,
-        doing: 'Backs up each store at its own moment of the window.',
+        doing: opens
+          ? 'Backs up each store at its own moment of the window.'
+          : 'Backs up all stores, so many at a time.',
       });
       count();
     },
@@ -186,7 +188,10 @@ async function planNight(input: NightInput, desk: Desk): Promise<NightPlan> {
   throw invalid(planned.problems);
 }
 
-/** Rounds: all stores, then those that were away, until none is or the night is over. */
+/**
+ * Rounds: all stores, then those that were away, until none is or the night is over. Whoever backs up by hand looks at
+ * the answer, and asks again.
+ */
 async function backUpAll(plan: NightPlan, desk: Desk): Promise<void> {
   let stores = plan.stores;
   for (let round = 0; stores.length > 0; round += 1) {
@@ -196,7 +201,7 @@ async function backUpAll(plan: NightPlan, desk: Desk): Promise<void> {
       return result !== undefined && isAway(result);
     });
     const left = Date.parse(plan.closes) - Date.now();
-    if (stores.length === 0 || left <= 0 || desk.abortedBy() !== undefined) return;
+    if (stores.length === 0 || plan.opens === undefined || left <= 0 || desk.abortedBy() !== undefined) return;
     desk.doing(`Waits to ask again those that did not answer (${stores.length}).`);
     await condition(() => desk.abortedBy() !== undefined, Math.min(left, AGAIN_AFTER * plan.timing.deferFor));
     // What is over by now is not asked again: it would only be told that it was missed.

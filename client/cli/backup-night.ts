@@ -137,7 +137,7 @@ async function follow(io: Io, options: TargetOptions, session: Session, run: Nig
   let told = '';
   for (;;) {
     const view = await session.operations.nightView(run);
-    const line = `${printable(view.doing)} ${countsLine(view)}`;
+    const line = view.stores > 0 ? `${printable(view.doing)} ${countsLine(view)}` : printable(view.doing);
     if (isNightOver(view) || interrupted.aborted) {
       screen.clear();
       return view;

@@ -130,7 +130,7 @@ function remarks({ vmid, inGrace, inRepo, row, local, offsite }: GuestStatus, cl
       ? []
       : [`a newer backup ${where}, of ${timeInZone(at, clock)}, is not proven: ${printable(why ?? 'unknown why')}`];
   return [
-    ...(inGrace ? ['it is new and needs no backup yet.'] : []),
+    ...(inGrace && local.state === 'never' ? ['it is new and needs no backup yet.'] : []),
     ...(inRepo ? [] : ['it is not named in store.yaml.']),
     ...unproven('at the store', row?.local?.unprovenAt, row?.local?.unprovenWhy),
     ...unproven('in the second place', row?.offsite?.unprovenAt, row?.offsite?.unprovenWhy),

@@ -17,7 +17,7 @@ export function renderNight(view: NightView, clock: Clock): string[] {
   return [
     `${name}: ${state}, ${since}.`,
     `  ${printable(view.doing)}`,
-    `  ${countsLine(view)}`,
+    ...(view.stores > 0 ? [`  ${countsLine(view)}`] : []),
     ...(closes !== undefined && !isNightOver(view) ? [`  Nothing is begun after ${timeInZone(closes, clock)}.`] : []),
     ...notSucceededLines(view),
     ...(isNightOver(view) ? ['What is proven of each guest: edge backup status'] : []),

@@ -19,6 +19,8 @@ import { startTemporal } from '#workers/embedded/temporal.js';
 import { aReleaseRef } from '../support/builders.js';
 import { aRollbackPlan } from '../support/rollback-builders.js';
 import {
+  aBackupInput,
+  aNightPlan,
   aSurvey,
   aHealthyProbe,
   aPlan,
@@ -43,6 +45,35 @@ import {
 /** Runs each recorded shape once and writes its history as JSON. See `capture.mjs` for when and how. */
 
 const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'workflowId'>>> = {
+  'backup-store-retried': async (world) => {
+    let tries = 0;
+    const store = await world.store('s001');
+    store.on('dumpNode', async ({ vmids, node }) => ({
+      kind: 'done',
+      runs: vmids.map((vmid) =>
+        node === 'n2' && ++tries === 1
+          ? { vmid, kind: 'failed', text: 'VM is locked (backup)', failure: 'lock' }
+          : { vmid, kind: 'done' },
+      ),
+    }));
+    return ended(await world.startBackup(aBackupInput('s001')));
+  },
+  'dump-guests': async (world) => {
+    await world.store('s001');
+    await ended(await world.startBackup(aBackupInput('s001')));
+    return world.storeHandle('s001');
+  },
+  'nightly-backup': async (world) => {
+    world.central.on('planNight', async () => ({ kind: 'planned', plan: aNightPlan(['s001', 's002']) }));
+    await world.stores(['s001', 's002']);
+    return ended(await world.startNight());
+  },
+  'wave-of-backups': async (world) => {
+    world.central.on('planNight', async () => ({ kind: 'planned', plan: aNightPlan(['s001', 's002']) }));
+    await world.stores(['s001', 's002']);
+    await ended(await world.startNight());
+    return world.client.workflow.getHandle('night-2026-11-26/backup/r0');
+  },
   'patch-store-calm': async (world) => {
     await world.store('s001');
     return ended(await world.startStore(aStoreInput('s001')));

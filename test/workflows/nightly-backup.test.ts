@@ -51,7 +51,7 @@ describe('a night', () => {
 
   it('asks those that were away once more while the window is open, and only them', async () => {
     const timing = { storeTimeout: 60_000, offlineAfter: 500, cutOffAfter: 60_000, deferFor: 200 };
-    const world = await given(aNightPlan(['s001', 's002'], { timing }));
+    const world = await given(aNightPlan(['s001', 's002'], { timing, opens: new Date().toISOString() }));
     const first = await world.store('s001');
     const night = await world.startNight();
     await eventually('the first round to be written down', () => world.central.ledgerOf('results').length > 0);
@@ -65,10 +65,18 @@ describe('a night', () => {
     expect(rounds.at(-1)).toMatchObject({ results: [{ store: 's002', outcome: 'succeeded' }] });
   });
 
+  it('by hand is over when each store was asked once', async () => {
+    const timing = { storeTimeout: 60_000, offlineAfter: 300, cutOffAfter: 60_000, deferFor: 200 };
+    const world = await given(aNightPlan(['s001'], { timing }));
+    const report = await (await world.startNight()).result();
+    expect(report.tally.offline).toBe(1);
+    expect(world.central.ledgerOf('results')).toHaveLength(1);
+  });
+
   it('gives up those that stay away when the window closes', async () => {
     const closes = new Date(Date.now() + 4_000).toISOString();
     const timing = { storeTimeout: 60_000, offlineAfter: 300, cutOffAfter: 60_000, deferFor: 200 };
-    const world = await given(aNightPlan(['s001'], { closes, timing }));
+    const world = await given(aNightPlan(['s001'], { closes, timing, opens: new Date().toISOString() }));
     const report = await (await world.startNight()).result();
     expect(report.tally.succeeded).toBe(0);
     expect(report.tally.offline + report.tally.missed).toBe(1);

@@ -127,11 +127,11 @@ describe('the plan of a night', () => {
     expect(plan.excluded).toMatchObject([{ store: 'store-002', reason: 'OutsideWindow' }]);
   });
 
-  it('begins at once by hand, whatever the windows, and ends when the time for one store is over', () => {
+  it('begins at once by hand, whatever the windows, and has a day for it', () => {
     const plan = planOf({ now: true, wanted: ['store-002'] });
-    expect(plan).toMatchObject({ night: 'backup-20261126-190000', closes: '2026-11-26T23:00:00.000Z' });
+    expect(plan).toMatchObject({ night: 'backup-20261126-190000', closes: '2026-11-27T19:00:00.000Z' });
     expect(plan).not.toHaveProperty('opens');
-    expect(plan.stores).toEqual([{ id: 'store-002', closes: '2026-11-26T23:00:00.000Z' }]);
+    expect(plan.stores).toEqual([{ id: 'store-002', closes: '2026-11-27T19:00:00.000Z' }]);
   });
 
   it('collects space in the night that is named', () => {
