@@ -142,7 +142,6 @@ async function dumpUntilDone(
       stopping,
       way,
     });
-    if ('reason' in report) return { ...dumped, stop: report };
     for (const run of report.runs) tries.set(run.vmid, [...(tries.get(run.vmid) ?? []), run]);
     dumped.guests = report.guests ?? dumped.guests;
     dumped.runs = [...tries.values()].flatMap((runs) => runs.at(-1) ?? []);
@@ -176,13 +175,13 @@ function nextTry(
   return at ? { at, vmids } : undefined;
 }
 
-/** Waits until the store is free and nobody else asks for it. A stop when that was not so before the night's end. */
+/** Waits until the store is free and nobody else asks for it. Says so when that was not so before the night's end. */
 async function dumpOnce(
   input: BackupStoreInput,
   task: BackupTask & { attempt: number; vmids?: number[] },
   deadline: Date,
   { view, stopping, way }: { view: BackupDesk; stopping: Stopping; way: Way },
-): Promise<DumpReport | Stop> {
+): Promise<DumpReport> {
   const { store, night } = task;
   const left = () => Math.max(1, deadline.getTime() - Date.now());
   const isOver = () => stopping.stop !== undefined || Date.now() >= deadline.getTime();
@@ -192,7 +191,7 @@ async function dumpOnce(
       await condition(() => !way.isAsked() || isOver(), left());
     }
     await stopping.whilePaused();
-    if (isOver()) return busy(stopping);
+    if (isOver()) return { runs: [], stop: busy(stopping) };
     view.step('dump guests');
     const report = await way.whileHolding(async () => {
       try {

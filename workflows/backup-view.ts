@@ -1,11 +1,11 @@
-import { setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
+import { setCurrentDetails } from '@temporalio/workflow';
 import type { GuestRun } from '#domain/backup-failures.js';
 import { renderBackupDetails } from '#domain/backup-progress.js';
 import type { NightStep } from '#domain/backup-result.js';
 import type { BackupTask, BackupView } from '#domain/messages/backup.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { Ended } from './ended.js';
-import { searchKeys } from './search-keys.js';
+import { showOutcome } from './search-keys.js';
 
 /** What people see of the backup of a store, in the query `backup` and in the Temporal UI; and its result at the end. */
 export type BackupDesk = ReturnType<typeof openBackupView>;
@@ -38,10 +38,7 @@ export function openBackupView({ store, night, operationId, startedAt }: BackupT
     finish({ outcome, reason, stop }: Ended): StoreResult {
       const result: StoreResult = { store, outcome, reason, stop, operationId, startedAt, endedAt: now() };
       set({ step: 'ended', since: now(), result });
-      upsertSearchAttributes([
-        { key: searchKeys.outcome, value: outcome },
-        ...(reason ? [{ key: searchKeys.reason, value: reason }] : []),
-      ]);
+      showOutcome(result);
       return result;
     },
   };

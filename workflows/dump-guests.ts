@@ -1,4 +1,4 @@
-import { CancellationScope, setHandler, upsertSearchAttributes, workflowInfo } from '@temporalio/workflow';
+import { CancellationScope, setHandler, workflowInfo } from '@temporalio/workflow';
 import { abridge } from '#domain/abridge.js';
 import type { GuestRun } from '#domain/backup-failures.js';
 import {
@@ -14,7 +14,7 @@ import { ended, stopOf } from './ended.js';
 import { storeQuery } from './messages.js';
 import { parseInput } from './parse-input.js';
 import { backupProxies } from './proxies.js';
-import { searchKeys } from './search-keys.js';
+import { showOutcome } from './search-keys.js';
 import { listenForStop, type Stopping } from './store-steering.js';
 import { openView, type View } from './store-view.js';
 
@@ -39,13 +39,9 @@ export async function dumpGuests(raw: DumpGuestsInput): Promise<DumpReport> {
     const report = await dump(task, view, stopping);
     const notGivenBack = await giveBack(task, view);
     stopping.cancel();
-    const stop = report.stop ?? notGivenBack ?? notAll(report.runs);
-    const { outcome } = view.finish(stop ? ended('failed', stop) : { outcome: 'succeeded' });
-    upsertSearchAttributes([
-      { key: searchKeys.outcome, value: outcome },
-      ...(stop ? [{ key: searchKeys.reason, value: stop.reason }] : []),
-    ]);
     const why = report.stop ?? notGivenBack;
+    const stop = why ?? notAll(report.runs);
+    showOutcome(view.finish(stop ? ended('failed', stop) : { outcome: 'succeeded' }));
     return {
       ...report,
       ...(why ? { stop: why } : {}),

@@ -2,10 +2,11 @@ import { continueAsNew, isCancellation, setCurrentDetails, setHandler } from '@t
 import { addFound, concernOf, emptyReport, foundOf, renderJanitorDetails, unswept } from '#domain/janitor.js';
 import { janitorInputSchema, type Found, type JanitorInput, type JanitorReport } from '#domain/messages/janitor.js';
 import { PROTOCOL } from '#domain/messages/store.js';
+import { attention } from './attention.js';
 import { everyStore } from './every-store.js';
 import { janitorQuery } from './messages.js';
 import { invalid, parseInput } from './parse-input.js';
-import { control, helloProxy, isUnanswered, messageOf, notify, sweepProxy } from './proxies.js';
+import { control, helloProxy, isUnanswered, messageOf, sweepProxy } from './proxies.js';
 import { PART_SIZE } from './train-waves.js';
 
 /**
@@ -52,7 +53,7 @@ async function plan(
   });
   if (planned.kind === 'refused') {
     const summary = `The janitor of ${fleet} looked at no store: ${planned.problems.join('; ')}`;
-    await attention(fleet, { reason: 'InvalidInput', summary });
+    await attention(fleet, '', { reason: 'InvalidInput', summary });
     throw invalid(planned.problems);
   }
   show({ ...emptyReport(fleet), commit: planned.commit, stores: planned.stores.length });
@@ -85,8 +86,5 @@ async function clean(fleet: string, store: string, offlineAfter: number): Promis
 
 async function tell(report: JanitorReport): Promise<void> {
   const concern = concernOf(report);
-  if (concern) await attention(report.fleet, concern);
+  if (concern) await attention(report.fleet, '', concern);
 }
-
-const attention = (fleet: string, concern: NonNullable<ReturnType<typeof concernOf>>): Promise<void> =>
-  notify({ event: 'attention', fleet, train: '', ...concern, answers: [] }).catch(() => undefined);

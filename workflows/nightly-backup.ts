@@ -23,9 +23,10 @@ import { commandSchema, waveProgressSchema, type WaveProgress, type WaveReport }
 import { BACKUP_STAGE, operationId, waveWorkflowId } from '#domain/naming.js';
 import { isAway, nightSummary, partsOfNight } from '#domain/night.js';
 import { addTallies, emptyTally, tallyOf, type StoreResult } from '#domain/outcomes.js';
+import { attention } from './attention.js';
 import { abortUpdate, nightQuery, waveProgressSignal } from './messages.js';
 import { heard, invalid, messageOrRefusal, parseInput } from './parse-input.js';
-import { control, messageOf, notify, offsiteProxies } from './proxies.js';
+import { control, messageOf, offsiteProxies } from './proxies.js';
 import { searchKeys } from './search-keys.js';
 import { PART_SIZE } from './train-waves.js';
 import type { wave } from './wave.js';
@@ -123,6 +124,7 @@ function openDesk({ fleet }: NightInput) {
       waves.set(progress.wave, { ...progress, notSucceeded: [...before, ...progress.notSucceeded] });
       count();
     },
+    fail: (doing: string) => set({ state: 'failed', doing }),
     begin: ({ night, stores, opens, closes, excluded }: NightPlan) => {
       take(
         excluded.map(({ store, reason, detail }) => ({
@@ -165,7 +167,6 @@ function openDesk({ fleet }: NightInput) {
       count();
     },
     resultOf: (store: string) => results.get(store),
-    results: () => [...results.values()],
     end: ({ night, stores, excluded }: NightPlan): NightReport => {
       const planned = stores.length + excluded.length;
       const tally = tallyOf(results.values());
@@ -184,7 +185,8 @@ async function planNight(input: NightInput, desk: Desk): Promise<NightPlan> {
     .catch((error: unknown) => ({ kind: 'refused' as const, problems: [messageOf(error)] }));
   if (planned.kind === 'planned') return planned.plan;
   const summary = `No store of ${fleet} is backed up tonight: ${planned.problems.join('; ')}`;
-  await attention(fleet, '', summary);
+  desk.fail(summary);
+  await tellPeople(fleet, '', summary);
   throw invalid(planned.problems);
 }
 
@@ -294,7 +296,7 @@ async function collectCentral({ night, fleet, timing }: NightPlan, desk: Desk): 
       startedAt: new Date().toISOString(),
     })
     .catch((error: unknown) => ({ ok: false, detail: messageOf(error) }));
-  if (!answer.ok) await attention(fleet, night, `Space at the central server was not collected: ${answer.detail}`);
+  if (!answer.ok) await tellPeople(fleet, night, `Space at the central server was not collected: ${answer.detail}`);
 }
 
 async function recordNight({ night, fleet, commit, opens, closes }: NightPlan, desk: Desk): Promise<void> {
@@ -308,14 +310,8 @@ async function recordNight({ night, fleet, commit, opens, closes }: NightPlan, d
 /** A night in which all went well is not worth a word at breakfast. */
 async function tell({ fleet, night }: NightPlan, { view }: Desk): Promise<void> {
   const worst = view.notSucceeded.slice(0, 5).map(({ store, stop }) => `${store}: ${stop?.summary ?? 'no reason'}`);
-  if (worst.length > 0) await attention(fleet, night, `${view.doing} ${worst.join(' ')}`);
+  if (worst.length > 0) await tellPeople(fleet, night, `${view.doing} ${worst.join(' ')}`);
 }
 
-const attention = (fleet: string, night: string, summary: string): Promise<void> =>
-  notify({
-    event: 'attention',
-    fleet,
-    train: night,
-    summary: `${summary} (${workflowInfo().workflowId})`,
-    answers: [],
-  }).catch(() => undefined);
+const tellPeople = (fleet: string, night: string, summary: string): Promise<void> =>
+  attention(fleet, night, { summary: `${summary} (${workflowInfo().workflowId})` });

@@ -1,4 +1,4 @@
-import { CancellationScope, setHandler, upsertSearchAttributes, workflowInfo } from '@temporalio/workflow';
+import { CancellationScope, setHandler, workflowInfo } from '@temporalio/workflow';
 import { decideManifest, decideReady, planNodes } from '#domain/decide-store.js';
 import {
   PROTOCOL,
@@ -16,7 +16,7 @@ import { storeQuery } from './messages.js';
 import { listenForStop, type Stopping } from './store-steering.js';
 import { parseInput } from './parse-input.js';
 import { storeProxies } from './proxies.js';
-import { searchKeys } from './search-keys.js';
+import { showOutcome } from './search-keys.js';
 import { greet, watchForSilence } from './store-contact.js';
 import { openView, type View } from './store-view.js';
 
@@ -188,10 +188,7 @@ async function close(task: StoreTask, view: View, end: Ended): Promise<Ended> {
 
 function finish(view: View, end: Ended): StoreResult {
   const result = view.finish(end);
-  upsertSearchAttributes([
-    { key: searchKeys.outcome, value: result.outcome },
-    ...(result.reason ? [{ key: searchKeys.reason, value: result.reason }] : []),
-  ]);
+  showOutcome(result);
   return result;
 }
 

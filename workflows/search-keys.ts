@@ -1,5 +1,7 @@
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
+import { upsertSearchAttributes } from '@temporalio/workflow';
 import { SEARCH_ATTRIBUTES } from '#domain/naming.js';
+import type { StoreResult } from '#domain/outcomes.js';
 
 /** By these a store's operations, a stage or a reason is one list in the Temporal UI. */
 const key = (name: string) => defineSearchAttributeKey(name, SearchAttributeType.KEYWORD);
@@ -13,3 +15,11 @@ export const searchKeys = {
   reason: key(SEARCH_ATTRIBUTES.reason),
   release: key(SEARCH_ATTRIBUTES.release),
 };
+
+/** How an operation ended, for the lists of the Temporal UI. */
+export function showOutcome({ outcome, reason }: Pick<StoreResult, 'outcome' | 'reason'>): void {
+  upsertSearchAttributes([
+    { key: searchKeys.outcome, value: outcome },
+    ...(reason ? [{ key: searchKeys.reason, value: reason }] : []),
+  ]);
+}

@@ -134,6 +134,7 @@ function openFloor(input: WaveInput) {
   };
 
   const ended = (result: StoreResult) => {
+    way.done(result.store);
     results.push(result);
     if (result.outcome !== 'succeeded') unreported.push(result);
     endedSinceReport += 1;
@@ -207,11 +208,7 @@ function openFloor(input: WaveInput) {
     }
     inFlight.set(store.id, child);
     tell(store.id, child);
-    try {
-      ended(await children.run(() => child.result()));
-    } finally {
-      way.done(store.id);
-    }
+    ended(await children.run(() => child.result()));
   };
 
   /** An operation hears only what is not the normal case: that it is to stand still, or to end. */
@@ -242,8 +239,8 @@ function openFloor(input: WaveInput) {
   const nextInTurn = (): Waiting | undefined => {
     const isAtRest = ({ id }: Waiting) => steering.pausedStores.includes(id);
     const able = waiting.filter((store) => !isAtRest(store));
-    const [first] = input.orders ? paced(able).start : able.filter(({ opens }) => !opens || new Date(opens) <= now());
-    const next = waiting.findIndex((store) => store === first || store.id === first);
+    const id = input.orders ? paced(able).start[0] : able.find(({ opens }) => !opens || new Date(opens) <= now())?.id;
+    const next = waiting.findIndex((store) => store.id === id);
     return next < 0 ? undefined : waiting.splice(next, 1)[0];
   };
 
@@ -259,15 +256,28 @@ function openFloor(input: WaveInput) {
       maxConcurrency: slots,
     });
 
-  /** Stores that people took out before their turn. */
-  const dropAborted = () => {
+  /** Ends stores before their turn. */
+  const drop = (isOut: (store: Waiting) => boolean, resultOf: (store: string) => StoreResult) => {
     for (const list of [waiting, deferred]) {
-      for (const store of list.filter(({ id }) => steering.abortedStores.includes(id))) {
+      for (const store of list.filter(isOut)) {
         list.splice(list.indexOf(store), 1);
-        ended(notRun(store.id, 'aborted', 'Aborted', 'Aborted by an operator before its turn.'));
+        ended(resultOf(store.id));
       }
     }
   };
+
+  const dropAborted = () =>
+    drop(
+      ({ id }) => steering.abortedStores.includes(id),
+      (store) => notRun(store, 'aborted', 'Aborted', 'Aborted by an operator before its turn.'),
+    );
+
+  /** A night that is over is over, also for those that wait for a slot, or for people. */
+  const dropLate = () =>
+    drop(
+      ({ closes }) => closes !== undefined && new Date(closes) <= now(),
+      (store) => notRun(store, 'missed', 'OutsideWindow', 'The night ended before its turn. It has no new backup.'),
+    );
 
   const startWhatFits = () => {
     dropAborted();
@@ -279,16 +289,6 @@ function openFloor(input: WaveInput) {
       if (closes && new Date(closes) <= now())
         ended(notRun(store.id, 'skipped', 'OutsideWindow', 'The maintenance window closed before its turn.'));
       else start(store);
-    }
-  };
-
-  /** A night that is over is over, also for those that wait for a slot, or for people. */
-  const dropLate = () => {
-    for (const list of [waiting, deferred]) {
-      for (const store of list.filter(({ closes }) => closes && new Date(closes) <= now())) {
-        list.splice(list.indexOf(store), 1);
-        ended(notRun(store.id, 'missed', 'OutsideWindow', 'The night ended before its turn. It has no new backup.'));
-      }
     }
   };
 

@@ -228,7 +228,7 @@ export type NightPlanOutcome = { kind: 'planned'; plan: NightPlan } | { kind: 'r
 export interface NightView {
   night: string;
   fleet: string;
-  state: 'planning' | 'waiting' | 'running' | 'done' | 'aborted' | 'failed';
+  state: 'planning' | 'running' | 'done' | 'aborted' | 'failed';
   startedAt: string;
   opens?: string | undefined;
   closes?: string | undefined;
@@ -244,7 +244,7 @@ export interface NightView {
 
 export interface NightReport {
   night: string;
-  state: 'done' | 'aborted' | 'failed';
+  state: 'done' | 'aborted';
   planned: number;
   tally: Tally;
   summary: string;

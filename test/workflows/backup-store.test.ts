@@ -1,3 +1,4 @@
+import { ApplicationFailure } from '@temporalio/common';
 import { describe, expect, it } from 'vitest';
 import type { WaveInput } from '#domain/messages/train.js';
 import { backupWorkflowId, storeWorkflowId, waveWorkflowId } from '#domain/naming.js';
@@ -66,17 +67,17 @@ describe('the backup of a store', () => {
     expect(store.calls).not.toContain('pruneCopy');
   });
 
-  it('is failed when nobody can read the server', async () => {
+  it('is failed when nobody can read the server, and what the dumps said is not recorded as proof', async () => {
     const world = await useWorld();
     await world.store(ID, {
       readCopy: async () => {
-        throw Object.assign(new Error('no route to host'), { nonRetryable: true });
+        throw ApplicationFailure.nonRetryable('no route to host', 'BackupFailed');
       },
     });
-    const input = aBackupInput(ID);
-    const backup = await world.startBackup(input);
-    await eventually('the first answer', async () => (await backup.query(backupQuery)).step === 'read back');
-    expect((await backup.query(backupQuery)).result).toBeUndefined();
+    const result = await (await world.startBackup(aBackupInput(ID))).result();
+    expect(result).toMatchObject({ outcome: 'failed', reason: 'FactsUnreadable' });
+    const [entry] = world.central.ledgerOf('backups');
+    expect(entry?.guests.map(({ local }) => local)).toEqual([undefined, undefined, undefined]);
   });
 
   it('dumps once more, and alone, the guest that somebody else had locked', async () => {
@@ -166,8 +167,11 @@ describe('the backup of a store', () => {
 });
 
 describe('a train that finds the store held by its backup', () => {
-  const meet = async () => {
-    const world = await useWorld();
+  /** `others` are in work in the wave, and stay so until they are let go. */
+  const meet = async (others: string[] = []) => {
+    const opened = await useWorld();
+    const held = [...(await opened.stores(others)).values()].map((other) => other.hold('readFacts'));
+    const world = Object.assign(opened, { letGo: () => held.forEach((other) => other.release()) });
     const store = await world.store(ID);
     let tries = 0;
     store.on('dumpNode', async ({ vmids, node }) => {
@@ -177,7 +181,7 @@ describe('a train that finds the store held by its backup', () => {
     const dumping = store.hold('dumpNode n1');
     const backup = await world.startBackup(aBackupInput(ID));
     await dumping.reached;
-    const input: WaveInput = aWave([ID], { limits: { deferFor: 600_000 } });
+    const input: WaveInput = aWave([ID, ...others], { limits: { deferFor: 600_000, maxConcurrency: 2 } });
     const wave = await world.startWave(input);
     await waveUntil(wave, 'the store is deferred', ({ deferred }) => deferred === 1);
     return { world, store, dumping, backup, wave };
@@ -202,6 +206,16 @@ describe('a train that finds the store held by its backup', () => {
     dumping.release();
     expect((await backup.result()).outcome).toBe('succeeded');
     expect(store.calls).not.toContain('openOperation');
+  });
+
+  it('and gives the store up lets the backup go on while its other stores are in work', async () => {
+    const { world, dumping, backup, wave } = await meet(['s002']);
+    await wave.signal(steerWaveSignal, { paused: false, pausedStores: [], abortedStores: [ID] });
+    dumping.release();
+    expect((await backup.result()).outcome).toBe('succeeded');
+    expect((await wave.describe()).status.name).toBe('RUNNING');
+    world.letGo();
+    await wave.result();
   });
 
   it('and is terminated keeps the backup from further tries no longer than the night', async () => {

@@ -101,10 +101,16 @@ describe('a night', () => {
   it('that cannot be planned calls people, and fails with every problem', async () => {
     const world = await useWorld();
     world.central.on('planNight', async () => ({ kind: 'refused', problems: ['stores: s009 is not a store of acme'] }));
-    await expect((await world.startNight()).result()).rejects.toMatchObject({
+    const night = await world.startNight();
+    await expect(night.result()).rejects.toMatchObject({
       cause: { type: 'InvalidInput', message: expect.stringContaining('s009 is not a store') },
     });
     expect(world.central.notifications[0]?.summary).toContain('No store of acme is backed up tonight');
+    // Whoever follows it sees that it is over.
+    expect(await night.query<NightView>(nightQuery)).toMatchObject({
+      state: 'failed',
+      doing: expect.stringContaining('s009 is not a store'),
+    });
     expect(world.central.ledgerOf('night')).toEqual([]);
   });
 
