@@ -24,7 +24,7 @@ import {
   type TrainView,
   type WaveProgress,
 } from '#domain/messages/train.js';
-import { nightInputSchema, type NightInput, type NightReport, type NightView } from '#domain/messages/backup.js';
+import { nightInputSchema, type NightInput, type NightView } from '#domain/messages/backup.js';
 import { janitorInputSchema, type JanitorInput, type JanitorReport } from '#domain/messages/janitor.js';
 import type { StoreView } from '#domain/messages/store.js';
 import { surveyInputSchema, type Surveyed, type SurveyInput } from '#domain/messages/survey.js';
@@ -57,7 +57,6 @@ import {
   waveQuery,
   type PlainAnswer,
 } from '#workflows/messages.js';
-import type { nightlyBackup } from '#workflows/index.js';
 import { OperationError, toOperationError, type CallPlace } from './operation-errors.js';
 
 /**
@@ -88,10 +87,8 @@ export interface Operations {
   runJanitor(input: z.input<typeof janitorInputSchema>): Promise<JanitorReport>;
   /** The newest run, by hand or by the schedule; undefined when Temporal remembers none. */
   lastJanitor(fleet: string): Promise<JanitorRun | undefined>;
-  /** Starts a night of backups by hand. Resolves when it has begun; see `newestNight`, and `nightEnd` for its end. */
+  /** Starts a night of backups by hand. Resolves when it has begun; its view tells of its end. */
   startNight(input: z.input<typeof nightInputSchema>): Promise<NightHandle>;
-  /** What it came to, however long that takes. */
-  nightEnd(run: NightHandle): Promise<NightReport>;
   nightView(run: NightHandle): Promise<NightView>;
   /** The newest night, by hand or by the schedule; undefined when Temporal remembers none. */
   newestNight(fleet: string): Promise<NightRun | undefined>;
@@ -251,30 +248,59 @@ export function createOperations(options: OperationsOptions): Operations {
     );
   }
 
-  /** Under the one id that a fleet has for what goes through all its stores, so that it is never two at a time. */
-  async function startOfFleet(
-    type: 'patchTrain' | 'rollbackTrain',
-    input: TrainInput | RollbackInput,
-    operation: string,
-    staticSummary: string,
+  /** Under a fixed id, so that it is never two at a time; `running` is said when it is one already. */
+  async function startOnce(
+    place: Omit<CallPlace, 'address'>,
+    type: string,
+    {
+      operation,
+      running,
+      ...options
+    }: {
+      workflowId: string;
+      args: [unknown];
+      staticSummary: string;
+      operation: string;
+      running: OperationError;
+    },
   ): Promise<{ workflowId: string; runId: string }> {
-    return call(placeOfTrain(input.fleet), async () => {
+    return call(place, async () => {
       try {
         const handle = await client.workflow.start(type, {
-          workflowId: trainWorkflowId(input.fleet),
+          ...options,
           taskQueue: CONTROL_QUEUE,
-          args: [input],
           workflowIdReusePolicy: 'ALLOW_DUPLICATE',
           workflowIdConflictPolicy: 'FAIL',
-          staticSummary,
           typedSearchAttributes: [{ key: operationKey, value: operation }],
         });
         return { workflowId: handle.workflowId, runId: handle.firstExecutionRunId };
       } catch (error) {
-        if (error instanceof WorkflowExecutionAlreadyStartedError) throw trainRunning(input.fleet);
+        if (error instanceof WorkflowExecutionAlreadyStartedError) throw running;
         throw error;
       }
     });
+  }
+
+  /** Whatever goes through all stores of a fleet has the one id of its train. */
+  const startOfFleet = (
+    type: 'patchTrain' | 'rollbackTrain',
+    input: TrainInput | RollbackInput,
+    operation: string,
+    staticSummary: string,
+  ) =>
+    startOnce(placeOfTrain(input.fleet), type, {
+      workflowId: trainWorkflowId(input.fleet),
+      args: [input],
+      staticSummary,
+      operation,
+      running: trainRunning(input.fleet),
+    });
+
+  /** The newest of the runs whose ids begin so: Temporal adds the time to the id of a run that a schedule starts. */
+  async function newestRun(place: Omit<CallPlace, 'address'>, type: string, runs: string) {
+    const query = `WorkflowType = '${type}' AND WorkflowId STARTS_WITH '${runs}'`;
+    const [newest] = await call(place, () => listRuns(query, RECENT));
+    return newest;
   }
 
   /** How the newest train of the fleet ended; undefined while it runs. */
@@ -410,23 +436,16 @@ export function createOperations(options: OperationsOptions): Operations {
 
     async runJanitor(raw) {
       const input: JanitorInput = check(janitorInputSchema, raw);
-      const place = placeOfJanitor(input.fleet);
-      const handle = await call(place, async () => {
-        try {
-          return await client.workflow.start('janitor', {
-            workflowId: janitorWorkflowId(input.fleet, 'by-hand'),
-            taskQueue: CONTROL_QUEUE,
-            args: [input],
-            workflowIdReusePolicy: 'ALLOW_DUPLICATE',
-            workflowIdConflictPolicy: 'FAIL',
-            staticSummary: `Janitor of fleet ${input.fleet}`,
-            typedSearchAttributes: [{ key: operationKey, value: 'janitor' }],
-          });
-        } catch (error) {
-          if (error instanceof WorkflowExecutionAlreadyStartedError) throw janitorRunning(input.fleet);
-          throw error;
-        }
+      const { fleet } = input;
+      const place = placeOfJanitor(fleet);
+      const { workflowId, runId } = await startOnce(place, 'janitor', {
+        workflowId: janitorWorkflowId(fleet, 'by-hand'),
+        args: [input],
+        staticSummary: `Janitor of fleet ${fleet}`,
+        operation: 'janitor',
+        running: janitorRunning(fleet),
       });
+      const handle = client.workflow.getHandle(workflowId, runId);
       return (await resultOf('janitor', place, () => handle.result())) as JanitorReport;
     },
 
@@ -451,9 +470,7 @@ export function createOperations(options: OperationsOptions): Operations {
     async lastJanitor(rawFleet) {
       const fleet = checkFleet(rawFleet);
       const place = placeOfJanitor(fleet);
-      // Temporal adds the time to the id of a run that a schedule starts, so all that begin alike are looked at.
-      const query = `WorkflowType = 'janitor' AND WorkflowId STARTS_WITH '${janitorRuns(fleet)}'`;
-      const [newest] = await call(place, () => listRuns(query, RECENT));
+      const newest = await newestRun(place, 'janitor', janitorRuns(fleet));
       if (newest === undefined) return undefined;
       const { workflowId, runId, status, startTime, closeTime } = newest;
       const handle = client.workflow.getHandle(workflowId, runId);
@@ -470,36 +487,21 @@ export function createOperations(options: OperationsOptions): Operations {
     async startNight(raw) {
       const input: NightInput = check(nightInputSchema, raw);
       const { fleet } = input;
-      return call(placeOfNight(fleet), async () => {
-        try {
-          const handle = await client.workflow.start('nightlyBackup', {
-            workflowId: nightWorkflowId(fleet, 'by-hand'),
-            taskQueue: CONTROL_QUEUE,
-            args: [input],
-            workflowIdReusePolicy: 'ALLOW_DUPLICATE',
-            workflowIdConflictPolicy: 'FAIL',
-            staticSummary: `Backups of fleet ${fleet}`,
-            typedSearchAttributes: [{ key: operationKey, value: 'backup' }],
-          });
-          return { fleet, workflowId: handle.workflowId, runId: handle.firstExecutionRunId };
-        } catch (error) {
-          if (error instanceof WorkflowExecutionAlreadyStartedError) throw nightRunning(fleet);
-          throw error;
-        }
+      const run = await startOnce(placeOfNight(fleet), 'nightlyBackup', {
+        workflowId: nightWorkflowId(fleet, 'by-hand'),
+        args: [input],
+        staticSummary: `Backups of fleet ${fleet}`,
+        operation: 'backup',
+        running: nightRunning(fleet),
       });
-    },
-
-    async nightEnd({ fleet, workflowId, runId }) {
-      const handle = client.workflow.getHandle<typeof nightlyBackup>(workflowId, runId);
-      return resultOf('night', placeOfNight(fleet), () => handle.result());
+      return { fleet, ...run };
     },
 
     nightView: nightViewOf,
 
     async newestNight(rawFleet) {
       const fleet = checkFleet(rawFleet);
-      const query = `WorkflowType = 'nightlyBackup' AND WorkflowId STARTS_WITH '${nightRuns(fleet)}'`;
-      const [newest] = await call(placeOfNight(fleet), () => listRuns(query, RECENT));
+      const newest = await newestRun(placeOfNight(fleet), 'nightlyBackup', nightRuns(fleet));
       if (newest === undefined) return undefined;
       const { workflowId, runId, status } = newest;
       const run = { fleet, workflowId, runId };

@@ -3,7 +3,7 @@ import { plural } from './counted.js';
 import { bullets, code, fitted, link, plain, sections, table, time } from './markdown.js';
 import type { BackupView, NightView } from './messages/backup.js';
 import { backupWorkflowId } from './naming.js';
-import { OUTCOME_WORDS, OUTCOMES, totalOf, type StoreResult } from './outcomes.js';
+import { happened, OUTCOME_WORDS, totalOf, type StoreResult } from './outcomes.js';
 
 /** What the backup of a store, and a whole night, show of themselves in the Temporal UI. */
 
@@ -43,9 +43,7 @@ function endOf({ outcome, reason, stop }: StoreResult): string {
 
 export function renderNightDetails(view: NightView): string {
   const { night, fleet, state, doing, stores, tally, inFlight, opens, closes, notSucceeded } = view;
-  const counts = OUTCOMES.filter((outcome) => tally[outcome] > 0).map(
-    (outcome) => `${tally[outcome]} ${OUTCOME_WORDS[outcome]}`,
-  );
+  const counts = happened(tally).map((outcome) => `${tally[outcome]} ${OUTCOME_WORDS[outcome]}`);
   const window = closes ? `${opens ? `${time(opens)} to ` : 'until '}${time(closes)}` : undefined;
   const rows = notSucceeded
     .slice(0, MAX_ROWS)

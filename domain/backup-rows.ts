@@ -22,21 +22,36 @@ export interface Learned {
 
 /** Templates are left out: they do not change, and nobody would miss them. */
 export function rowsOf(learned: Learned): { guests: GuestBackupRow[]; night: NightGuestRow[] } {
-  const wanted = learned.guests.filter(({ template }) => !template);
+  const { guests, local, now } = learned;
+  const offsite = trusted(local, learned.offsite);
+  const judged = guests
+    .filter(({ template }) => !template)
+    .map((guest): Judged => {
+      const state = (copy: CopyFacts | undefined) => copy && judgeCopy({ guest, copy, objective: 0, now });
+      return { guest, here: state(local), there: state(offsite) };
+    });
   return {
-    guests: wanted.map((guest) => guestRow(guest, learned)),
-    night: wanted.map((guest) => nightRow(guest, learned)),
+    guests: judged.map((one) => guestRow(one, learned)),
+    night: judged.map((one) => nightRow(one, learned)),
   };
 }
 
-function guestRow(guest: BackedUpGuest, { task, local, offsite, orders, tiers, now }: Learned): GuestBackupRow {
+/** Two servers of one name would vouch for each other: then nobody knows who verified what. */
+const trusted = (local: CopyFacts | undefined, offsite: CopyFacts | undefined): CopyFacts | undefined =>
+  local && offsite?.node === local.node ? undefined : offsite;
+
+interface Judged {
+  guest: BackedUpGuest;
+  /** Absent when the server was not read, or cannot be trusted. */
+  here: CopyState | undefined;
+  there: CopyState | undefined;
+}
+
+function guestRow({ guest, here, there }: Judged, { task, orders, tiers, now }: Learned): GuestBackupRow {
   const { vmid, name, kind } = guest;
   const tier = tierOf(vmid, tiers, orders);
   const objectives = orders.tiers[tier];
   const readAt = now.toISOString();
-  const state = (copy: CopyFacts | undefined) => copy && judgeCopy({ guest, copy, objective: 0, now });
-  const here = state(local);
-  const there = state(trusted(local, offsite));
   return {
     fleet: task.fleet,
     store: task.store,
@@ -52,10 +67,6 @@ function guestRow(guest: BackedUpGuest, { task, local, offsite, orders, tiers, n
     seenAt: readAt,
   };
 }
-
-/** Two servers of one name would vouch for each other: then nobody knows who verified what. */
-const trusted = (local: CopyFacts | undefined, offsite: CopyFacts | undefined): CopyFacts | undefined =>
-  local && offsite?.node === local.node ? undefined : offsite;
 
 const tierOf = (vmid: number, tiers: GuestOrders, { defaultTier }: Pick<BackupOrders, 'defaultTier'>): string =>
   Object.hasOwn(tiers, String(vmid)) ? (tiers[String(vmid)] ?? defaultTier) : defaultTier;
@@ -75,13 +86,10 @@ const sizeOf = ({ proven }: CopyState) =>
       }
     : {};
 
-function nightRow(guest: BackedUpGuest, { task, missing, local, offsite, now }: Learned): NightGuestRow {
+function nightRow({ guest, here, there }: Judged, { task, missing }: Learned): NightGuestRow {
   const { vmid, name } = guest;
   const lacking = missing.find((one) => one.vmid === vmid);
-  const proven = local && judgeCopy({ guest, copy: local, objective: 0, now }).proven;
-  const snapshot = lacking ? undefined : proven?.time;
-  const copied = trusted(local, offsite);
-  const there = copied && judgeCopy({ guest, copy: copied, objective: 0, now }).proven;
+  const snapshot = lacking ? undefined : here?.proven?.time;
   return {
     night: task.night,
     store: task.store,
@@ -90,7 +98,7 @@ function nightRow(guest: BackedUpGuest, { task, missing, local, offsite, now }: 
     result: lacking?.why ?? 'proven',
     ...(lacking?.text ? { text: lacking.text } : {}),
     ...(snapshot === undefined ? {} : { snapshotAt: instantOf(snapshot) }),
-    ...(copied && snapshot !== undefined ? { offsite: there?.time === snapshot } : {}),
+    ...(there && snapshot !== undefined ? { offsite: there.proven?.time === snapshot } : {}),
   };
 }
 

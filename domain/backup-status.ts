@@ -129,7 +129,6 @@ function storeStatus(
     const local = copyStatus(row?.local, rpo?.local ?? 0, now);
     const offsite = backup.offsite ? copyStatus(row?.offsite, rpo?.offsite ?? 0, now) : undefined;
     const inGrace = row !== undefined && isNew(row, backup.newGuestGrace, now);
-    const stateIn = ({ state }: CopyStatus): RpoState => (inGrace && state === 'never' ? 'ok' : state);
     return {
       store: store.id,
       vmid,
@@ -137,7 +136,7 @@ function storeStatus(
       tier,
       local,
       offsite,
-      state: offsite ? worse(stateIn(local), stateIn(offsite)) : stateIn(local),
+      state: offsite ? worse(stateIn(local, inGrace), stateIn(offsite, inGrace)) : stateIn(local, inGrace),
       inGrace,
       inRepo: guest !== undefined,
       row,
@@ -146,6 +145,10 @@ function storeStatus(
   const sorted = guests.toSorted(worstFirst(({ vmid }) => String(vmid).padStart(9, '0')));
   return { store: store.id, state: sorted[0]?.state ?? 'unknown', counts: countsOf(guests), guests: sorted };
 }
+
+/** A guest that needs no backup yet lacks none. */
+export const stateIn = ({ state }: CopyStatus, inGrace: boolean): RpoState =>
+  inGrace && state === 'never' ? 'ok' : state;
 
 function copyStatus(copy: KnownCopy | undefined, objective: number, now: Date): CopyStatus {
   const silence = copy ? now.getTime() - Date.parse(copy.readAt) : Number.NaN;
@@ -169,7 +172,7 @@ function ageWords({ state, local, offsite }: GuestStatus): string {
   return age === undefined ? `: ${state}` : `: ${state}, the newest proven backup is ${formatDuration(age)} old`;
 }
 
-function countsOf(judged: readonly { state: RpoState }[]): StateCounts {
+export function countsOf(judged: readonly { state: RpoState }[]): StateCounts {
   const counts: StateCounts = { ok: 0, late: 0, breach: 0, never: 0, unknown: 0 };
   for (const { state } of judged) counts[state] += 1;
   return counts;

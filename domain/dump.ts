@@ -3,6 +3,7 @@ import type { BackedUpGuest } from './backup.js';
 import type { FailureClass, GuestRun } from './backup-failures.js';
 import type { ClusterFacts, GuestFacts } from './facts.js';
 import type { DumpPlan } from './messages/backup.js';
+import { heldOn, type Permissions } from './permissions.js';
 import type { Reason, Stop } from './reasons.js';
 
 /**
@@ -156,10 +157,14 @@ function everythingRead({ unread }: DumpFacts): Finding | undefined {
 
 const words = ({ what, why }: Unread): string => `${what}: ${why}`;
 
+/** Templates are never dumped. `vmids` absent: all others. */
+export const wantedOf = (guests: readonly GuestFacts[], vmids: readonly number[] | undefined): GuestFacts[] =>
+  guests.filter(({ vmid, template }) => !template && (vmids?.includes(vmid) ?? true));
+
 /** A guest that cannot be dumped is told as one that failed, and the others go on. */
 function planOf({ cluster, guests = [], busyNodes }: DumpFacts, { vmids }: DumpWish): DecidedDump {
   const online = new Set(cluster?.nodes.filter((node) => node.online).map(({ name }) => name));
-  const wanted = guests.filter(({ vmid, template }) => !template && (vmids?.includes(vmid) ?? true));
+  const wanted = wantedOf(guests, vmids);
   const known = new Set(guests.map(({ vmid }) => vmid));
   const unreachable: GuestRun[] = (vmids ?? [])
     .filter((vmid) => !known.has(vmid))
@@ -183,12 +188,9 @@ function planOf({ cluster, guests = [], busyNodes }: DumpFacts, { vmids }: DumpW
   };
 }
 
-/**
- * What vzdump needs and the token lacks, as `VM.Backup on /vms/101`. `permissions` by path, as the API tells them: what
- * is given on a path holds below it, unless something else is given there.
- */
+/** What vzdump needs and the token lacks, as `VM.Backup on /vms/101`. */
 export function missingForDump(
-  permissions: Readonly<Record<string, readonly string[]>>,
+  permissions: Permissions,
   vmids: readonly number[],
   storages: readonly string[],
 ): string[] {
@@ -200,12 +202,4 @@ export function missingForDump(
   return needed
     .filter(([path, privilege]) => !heldOn(permissions, path).includes(privilege))
     .map(([path, privilege]) => `${privilege} on ${path}`);
-}
-
-function heldOn(permissions: Readonly<Record<string, readonly string[]>>, path: string): readonly string[] {
-  for (let at = path; ; at = at.slice(0, at.lastIndexOf('/')) || '/') {
-    const held = permissions[at];
-    if (held) return held;
-    if (at === '/') return [];
-  }
 }

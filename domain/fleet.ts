@@ -208,9 +208,7 @@ const fleetBackupSchema = z
       ),
     maxConcurrency: countOrPercent.default('20%').describe('Stores at the same time.'),
     storeTimeout: wait.prefault('4h').describe('The night of one store.'),
-    offlineAfter: wait.prefault('60s').describe('A store whose worker does not answer for so long is offline.'),
-    cutOffAfter: wait.prefault('30m').describe('A store in work that is silent for so long frees its slot.'),
-    deferFor: wait.prefault('5m').describe('A busy store is tried again after this time.'),
+    ...limitsSchema.pick({ offlineAfter: true, cutOffAfter: true, deferFor: true }).shape,
     uplinks: z
       .record(label, z.object({ slots: z.number().int().min(1).max(1_000) }).strict())
       .default({})

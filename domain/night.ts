@@ -1,6 +1,6 @@
 import { plural } from './counted.js';
 import type { NightPlan, NightStorePlan } from './messages/backup.js';
-import { OUTCOME_WORDS, OUTCOMES, type StoreResult, type Tally } from './outcomes.js';
+import { othersOf, type StoreResult, type Tally } from './outcomes.js';
 
 /** How a night is cut into waves, and what is said of it in the morning. */
 
@@ -48,9 +48,7 @@ export const isAway = ({ outcome }: Pick<StoreResult, 'outcome'>): boolean =>
 
 /** One sentence about a night that has ended. */
 export function nightSummary(tally: Tally, planned: number): string {
-  const others = OUTCOMES.filter((outcome) => outcome !== 'succeeded' && tally[outcome] > 0).map(
-    (outcome) => `${tally[outcome]} ${OUTCOME_WORDS[outcome]}`,
-  );
+  const others = othersOf(tally);
   const head = `${tally.succeeded} of ${plural(planned, 'store')} backed up and verified`;
   return `${head}${others.length > 0 ? `; ${others.join(', ')}` : ''}.`;
 }

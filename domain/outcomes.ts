@@ -65,6 +65,15 @@ export const withLeftSet = (stop: Stop, leftSet: readonly string[]): Stop =>
 
 export type Tally = Record<Outcome, number>;
 
+/** The outcomes that happened at all, in the order of the list. */
+export const happened = (tally: Tally): Outcome[] => OUTCOMES.filter((outcome) => tally[outcome] > 0);
+
+/** `['1 failed', '2 offline']`: whatever is no success. */
+export const othersOf = (tally: Tally): string[] =>
+  happened(tally)
+    .filter((outcome) => outcome !== 'succeeded')
+    .map((outcome) => `${tally[outcome]} ${OUTCOME_WORDS[outcome]}`);
+
 export const emptyTally = (): Tally => Object.fromEntries(OUTCOMES.map((outcome) => [outcome, 0])) as Tally;
 
 export function tallyOf(results: Iterable<{ outcome: Outcome }>): Tally {

@@ -4,7 +4,7 @@ import { bullets, code, fitted, link, plain, sections, table, time } from './mar
 import type { Answer, Hold, InWork, StageView, Stalled, TrainView } from './messages/train.js';
 import type { NodeView, StoreView } from './messages/store.js';
 import { storeWorkflowId } from './naming.js';
-import { OUTCOME_WORDS, OUTCOMES, stateWords, type StoreResult, type Tally, totalOf } from './outcomes.js';
+import { OUTCOME_WORDS, othersOf, stateWords, type StoreResult, totalOf } from './outcomes.js';
 import { REASONS, type Stop } from './reasons.js';
 import { wayOn } from './way-on.js';
 
@@ -176,7 +176,7 @@ function renderStages(stages: readonly StageView[]): string | undefined {
       stage.paused ? `${stage.state}, paused` : stage.state,
       String(stage.stores),
       String(stage.tally.succeeded),
-      othersOf(stage.tally),
+      othersOf(stage.tally).join(', ') || '–',
       String(stage.inFlight),
       String(stage.deferred),
       String(left),
@@ -188,13 +188,6 @@ function renderStages(stages: readonly StageView[]): string | undefined {
 function renderGates(stages: readonly StageView[]): string | undefined {
   const lines = stages.flatMap(({ name, gate }) => (gate ? [`${name}: ${gate}`] : []));
   return bullets('Gates', lines);
-}
-
-function othersOf(tally: Tally): string {
-  const words = OUTCOMES.filter((outcome) => outcome !== 'succeeded' && tally[outcome] > 0).map(
-    (outcome) => `${tally[outcome]} ${OUTCOME_WORDS[outcome]}`,
-  );
-  return words.length > 0 ? words.join(', ') : '–';
 }
 
 function renderNotSucceeded(view: TrainView): string | undefined {

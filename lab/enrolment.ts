@@ -88,27 +88,28 @@ async function backupOf(store: StoreSim, file: (name: string) => string): Promis
   const storage = store.storages.all.get(PVE_STORAGE);
   if (!pbs || !storage) return {};
   const { datastore, namespace, encryptionKey } = storage.config;
-  const secretOf = (token: string): string => pbs.tokens.find(({ id }) => id === token)?.secret ?? '';
-  await Promise.all([
-    put(file('pbs-verify-token'), `${VERIFY_TOKEN}:${secretOf(VERIFY_TOKEN)}\n`),
-    put(file('pbs-prune-token'), `${PRUNE_TOKEN}:${secretOf(PRUNE_TOKEN)}\n`),
-  ]);
   const backup = {
     storage: PVE_STORAGE,
     ...(encryptionKey === undefined ? {} : { encryptionKey }),
-    pbs: {
-      node: pbs.hostname,
-      address: pbs.address,
-      port: pbs.port,
-      fingerprint: pbs.fingerprint,
-      datastore,
-      namespace,
-      verifyTokenFile: file('pbs-verify-token'),
-      pruneTokenFile: file('pbs-prune-token'),
-    },
+    pbs: { ...(await writeIdentities(pbs, datastore, file)), namespace },
     ...(pbs.remotes.has(CENTRAL) ? { sendJob: SEND_JOB } : {}),
   };
   return { backup };
+}
+
+/** How a backup server is reached, with the files of the tokens of both identities. */
+async function writeIdentities(pbs: PbsSim, datastore: string, file: (name: string) => string) {
+  const write = async (token: string, path: string): Promise<string> => {
+    const secret = pbs.tokens.find(({ id }) => id === token)?.secret ?? '';
+    await put(path, `${token}:${secret}\n`);
+    return path;
+  };
+  const [verifyTokenFile, pruneTokenFile] = await Promise.all([
+    write(VERIFY_TOKEN, file('pbs-verify-token')),
+    write(PRUNE_TOKEN, file('pbs-prune-token')),
+  ]);
+  const { hostname: node, address, port, fingerprint } = pbs;
+  return { node, address, port, fingerprint, datastore, verifyTokenFile, pruneTokenFile };
 }
 
 export interface CentralOptions {
@@ -121,23 +122,14 @@ export interface CentralOptions {
 export async function writeCentralEnrolment(pbs: PbsSim, { temporal, namespace }: CentralOptions): Promise<void> {
   const folder = resolve(pbs.world.stateDir, `enrolment-${pbs.id}`);
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const tokens = pbs.tokens.filter(({ id }) => id === VERIFY_TOKEN || id === PRUNE_TOKEN);
-  const fileOf = (id: string): string => join(folder, `pbs-${id.split('!')[1] ?? 'token'}-token`);
-  await Promise.all(tokens.map(({ id, secret }) => put(fileOf(id), `${id}:${secret}\n`)));
+  const file = (name: string): string => join(folder, name);
+  const [datastore = ''] = pbs.datastores.keys();
   const worker = {
     temporal: { address: temporal, namespace },
-    pbs: {
-      node: pbs.hostname,
-      address: pbs.address,
-      port: pbs.port,
-      fingerprint: pbs.fingerprint,
-      datastore: [...pbs.datastores.keys()][0],
-      verifyTokenFile: fileOf(VERIFY_TOKEN),
-      pruneTokenFile: fileOf(PRUNE_TOKEN),
-    },
+    pbs: await writeIdentities(pbs, datastore, file),
     timing: { poll: patienceOf('poll', pbs.timing) },
   };
-  await put(join(folder, 'offsite-worker.json'), `${JSON.stringify(worker, undefined, 2)}\n`);
+  await put(file('offsite-worker.json'), `${JSON.stringify(worker, undefined, 2)}\n`);
 }
 
 const patienceOf = (name: string, timing: Timing): number => {

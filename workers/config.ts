@@ -173,6 +173,9 @@ export const pinnedKeysSchema = z
   )
   .min(1);
 
+/** A credential, from the file of its own that the configuration names. */
+export const readSecret = async (path: string): Promise<string> => (await readFile(path, 'utf8')).trim();
+
 export async function readConfigFile<T>(path: string, schema: z.ZodType<T>): Promise<T> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     throw new ConfigError(`${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`);

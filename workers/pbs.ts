@@ -1,17 +1,14 @@
-import { readFile } from 'node:fs/promises';
 import type { TendDeps } from '#activities/backup/deps.js';
 import { createPbsClient } from '#systems/pbs/client.js';
-import type { OffsiteWorkerConfig } from './config.js';
+import { readSecret, type OffsiteWorkerConfig } from './config.js';
 
 /** A backup server as its worker reaches it, once for each of the two identities. */
 export async function openPbs(
   pbs: OffsiteWorkerConfig['pbs'],
 ): Promise<Pick<TendDeps, 'node' | 'verifier' | 'pruner' | 'datastore'>> {
   const { node, address, port, fingerprint, datastore } = pbs;
-  const clientWith = async (tokenFile: string) => {
-    const token = (await readFile(tokenFile, 'utf8')).trim();
-    return createPbsClient({ name: node, address, port, token, fingerprint });
-  };
+  const clientWith = async (tokenFile: string) =>
+    createPbsClient({ name: node, address, port, token: await readSecret(tokenFile), fingerprint });
   const [verifier, pruner] = await Promise.all([clientWith(pbs.verifyTokenFile), clientWith(pbs.pruneTokenFile)]);
   return { node, verifier, pruner, datastore };
 }

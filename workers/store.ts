@@ -18,7 +18,14 @@ import { createReleaseVerifier } from '#systems/release/verify.js';
 import { createSshRunner } from '#systems/ssh/client.js';
 import { createFailoverRunner } from '#systems/ssh/failover.js';
 import { openStoreState } from '#systems/store-state/file.js';
-import { ConfigError, pinnedKeysSchema, readConfigFile, storeWorkerSchema, type StoreWorkerConfig } from './config.js';
+import {
+  ConfigError,
+  pinnedKeysSchema,
+  readConfigFile,
+  readSecret,
+  storeWorkerSchema,
+  type StoreWorkerConfig,
+} from './config.js';
 import { probeGuest } from './guest-prober.js';
 import { openPbs } from './pbs.js';
 import { openLog, runUntilStopped, start } from './runtime.js';
@@ -59,8 +66,8 @@ async function open(
 ): Promise<{ worker: Worker; close(): Promise<void> }> {
   const { store } = config;
   const [token, ca, privateKey, keys] = await Promise.all([
-    secret(config.proxmox.tokenFile),
-    secret(config.proxmox.caFile),
+    readSecret(config.proxmox.tokenFile),
+    readSecret(config.proxmox.caFile),
     readFile(config.ssh.keyFile, 'utf8'),
     readConfigFile(config.releaseKeys, pinnedKeysSchema),
   ]);
@@ -124,8 +131,6 @@ async function open(
     },
   };
 }
-
-const secret = async (path: string): Promise<string> => (await readFile(path, 'utf8')).trim();
 
 async function openBackup({
   storage,

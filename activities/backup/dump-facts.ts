@@ -1,4 +1,4 @@
-import { missingForDump, type DumpFacts, type DumpStorage, type Space, type Unread } from '#domain/dump.js';
+import { missingForDump, wantedOf, type DumpFacts, type DumpStorage, type Space, type Unread } from '#domain/dump.js';
 import type { DumpTask } from '#domain/messages/backup.js';
 import type { StoreDeps } from '../store/deps.js';
 import { readCluster, readGuests } from '../store/facts.js';
@@ -25,7 +25,7 @@ export async function gatherDumpFacts(deps: StoreDeps, backup: StoreBackup, task
     read('permissions', proxmox.permissions()),
     read('space of the datastore', pbs.verifier.space(pbs.datastore)),
   ]);
-  const wanted = (guests ?? []).filter(({ vmid, template }) => !template && (task.vmids?.includes(vmid) ?? true));
+  const wanted = wantedOf(guests ?? [], task.vmids);
   const online = (cluster?.nodes ?? []).filter((node) => node.online).map(({ name }) => name);
   const nodes = online.filter((name) => wanted.some(({ node }) => node === name));
 

@@ -17,6 +17,7 @@ import {
   type TendAnswer,
   type VerifyTask,
 } from '#domain/messages/backup.js';
+import { heldOn } from '#domain/permissions.js';
 import type { PbsClient, PbsWork } from '#systems/pbs/types.js';
 import { beating } from '../beating.js';
 import { doorFor } from '../door.js';
@@ -168,13 +169,9 @@ function judgeVerified(
 
 /** Lists leave out what a token may not see, without a word: to such a one everything looks empty, and well. */
 async function requireOn(client: PbsClient, datastore: string, namespace: string, privilege: string): Promise<void> {
-  const permissions = await client.permissions();
   const path = `/datastore/${datastore}${namespace === '' ? '' : `/${namespace}`}`;
-  for (let at = path; ; at = at.slice(0, at.lastIndexOf('/')) || '/') {
-    const held = permissions[at];
-    if (held?.includes(privilege)) return;
-    if (held || at === '/') throw new Refused(`The token lacks ${privilege} on ${path}.`);
-  }
+  if (!heldOn(await client.permissions(), path).includes(privilege))
+    throw new Refused(`The token lacks ${privilege} on ${path}.`);
 }
 
 class Refused extends Error {

@@ -187,15 +187,14 @@ export function createOperation(deps: StoreDeps): Operation {
   const keeper: Operation = {
     open: (task) =>
       alone(async () => {
+        const late = tooLate(task);
+        if (late) return { kind: 'refused', stop: late };
         const held = state.operation();
         if (held && isHolder(task)) {
-          if (!held.open) return { kind: 'refused', stop: staleOrEnded(task) };
           await keeper.release(task);
           await accept(task);
           return { kind: 'done', adopted: task.permit ? await mendPackages(deps, held.marks) : [] };
         }
-        if (held && task.fence <= held.fence)
-          return { kind: 'refused', stop: stale(`${held.operationId} is newer than ${task.operationId}.`) };
 
         await keeper.learnLastGood();
         const notPermitted = notLastGood(task);
@@ -234,12 +233,11 @@ export function createOperation(deps: StoreDeps): Operation {
       decide: () => Promise<{ kind: 'proceed'; plan: Plan } | { kind: 'refuse'; stop: Stop }>,
     ) =>
       alone(async (): Promise<StepAnswer<Plan & { adopted: string[] }>> => {
+        const late = tooLate(task);
+        if (late) return { kind: 'refused', stop: late };
         const held = state.operation();
         const key = stepKey(task, 'open dump');
-        const isAgain = held !== undefined && isHolder(task);
-        if (isAgain && !held.open) return { kind: 'refused', stop: staleOrEnded(task) };
-        if (held && !isAgain && task.fence <= held.fence)
-          return { kind: 'refused', stop: stale(`${held.operationId} is newer than ${task.operationId}.`) };
+        const isAgain = isHolder(task);
         heardAt = uptime();
         const recorded = isAgain ? state.step(key)?.result : undefined;
         if (recorded !== undefined) return recorded as StepAnswer<Plan & { adopted: string[] }>;
@@ -430,10 +428,15 @@ export function createOperation(deps: StoreDeps): Operation {
     ];
   };
 
-  const staleOrEnded = (task: OperationName): Stop =>
-    state.operation()?.outcome === 'freed'
-      ? (staleness(task) as Stop)
-      : stale(`${task.operationId} has ended already.`);
+  /** It has had its time, or a newer one has the store: it may not open any more. */
+  const tooLate = (task: OperationName): Stop | undefined => {
+    const held = state.operation();
+    if (!held) return undefined;
+    if (!isHolder(task))
+      return task.fence <= held.fence ? stale(`${held.operationId} is newer than ${task.operationId}.`) : undefined;
+    if (held.open) return undefined;
+    return held.outcome === 'freed' ? staleness(task) : stale(`${task.operationId} has ended already.`);
+  };
 
   return keeper;
 }

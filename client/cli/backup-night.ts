@@ -6,7 +6,7 @@ import {
   clockOf,
   fleetOf,
   withFleetOption,
-  withSession,
+  type withSession,
   withTargetOptions,
   type Session,
   type TargetOptions,
@@ -14,10 +14,9 @@ import {
 import { CliFailure } from './failure.js';
 import type { Io } from './io.js';
 import type { CommandResult } from './main.js';
-import { countsLine, isNightOver, renderNight } from './render-night.js';
+import { isNightOver, progressLines, renderNight, wentWell } from './render-night.js';
 import { reasoned, tell } from './say.js';
 import { Screen } from './screen.js';
-import { printable } from './text.js';
 
 /** `edge backup run`, `show` and `abort`: the night as it is under way. */
 
@@ -34,12 +33,7 @@ interface RunOptions extends TargetOptions {
 /** How a command gets to the service; tests give their own. */
 export type OpenSession = typeof withSession;
 
-export function addNightCommands(
-  backup: Command,
-  io: Io,
-  result: CommandResult,
-  open: OpenSession = withSession,
-): void {
+export function addNightCommands(backup: Command, io: Io, result: CommandResult, open: OpenSession): void {
   addRun(backup, io, result, open);
   addShow(backup, io, result, open);
   addAbort(backup, io, result, open);
@@ -77,7 +71,7 @@ function addRun(backup: Command, io: Io, result: CommandResult, open: OpenSessio
         }
         const view = await follow(io, options, session, run);
         answer(io, options, view, renderNight(view, { ...clock, now: io.now() }));
-        if (view.state !== 'done' || view.notSucceeded.length > 0) result.exitCode = 1;
+        if (!wentWell(view)) result.exitCode = 1;
       });
     });
 }
@@ -97,7 +91,7 @@ function addShow(backup: Command, io: Io, result: CommandResult, open: OpenSessi
         const run = await newest(io, options, session);
         const view = options.watch ? await follow(io, options, session, run) : run.view;
         answer(io, options, view, renderNight(view, { ...clock, now: io.now() }));
-        if (options.watch && (view.state !== 'done' || view.notSucceeded.length > 0)) result.exitCode = 1;
+        if (options.watch && !wentWell(view)) result.exitCode = 1;
       });
     });
 }
@@ -137,14 +131,15 @@ async function follow(io: Io, options: TargetOptions, session: Session, run: Nig
   let told = '';
   for (;;) {
     const view = await session.operations.nightView(run);
-    const line = view.stores > 0 ? `${printable(view.doing)} ${countsLine(view)}` : printable(view.doing);
     if (isNightOver(view) || interrupted.aborted) {
       screen.clear();
       return view;
     }
+    const lines = progressLines(view);
+    const line = lines.join(' ');
     if (!options.json) {
       if (!io.terminal && line !== told) io.out(line);
-      screen.draw([printable(view.doing), countsLine(view)]);
+      screen.draw(lines);
     }
     told = line;
     await io.pause(LOOK_EVERY);

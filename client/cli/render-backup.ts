@@ -1,6 +1,8 @@
 import type { RpoState } from '#domain/backup.js';
 import {
+  countsOf,
   RPO_STATES,
+  stateIn,
   type BackupStatus,
   type CopyStatus,
   type GuestStatus,
@@ -10,7 +12,7 @@ import {
 import { plural } from '#domain/counted.js';
 import { formatDuration } from '#domain/durations.js';
 import type { NightGuestRow, NightRow } from '#domain/messages/ledger.js';
-import { OUTCOME_WORDS, OUTCOMES } from '#domain/outcomes.js';
+import { tallyWords } from './render-train.js';
 import { columns, fit, listed, printable, timeInZone, timeOf, wrap, type Clock } from './text.js';
 
 /** What `edge backup status` and `edge backup history` say. Pure. */
@@ -28,14 +30,16 @@ export function renderFleetStatus(
   if (stores.length === 0 && notBackedUp.length === 1) return notBackedUpLines(notBackedUp);
   if (stores.length === 0) return ['No store of this fleet is backed up.', ...notBackedUpLines(notBackedUp)];
   const guests = stores.flatMap((store) => store.guests);
-  const offsite = guests.filter((guest) => guest.offsite !== undefined);
+  const offsite = guests.flatMap(({ offsite: copy, inGrace }) => (copy ? [{ state: stateIn(copy, inGrace) }] : []));
   return [
     `Backups of ${plural(stores.length, 'store')}, ${plural(guests.length, 'guest')}:`,
     `  Stores, by their worst guest: ${countsWords(storeCounts)}`,
-    ...(guests.length === 0 ? [] : [`  Guests, at the store: ${countsWords(countsOf(guests, ({ local }) => local))}`]),
-    ...(offsite.length === 0
+    ...(guests.length === 0
       ? []
-      : [`  Guests, in the second place: ${countsWords(countsOf(offsite, (guest) => guest.offsite))}`]),
+      : [
+          `  Guests, at the store: ${countsWords(countsOf(guests.map(({ local, inGrace }) => ({ state: stateIn(local, inGrace) }))))}`,
+        ]),
+    ...(offsite.length === 0 ? [] : [`  Guests, in the second place: ${countsWords(countsOf(offsite))}`]),
     ...storeLines(stores, states),
     ...notBackedUpLines(notBackedUp),
   ];
@@ -162,11 +166,9 @@ function nightLines(
   { id, state, reason, summary, stores, tally, startedAt, endedAt }: NightRow,
   clock: Clock,
 ): string[] {
-  const counts = OUTCOMES.filter((outcome) => tally[outcome] > 0).map(
-    (outcome) => `${OUTCOME_WORDS[outcome]} ${tally[outcome]}`,
-  );
+  const counts = tallyWords(tally);
   const took = endedAt === undefined ? '' : `, took ${formatDuration(Date.parse(endedAt) - Date.parse(startedAt))}`;
-  const told = [plural(stores, 'store'), ...(counts.length > 0 ? [counts.join(', ')] : [])].join(': ');
+  const told = [plural(stores, 'store'), ...(counts === '' ? [] : [counts])].join(': ');
   const why = [reason, reason === undefined ? undefined : summary].filter((part) => part !== undefined).join(': ');
   return [
     `  ${timeOf(startedAt, clock)}  ${printable(id)}  ${printable(state)}${took}`,
@@ -186,16 +188,6 @@ function ageWords({ state, local, offsite }: GuestStatus): string {
   return copy.state === 'unknown'
     ? `${age}, not read for too long`
     : `${age}, may be ${formatDuration(copy.objective)}`;
-}
-
-/** A guest that needs no backup yet lacks none. */
-function countsOf(guests: readonly GuestStatus[], copyOf: (guest: GuestStatus) => CopyStatus | undefined): StateCounts {
-  const counts: StateCounts = { ok: 0, late: 0, breach: 0, never: 0, unknown: 0 };
-  for (const guest of guests) {
-    const state = copyOf(guest)?.state ?? 'unknown';
-    counts[guest.inGrace && state === 'never' ? 'ok' : state] += 1;
-  }
-  return counts;
 }
 
 /** `ok, 3 h` or `never` */

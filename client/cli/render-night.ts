@@ -1,6 +1,7 @@
 import { plural } from '#domain/counted.js';
 import type { NightView } from '#domain/messages/backup.js';
-import { OUTCOME_WORDS, OUTCOMES, totalOf } from '#domain/outcomes.js';
+import { OUTCOME_WORDS, totalOf } from '#domain/outcomes.js';
+import { tallyWords } from './render-train.js';
 import { printable, timeInZone, type Clock } from './text.js';
 
 /** What `edge backup run` and `edge backup show` say of a night. Pure. */
@@ -16,21 +17,27 @@ export function renderNight(view: NightView, clock: Clock): string[] {
   const since = endedAt === undefined ? `since ${timeInZone(startedAt, clock)}` : `ended ${timeInZone(endedAt, clock)}`;
   return [
     `${name}: ${state}, ${since}.`,
-    `  ${printable(view.doing)}`,
-    ...(view.stores > 0 ? [`  ${countsLine(view)}`] : []),
+    ...progressLines(view).map((line) => `  ${line}`),
     ...(closes !== undefined && !isNightOver(view) ? [`  Nothing is begun after ${timeInZone(closes, clock)}.`] : []),
     ...notSucceededLines(view),
     ...(isNightOver(view) ? ['What is proven of each guest: edge backup status'] : []),
   ];
 }
 
+/** Every store got a new verified backup. */
+export const wentWell = ({ state, notSucceeded }: NightView): boolean => state === 'done' && notSucceeded.length === 0;
+
+/** What it does, and how far it is as soon as that is known. */
+export const progressLines = (view: NightView): string[] => [
+  printable(view.doing),
+  ...(view.stores > 0 ? [countsLine(view)] : []),
+];
+
 /** `12 of 60 stores ended: succeeded 11, failed 1; in work 5` */
-export function countsLine({ stores, tally, inFlight }: NightView): string {
-  const counts = OUTCOMES.filter((outcome) => tally[outcome] > 0).map(
-    (outcome) => `${OUTCOME_WORDS[outcome]} ${tally[outcome]}`,
-  );
+function countsLine({ stores, tally, inFlight }: NightView): string {
+  const counts = tallyWords(tally);
   const head = `${totalOf(tally)} of ${plural(stores, 'store')} ended`;
-  return `${head}${counts.length > 0 ? `: ${counts.join(', ')}` : ''}${inFlight > 0 ? `; in work ${inFlight}` : ''}`;
+  return `${head}${counts === '' ? '' : `: ${counts}`}${inFlight > 0 ? `; in work ${inFlight}` : ''}`;
 }
 
 function notSucceededLines({ notSucceeded }: NightView): string[] {

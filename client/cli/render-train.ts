@@ -11,7 +11,7 @@ import {
 import { ROLLBACK_STAGE, shortDigest } from '#domain/naming.js';
 import { inWorkWords } from '#domain/stall.js';
 import { wayOn } from '#domain/way-on.js';
-import { OUTCOME_WORDS, OUTCOMES, stateWords, totalOf, type StoreResult, type Tally } from '#domain/outcomes.js';
+import { happened, OUTCOME_WORDS, stateWords, totalOf, type StoreResult, type Tally } from '#domain/outcomes.js';
 import { columns, listed, printable, timeInZone, timeOf, wrap, type Clock } from './text.js';
 
 /** What `edge train show` says. Pure: a view in, lines out. */
@@ -160,7 +160,7 @@ function stageTimes(stage: StageView, clock: Clock): string {
 
 /** `succeeded 9, failed 1`: outcomes that did not happen are left out. */
 export function tallyWords(tally: Tally): string {
-  return OUTCOMES.filter((outcome) => tally[outcome] > 0)
+  return happened(tally)
     .map((outcome) => `${OUTCOME_WORDS[outcome]} ${number(tally[outcome])}`)
     .join(', ');
 }

@@ -136,9 +136,7 @@ class PgLedger implements Ledger {
   }
 
   async recordResults(train: string, stage: string, round: number, results: StoreResult[]): Promise<void> {
-    // One statement may not touch a row twice; the last word on a store counts.
-    const byStore = new Map(results.map((result) => [result.store, result]));
-    const rows = [...byStore.values()].map((result) => ({
+    const rows = lastOfEach(results, ({ store }) => store).map((result) => ({
       train,
       stage,
       store: result.store,
@@ -218,15 +216,7 @@ class PgLedger implements Ledger {
 
   async recordGuestBackups(guests: readonly GuestBackupRow[]): Promise<void> {
     const rows = lastOfEach(guests, ({ store, vmid }) => `${store}/${vmid}`).map(guestBackupColumns);
-    if (rows.length === 0) return;
-    const columns = Object.keys(rows[0] ?? {});
-    const sql = `
-      INSERT INTO guest_backups AS known (${columns.join(', ')})
-      SELECT ${columns.join(', ')} FROM jsonb_populate_recordset(NULL::guest_backups, $1::jsonb)
-      ON CONFLICT (store, vmid) DO UPDATE SET ${GUEST_BACKUP_CHANGES}`;
-    await inTransaction(this.#pool, 'record guest_backups', (client) =>
-      client.query(sql, [JSON.stringify(rows, storable)]),
-    );
+    if (rows.length > 0) await this.#upsert('guest_backups', ['store', 'vmid'], rows, GUEST_BACKUP_CHANGES);
   }
 
   async markGuestsGone(store: string, keptVmids: readonly number[], at: string): Promise<void> {
@@ -349,16 +339,24 @@ class PgLedger implements Ledger {
     return this.#pool.end();
   }
 
-  /** All rows have the same columns. Table and column names come from this file only, values go as one parameter. */
-  async #upsert(table: string, key: string[], rows: Record<string, unknown>[]): Promise<void> {
+  /**
+   * All rows have the same columns. Table and column names come from this file only, values go as one parameter.
+   * `changes`: what a row that is `known` becomes; default: the new one.
+   */
+  async #upsert(
+    table: string,
+    key: string[],
+    rows: Record<string, unknown>[],
+    changes?: readonly string[],
+  ): Promise<void> {
     const columns = Object.keys(rows[0] ?? {});
     const replaced = columns
       .filter((column) => !key.includes(column))
       .map((column) => `${column} = excluded.${column}`);
     const sql = `
-      INSERT INTO ${table} (${columns.join(', ')})
+      INSERT INTO ${table} AS known (${columns.join(', ')})
       SELECT ${columns.join(', ')} FROM jsonb_populate_recordset(NULL::${table}, $1::jsonb)
-      ON CONFLICT (${key.join(', ')}) DO UPDATE SET ${replaced.join(', ')}`;
+      ON CONFLICT (${key.join(', ')}) DO UPDATE SET ${(changes ?? replaced).join(', ')}`;
     await inTransaction(this.#pool, `record ${table}`, (client) => client.query(sql, [JSON.stringify(rows, storable)]));
   }
 
@@ -440,7 +438,7 @@ const GUEST_BACKUP_CHANGES = [
     ),
   ),
   'gone_at = CASE WHEN excluded.seen_at > known.gone_at THEN NULL ELSE known.gone_at END',
-].join(', ');
+];
 
 /** Text from a store may hold what PostgreSQL cannot: NUL characters and halves of surrogate pairs. */
 const storable = (_key: string, value: unknown): unknown =>

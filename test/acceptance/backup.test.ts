@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { LabEntry } from '#client/cli/lab-client.js';
 import type { NightInput, NightReport, NightView } from '#domain/messages/backup.js';
@@ -102,12 +104,10 @@ describe('a calm night', () => {
     expect((await ledger.night(report.night))?.state).toBe('done');
   });
 
-  it('leaves the store free: a patch goes through it as ever', async () => {
-    expect((await practice.lab.state(CALM)) as object).toMatchObject({ id: CALM });
-    const { leftBy } = (await practice.storeIs('all its nodes are in', CALM, ({ nodes }) =>
-      nodes.every(({ maintenance }) => !maintenance),
-    )) as unknown as { leftBy?: string };
-    expect(leftBy).toBeUndefined();
+  it('gives the store back: nothing holds it any more', async () => {
+    const file = join(practice.dir, 'edge', 'lab', 'workers', CALM, 'operation.json');
+    const held = JSON.parse(await readFile(file, 'utf8')) as object;
+    expect(held).toMatchObject({ kind: 'dump', open: false, outcome: 'ended', marks: [] });
   });
 });
 

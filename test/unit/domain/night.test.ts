@@ -78,27 +78,15 @@ describe('the plan of a night', () => {
   ];
   /** Thursday, 20:00 in Berlin. */
   const evening = new Date('2026-11-26T19:00:00Z');
-  const planOf = (change: Partial<Parameters<typeof planNight>[0]> = {}) => {
-    const outcome = planNight({
-      fleet,
-      stores,
-      name: fleet.fleet,
-      commit: 'c'.repeat(40),
-      startedAt: evening,
-      ...change,
-    });
+  const outcomeOf = (change: Partial<Parameters<typeof planNight>[0]> = {}) =>
+    planNight({ fleet, stores, name: fleet.fleet, commit: 'c'.repeat(40), startedAt: evening, ...change });
+  const planOf = (change: Parameters<typeof outcomeOf>[0] = {}) => {
+    const outcome = outcomeOf(change);
     if (outcome.kind === 'refused') throw new Error(outcome.problems.join('; '));
     return outcome.plan;
   };
-  const problemsOf = (change: Partial<Parameters<typeof planNight>[0]>) => {
-    const outcome = planNight({
-      fleet,
-      stores,
-      name: fleet.fleet,
-      commit: 'c'.repeat(40),
-      startedAt: evening,
-      ...change,
-    });
+  const problemsOf = (change: Parameters<typeof outcomeOf>[0]) => {
+    const outcome = outcomeOf(change);
     return outcome.kind === 'refused' ? outcome.problems : [];
   };
 
