@@ -19,7 +19,7 @@ const OPERATION = 'activities/store/operation.js';
 export const BROKEN_BUILDS = {
   'no-fence': [
     { file: OPERATION, find: 'const notOurs = staleness(task);', put: 'const notOurs = undefined;' },
-    { file: OPERATION, find: 'if (held && task.fence <= held.fence)', put: 'if (held && task.fence < 0)' },
+    { file: OPERATION, find: 'return task.fence <= held.fence ?', put: 'return task.fence < 0 ?' },
   ],
   'no-adoption': [
     { file: STEPS, find: "const recorded = state.step(key)?.intent?.['bootId'];", put: 'const recorded = undefined;' },
