@@ -8,6 +8,7 @@ import { startControl, type Control } from './control/server.js';
 import { parseFaults } from './control/schemas.js';
 import { snapshotOf, type StoreSnapshot } from './control/snapshot.js';
 import { writeCentralEnrolment, writeEnrolment } from './enrolment.js';
+import { writeStagingEnrolment } from './staging-enrolment.js';
 import { startGuestServers } from './guests/server.js';
 import { startPbsServers } from './pbs/server.js';
 import { startPveServers } from './pve/server.js';
@@ -54,6 +55,8 @@ export interface Lab {
   /** Writes what a store worker needs and returns its folder. */
   enrol(store: string): Promise<string>;
   enrolAll(): Promise<void>;
+  /** Writes what the worker of the staging site needs and returns its folder; undefined when there is no such site. */
+  enrolStaging(): Promise<string | undefined>;
   /** Ends at once. What was under way goes on with the next start. */
   close(): Promise<void>;
   /** Ends in order: takes no more orders and lets what runs come to its end (ten seconds at most). */
@@ -75,7 +78,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
   const saved = options.fresh ? undefined : readSavedWorld(stateDir);
   const world = createWorld({ stores, stateDir, speed: options.speed, mirror: options.mirror, saved });
-  const atStart = (saved?.atStart as StoreSnapshot[] | undefined) ?? [...world.stores.values()].map(snapshotOf);
+  const atStart = (saved?.atStart as StoreSnapshot[] | undefined) ?? world.sites.map(snapshotOf);
   if (!saved) world.keeper.saveAtStart(atStart);
   const opened: (() => Promise<void>)[] = [];
   const closePorts = async (): Promise<void> => void (await Promise.all(opened.splice(0).map((end) => end())));
@@ -99,7 +102,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     opened.push((await startRelays(world, { temporal, registry })).close);
     if (saved) {
       world.resume();
-      for (const store of world.stores.values()) for (const node of store.nodes.values()) resumeUnits(node);
+      for (const site of world.sites) for (const node of site.nodes.values()) resumeUnits(node);
     }
     const fleet = options.fleet ?? fleetOf(options.repo);
     const objects = openRegistry(`http://${registry}`);
@@ -126,6 +129,15 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         caPem,
       });
     };
+    const enrolStaging = async (): Promise<string | undefined> => {
+      const central = world.pbs.get(CENTRAL);
+      const { staging } = world;
+      if (!staging || !central) return undefined;
+      await readFingerprint(central);
+      const { caPem } = await authorities.storeAuthority(staging.id);
+      const namespace = options.namespace ?? 'default';
+      return writeStagingEnrolment(staging, central, { fleet, namespace, temporal, registry, caPem });
+    };
     return {
       world,
       control: control.url,
@@ -134,10 +146,13 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       enrolAll: async () => {
         for (const id of world.stores.keys()) await enrol(id);
         const central = world.pbs.get(CENTRAL);
-        if (!central) return;
-        await readFingerprint(central);
-        await writeCentralEnrolment(central, { temporal, namespace: options.namespace ?? 'default' });
+        if (central) {
+          await readFingerprint(central);
+          await writeCentralEnrolment(central, { temporal, namespace: options.namespace ?? 'default' });
+        }
+        await enrolStaging();
       },
+      enrolStaging,
       close,
       shutdown: async () => {
         await closePorts();

@@ -16,9 +16,10 @@ export interface CheckReport {
   effects: number;
 }
 
-/** What a rule knows of one store. */
+/** What a rule knows of one site. */
 export interface StoreCase {
   id: string;
+  kind: 'store' | 'staging';
   entries: readonly JournalEntry[];
   atStart: StoreSnapshot;
   now: StoreSnapshot;
@@ -33,6 +34,8 @@ export interface Found {
 export interface Rule {
   id: string;
   title: string;
+  /** Also about the staging site, which is no store. */
+  everywhere?: true;
   check(store: StoreCase): Found[];
 }
 
@@ -42,7 +45,12 @@ export interface Rule {
  */
 export function checkJournal(
   entries: readonly JournalEntry[],
-  facts: { atStart: StoreSnapshot[]; now: StoreSnapshot[]; evidence: Evidence },
+  facts: {
+    atStart: StoreSnapshot[];
+    now: StoreSnapshot[];
+    staging?: StoreSnapshot | undefined;
+    evidence: Evidence;
+  },
 ): CheckReport {
   const byStore = new Map<string, JournalEntry[]>();
   for (const entry of entries) {
@@ -51,18 +59,21 @@ export function checkJournal(
     else byStore.set(entry.store, [entry]);
   }
   const starts = new Map(facts.atStart.map((snapshot) => [snapshot.id, snapshot]));
-  const cases = facts.now.map((now): StoreCase => ({
+  const caseOf = (now: StoreSnapshot, kind: StoreCase['kind']): StoreCase => ({
     id: now.id,
+    kind,
     entries: byStore.get(now.id) ?? [],
     atStart: starts.get(now.id) ?? now,
     now,
     evidence: facts.evidence,
-  }));
+  });
+  const stores = facts.now.map((now) => caseOf(now, 'store'));
+  const all = facts.staging ? [...stores, caseOf(facts.staging, 'staging')] : stores;
   return {
-    rules: RULES.map(({ id, title, check }) => ({
+    rules: RULES.map(({ id, title, everywhere, check }) => ({
       id,
       title,
-      violations: cases.flatMap((store) =>
+      violations: (everywhere ? all : stores).flatMap((store) =>
         check(store).map(({ summary, entry }) => ({
           store: store.id,
           summary,

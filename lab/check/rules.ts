@@ -2,6 +2,7 @@ import type { JournalEntry } from '../world/journal.js';
 import type { Found, Rule, StoreCase } from './check.js';
 import { compareVersions } from '../world/mirror.js';
 import { configFromReleases, isCeph, packagesFromReleases } from './release-rules.js';
+import { RESTORE_RULES } from './restore-rules.js';
 
 /** What the lab did to the store on command of a fault is nobody's violation. */
 const byFault = (entry: JournalEntry): boolean => entry.by === 'lab' || entry.detail?.['cause'] === 'power';
@@ -208,6 +209,7 @@ export const RULES: readonly Rule[] = [
   {
     id: 'no-guest-lost',
     title: 'Every guest that ran at the start runs at the end',
+    everywhere: true,
     check: (store) =>
       store.atStart.guests
         .filter(({ status }) => status === 'running')
@@ -247,12 +249,14 @@ export const RULES: readonly Rule[] = [
   {
     id: 'no-refused-command',
     title: 'No command, login or call was refused for want of rights',
+    everywhere: true,
     check: (store) =>
       only(store, 'command.refused', 'login.refused', 'api.refused').map((entry) => ({
         summary: `${entry.by} on ${entry.node}: ${JSON.stringify(entry.detail)}`.slice(0, 400),
         entry,
       })),
   },
+  ...RESTORE_RULES,
 ];
 
 function rebootedTwice(store: StoreCase): Found[] {

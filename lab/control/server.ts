@@ -15,7 +15,7 @@ export interface Control {
 
 interface ControlOptions {
   port: number;
-  /** The stores when the journal began. */
+  /** The sites when the journal began. */
   atStart: StoreSnapshot[];
   evidence: EvidenceSources;
 }
@@ -72,6 +72,7 @@ export async function startControl(world: World, options: ControlOptions): Promi
           checkJournal(world.journal.entries, {
             atStart,
             now: [...world.stores.values()].map(snapshotOf),
+            staging: world.staging && snapshotOf(world.staging),
             evidence: await gatherEvidence(world, options.evidence),
           }),
         );
@@ -102,7 +103,7 @@ export async function startControl(world: World, options: ControlOptions): Promi
 
 function state(world: World, id: string | null): Answer {
   if (id === null) return ok([...world.stores.values()].map(snapshotOf));
-  const store = world.stores.get(id);
+  const store = world.site(id);
   return store ? ok(snapshotOf(store)) : missing(`There is no store ${id}.`);
 }
 
@@ -126,7 +127,7 @@ function act(
   { id, what, node, verb }: { id: string; what: string; node: string | undefined; verb: string | undefined },
   value: unknown,
 ): Answer {
-  const store = world.stores.get(id);
+  const store = world.site(id);
   if (!store) return missing(`There is no store ${id}.`);
   if (what === 'wan') {
     const { up, silent } = checked(wanSchema, value, 'The link cannot be switched');

@@ -30,7 +30,11 @@ export interface StoreSnapshot {
     status: string;
     ha: boolean;
     lock?: string;
+    /** Made by a restore. */
+    restored?: true;
   }[];
+  /** Storages that somebody added since the installer left; absent when there is none. */
+  storages?: string[];
 }
 
 export function snapshotOf(store: StoreSim): StoreSnapshot {
@@ -67,7 +71,9 @@ export function snapshotOf(store: StoreSim): StoreSnapshot {
       status: guest.status,
       ha: guest.ha,
       ...(guest.lock === undefined ? {} : { lock: guest.lock }),
+      ...(guest.restored === undefined ? {} : { restored: true as const }),
     })),
+    ...(store.storages.added.length === 0 ? {} : { storages: [...store.storages.added] }),
   };
 }
 

@@ -11,14 +11,32 @@ export interface Caller {
   authId: string;
   isToken: boolean;
   privileges: Record<string, string[]>;
+  /** Where the guests of the site are in pools. */
+  site?: StoreSim;
 }
 
 /** The one person of a practice store, so that outside clients which know only passwords can look around. */
 export const PRACTICE_ADMIN = { user: 'auditor@pve', password: 'practice' } as const;
-const ADMIN_PRIVILEGES = [...TOKEN_PRIVILEGES, 'Sys.Syslog', 'VM.Allocate', 'Datastore.Allocate'];
+const ADMIN_PRIVILEGES = [
+  ...TOKEN_PRIVILEGES,
+  'Sys.Syslog',
+  'VM.Allocate',
+  'VM.Config.Network',
+  'Datastore.Allocate',
+  'Pool.Audit',
+  'SDN.Use',
+];
+
+/** What is held on a path; on that of a guest also what is held on its pool. */
+export function privilegesOn(caller: Caller, path: string): string[] {
+  const own = granted(caller, path);
+  const vmid = /^\/vms\/(\d+)$/.exec(path)?.[1];
+  const pool = vmid === undefined ? undefined : caller.site?.guests.get(Number(vmid))?.pool;
+  return pool === undefined ? own : [...own, ...granted(caller, `/pool/${pool}`)];
+}
 
 /** An ACL entry on a path holds below it as well; an entry further down replaces it. */
-export function privilegesOn(caller: Caller, path: string): string[] {
+function granted(caller: Caller, path: string): string[] {
   for (let at = path; ; at = at.slice(0, at.lastIndexOf('/')) || '/') {
     const found = caller.privileges[at];
     if (found) return found;
@@ -53,7 +71,7 @@ function byToken(store: StoreSim, value: string, step: Step): Caller {
   const expired =
     token.expired || faults.bite('token-expired', { store: store.id, step, moment: 'before' }) !== undefined;
   if (!known || expired) throw new PveError(401, 'Authentication failed!');
-  return { authId: token.id, isToken: true, privileges: token.privileges };
+  return { authId: token.id, isToken: true, privileges: token.privileges, site: store };
 }
 
 function byTicket(store: StoreSim, ticket: string, method: string, headers: IncomingHttpHeaders, now: number): Caller {
@@ -63,7 +81,7 @@ function byTicket(store: StoreSim, ticket: string, method: string, headers: Inco
   if (method !== 'GET' && !tickets.csrfHolds(user, String(headers['csrfpreventiontoken'] ?? ''))) {
     throw new PveError(401, 'Permission denied - invalid csrf token');
   }
-  return { authId: user, isToken: false, privileges: { '/': [...ADMIN_PRIVILEGES] } };
+  return { authId: user, isToken: false, privileges: { '/': [...ADMIN_PRIVILEGES] }, site: store };
 }
 
 /** `POST /access/ticket`. The password may be a valid ticket, which renews it. */

@@ -11,11 +11,15 @@ import { checkParams } from './params.js';
 import type { PveRequest } from './request.js';
 import { WithTotal } from './route.js';
 import type { Route } from './route.js';
+import { agentRoutes } from './routes/agent.js';
 import { backupRoutes } from './routes/backup.js';
 import { cephRoutes } from './routes/ceph.js';
 import { clusterRoutes } from './routes/cluster.js';
+import { configRoutes } from './routes/config.js';
 import { guestRoutes } from './routes/guests.js';
 import { nodeRoutes } from './routes/nodes.js';
+import { restoreRoutes } from './routes/restore.js';
+import { siteRoutes } from './routes/site.js';
 import { storageRoutes } from './routes/storage.js';
 import { taskRoutes } from './routes/tasks.js';
 
@@ -23,6 +27,10 @@ export const routes: readonly Route[] = [
   ...clusterRoutes,
   ...nodeRoutes,
   ...guestRoutes,
+  ...configRoutes,
+  ...agentRoutes,
+  ...restoreRoutes,
+  ...siteRoutes,
   ...storageRoutes,
   ...backupRoutes,
   ...taskRoutes,
@@ -39,6 +47,7 @@ const INDEX_KEYS: Record<string, string> = {
   '/nodes/{node}/apt': 'id',
   '/nodes/{node}/qemu/{vmid}': 'subdir',
   '/nodes/{node}/qemu/{vmid}/status': 'subdir',
+  '/nodes/{node}/qemu/{vmid}/agent': 'subdir',
   '/nodes/{node}/lxc/{vmid}': 'subdir',
   '/nodes/{node}/lxc/{vmid}/status': 'subdir',
 };

@@ -3,7 +3,7 @@ import type { RawParams } from './request.js';
 
 /** A parameter as the API schema states it, with the checks that a client can run into. */
 export interface ParamSpec {
-  type: 'string' | 'integer' | 'number' | 'boolean';
+  type: 'string' | 'integer' | 'number' | 'boolean' | 'array';
   optional?: true;
   enum?: readonly string[];
   minimum?: number;
@@ -13,8 +13,12 @@ export interface ParamSpec {
   format?: string;
 }
 
+/** A name that ends in `[n]` stands for a family: `net[n]` for `net0`, `net1` and so on. */
 export type ParamSpecs = Record<string, ParamSpec>;
 export type Params = Record<string, string | number | boolean | undefined>;
+
+/** Between the values of a parameter that is a list: no argument of a program can hold it. */
+export const LIST = '\u0000';
 
 const NODE = /^[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$/;
 
@@ -40,12 +44,16 @@ export function checkParams(specs: ParamSpecs, raw: RawParams, fromUri: Record<s
     given.set(name, [value]);
   }
   for (const [name, list] of given) {
-    const spec = specs[name];
+    const spec = specs[name] ?? specs[name.replace(/\d+$/, '[n]')];
     if (!spec) {
       errors[name] = 'property is not defined in schema and the schema does not allow additional properties';
       continue;
     }
     const [value] = list;
+    if (spec.type === 'array') {
+      values[name] = list.map(String).join(LIST);
+      continue;
+    }
     const problem = list.length > 1 ? `type check ('${spec.type}') failed - got ARRAY` : problemOf(spec, value);
     if (problem !== undefined) errors[name] = problem;
     else values[name] = convert(spec, value);
@@ -73,7 +81,8 @@ function problemOf(spec: ParamSpec, value: unknown): string | undefined {
   return undefined;
 }
 
-const TYPES = {
+const TYPES: Record<ParamSpec['type'], RegExp> = {
+  array: /[\s\S]*/,
   string: /[\s\S]*/,
   integer: /^[+-]?\d+$/,
   number: /^[+-]?(\d+(\.\d*)?|\.\d+)$/,
@@ -83,5 +92,5 @@ const TYPES = {
 function convert(spec: ParamSpec, value: unknown): string | number | boolean {
   const text = String(value);
   if (spec.type === 'boolean') return /^(1|on|yes|true)$/i.test(text);
-  return spec.type === 'string' ? text : Number(text);
+  return spec.type === 'string' || spec.type === 'array' ? text : Number(text);
 }

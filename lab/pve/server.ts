@@ -49,7 +49,7 @@ export async function startPveServers(world: World, authorities: Authorities): P
     await port.listen();
   };
 
-  const nodes = [...world.stores.values()].flatMap((store) => [...store.nodes.values()]);
+  const nodes = world.sites.flatMap((store) => [...store.nodes.values()]);
   await Promise.all(nodes.filter((node) => node.up).map(open));
 
   const stopWatching = world.onNode((change, node) => {

@@ -21,6 +21,8 @@ const below = (guest: GuestSim, folder: string): string[] => {
   const prefix = `${folder.replace(/\/+$/, '')}/`;
   return [...guest.files.keys()].filter((path) => path.startsWith(prefix));
 };
+const show = ({ guest, node }: GuestCall, path: string): string | undefined =>
+  guest.show(path, node.timing.of('guestWrites'));
 const exists = (guest: GuestSim, path: string): boolean => guest.files.has(path) || below(guest, path).length > 0;
 
 function record(
@@ -87,14 +89,14 @@ const TOOLS: Record<string, Tool> = {
     const entry = guest.files.get(path);
     return entry?.kind === 'link' ? ok(`${entry.target}\n`) : fail(1, '');
   },
-  cat: ({ guest }, args) => {
+  cat: (call, args) => {
     const path = operands(args)[0] ?? '';
-    const content = guest.read(path);
+    const content = show(call, path);
     return content === undefined ? missing('cat', path) : ok(content);
   },
-  sha256sum: ({ guest }, args) => {
+  sha256sum: (call, args) => {
     const paths = operands(args);
-    const lines = paths.map((path) => ({ path, content: guest.read(path) }));
+    const lines = paths.map((path) => ({ path, content: show(call, path) }));
     const absent = lines.filter(({ content }) => content === undefined);
     return {
       code: absent.length > 0 ? 1 : 0,
@@ -130,16 +132,17 @@ const TOOLS: Record<string, Tool> = {
         .join(''),
     );
   },
-  test: ({ guest }, args) => {
+  test: (call, args) => {
+    const { guest } = call;
     const [flag = '', path = ''] = args;
     const holds =
       flag === '-L' || flag === '-h'
         ? guest.files.get(path)?.kind === 'link'
         : flag === '-f'
-          ? guest.read(path) !== undefined
+          ? show(call, path) !== undefined
           : flag === '-d'
             ? below(guest, path).length > 0
-            : guest.resolve(path) !== undefined || below(guest, path).length > 0;
+            : show(call, path) !== undefined || below(guest, path).length > 0;
     return { code: holds ? 0 : 1, stdout: '', stderr: '' };
   },
   systemctl: (call, args) => {
@@ -171,6 +174,28 @@ const TOOLS: Record<string, Tool> = {
     return problem === undefined ? ok('configuration is valid\n') : fail(1, `edge-inventory: ${path}: ${problem}\n`);
   },
 };
+
+/**
+ * What the software of each role says of itself: whether its service runs, and whether it can read all of its data. It
+ * has read everything when it says that all is sound.
+ */
+const SELF_TESTS: Record<string, string> = { pos: 'ledger', inventory: 'stock', cache: 'objects' };
+const selfTestOf = (role: string): string => `${role in SELF_TESTS ? role : 'edge'}-selftest`;
+
+for (const role of [...Object.keys(SELF_TESTS), 'edge']) TOOLS[`${role}-selftest`] = selfTest;
+
+function selfTest({ guest, node }: GuestCall): Result {
+  const name = selfTestOf(guest.spec.role);
+  const data = SELF_TESTS[guest.spec.role] ?? 'data';
+  const { damaged = [] } = guest.restored ?? {};
+  const say = (problem: string): Result => fail(1, `${name}: ${problem}\n`);
+  if (guest.restored && !guest.isBooted(node.timing)) return say('the service does not run');
+  const rotten = damaged.filter((place) => place !== 'files' && place !== 'zeros');
+  if (rotten.length > 0) return say(`${data}: block ${rotten.join(', ')} is damaged`);
+  if (damaged.includes('files')) return say('configuration: files are damaged');
+  if (!guest.measure(Date.now(), 0, 0).healthy) return say('the service is not healthy');
+  return ok(`${name}: ${data} sound, service healthy\n`);
+}
 
 function reload(call: GuestCall, unit: string): Result {
   const { guest, node } = call;
@@ -228,11 +253,18 @@ function yamlProblem(content: string): string | undefined {
   }
 }
 
+const nameOf = (program: string): string => program.replace(/^\/(usr\/(local\/)?)?(s?bin)\//, '');
+
+/** Whether the guest has it: of the self-tests only its own. */
+export function hasProgram(guest: GuestSim, program: string): boolean {
+  const name = nameOf(program);
+  return Object.hasOwn(TOOLS, name) && (!name.endsWith('-selftest') || name === selfTestOf(guest.spec.role));
+}
+
 /** Runs one of the few programs that practice guests have; others are not found, as in a real guest. */
 export function runInGuest(call: GuestCall): Result | Promise<Result> {
   const [program = '', ...args] = call.argv;
-  const name = program.replace(/^\/(usr\/)?(s?bin)\//, '');
-  const tool = TOOLS[name];
+  const tool = hasProgram(call.guest, program) ? TOOLS[nameOf(program)] : undefined;
   if (!tool) {
     record(call, 'command.refused', { detail: { argv: call.argv, why: 'not found in the guest' } });
     return fail(127, `bash: line 1: ${program}: command not found\n`);

@@ -24,9 +24,7 @@ export interface SshServers {
 
 /** SSH of every node on its own address. The port closes while the node is down; keys are made at the first connection. */
 export async function startSshServers(world: World): Promise<SshServers> {
-  const doors = [...world.stores.values()].flatMap((store) =>
-    [...store.nodes.values()].map((node) => new NodeDoor(node)),
-  );
+  const doors = world.sites.flatMap((store) => [...store.nodes.values()].map((node) => new NodeDoor(node)));
   const byNode = new Map(doors.map((door) => [door.node, door]));
   const stop = world.onNode((change, node) => {
     const door = byNode.get(node);

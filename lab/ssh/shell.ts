@@ -73,7 +73,7 @@ export async function runCommandLine({ node, by, line, stdin }: CommandLine): Pr
   const [path = '', ...args] = words;
   const name = path.replace(/^\/(usr\/)?s?bin\//, '');
   const program = Object.hasOwn(PROGRAMS, name) ? PROGRAMS[name] : undefined;
-  if (sudo && !maySudo(name, args)) return exit(passwordWanted(node, by, words));
+  if (sudo && !maySudo(name, args, node.store.layout.sudoers)) return exit(passwordWanted(node, by, words));
   if (!program) {
     refuse(node, by, words, 'not found');
     return exit(fail(127, `bash: line 1: ${path}: command not found\n`));

@@ -44,6 +44,12 @@ export const STEPS = {
   'guest.config.write': { title: 'a config file is written in a guest', moments: AT_ONCE, by: ['ssh'] },
   'guest.config.switch': { title: 'a guest gets the new config', moments: AT_ONCE, by: ['ssh'] },
   'guest.config.reload': { title: 'a guest loads its config', moments: AT_ONCE, by: ['ssh'] },
+  'storage.add': { title: 'a storage is added to the cluster', moments: AT_ONCE, by: ['api'] },
+  'storage.remove': { title: 'a storage is taken out of the cluster', moments: AT_ONCE, by: ['api'] },
+  'guest.restore': { title: 'a guest is restored from a backup', moments: TAKES_TIME, by: ['api'] },
+  'guest.configure': { title: 'the settings of a guest are changed', moments: AT_ONCE, by: ['api'] },
+  'guest.destroy': { title: 'a guest is destroyed', moments: TAKES_TIME, by: ['api'] },
+  'agent.read': { title: 'the agent of a guest is asked', moments: AT_ONCE, by: ['api'], read: true },
   'backup.start': { title: 'vzdump is started on a node', moments: AT_ONCE, by: ['api'] },
   'snapshot.create': { title: 'vzdump backs up a guest', moments: TAKES_TIME, by: ['store'] },
   'snapshot.verify': { title: 'a snapshot is verified', moments: TAKES_TIME, by: ['pbs'] },
@@ -64,6 +70,8 @@ const EFFECTS = ALL_STEPS.filter((step) => !row(step).read);
 const OVER_SSH = ALL_STEPS.filter((step) => row(step).by.includes('ssh'));
 const OVER_API = ALL_STEPS.filter((step) => row(step).by.includes('api'));
 const OVER_PBS = ALL_STEPS.filter((step) => row(step).by.includes('pbs'));
+/** What any node does by itself is not handed on by one. */
+const OVER_PROXY = OVER_API.filter((step) => !step.startsWith('storage.'));
 const OVER_WIRE = ALL_STEPS.filter((step) => [OVER_SSH, OVER_API, OVER_PBS].some((steps) => steps.includes(step)));
 
 interface KindRow {
@@ -126,6 +134,15 @@ const KINDS = {
     datastore: { type: 'string', title: 'which (default: the first)' },
   }),
   'pbs-down': event('the backup server loses its power, and gets it back when the fault ends'),
+  'restore-storage-full': event('the storage for the disks of guests is full', {
+    storage: { type: 'string', title: 'which (default: the one for restored guests, else that of all guests)' },
+  }),
+  'restore-fails': trap('a restore fails: at once, or in the middle', ['guest.restore'], ['during', 'before']),
+  'restore-slow': trap('a restore takes longer', ['guest.restore'], ['before'], {
+    factor: { type: 'number', title: 'times as long (default 10)' },
+  }),
+  'agent-silent': trap('a guest starts, and its agent never answers', ['guest.start'], ['after']),
+  'boot-fails': trap('a guest starts, and hangs before its services do', ['guest.start'], ['after']),
   'backup-slow': trap('a backup takes longer', ['snapshot.create'], ['before'], {
     factor: { type: 'number', title: 'times as long (default 10)' },
   }),
@@ -163,7 +180,7 @@ const KINDS = {
     'before',
     'during',
   ]),
-  'proxy-595': trap('the entry node cannot reach the other', OVER_API, ['before']),
+  'proxy-595': trap('the entry node cannot reach the other', OVER_PROXY, ['before']),
   'proxy-596': trap('the entry node gives up waiting for the other', OVER_API, ['after', 'before']),
   'token-expired': trap(
     'the API, or the backup server, knows the token no more',

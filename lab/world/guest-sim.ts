@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import type { DiskContent } from './pbs/content.js';
+import { CANARY_FILE, canaryPlace, canaryText, type DiskContent } from './pbs/content.js';
 import type { GuestSpec } from './specs.js';
+import type { Timing } from './timing.js';
 
 export type FileEntry = { kind: 'file'; content: string } | { kind: 'link'; target: string };
 
@@ -21,12 +22,28 @@ const LATENCY_KILLERS = [/^\s*#?\s*(?:chaos|practice)\s*:\s*slow\b/im, /\bdebug_
 
 export const sha256 = (text: string): string => `sha256:${createHash('sha256').update(text).digest('hex')}`;
 
+/** What a restore made: where from, and what came of it. Plain data, for a restart of the lab. */
+export interface Restored {
+  /** Volume id of the backup. */
+  archive: string;
+  /** That its disk lies on. */
+  storage: string;
+  /** Undefined when the restore failed half-way: then there is a guest with settings and no disk. */
+  content: DiskContent | undefined;
+  /** Parts of the disk that came back rotten: places of data chunks, or `files`. */
+  damaged: string[];
+}
+
+const GARBAGE = '\u0000\ufffd\u0013\ufffd'.repeat(16);
+
 export interface GuestMeasure {
   healthy: boolean;
   latencyMs: number;
   /** Caches only, 0..100. */
   cacheHitPercent?: number;
 }
+
+const rotten: FileEntry = { kind: 'file', content: GARBAGE };
 
 /**
  * One VM or container. What it answers follows from where it runs, whether it is warm and what config it loaded:
@@ -43,6 +60,8 @@ export class GuestSim {
   readonly maxMemory: number;
   /** Whose data its disk holds: `store/vmid`. */
   readonly origin: string;
+  /** Only of a guest that a restore made. */
+  readonly restored: Restored | undefined;
   /** The node it runs on, or its config lies on. */
   node: string;
   /** Where HA puts it back after a maintenance. */
@@ -55,17 +74,23 @@ export class GuestSim {
   startedAt: number;
   /** Its state before the last change, and until when the list of the whole cluster still says that. */
   reported: { status: 'running' | 'stopped'; until: number } | undefined;
+  /** What somebody changed of its settings, by their names in its configuration; null for what was taken away. */
+  options: Record<string, string | null> | undefined;
+  pool: string | undefined;
+  /** How its last start went wrong. */
+  bootTrouble: 'agent-silent' | 'boot-fails' | undefined;
   unhealthyByFault = false;
   badCacheByFault = false;
   /** How often another part of its disk was written, until it was last counted, and when that was. */
-  writes = { count: 1, at: Date.now() };
+  writes: { count: number; at: number; last?: number } = { count: 1, at: Date.now() };
   #files: Map<string, FileEntry> | undefined;
   /** target path → content that the running service has loaded. */
   readonly #loaded = new Map<string, string>();
 
-  constructor(spec: GuestSpec, node: string, origin = `guest/${spec.vmid}`) {
+  constructor(spec: GuestSpec, node: string, origin = `guest/${spec.vmid}`, restored?: Restored) {
     this.spec = spec;
     this.origin = origin;
+    this.restored = restored;
     this.vmid = spec.vmid;
     this.kind = spec.kind;
     this.name = spec.name;
@@ -148,21 +173,77 @@ export class GuestSim {
 
   /** What its disk holds now. Written all the time while it runs, so that each backup of it is another. */
   content(writesEveryMs: number, now: number = Date.now()): DiskContent {
-    if (this.status !== 'running') this.writes.at = now;
-    const since = Math.floor((now - this.writes.at) / writesEveryMs);
-    if (since > 0) this.writes = { count: this.writes.count + since, at: this.writes.at + since * writesEveryMs };
+    this.#countWrites(writesEveryMs, now);
+    const { count, last, at } = this.writes;
     return {
       origin: this.origin,
       kind: this.kind,
-      revision: this.writes.count,
+      revision: count,
       files: JSON.stringify([...this.files]),
+      writtenAt: last ?? at,
     };
+  }
+
+  /** A guest that was restored writes no more: it has no link to tell it the time, and nobody sells or counts with it. */
+  #countWrites(writesEveryMs: number, now: number): void {
+    const { count, last, at } = this.writes;
+    if (this.restored) return;
+    if (this.status !== 'running') {
+      this.writes = { count, at: now, last: last ?? at };
+      return;
+    }
+    const since = Math.floor((now - at) / writesEveryMs);
+    if (since > 0) this.writes = { count: count + since, at: at + since * writesEveryMs };
+  }
+
+  /** A file's content as a program in the guest reads it, the canary record among them. */
+  show(path: string, writesEveryMs: number, now: number = Date.now()): string | undefined {
+    if (path !== CANARY_FILE) return this.read(path);
+    if (this.restored) {
+      const { content, damaged } = this.restored;
+      if (!content) return undefined;
+      return damaged.includes(canaryPlace(content.revision))
+        ? GARBAGE
+        : canaryText(content.revision, content.writtenAt ?? 0);
+    }
+    const { revision, writtenAt } = this.content(writesEveryMs, now);
+    return canaryText(revision, writtenAt ?? now);
+  }
+
+  /** Fills the files of a guest from what was restored, and loads its config as its services do when they start. */
+  fill(): void {
+    const { content, damaged = [] } = this.restored ?? {};
+    if (!content) return;
+    const files = JSON.parse(content.files) as [string, FileEntry][];
+    const read = damaged.includes('files') ? files.map(([path]) => [path, rotten] as [string, FileEntry]) : files;
+    this.load({ files: read, loaded: [] });
+    this.reload(this.spec.config.map(({ target }) => target));
+  }
+
+  /** Whether its services run: some time after its start, if it gets so far. */
+  isBooted(timing: Timing, now: number = Date.now()): boolean {
+    if (this.status !== 'running' || this.bootTrouble === 'boot-fails') return false;
+    return now >= this.startedAt + timing.of('bootGuest') && (this.restored === undefined || this.hasDisk);
+  }
+
+  agentAnswers(timing: Timing, now: number = Date.now()): boolean {
+    return this.bootTrouble === undefined && this.isBooted(timing, now - timing.of('agentUp'));
+  }
+
+  get hasDisk(): boolean {
+    return this.restored === undefined || this.restored.content !== undefined;
+  }
+
+  /** Whether it starts with its node: as it was before, one that was restored as its settings say. */
+  get startsWithNode(): boolean {
+    return this.restored ? (this.options?.['onboot'] ?? '0') === '1' : this.wanted === 'started';
   }
 
   measure(now: number, cacheWarmUpMs: number, crowding: number): GuestMeasure {
     const loaded = [...this.#loaded.values()];
     const any = (patterns: RegExp[]): boolean => loaded.some((text) => patterns.some((pattern) => pattern.test(text)));
-    const healthy = this.status === 'running' && !this.unhealthyByFault && !any(HEALTH_KILLERS);
+    const hangs = this.unhealthyByFault || this.bootTrouble === 'boot-fails';
+    const healthy = this.status === 'running' && !hangs && !any(HEALTH_KILLERS);
     const isCache = this.spec.role === 'cache';
     const badCache = isCache && (this.badCacheByFault || any(CACHE_KILLERS));
     const base = BASE_LATENCY[this.spec.role] ?? 20;

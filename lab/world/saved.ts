@@ -3,13 +3,16 @@ import { join } from 'node:path';
 import type { Pins } from './boot-sim.js';
 import type { SavedCeph } from './ceph-sim.js';
 import type { SavedFault } from './faults.js';
-import type { FileEntry } from './guest-sim.js';
+import { GuestSim, type FileEntry, type Restored } from './guest-sim.js';
 import type { SavedHa } from './ha-sim.js';
 import { wholeLines, type JournalEntry } from './journal.js';
 import type { NodePhase, NodeSim } from './node-sim.js';
 import type { Installing } from './packages-sim.js';
 import type { BackupOrder } from './backup-sim.js';
 import type { PbsPart, PbsSim } from './pbs/pbs-sim.js';
+import type { GuestOrder } from './restore-sim.js';
+import type { GuestSpec } from './specs.js';
+import { PbsStorage, type PbsStorageConfig } from './storage-sim.js';
 import type { Actor, StoreSim } from './store-sim.js';
 import type { Task } from './tasks.js';
 import type { Unit } from './units-sim.js';
@@ -49,9 +52,14 @@ interface SavedGuest {
   lock?: string | undefined;
   unhealthyByFault: boolean;
   badCacheByFault: boolean;
-  writes: { count: number; at: number };
+  writes: { count: number; at: number; last?: number };
   files: [string, FileEntry][] | undefined;
   loaded: [string, string][];
+  options?: Record<string, string | null> | undefined;
+  pool?: string | undefined;
+  bootTrouble?: GuestSim['bootTrouble'];
+  /** Of a guest that no file of the fleet knows. */
+  restored?: { restored: Restored; spec: GuestSpec; origin: string } | undefined;
 }
 
 interface SavedStore {
@@ -60,6 +68,16 @@ interface SavedStore {
   moves: [number, { target: string; actor: Actor; upid: string }][];
   backups: [string, BackupOrder][];
   backupJobs: [string, Record<string, unknown>][];
+  /** Only of a site where guests or storages came or went. */
+  changed?:
+    | {
+        gone: number[];
+        orders: [string, GuestOrder][];
+        storages: (PbsStorageConfig & { server: string })[];
+        removed: string[];
+        full: string[];
+      }
+    | undefined;
   ha: SavedHa;
   ceph: SavedCeph;
   wanUp: boolean;
@@ -185,7 +203,7 @@ export class StateKeeper {
   }
 
   #lineOf(id: string, entries: JournalEntry[]): Line[] {
-    const store = this.#world.stores.get(id);
+    const store = this.#world.site(id);
     return store ? [{ form: FORM, what: 'store', id, store: saveStore(store), entries }] : [];
   }
 
@@ -202,7 +220,7 @@ export class StateKeeper {
     this.#append([
       { form: FORM, what: 'at-start', atStart: this.#atStart },
       { form: FORM, what: 'faults', faults: this.#world.faults.dump() },
-      ...[...this.#world.stores.keys()].flatMap((id) => this.#lineOf(id, [])),
+      ...this.#world.sites.flatMap(({ id }) => this.#lineOf(id, [])),
       ...[...this.#world.pbs.values()].flatMap((pbs) => linesOfPbs(pbs, pbs.parts())),
     ]);
     renameSync(`${this.#file}.new`, this.#file);
@@ -221,17 +239,31 @@ function saveStore(store: StoreSim): SavedStore {
       [...store.guests.values()].map((guest): [string, SavedGuest] => {
         const { node, homeNode, status, wanted, startedAt, lock, unhealthyByFault, badCacheByFault, writes } = guest;
         const plain = { node, homeNode, status, wanted, startedAt, lock, unhealthyByFault, badCacheByFault, writes };
-        return [String(guest.vmid), { ...plain, ...guest.dump() }];
+        const { options, pool, bootTrouble, spec, origin, restored } = guest;
+        const made = restored && { restored, spec, origin };
+        return [String(guest.vmid), { ...plain, ...guest.dump(), options, pool, bootTrouble, restored: made }];
       }),
     ),
     moves: [...store.moves],
     backups: [...store.backups.orders],
     backupJobs: [...store.backupJobs],
+    changed: changesOf(store),
     ha: store.ha.dump(),
     ceph: store.ceph.dump(),
     wanUp: store.wanUp,
     wanSilent: store.wanSilent,
   };
+}
+
+function changesOf({ gone, storages, restoring }: StoreSim): SavedStore['changed'] {
+  const { added, removed, full } = storages;
+  const orders = [...(restoring?.orders ?? [])];
+  if (gone.size + orders.length + added.length + removed.length + full.length === 0) return undefined;
+  const configs = added.flatMap((id) => {
+    const storage = storages.all.get(id);
+    return storage ? [{ ...storage.config, server: storage.pbs.id }] : [];
+  });
+  return { gone: [...gone], orders, storages: configs, removed, full };
 }
 
 function saveNode(node: NodeSim): SavedNode {
@@ -289,7 +321,7 @@ function putPart(
 /** Puts a new world into the state of an earlier one. Stores, nodes and guests that are new stay as they are. */
 export function restoreWorld(world: World, saved: SavedWorld): void {
   for (const [id, each] of Object.entries(saved.stores)) {
-    const store = world.stores.get(id);
+    const store = world.site(id);
     if (store) restoreStore(store, each);
   }
   for (const [id, parts] of saved.pbs) world.pbs.get(id)?.load(parts);
@@ -297,9 +329,14 @@ export function restoreWorld(world: World, saved: SavedWorld): void {
 }
 
 function restoreStore(store: StoreSim, saved: SavedStore): void {
-  for (const [vmid, { files, loaded, ...plain }] of Object.entries(saved.guests)) {
+  if (saved.changed) restoreChanges(store, saved.changed);
+  for (const [vmid, { files, loaded, restored, ...plain }] of Object.entries(saved.guests)) {
+    if (!store.nodes.has(plain.node)) continue;
+    if (restored) {
+      store.guests.set(Number(vmid), new GuestSim(restored.spec, plain.node, restored.origin, restored.restored));
+    }
     const guest = store.guests.get(Number(vmid));
-    if (!guest || !store.nodes.has(plain.node)) continue;
+    if (!guest) continue;
     Object.assign(guest, plain, { lock: plain.lock });
     guest.load({ files, loaded });
   }
@@ -314,6 +351,20 @@ function restoreStore(store: StoreSim, saved: SavedStore): void {
   store.ha.load(saved.ha);
   store.wanUp = saved.wanUp;
   store.wanSilent = saved.wanSilent;
+}
+
+function restoreChanges(store: StoreSim, saved: NonNullable<SavedStore['changed']>): void {
+  for (const vmid of saved.gone) {
+    store.gone.add(vmid);
+    store.guests.delete(vmid);
+  }
+  for (const id of saved.removed) store.storages.remove(id);
+  for (const { server, ...config } of saved.storages) {
+    const pbs = store.world.pbs.get(server);
+    if (pbs) store.storages.add(new PbsStorage(store, pbs, config));
+  }
+  store.storages.full = saved.full;
+  if (saved.orders.length > 0) refill(store.restores.orders, saved.orders);
 }
 
 function restoreNode(node: NodeSim, saved: SavedNode): void {

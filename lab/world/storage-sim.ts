@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { GuestSim } from './guest-sim.js';
-import { datastorePath } from './pbs/access.js';
+import { datastorePath, owns } from './pbs/access.js';
 import type { BackupSession } from './pbs/backup-session.js';
-import { groupName, type BackupType, type Datastore } from './pbs/datastore.js';
+import { groupName, PbsError, type BackupType, type Datastore, type Group, type Snapshot } from './pbs/datastore.js';
 import type { KeepOptions } from './pbs/keep.js';
 import type { PbsSim, PbsToken } from './pbs/pbs-sim.js';
 import { pruneGroup, recordPrune } from './pbs/work-prune.js';
@@ -17,22 +17,63 @@ export interface PbsStorageConfig {
   token: PbsToken;
   /** Fingerprint of the key that the nodes encrypt with; the key itself lies beside the configuration. */
   encryptionKey: string | undefined;
+  /** Of the server's certificate, as somebody wrote it here. Absent: the installer's, which is always the right one. */
+  fingerprint?: string | undefined;
 }
+
+/** The key of a store's backups, as the client keeps it in a file. It lies at the store, and where it was escrowed. */
+export function keyFileOf(store: StoreSim): string {
+  const key = keyOf(store);
+  const created = '2026-01-01T00:00:00Z';
+  const data = key.toString('base64');
+  return JSON.stringify({ kdf: null, created, modified: created, data, fingerprint: fingerprintOf(key) });
+}
+
+/** Of the key in such a file, whatever the file says of it itself. Throws the refusal of the storage layer. */
+export function fingerprintIn(keyFile: string): string {
+  const invalid = 'Value does not seems like a valid, JSON formatted encryption key!';
+  let value: unknown;
+  try {
+    value = JSON.parse(keyFile);
+  } catch {
+    throw new Error(invalid);
+  }
+  const data = (value as { data?: unknown } | null)?.data;
+  if (typeof data !== 'string') throw new Error(invalid);
+  return fingerprintOf(Buffer.from(data, 'base64'));
+}
+
+const keyOf = (store: StoreSim): Buffer => store.world.seed.bytes(`backup-key/${store.id}`);
+const fingerprintOf = (key: Buffer): string =>
+  (createHash('sha256').update(key).digest('hex').match(/../g) ?? []).join(':');
 
 export const typeOf = (kind: 'qemu' | 'lxc'): BackupType => (kind === 'qemu' ? 'vm' : 'ct');
 
 /** 32 bytes with colons, of the store's own key. */
-export const keyFingerprint = (store: StoreSim): string =>
-  (
-    createHash('sha256')
-      .update(store.world.seed.bytes(`backup-key/${store.id}`))
-      .digest('hex')
-      .match(/../g) ?? []
-  ).join(':');
+export const keyFingerprint = (store: StoreSim): string => fingerprintOf(keyOf(store));
 
 /** The storages of a cluster that backups go to. */
 export class StorageSim {
   readonly all = new Map<string, PbsStorage>();
+  /** Ids of those that somebody added since the installer left. */
+  readonly added: string[] = [];
+  /** Ids of those that the installer made and somebody took away. */
+  readonly removed: string[] = [];
+  /** Ids of storages for disks that somebody else filled. */
+  full: string[] = [];
+
+  add(storage: PbsStorage): void {
+    const { storage: id } = storage.config;
+    this.all.set(id, storage);
+    if (!this.added.includes(id)) this.added.push(id);
+  }
+
+  remove(id: string): void {
+    if (!this.all.delete(id)) return;
+    const at = this.added.indexOf(id);
+    if (at >= 0) this.added.splice(at, 1);
+    else if (!this.removed.includes(id)) this.removed.push(id);
+  }
 
   pbs(id: string): PbsStorage {
     const storage = this.all.get(id);
@@ -40,6 +81,11 @@ export class StorageSim {
     return storage;
   }
 }
+
+const isSame = (one: string, other: string): boolean => one.toUpperCase() === other.toUpperCase();
+
+/** `<storage>:backup/<type>/<id>/<time>`. */
+export const VOLUME = /^[^:]+:backup\/(vm|ct)\/([0-9]+)\/(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)$/;
 
 export class PbsStorage {
   readonly config: PbsStorageConfig;
@@ -58,6 +104,10 @@ export class PbsStorage {
     const where = `${pbs.address}:${pbs.port}`;
     if (!pbs.up)
       return `${config.storage}: error fetching datastores - 500 Can't connect to ${where} (Connection refused)`;
+    const { fingerprint } = config;
+    // Nobody asked this server for its certificate yet, so there is nothing to compare with.
+    if (fingerprint !== undefined && pbs.fingerprint !== undefined && !isSame(fingerprint, pbs.fingerprint))
+      return `${config.storage}: error fetching datastores - 500 Can't connect to ${where} (certificate verify failed)`;
     try {
       pbs.login(config.token.id, config.token.secret);
     } catch {
@@ -74,6 +124,28 @@ export class PbsStorage {
     const { trouble, config } = this;
     if (trouble !== undefined) throw new Error(`could not get storage information for '${config.storage}': ${trouble}`);
     return this.pbs.datastore(config.datastore);
+  }
+
+  /** A snapshot by its volume id, with its datastore, for whoever may read it. Throws what the client says. */
+  open(volid: string): { datastore: Datastore; snapshot: Snapshot; group: Group } {
+    const { namespace, token, datastore: name } = this.config;
+    const datastore = this.require();
+    const [, type = '', id = '', time = ''] = VOLUME.exec(volid) ?? [];
+    const held = this.pbs.privileges(token.id, datastorePath(name, namespace));
+    const found = datastore.snapshot(namespace, type, id, Date.parse(time) / 1_000);
+    const mayRead =
+      held.includes('Datastore.Read') || (held.includes('Datastore.Backup') && owns(token.id, found.group.owner));
+    if (!mayRead) throw new PbsError('permission check failed', 403);
+    datastore.require('read');
+    if (!found.snapshot.finished) throw new PbsError(`unable to open snapshot '${type}/${id}/${time}'`);
+    return { datastore, ...found };
+  }
+
+  /** Whether the token is shown that group: all of them with the right to look around, else its own. */
+  shows(group: Group): boolean {
+    const { namespace, token, datastore } = this.config;
+    const held = this.pbs.privileges(token.id, datastorePath(datastore, namespace));
+    return held.includes('Datastore.Audit') || owns(token.id, group.owner);
   }
 
   /** Begins to send what the guest holds at this moment. */

@@ -4,8 +4,10 @@ import type { Fault } from './faults.js';
 import type { Step } from './fault-table.js';
 import { GuestSim } from './guest-sim.js';
 import { HaSim } from './ha-sim.js';
+import { RESTORE, STORE_LAYOUT, type Layout } from './layout.js';
 import { NodeSim } from './node-sim.js';
 import type { PbsSim } from './pbs/pbs-sim.js';
+import { netsIn, RestoreSim } from './restore-sim.js';
 import type { StoreSpec } from './specs.js';
 import { StorageSim } from './storage-sim.js';
 import type { Task } from './tasks.js';
@@ -30,7 +32,7 @@ export interface Actor {
   by: string;
 }
 
-/** One practice store: its nodes, guests, HA manager and Ceph, and the link to the world. */
+/** One practice site, usually a store: its nodes, guests, HA manager and Ceph, and the link to the world. */
 export class StoreSim {
   readonly id: string;
   readonly spec: StoreSpec;
@@ -43,17 +45,22 @@ export class StoreSim {
   readonly token: StoreToken;
   readonly storages = new StorageSim();
   readonly backups: BackupSim;
+  readonly layout: Layout;
+  /** Ids of guests that were destroyed. */
+  readonly gone = new Set<number>();
   /** Jobs of the cluster, by id, as they were written. */
   readonly backupJobs = new Map<string, Record<string, unknown>>();
   /** Guests that move now: what a restart of the lab goes on with. */
   readonly moves = new Map<number, { target: string; actor: Actor; upid: string }>();
   wanUp = true;
   wanSilent = false;
+  #restores: RestoreSim | undefined;
   /** Links that a fault lets come and go, by the fault's id. */
   readonly #flapping = new Map<string, () => void>();
 
-  constructor(world: World, spec: StoreSpec, token: StoreToken) {
+  constructor(world: World, spec: StoreSpec, token: StoreToken, layout: Layout = STORE_LAYOUT) {
     this.id = spec.id;
+    this.layout = layout;
     this.spec = spec;
     this.world = world;
     this.token = token;
@@ -73,6 +80,21 @@ export class StoreSim {
   /** The backup server that stands at the store. */
   get pbs(): PbsSim | undefined {
     return this.world.pbs.get(this.id);
+  }
+
+  /** Made at the first restore: most sites never see one. */
+  get restores(): RestoreSim {
+    return (this.#restores ??= new RestoreSim(this));
+  }
+
+  /** Undefined when there never was one. */
+  get restoring(): RestoreSim | undefined {
+    return this.#restores;
+  }
+
+  /** Settings of a guest's network cards, as far as they say where they are plugged in. */
+  netsOf({ options }: GuestSim): { name: string; bridge: string }[] {
+    return options?.['net0'] === undefined ? netsIn({ net0: 'bridge=vmbr0', ...options }) : netsIn(options);
   }
 
   get nodesUp(): NodeSim[] {
@@ -141,6 +163,9 @@ export class StoreSim {
       run: () => {
         if (guest.status === 'running')
           throw new Error(`${guest.kind === 'qemu' ? 'VM' : 'CT'} ${vmid} already running`);
+        const bridges = this.layout.bridges.map(({ iface }) => iface);
+        const lacking = this.netsOf(guest).find(({ bridge }) => !bridges.includes(bridge));
+        if (lacking) throw new Error(`bridge '${lacking.bridge}' does not exist`);
         guest.wanted = 'started';
         this.bootGuest(guest, actor.by);
       },
@@ -225,7 +250,18 @@ export class StoreSim {
     this.#report(guest);
     guest.status = 'running';
     guest.startedAt = Date.now();
+    guest.bootTrouble = undefined;
     this.#guestEffect(guest, 'guest.start', by, detail);
+    const node = this.node(guest.node);
+    for (const trouble of ['boot-fails', 'agent-silent'] as const) {
+      if (guest.bootTrouble === undefined && node.bite(trouble, 'guest.start', 'after')) guest.bootTrouble = trouble;
+    }
+    this.#lookForConflicts(guest, by);
+  }
+
+  /** The network cards of a guest were changed. */
+  replugged(guest: GuestSim, by: string): void {
+    if (guest.status === 'running') this.#lookForConflicts(guest, by);
   }
 
   haltGuest(guest: GuestSim, by: string, detail?: Record<string, unknown>): void {
@@ -239,8 +275,8 @@ export class StoreSim {
 
   nodeWentDown(node: NodeSim, cause: string): void {
     for (const guest of this.guestsOn(node.name)) {
-      // What a backup locked stays locked, as it stands in the guest's config.
-      if (guest.lock !== 'backup') guest.lock = undefined;
+      // What a backup or a restore locked stays locked, as it stands in the guest's config.
+      if (guest.lock !== 'backup' && guest.lock !== 'create') guest.lock = undefined;
       this.haltGuest(guest, 'node', { cause });
     }
     this.ceph.hostDown(node.name, () => !node.up);
@@ -252,7 +288,7 @@ export class StoreSim {
     this.startCeph(node);
     this.timers.after(this.world.timing.of('guestStart'), () => {
       for (const guest of this.guestsOn(node.name)) {
-        if (guest.wanted === 'started') this.bootGuest(guest, guest.ha ? 'ha-manager' : 'node', { cause: 'node.up' });
+        if (guest.startsWithNode) this.bootGuest(guest, guest.ha ? 'ha-manager' : 'node', { cause: 'node.up' });
       }
       this.ha.pump();
     });
@@ -291,6 +327,8 @@ export class StoreSim {
       case 'bad-cache':
         for (const guest of this.#guestsOf(fault)) guest.badCacheByFault = true;
         return;
+      case 'restore-storage-full':
+        return this.#fill(fault, true);
       case 'osd-down':
         return this.ceph.breakOsd(this.#osdOf(fault, node));
       case 'mon-down':
@@ -331,6 +369,8 @@ export class StoreSim {
       case 'bad-cache':
         for (const guest of this.#guestsOf(fault)) guest.badCacheByFault = false;
         return;
+      case 'restore-storage-full':
+        return this.#fill(fault, false);
       case 'osd-down': {
         const id = this.#osdOf(fault, node);
         const host = this.ceph.osds.find((osd) => osd.id === id)?.host;
@@ -396,6 +436,7 @@ export class StoreSim {
       else this.startMove(guest, target, actor, { task });
     }
     this.backups.resume();
+    this.#restores?.resume();
     for (const guest of this.guests.values()) {
       if (guest.lock === 'migrate' && !this.moves.has(guest.vmid)) guest.lock = undefined;
     }
@@ -403,6 +444,8 @@ export class StoreSim {
     this.timers.after(this.world.timing.of('guestStart'), () => {
       for (const guest of this.guests.values()) {
         const by = guest.ha ? 'ha-manager' : 'node';
+        // What was restored is as it was: nobody but who restored it wants anything of it.
+        if (guest.restored) continue;
         if (guest.wanted === 'started') this.bootGuest(guest, by, { cause: 'lab restart' });
         else this.haltGuest(guest, by, { cause: 'lab restart' });
       }
@@ -430,6 +473,26 @@ export class StoreSim {
       node.clockSkewMs += seconds * 1_000;
       this.ceph.clockSkew.set(node.name, node.clockSkewMs);
       node.record('clock.set', 'lab', { detail: { seconds } });
+    }
+  }
+
+  /** A storage that is full, or is not any more. */
+  #fill({ params }: Fault, full: boolean): void {
+    const { disks, ownDisks } = this.layout;
+    const usual = disks.some(({ storage }) => storage === RESTORE.storage) ? RESTORE.storage : ownDisks;
+    const storage = String(params?.['storage'] ?? usual);
+    this.storages.full = this.storages.full.filter((each) => each !== storage);
+    if (full) this.storages.full.push(storage);
+    this.world.touch(this.id);
+  }
+
+  /** A restored guest has the address of the guest that it is a copy of: where others hear it, there are two. */
+  #lookForConflicts(guest: GuestSim, by: string): void {
+    if (!guest.restored) return;
+    const open = this.layout.bridges.filter(({ ports }) => ports !== '').map(({ iface }) => iface);
+    for (const { name, bridge } of this.netsOf(guest)) {
+      if (!open.includes(bridge)) continue;
+      this.#guestEffect(guest, 'network.conflict', by, { card: name, bridge, origin: guest.origin });
     }
   }
 

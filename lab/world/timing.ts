@@ -41,6 +41,14 @@ const BASE_DURATIONS = {
   gcPhase: 60_000,
   /** A chunk that nobody refers to is kept for so long after it was last used: 24 h and five minutes for safety. */
   gcCutoff: 86_700_000,
+  /** One guest whose whole disk is read from the backup server; what share of it are zeros makes no difference here. */
+  restoreGuest: 300_000,
+  /** The disks of a guest are taken away. */
+  destroyGuest: 6_000,
+  /** From the start of a guest to its services. */
+  bootGuest: 40_000,
+  /** From its services to its agent. */
+  agentUp: 5_000,
   /** One group over the WAN whose whole data has to be sent. */
   syncGroup: 240_000,
   /** A backup server is switched on and answers. */

@@ -8,6 +8,7 @@ import type { PbsSim } from './pbs/pbs-sim.js';
 import { Seed } from './seed.js';
 import { restoreWorld, StateKeeper, type SavedWorld } from './saved.js';
 import { toSpec, type StoreSpecInput } from './specs.js';
+import { makeStaging, STAGING } from './staging.js';
 import { StoreSim } from './store-sim.js';
 import { Timers } from './timers.js';
 import { DEFAULT_SPEED, Timing } from './timing.js';
@@ -19,6 +20,8 @@ export interface WorldOptions {
   /** Factor over the durations of a real store; default 480. */
   speed?: number | undefined;
   mirror?: Mirror | undefined;
+  /** Whether a staging site stands beside the central backup server. Default: when there is one. */
+  staging?: boolean | undefined;
   /** Goes on where an earlier lab in the same folder ended, journal and all. */
   saved?: SavedWorld | undefined;
 }
@@ -45,6 +48,8 @@ type PbsListener = (pbs: PbsSim) => void;
 /** All practice stores of one lab process, with one journal and one list of faults. */
 export class World {
   readonly stores = new Map<string, StoreSim>();
+  /** Where backups are tried: a site like a store, and none of the fleet. */
+  readonly staging: StoreSim | undefined;
   /** Backup servers: of each store by its id, and the central one. */
   readonly pbs = new Map<string, PbsSim>();
   readonly journal: Journal;
@@ -84,10 +89,11 @@ export class World {
     }
     const central = makeCentralPbs(this, [...this.pbs.values()]);
     if (central) this.pbs.set(CENTRAL, central);
+    if (central && options.staging !== false) this.staging = makeStaging(this, central);
     this.faults.connect(
       () => this.stores.keys(),
-      (fault, store, node) => (this.stores.get(store)?.beginFault(fault, node), this.pbs.get(store)?.beginFault(fault)),
-      (fault, store, node) => (this.stores.get(store)?.endFault(fault, node), this.pbs.get(store)?.endFault(fault)),
+      (fault, store, node) => (this.site(store)?.beginFault(fault, node), this.pbs.get(store)?.beginFault(fault)),
+      (fault, store, node) => (this.site(store)?.endFault(fault, node), this.pbs.get(store)?.endFault(fault)),
     );
     if (options.saved) restoreWorld(this, options.saved);
   }
@@ -95,7 +101,17 @@ export class World {
   /** Where faults may be set. */
   get places(): ReadonlyMap<string, { nodes: ReadonlyMap<string, unknown> }> {
     const none = { nodes: new Map<string, unknown>() };
-    return new Map([...[...this.pbs.keys()].map((id): [string, typeof none] => [id, none]), ...this.stores]);
+    const servers = [...this.pbs.keys()].map((id): [string, typeof none] => [id, none]);
+    return new Map([...servers, ...this.sites.map((site): [string, StoreSim] => [site.id, site])]);
+  }
+
+  /** All that speaks the protocols of a store: the fleet, and the staging site. */
+  get sites(): StoreSim[] {
+    return this.staging ? [...this.stores.values(), this.staging] : [...this.stores.values()];
+  }
+
+  site(id: string): StoreSim | undefined {
+    return id === STAGING ? this.staging : this.stores.get(id);
   }
 
   store(id: string): StoreSim {
@@ -145,17 +161,17 @@ export class World {
   /** Goes on with what was under way when an earlier lab ended. */
   resume(): void {
     for (const pbs of this.pbs.values()) pbs.resume();
-    for (const store of this.stores.values()) store.resume(this.faults.list());
+    for (const site of this.sites) site.resume(this.faults.list());
   }
 
   /** Whether nothing runs in any store at this moment: no task, program, reboot, or cycle of HA. */
   get quiet(): boolean {
-    return [...this.stores.values(), ...this.pbs.values()].every(({ quiet }) => quiet);
+    return [...this.sites, ...this.pbs.values()].every(({ quiet }) => quiet);
   }
 
   close(): void {
     this.#timers.drop();
-    for (const store of this.stores.values()) store.close();
+    for (const site of this.sites) site.close();
     for (const pbs of this.pbs.values()) pbs.close();
     this.keeper.close();
     this.journal.close();

@@ -36,17 +36,6 @@ function routesOf(kind: Kind): Route[] {
     },
     {
       method: 'GET',
-      path: `${one}/config`,
-      params: {
-        ...ids,
-        current: param.flag(true),
-        snapshot: param.text,
-      },
-      permission: on('VM.Audit'),
-      run: (call) => configOf(guestOf(call, kind)),
-    },
-    {
-      method: 'GET',
       path: `${one}/status/current`,
       params: ids,
       permission: on('VM.Audit'),
@@ -162,6 +151,8 @@ const uptimeOf = (guest: GuestSim): number =>
 
 export const sidOf = (guest: GuestSim): string => `${guest.kind === 'qemu' ? 'vm' : 'ct'}:${guest.vmid}`;
 
+const tagsOf = ({ options }: GuestSim) => (options?.['tags'] ? { tags: options['tags'] } : {});
+
 function usage(guest: GuestSim) {
   return {
     vmid: guest.vmid,
@@ -186,6 +177,7 @@ function usage(guest: GuestSim) {
 const listRow = (guest: GuestSim) => ({
   ...usage(guest),
   ...(guest.kind === 'lxc' ? { type: 'lxc', maxswap: 512 * 1024 * 1024, swap: 0 } : {}),
+  ...tagsOf(guest),
   ...(guest.status === 'running' ? { pid: 10_000 + guest.vmid } : {}),
 });
 
@@ -195,20 +187,6 @@ const currentOf = (guest: GuestSim, store: StoreSim) => ({
   pid: guest.status === 'running' ? 10_000 + guest.vmid : null,
   ha: guest.ha ? { managed: 1, state: guest.wanted, group: undefined, node: store.ha.master } : { managed: 0 },
 });
-
-/** Numbers of a config file are text to Perl, and come as text. */
-function configOf(guest: GuestSim) {
-  const common = {
-    digest: '0123456789abcdef0123456789abcdef01234567',
-    onboot: 1,
-    memory: String(guest.maxMemory / 1024 ** 2),
-    net0: `virtio=BC:24:11:00:00:${(guest.vmid % 256).toString(16).padStart(2, '0').toUpperCase()},bridge=vmbr0`,
-    ...(guest.lock === undefined ? {} : { lock: guest.lock }),
-  };
-  return guest.kind === 'qemu'
-    ? { ...common, name: guest.name, cores: 2, scsi0: `vm:vm-${guest.vmid}-disk-0,size=32G`, agent: '1' }
-    : { ...common, hostname: guest.name, cores: 2, rootfs: `vm:vm-${guest.vmid}-disk-0,size=8G`, unprivileged: 1 };
-}
 
 function preconditions(guest: GuestSim, store: StoreSim) {
   const others = [...store.nodes.values()].filter((node) => node.name !== guest.node);
@@ -240,6 +218,8 @@ export function resourceRow(guest: GuestSim, store: StoreSim) {
     status: up ? late : 'unknown',
     maxcpu: cpus,
     template: 0,
+    ...tagsOf(guest),
+    ...(guest.pool === undefined ? {} : { pool: guest.pool }),
     ...(guest.ha ? { hastate: store.ha.serviceState(guest) } : {}),
   };
 }

@@ -1,7 +1,11 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { GuestSim } from '../../world/guest-sim.js';
+import { NodeGone } from '../../world/node-gone.js';
 import type { NodeSim } from '../../world/node-sim.js';
 import { runInGuest } from '../guest-shell.js';
-import { fail, ok, type Program, type Result } from '../result.js';
+import { fail, ok, type Invocation, type Program, type Result } from '../result.js';
+
+const POLL_MS = 5;
 
 function find(node: NodeSim, kind: 'qemu' | 'lxc', vmid: string): GuestSim | Result {
   try {
@@ -17,8 +21,42 @@ function command(args: string[], from: number): string[] | undefined {
   return words.length === 0 ? undefined : words;
 }
 
-export const pct: Program = async ({ node, args, by, stdin }) => {
+/** What a restore that failed left behind is taken away with these: unlocked, then destroyed. Ends with the work. */
+async function takeAway(kind: 'qemu' | 'lxc', { node, args, by }: Invocation): Promise<Result | undefined> {
   const [verb, vmid = ''] = args;
+  if (verb !== 'unlock' && verb !== 'destroy') return undefined;
+  const guest = find(node, kind, vmid);
+  if ('code' in guest) return guest;
+  if (verb === 'unlock') {
+    const before = guest.lock;
+    guest.lock = undefined;
+    node.record('guest.unlock', by, { guest: guest.vmid, before, detail: { restored: guest.restored !== undefined } });
+    return ok();
+  }
+  const has = (name: string): boolean => args.includes(`--${name}`);
+  const order = {
+    what: 'destroy',
+    node: node.name,
+    vmid: guest.vmid,
+    kind,
+    purge: has('purge'),
+    force: has('force'),
+  } as const;
+  try {
+    const task = node.store.restores.destroy(node, { ...order, actor: { user: 'root@pam', by } });
+    while (task.exitstatus === undefined) await delay(POLL_MS, undefined, { ref: false });
+    return task.exitstatus === 'OK' ? ok(`${task.log.join('\n')}\n`) : fail(255, `${task.exitstatus}\n`);
+  } catch (error) {
+    if (error instanceof NodeGone) throw error;
+    return fail(255, `${(error as Error).message}\n`);
+  }
+}
+
+export const pct: Program = async (call) => {
+  const { node, args, by, stdin } = call;
+  const [verb, vmid = ''] = args;
+  const taken = await takeAway('lxc', call);
+  if (taken) return taken;
   if (verb !== 'exec') return fail(255, `ERROR: unknown command 'pct ${verb ?? ''}'\n`);
   const argv = command(args, 2);
   if (!argv) return fail(255, '400 not enough arguments\npct exec <vmid> [<extra-args>] [OPTIONS]\n');
@@ -34,14 +72,18 @@ const pretty = (value: Record<string, unknown>): string =>
     .map(([key, each]) => `   ${JSON.stringify(key)} : ${JSON.stringify(each)}`)
     .join(',\n')}\n}\n`;
 
-export const qm: Program = async ({ node, args, by, stdin }) => {
+export const qm: Program = async (call) => {
+  const { node, args, by, stdin } = call;
   const [a, b, vmid = ''] = args;
+  const taken = await takeAway('qemu', call);
+  if (taken) return taken;
   if (a !== 'guest' || b !== 'exec') return fail(255, `ERROR: unknown command 'qm ${a ?? ''} ${b ?? ''}'\n`);
   const argv = command(args, args.includes('--') ? 3 : skipOptions(args));
   if (!argv) return fail(255, '400 not enough arguments\nqm guest exec <vmid> [<extra-args>] [OPTIONS]\n');
   const guest = find(node, 'qemu', vmid);
   if ('code' in guest) return guest;
   if (guest.status !== 'running') return fail(255, `VM ${vmid} is not running\n`);
+  if (guest.restored && !guest.agentAnswers(node.timing)) return fail(255, 'QEMU guest agent is not running\n');
   const dashes = args.indexOf('--');
   const options = dashes < 0 ? args : args.slice(0, dashes);
   const pass = options.findIndex((word) => word === '--pass-stdin' || word === '-pass-stdin');

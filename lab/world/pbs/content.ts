@@ -12,6 +12,8 @@ export interface DiskContent {
   revision: number;
   /** The guest's files that matter here, as text; a chunk of their own. */
   files: string;
+  /** When that revision was written, milliseconds since the epoch. Absent in what an older lab kept. */
+  writtenAt?: number | undefined;
 }
 
 /** Of data; what else a disk has is zeros, which are one chunk. */
@@ -52,6 +54,24 @@ export function chunkBytes(id: string): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < id.length; i += 1) hash = Math.imul(hash ^ id.charCodeAt(i), 0x01000193) >>> 0;
   return 1_400_000 + (hash % 2_400_000);
+}
+
+/** Which part of a guest a chunk holds: its place among the data, `files`, or `zeros`. */
+export function placeOf(id: string): string {
+  return id.endsWith(ZEROS) ? 'zeros' : (id.split(':').at(-2) ?? '');
+}
+
+/**
+ * The record that a guest writes with each revision of its disk, at the place that the revision wrote. A backup holds
+ * the record of its moment, so nothing of it need be kept.
+ */
+export const CANARY_FILE = '/var/lib/edge-canary.json';
+
+export const canaryPlace = (revision: number): string => String((revision - 1) % DATA_CHUNKS);
+
+export function canaryText(revision: number, writtenAt: number): string {
+  const at = new Date(writtenAt).toISOString();
+  return `${JSON.stringify({ at, sequence: revision, sha256: sha256(`${at}${revision}`) })}\n`;
 }
 
 /** As the backup server names it. */

@@ -106,6 +106,32 @@ describe('a whole lab in one process', () => {
     expect(read()).toEqual(worker);
   });
 
+  it('enrols the staging site, which is no store, with the keys of all stores', async () => {
+    await lab.enrolAll();
+    const folder = join(stateDir, 'enrolment-staging');
+    const staging = JSON.parse(readFileSync(join(folder, 'staging.json'), 'utf8')) as {
+      proxmox: { nodes: { address: string }[]; tokenFile: string };
+      encryptionKeyFiles: Record<string, string>;
+    };
+    expect(staging).toMatchObject({
+      site: 'staging',
+      restore: { storage: 'restore', bridge: 'vmbr-lab', pool: 'restore-test', vmids: { from: 90_000 } },
+      backup: {
+        address: `${NET}.7`,
+        datastore: 'offsite',
+        fingerprint: expect.stringMatching(/^[0-9A-F:]{95}$/) as string,
+      },
+    });
+    expect(readFileSync(staging.proxmox.tokenFile, 'utf8')).toMatch(/^edge-staging@pve!worker=[0-9a-f-]{36}\n$/);
+    const keyFile = staging.encryptionKeyFiles['store-001'] ?? '';
+    expect(statSync(keyFile).mode & 0o777).toBe(0o600);
+    expect(JSON.parse(readFileSync(keyFile, 'utf8'))).toHaveProperty('data');
+    expect((await call('GET', '/state')).body).toHaveLength(1);
+    expect((await call('GET', '/state?store=staging')).body).toMatchObject({ id: 'staging' });
+    const { rules } = (await call('POST', '/check')).body as { rules: { violations: unknown[] }[] };
+    expect(rules.flatMap(({ violations }) => violations)).toEqual([]);
+  });
+
   it('answers for guests as they are, and refuses connections to a stopped one', async () => {
     const health = (i: number) => fetch(`http://${NET}.${i}:8080/health`).then(({ status }) => status);
     const metrics = async () => (await fetch(`http://${NET}.103:8080/metrics`)).json();

@@ -6,6 +6,7 @@ import ssh2 from 'ssh2';
 import { describe, expect, it } from 'vitest';
 import { sshKeyFrom } from '#lab/ssh/keys.js';
 import { maySudo, sudoersLines } from '#lab/ssh/sudoers.js';
+import { STAGING_PRIVILEGES } from '#lab/world/staging.js';
 import { splitWords, UnsupportedShell } from '#lab/ssh/words.js';
 import { compareVersions } from '#lab/world/mirror.js';
 
@@ -119,8 +120,14 @@ describe('maySudo', () => {
 
   it('says the same as the documentation', () => {
     const text = readFileSync(new URL('../../../docs/store-rights.md', import.meta.url), 'utf8');
-    const block = /```sudoers\n([\s\S]*?)\n```/.exec(text)?.[1];
-    expect(block?.split('\n')).toEqual(sudoersLines('edge-governor'));
+    const [store, staging] = [...text.matchAll(/```sudoers\n([\s\S]*?)\n```/g)].map(([, block]) => block?.split('\n'));
+    expect(store).toEqual(sudoersLines('edge-governor'));
+    expect(staging).toEqual(sudoersLines('edge-governor', 'staging'));
+    for (const [path, privileges] of Object.entries(STAGING_PRIVILEGES)) {
+      expect(text.replaceAll(/ +/g, ' ')).toContain(
+        `| \`${path}\` | ${privileges.map((each) => `\`${each}\``).join(', ')} |`,
+      );
+    }
   });
 });
 

@@ -45,7 +45,7 @@ let stores = 0;
 const GIB = 1024 ** 3;
 
 export async function startPracticeStore(
-  options: { speed?: number; guests?: StoreSpecInput['guests']; backup?: boolean } = {},
+  options: { speed?: number; guests?: StoreSpecInput['guests']; backup?: boolean; staging?: boolean } = {},
 ): Promise<PracticeStore> {
   const folder = await mkdtemp(join(tmpdir(), 'edge-lab-pve-'));
   // Test files run in processes side by side: the process id keeps their addresses apart.
@@ -54,6 +54,7 @@ export async function startPracticeStore(
   const nodes = [1, 2, 3].map((n) => ({ name: `n${n}`, address: `${net}.${first + n}`, apiPort: 8006, sshPort: 2222 }));
   const world = createWorld({
     stateDir: folder,
+    staging: options.staging ?? false,
     speed: options.speed ?? 2_000,
     stores: [
       {

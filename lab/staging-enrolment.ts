@@ -1,0 +1,90 @@
+import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { clientKey, hostKey, SSH_USER } from './ssh/server.js';
+import { RESTORE } from './world/layout.js';
+import { PVE_STORAGE } from './world/pbs/estate.js';
+import type { PbsSim } from './world/pbs/pbs-sim.js';
+import { READ_TOKEN } from './world/staging.js';
+import { keyFileOf } from './world/storage-sim.js';
+import type { StoreSim } from './world/store-sim.js';
+
+interface StagingEnrolment {
+  fleet: string;
+  namespace: string;
+  /** `host:port`: the site stands beside the centre and needs no relay. */
+  temporal: string;
+  registry: string;
+  caPem: string;
+}
+
+/**
+ * What an installer puts on the host of the staging site's worker. The keys of the stores' backups lie here and, each, at
+ * their store: nowhere else. Returns the folder. Writing it again changes nothing.
+ */
+export async function writeStagingEnrolment(
+  site: StoreSim,
+  central: PbsSim,
+  options: StagingEnrolment,
+): Promise<string> {
+  const { world } = site;
+  const folder = resolve(world.stateDir, `enrolment-${site.id}`);
+  const keys = join(folder, 'keys');
+  await mkdir(keys, { recursive: true, mode: 0o700 });
+  const file = (name: string): string => join(folder, name);
+  const nodes = [...site.nodes.values()];
+  const encrypted = [...world.stores.values()].filter(
+    (store) => store.storages.all.get(PVE_STORAGE)?.config.encryptionKey !== undefined,
+  );
+  const keyFile = (store: StoreSim): string => join(keys, `${store.id}.json`);
+  const secretOf = (id: string): string => central.tokens.find((token) => token.id === id)?.secret ?? '';
+  const stateDir = resolve(world.stateDir, 'workers', site.id);
+  const staging = {
+    site: site.id,
+    fleet: options.fleet,
+    temporal: { address: options.temporal, namespace: options.namespace },
+    registry: `http://${options.registry}`,
+    proxmox: {
+      nodes: nodes.map(({ name, address, apiPort }) => ({ name, address, port: apiPort })),
+      tokenFile: file('pve-token'),
+      caFile: file('ca.pem'),
+    },
+    ssh: {
+      user: SSH_USER,
+      keyFile: file('ssh-key'),
+      nodes: Object.fromEntries(
+        nodes.map((node) => [
+          node.name,
+          { address: node.address, port: node.sshPort, hostKey: hostKey(node).publicBlob },
+        ]),
+      ),
+    },
+    /** Where restored guests go: nowhere else. */
+    restore: RESTORE,
+    backup: {
+      address: central.address,
+      port: central.port,
+      fingerprint: central.fingerprint,
+      datastore: [...central.datastores.keys()][0],
+      readTokenFile: file('pbs-read-token'),
+    },
+    /** By store, which is the namespace of its copy as well; of those that encrypt. */
+    encryptionKeyFiles: Object.fromEntries(encrypted.map((store) => [store.id, keyFile(store)])),
+    stateDir,
+  };
+  await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  await Promise.all([
+    put(file('pve-token'), `${site.token.id}=${site.token.secret}\n`),
+    put(file('ca.pem'), options.caPem),
+    put(file('ssh-key'), clientKey(site).privateKey),
+    put(file('pbs-read-token'), `${READ_TOKEN}:${secretOf(READ_TOKEN)}\n`),
+    ...encrypted.map((store) => put(keyFile(store), `${keyFileOf(store)}\n`)),
+  ]);
+  // Last, and at once: whoever sees this file finds all that it names.
+  await put(file('staging.json'), `${JSON.stringify(staging, undefined, 2)}\n`);
+  return folder;
+}
+
+async function put(path: string, text: string): Promise<void> {
+  await writeFile(`${path}.new`, text, { mode: 0o600 });
+  await rename(`${path}.new`, path);
+}
