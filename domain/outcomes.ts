@@ -44,6 +44,13 @@ export interface StoreResult {
   release?: string | undefined;
 }
 
+/**
+ * Whether what a round says of a store changes what is known of it. A store that was cut off may still be held by that
+ * operation; that it could not be taken says nothing new, and it stays awaited.
+ */
+export const isNews = (known: StoreResult | undefined, told: StoreResult): boolean =>
+  !(known?.outcome === 'cutOff' && told.outcome === 'skipped' && told.reason === 'StoreBusy');
+
 /** How an operation left its store, as far as it got: `nodes finished: 1; left in place: maintenance of n2 (…)`. */
 export function stateWords({ outcome, operationId, nodesPatched, release, stop }: StoreResult): string | undefined {
   // An operation that works on no node says nothing of nodes.

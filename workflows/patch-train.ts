@@ -15,7 +15,7 @@ import { parseInput } from './parse-input.js';
 import { buildRelease, control, messageOf } from './proxies.js';
 import { takeBackTrain } from './rollback.js';
 import { searchKeys } from './search-keys.js';
-import { isTakenBackByPolicy, runRounds } from './stage-rounds.js';
+import { isTakenBackByPolicy, runRounds, standStillIfAborted } from './stage-rounds.js';
 import { openDesk, type TrainDesk } from './train-desk.js';
 import { attended } from './train-messages.js';
 import { watchForStall } from './stall-watch.js';
@@ -117,14 +117,18 @@ async function runStage(train: Run, stage: StagePlan, catchUp: CatchUp): Promise
     catchUp.watch(stage) ??
     (await soak(train, stage)) ??
     (await passGate(train, stage)) ??
+    (await standStillIfAborted(train, stage)) ??
     (await finishStage(train, stage))
   );
 }
 
-async function approve({ desk, planHash }: Run, stage: StagePlan): Promise<Over | undefined> {
+async function approve(train: Run, stage: StagePlan): Promise<Over | undefined> {
+  const { desk, planHash } = train;
   const { required, expires } = stage.settings.approval;
   if (!required) return undefined;
   for (;;) {
+    const over = await standStillIfAborted(train, stage);
+    if (over) return over;
     const answer = await desk.hold({
       reason: 'ApprovalPending',
       stage: stage.name,
@@ -137,6 +141,7 @@ async function approve({ desk, planHash }: Run, stage: StagePlan): Promise<Over 
       desk.stage(stage.name, { approvedBy: desk.approval()?.by });
       return undefined;
     }
+    if (answer === 'stage aborted') continue;
     if (answer !== 'reject' && answer !== 'expired') return desk.over();
     const rejected = answer === 'reject';
     const again = await desk.hold({
@@ -152,11 +157,17 @@ async function approve({ desk, planHash }: Run, stage: StagePlan): Promise<Over 
   }
 }
 
-async function soak({ desk }: Run, stage: StagePlan): Promise<Over | undefined> {
-  desk.stage(stage.name, { state: 'soaking' });
-  desk.doing(`Stage ${stage.name} soaks for ${formatDuration(stage.settings.soak)}.`);
-  await desk.wait(stage.settings.soak, stage.name);
-  return desk.mustStop() ? desk.over() : undefined;
+async function soak(train: Run, stage: StagePlan): Promise<Over | undefined> {
+  const { desk } = train;
+  for (;;) {
+    desk.stage(stage.name, { state: 'soaking' });
+    desk.doing(`Stage ${stage.name} soaks for ${formatDuration(stage.settings.soak)}.`);
+    await desk.wait(stage.settings.soak, stage.name);
+    if (desk.mustStop()) return desk.over();
+    if (!desk.isStageAborted(stage.name)) return undefined;
+    const over = await standStillIfAborted(train, stage);
+    if (over) return over;
+  }
 }
 
 /** Measures who succeeded and was not measured yet. What passes is from then on the last good release of its store. */
@@ -171,6 +182,11 @@ async function passGate(train: Run, stage: StagePlan): Promise<Over | undefined>
     const verdict = decideGate({ probes, expected, limits: stage.settings.gate });
     desk.stage(stage.name, { gate: verdict.summary });
     if (desk.mustStop()) return desk.over();
+    if (desk.isStageAborted(stage.name)) {
+      const over = await standStillIfAborted(train, stage);
+      if (over) return over;
+      continue;
+    }
     if (verdict.kind === 'pass') break;
     const reason = verdict.reason ?? 'HealthGateFailed';
     if (isTakenBackByPolicy(train, stage, reason, verdict.summary)) return desk.over();

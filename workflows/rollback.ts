@@ -7,6 +7,7 @@ import type { StoreResult } from '#domain/outcomes.js';
 import type { PermitRef } from '#domain/release.js';
 import { describePlan, type RollbackPlan } from '#domain/rollback.js';
 import { control, messageOf, pointBack, revertPromotions, signRollbackPermit } from './proxies.js';
+import { abortOf } from './stage-rounds.js';
 import type { TrainDesk } from './train-desk.js';
 import { recordResults } from './train-records.js';
 import { partsOf, probeStores, runWave, type Over, type Run } from './train-waves.js';
@@ -193,6 +194,8 @@ async function runRound(
   for (const [part, members] of partsOf(stores.map((store) => ({ id: store }))).entries()) {
     await desk.unpaused(stage.name);
     if (desk.mustStop()) return undefined;
+    const aborted = abortOf(desk, stage);
+    if (aborted) return aborted;
     const workflowId = waveWorkflowId(id, ROLLBACK_STAGE, round, part);
     const ids = members.map((store) => store.id);
     desk.follow(stage.name, workflowId, ids);
@@ -210,7 +213,8 @@ async function runRound(
     for (const result of report.results) results.set(result.store, result);
     desk.ended(stage.name, report.results);
     await recordResults(desk, ROLLBACK_STAGE, round, report.results);
-    if (report.breach) return report.breach;
+    const stopped = (desk.mustStop() ? undefined : abortOf(desk, stage)) ?? report.breach;
+    if (stopped) return stopped;
   }
   return undefined;
 }

@@ -2,7 +2,7 @@ import { plural } from '#domain/counted.js';
 import { countsOf } from '#domain/limits.js';
 import type { StagePlan, StageWindows, WaveReport } from '#domain/messages/train.js';
 import { waveWorkflowId } from '#domain/naming.js';
-import type { StoreResult } from '#domain/outcomes.js';
+import { isNews, type StoreResult } from '#domain/outcomes.js';
 import type { Reason } from '#domain/reasons.js';
 import { control, messageOf, promoteStage } from './proxies.js';
 import type { TrainDesk } from './train-desk.js';
@@ -25,7 +25,7 @@ export async function runRounds(train: Run, stage: StagePlan): Promise<Over | un
       if (over) return over;
     }
     const members = startable(stage, windows).filter(
-      ({ id }) => wanted(desk.results.get(id)) && mayRun(desk.results.get(id)),
+      ({ id }) => wanted(desk.results.get(id)) && mayRun(desk.results.get(id)) && !isLeft(desk, id),
     );
     const stopped = await desk.inTurn(() => runRound(train, stage, windows, members));
     if (desk.mustStop()) return desk.over();
@@ -38,10 +38,10 @@ export async function runRounds(train: Run, stage: StagePlan): Promise<Over | un
       detail: detailOf(desk, stage),
       answers: ['retry-failed', 'retry-offline', 'skip'],
     });
-    desk.said.abortedStages.delete(stage.name);
     switch (answer) {
       case 'retry-failed':
-        wanted = (result) => result?.outcome !== 'offline';
+        // Who is away comes back by itself.
+        wanted = (result) => result?.outcome !== 'offline' && result?.outcome !== 'cutOff';
         break;
       case 'retry-offline':
         wanted = (result) => result === undefined || result.outcome === 'offline' || result.outcome === 'cutOff';
@@ -68,6 +68,9 @@ export function isTakenBackByPolicy({ desk, plan }: Run, stage: StagePlan, reaso
 const mayRun = (result: StoreResult | undefined): boolean =>
   result?.outcome !== 'succeeded' && result?.outcome !== 'excluded';
 
+/** Who has ended otherwise, and people do not want to see it tried again. */
+const isLeft = (desk: TrainDesk, id: string): boolean => desk.said.abortedStores.has(id) && desk.results.has(id);
+
 const detailOf = (desk: TrainDesk, stage: StagePlan): string[] =>
   desk.view.notSucceeded
     .filter(({ store }) => stage.stores.includes(store))
@@ -75,11 +78,15 @@ const detailOf = (desk: TrainDesk, stage: StagePlan): string[] =>
     .map(({ store, reason, stop }) => `${store}: ${reason ?? 'no reason'} ${stop?.summary ?? ''}`);
 
 /** Waits for the stage's window, again whenever it turns out that it has closed meanwhile. */
-async function inWindow({ desk, plan }: Run, stage: StagePlan): Promise<StageWindows | Over> {
+async function inWindow(train: Run, stage: StagePlan): Promise<StageWindows | Over> {
+  const { desk, plan } = train;
   await desk.unpaused(stage.name);
   for (;;) {
+    const over = await standStillIfAborted(train, stage);
+    if (over) return over;
     const windows = await windowsOf(plan, stage);
     if (desk.mustStop()) return desk.over();
+    if (desk.isStageAborted(stage.name)) continue;
     const opens = windows.opens ? Date.parse(windows.opens) : 0;
     if (opens <= Date.now()) return windows;
     desk.stage(stage.name, { state: 'awaiting window' });
@@ -134,6 +141,32 @@ async function tryToPromote(
   }
 }
 
+/** A stage that people ended stands still, wherever it is, until they let it go on from there. */
+export async function standStillIfAborted({ desk }: Run, stage: StagePlan): Promise<Over | undefined> {
+  const aborted = abortOf(desk, stage);
+  if (!aborted) return undefined;
+  const hasBegun = desk.view.stages.some(({ name, startedAt }) => name === stage.name && startedAt);
+  const answer = await desk.hold({
+    ...aborted,
+    stage: stage.name,
+    summary: `${aborted.summary}${hasBegun ? '' : ' Nothing of it has started.'}`,
+    detail: detailOf(desk, stage),
+    answers: ['retry-failed'],
+  });
+  return answer === 'retry-failed' ? undefined : desk.over();
+}
+
+/** Why the stage does not go on, when people have ended it. */
+export function abortOf({ said }: TrainDesk, { name }: StagePlan): WaveReport['breach'] {
+  const aborted = said.abortedStages.get(name);
+  return (
+    aborted && {
+      reason: 'StageAborted',
+      summary: `Stage ${name} was aborted by ${aborted.by}${aborted.reason ? `: ${aborted.reason}` : ''}.`,
+    }
+  );
+}
+
 /** Stores that a freeze, a hold or their own window keeps out; what already ended keeps its outcome. */
 function excludeBy(windows: StageWindows, desk: TrainDesk, stage: StagePlan): void {
   const never = windows.never.map((store) => ({
@@ -169,6 +202,8 @@ export async function runRound(
   for (const [part, members] of partsOf(stores).entries()) {
     await desk.unpaused(stage.name);
     if (desk.mustStop()) return undefined;
+    const aborted = abortOf(desk, stage);
+    if (aborted) return aborted;
     const still = new Set(stores.slice(part * PART_SIZE).map(({ id }) => id));
     const before = stage.stores.filter((id) => !still.has(id) && !desk.isAccepted(id));
     const ended = before.flatMap((id) => desk.results.get(id) ?? []);
@@ -189,15 +224,11 @@ export async function runRound(
       before: countsOf(ended),
       notAfter: windows.closes,
     });
-    desk.ended(stage.name, report.results);
-    await recordResults(desk, stage.name, round, report.results);
-    const aborted = desk.said.abortedStages.get(stage.name);
-    if (aborted && !desk.mustStop())
-      return {
-        reason: 'StageAborted',
-        summary: `Stage ${stage.name} was aborted by ${aborted.by}${aborted.reason ? `: ${aborted.reason}` : ''}.`,
-      };
-    if (report.breach) return report.breach;
+    const results = report.results.filter((result) => isNews(desk.results.get(result.store), result));
+    desk.ended(stage.name, results);
+    await recordResults(desk, stage.name, round, results);
+    const stopped = (desk.mustStop() ? undefined : abortOf(desk, stage)) ?? report.breach;
+    if (stopped) return stopped;
   }
   return undefined;
 }

@@ -19,7 +19,7 @@ import type {
   WaveSteering,
 } from '#domain/messages/train.js';
 import { ROLLBACK_STAGE } from '#domain/naming.js';
-import { addTallies, emptyTally, tallyOf, type StoreResult, type Tally } from '#domain/outcomes.js';
+import { addTallies, emptyTally, tallyOf, type Outcome, type StoreResult, type Tally } from '#domain/outcomes.js';
 import { renderTrainDetails } from '#domain/progress.js';
 import { shouldMove } from '#domain/stall.js';
 import type { Over } from './train-waves.js';
@@ -44,8 +44,8 @@ interface Said {
   accepted: Set<string>;
 }
 
-/** How a hold ended: by an answer, an abort, or because its time or the train's was over. */
-export type HoldEnd = Answer | 'deadline' | 'expired';
+/** How a hold ended: by an answer, an abort of the train or of its stage, or because its time or the train's was over. */
+export type HoldEnd = Answer | 'stage aborted' | 'deadline' | 'expired';
 
 export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   const now = () => new Date().toISOString();
@@ -116,6 +116,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     view.stalled = undefined;
   };
 
+  const isStageAborted = (stage: string | undefined) => stage !== undefined && said.abortedStages.has(stage);
   const deadlineReached = () => deadline !== undefined && Date.now() >= deadline;
   /** Nothing new may begin. The way back does not end with the time of the train. */
   const mustStop = () =>
@@ -232,7 +233,9 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       const all = [...newest, ...view.notSucceeded.filter(({ store }) => !instead.has(store))];
       // Whoever was worked on is looked at first; hundreds that were never started must not push them out.
       const wasStarted = ({ operationId }: StoreResult) => operationId !== undefined;
-      view.notSucceeded = [...all.filter(wasStarted), ...all.filter((result) => !wasStarted(result))].slice(0, 100);
+      view.notSucceeded = [...all.filter(wasStarted), ...all.filter((result) => !wasStarted(result))]
+        .slice(0, MAX_LISTED)
+        .map((result, at) => (at < MAX_WITH_DETAIL || !result.stop ? result : withoutDetail(result)));
     },
     progress(progress: WaveProgress): void {
       const stage = followed && stageView(followed.stage);
@@ -264,16 +267,21 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       refresh();
     },
 
-    /** Stands still until one of `answers` comes, the train must stop, or `until` passes. */
+    /**
+     * Stands still until one of `answers` comes, the train must stop, or `until` passes. A question whether a stage may
+     * begin ends with its abort as well; in any other hold the stage stands still already.
+     */
     async hold(hold: Omit<Hold, 'since'>): Promise<HoldEnd> {
       // Nobody is asked any more what cannot be answered any more.
       if (mustStop()) return endOf();
+      const asks = hold.reason === 'ApprovalPending';
+      if (asks && isStageAborted(hold.stage)) return 'stage aborted';
+      if (hold.stage) said.abortedStages.delete(hold.stage);
       said.answer = undefined;
       said.approval = undefined;
       const answers: Answer[] = [...hold.answers, ...wayBack(), 'abort'];
       view.hold = { ...hold, answers, since: now() };
       view.doing = hold.summary;
-      const asks = hold.reason === 'ApprovalPending';
       if (hold.stage) desk.stage(hold.stage, { state: asks ? 'awaiting approval' : 'held' });
       refresh();
       await notify({
@@ -287,8 +295,9 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
         answers,
       }).catch(() => undefined);
       const wait = hold.until ? Math.max(1, Date.parse(hold.until) - Date.now()) : undefined;
-      await until(() => said.answer !== undefined, wait);
-      const given = said.answer;
+      const ends = () => asks && isStageAborted(hold.stage);
+      await until(() => said.answer !== undefined || ends(), wait);
+      const given = said.answer ?? (ends() ? 'stage aborted' : undefined);
       said.answer = undefined;
       view.hold = undefined;
       refresh();
@@ -297,11 +306,11 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     /** Waits until nobody pauses the train or this stage. */
     async unpaused(stage?: string): Promise<void> {
       const isPaused = () => view.paused !== undefined || (stage !== undefined && stageView(stage)?.paused === true);
-      if (isPaused()) await until(() => !isPaused());
+      if (isPaused()) await until(() => !isPaused() || isStageAborted(stage));
     },
-    /** Waits so long, less if the train must stop. */
-    async wait(milliseconds: number, stage?: string): Promise<void> {
-      if (milliseconds > 0 && !mustStop()) await until(() => false, milliseconds);
+    /** Waits so long, less if the train must stop or people end the stage. */
+    async wait(milliseconds: number, stage: string): Promise<void> {
+      if (milliseconds > 0 && !mustStop()) await until(() => isStageAborted(stage), milliseconds);
       await desk.unpaused(stage);
     },
     until,
@@ -323,6 +332,11 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     isAccepted: (store: string): boolean => said.accepted.has(store),
     hasStore: (store: string): boolean => [...stageStores.values()].some((stores) => stores.includes(store)),
     isDone: (stage: string): boolean => stageView(stage)?.endedAt !== undefined,
+    /** How a store has ended that no wave has in work. */
+    outcomeOf: (store: string | undefined): Outcome | undefined =>
+      store === undefined || followed?.stores.has(store) ? undefined : results.get(store)?.outcome,
+    isRollingBack: (): boolean => rollingBack,
+    isStageAborted,
     isPaused: (stage: string): boolean => view.paused !== undefined || stageView(stage)?.paused === true,
     steering: (stage: string): WaveSteering => ({
       paused: desk.isPaused(stage),
@@ -332,7 +346,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     pause({ by, reason, stage, store }: Steering): void {
       if (store) view.pausedStores = [...new Set([...view.pausedStores, store])];
       else if (stage) desk.stage(stage, { paused: true });
-      else view.paused = { by, at: now(), reason };
+      else view.paused ??= { by, at: now(), reason };
       refresh();
     },
     resume({ stage, store }: Steering): void {
@@ -355,6 +369,9 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     /** A rollback has begun: what was asked for is being done. */
     rollingBack(): void {
       rollingBack = true;
+      // It was said of the way there.
+      said.abortedStages.clear();
+      said.abortedStores.clear();
       desk.doing('Planning the rollback.', { state: 'rolling back' });
     },
 
@@ -381,6 +398,14 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   const endOf = (): HoldEnd => (said.aborted ? 'abort' : said.rollback && !rollingBack ? 'rollback' : 'deadline');
   return desk;
 }
+
+/** What a query may answer is limited: so many stores are listed, and so many of them with all that was seen there. */
+const MAX_LISTED = 1_000;
+const MAX_WITH_DETAIL = 100;
+const withoutDetail = (result: StoreResult): StoreResult => ({
+  ...result,
+  stop: result.stop && { ...result.stop, detail: undefined },
+});
 
 const excludedResult = ({ store, reason, detail }: StagePlan['excluded'][number]): StoreResult => ({
   store,

@@ -11,6 +11,7 @@ import {
   type Decision,
   type Steering,
 } from '#domain/messages/train.js';
+import { OUTCOME_WORDS } from '#domain/outcomes.js';
 import {
   abortUpdate,
   answerUpdates,
@@ -166,6 +167,23 @@ function listenToSteering(desk: TrainDesk): void {
     if (store && !desk.hasStore(store)) return `${store} is not in the plan of this train.`;
     return undefined;
   };
+  const isPaused = ({ stage, store }: Steering): boolean => {
+    if (store) return view.pausedStores.includes(store);
+    return stage ? view.stages.some(({ name, paused }) => name === stage && paused) : view.paused !== undefined;
+  };
+  /** Why an abort would change nothing. */
+  const nothingToAbort = ({ stage, store }: Steering): string | undefined => {
+    const { hold } = view;
+    if (stage && desk.isDone(stage) && !desk.isRollingBack())
+      return `Stage ${stage} is over; there is nothing of it to abort.`;
+    if (stage && hold?.stage === stage && hold.reason !== 'ApprovalPending' && hold.reason !== 'StageAborted')
+      return `Stage ${stage} stands still already (${hold.reason}). It takes: ${desk.answersNow().join(', ')}.`;
+    if (store && said.aborted) return `The train was aborted by ${said.aborted.by} and ends.`;
+    const outcome = desk.outcomeOf(store);
+    return outcome === 'succeeded' || outcome === 'rolledBack' || outcome === 'excluded'
+      ? `${store} has ended already (${OUTCOME_WORDS[outcome]}); there is nothing of it to abort.`
+      : undefined;
+  };
   const judge = (raw: Steering, refusalOf: (steering: Steering) => string | undefined): void => {
     const steering = messageOrRefusal(steeringSchema, raw);
     const refusal = endOfTrain(desk) ?? known(steering) ?? refusalOf(steering);
@@ -175,6 +193,8 @@ function listenToSteering(desk: TrainDesk): void {
   setHandler(
     pauseUpdate,
     (steering) => {
+      const { paused } = view;
+      if (paused && !steering.store && !steering.stage) return `The train was already paused by ${paused.by}.`;
       desk.pause(steering);
       const why = steering.reason ? `: ${steering.reason}` : '';
       if (steering.store)
@@ -192,21 +212,14 @@ function listenToSteering(desk: TrainDesk): void {
   setHandler(
     resumeUpdate,
     (steering) => {
+      const what = steering.store ?? (steering.stage ? `Stage ${steering.stage}` : 'The train');
+      if (!isPaused(steering)) return `${what} is not paused.`;
       desk.resume(steering);
-      const what = steering.store ?? (steering.stage && `Stage ${steering.stage}`);
-      if (what) return `${what} is resumed by ${steering.by}.`;
+      if (steering.store ?? steering.stage) return `${what} is resumed by ${steering.by}.`;
       return desk.say(`Resumed by ${steering.by}.${view.hold ? ` ${view.hold.summary}` : ''}`);
     },
     {
-      validator: (raw) =>
-        judge(raw, ({ stage, store }) => {
-          if (store) return view.pausedStores.includes(store) ? undefined : `${store} is not paused.`;
-          if (stage)
-            return view.stages.some(({ name, paused }) => name === stage && paused)
-              ? undefined
-              : `Stage ${stage} is not paused.`;
-          return view.paused ? undefined : notTaken(desk, 'resume');
-        }),
+      validator: (raw) => judge(raw, () => undefined),
       description: 'Goes on after a pause: {by, reason?, stage? or store?}',
     },
   );
@@ -215,7 +228,12 @@ function listenToSteering(desk: TrainDesk): void {
     (steering) => {
       if (!steering.store && !steering.stage && said.aborted)
         return `The train was already aborted by ${said.aborted.by}.`;
+      if (steering.stage && view.hold?.stage === steering.stage && view.hold.reason === 'StageAborted')
+        return view.hold.summary;
+      const outcome = desk.outcomeOf(steering.store);
       desk.abort(steering);
+      if (outcome)
+        return `${steering.store} has ended already (${OUTCOME_WORDS[outcome]}). ${steering.by} says that this train does not take it again.`;
       if (steering.store)
         return `${steering.store} is aborted by ${steering.by}. If it is in work, it stops at the nearest safe point.`;
       if (steering.stage)
@@ -226,11 +244,7 @@ function listenToSteering(desk: TrainDesk): void {
       validator: (raw) => {
         const { stage, store } = messageOrRefusal(steeringSchema, raw);
         if (said.aborted && !stage && !store) return;
-        judge(raw, () => {
-          if (stage && desk.isDone(stage)) return `Stage ${stage} is over; there is nothing of it to abort.`;
-          if (store && said.aborted) return `The train was aborted by ${said.aborted.by} and ends.`;
-          return undefined;
-        });
+        judge(raw, nothingToAbort);
       },
       description: 'Ends the train, a stage or a store: {by, reason?, stage? or store?}',
     },

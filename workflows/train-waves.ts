@@ -99,11 +99,13 @@ async function steer(
   scope: CancellationScope,
 ): Promise<void> {
   let told = JSON.stringify(desk.steering(stage));
-  const isEnding = () => desk.mustStop() || desk.said.abortedStages.has(stage);
+  // Kept, since an abort of the stage is taken from the desk by whoever holds the train for it.
+  let isEnding = false;
+  const mustEnd = () => (isEnding ||= desk.mustStop() || desk.isStageAborted(stage));
   for (;;) {
-    await desk.until(() => settled.done || isEnding() || JSON.stringify(desk.steering(stage)) !== told);
+    await desk.until(() => settled.done || mustEnd() || JSON.stringify(desk.steering(stage)) !== told);
     if (settled.done) return;
-    if (isEnding()) {
+    if (mustEnd()) {
       scope.cancel();
       return;
     }

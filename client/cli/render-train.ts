@@ -206,7 +206,9 @@ function notSucceededLines(view: TrainView, options: RenderOptions): string[] {
       const state = stateWords(result);
       return [`  ${resultLine(result)}`, ...(state === undefined ? [] : [`    ${printable(state)}`])];
     }),
-    ...(hidden > 0 ? [`  and ${number(hidden)} more: edge train show --json${options.suffix}`] : []),
+    ...(hidden > 0
+      ? [`  and ${number(hidden)} more: edge train show --json${options.suffix}${listedOf(all, results.length)}`]
+      : []),
     ...(reasons.length > 0
       ? [
           `  What to do: ${listed(
@@ -218,6 +220,9 @@ function notSucceededLines(view: TrainView, options: RenderOptions): string[] {
     ...(way === undefined ? [] : [`  ${printable(way)}`]),
   ];
 }
+
+const listedOf = (all: number, listed: number): string =>
+  all > listed ? ` (${number(listed)} of the ${number(all)})` : '';
 
 /** `store-033 failed at reboot n2, RebootTimeout: n2 did not come back in 5 min.` */
 export function resultLine(result: StoreResult): string {

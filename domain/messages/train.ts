@@ -264,7 +264,7 @@ export interface TrainView {
   stages: StageView[];
   /** Stores that were offline or fell silent; each is tried again when it answers, until the deadline. */
   awaited: string[];
-  /** Stores that did not succeed, newest first, those never started last, at most 100. */
+  /** Stores that did not succeed, newest first, those never started last, at most 1,000, of which the first 100 say what was seen. */
   notSucceeded: StoreResult[];
   refusedDecisions: { at: string; by: string; why: string }[];
 }

@@ -150,8 +150,147 @@ describe('an abort', () => {
     const view = await heldFor(train, 'StageAborted');
     expect(view.hold?.summary).toBe('Stage canary was aborted by anna: a doubt.');
     expect(stores.get('s002')?.calls).toEqual([]);
+    await expect(train.executeUpdate(abortUpdate, { args: [{ ...by, stage: 'canary' }] })).resolves.toBe(
+      'Stage canary was aborted by anna: a doubt.',
+    );
     await train.executeUpdate(answerUpdates.skip, { args: [by] });
     await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { aborted: 1, succeeded: 1 } });
+  });
+
+  it('of a stage that waits for its approval holds before anything is promoted; when it goes on it asks again', async () => {
+    const world = await useWorld();
+    await world.store('s001', quick);
+    world.central.plans(oneStage(['s001'], { approval: { required: true } }));
+    const train = await world.startTrain();
+    const { planHash } = await heldFor(train, 'ApprovalPending');
+    await train.executeUpdate(abortUpdate, { args: [{ ...by, stage: 'canary' }] });
+    const view = await heldFor(train, 'StageAborted');
+    expect(view.hold?.summary).toBe('Stage canary was aborted by anna. Nothing of it has started.');
+    expect(view.answers).toEqual(['retry-failed', 'pause', 'abort']);
+    expect(world.central.promotions).toEqual([]);
+    await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
+    await heldFor(train, 'ApprovalPending');
+    const decision = { stage: 'canary', planHash: planHash as string, decision: 'approve' as const, via: 'cli', ...by };
+    await train.executeUpdate(decideUpdate, { args: [decision] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 1 } });
+  });
+
+  it('of a stage that waits for its window holds before anything is promoted', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001', quick);
+    world.central.plans(oneStage(['s001']));
+    let opens: string | undefined = inSeconds(3_600);
+    world.central.on('stageWindows', async () => ({ opens, excluded: [], never: [], stores: {} }));
+    const train = await world.startTrain();
+    await trainUntil(train, 'it waits', (view) => stageOf(view, 'canary')?.state === 'awaiting window');
+    await train.executeUpdate(abortUpdate, { args: [{ ...by, stage: 'canary' }] });
+    await heldFor(train, 'StageAborted');
+    expect(world.central.promotions).toEqual([]);
+    opens = undefined;
+    await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 1 } });
+    expect(store.tasks).toHaveLength(1);
+  });
+
+  it('of a stage that has not begun holds the train when it comes to it', async () => {
+    const world = await useWorld();
+    const stores = await world.stores(['s001', 's002'], quick);
+    const held = stores.get('s001')?.hold('openOperation');
+    world.central.plans(
+      aPlan()
+        .stage('canary', { stores: ['s001'] })
+        .stage('wave-1', { stores: ['s002'] })
+        .build(),
+    );
+    const train = await world.startTrain();
+    await held?.reached;
+    await train.executeUpdate(abortUpdate, { args: [{ ...by, stage: 'wave-1' }] });
+    held?.release();
+    const view = await heldFor(train, 'StageAborted');
+    expect(view.hold?.stage).toBe('wave-1');
+    expect(world.central.promotions).toHaveLength(1);
+    expect(stores.get('s002')?.calls).toEqual([]);
+    await train.executeUpdate(abortUpdate, { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'aborted', tally: { succeeded: 1, aborted: 1 } });
+  });
+
+  it('of a stage that soaks holds before its gate; when it goes on it soaks once more', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001', quick);
+    world.central.plans(oneStage(['s001'], { soak: 2_000 }));
+    const train = await world.startTrain();
+    await trainUntil(train, 'it soaks', (view) => stageOf(view, 'canary')?.state === 'soaking');
+    await train.executeUpdate(abortUpdate, { args: [{ ...by, stage: 'canary' }] });
+    const view = await heldFor(train, 'StageAborted');
+    expect(view.answers).toEqual(['retry-failed', 'rollback', 'pause', 'abort']);
+    expect(store.calls).not.toContain('probeStore');
+    await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
+    await trainUntil(train, 'it soaks', (now) => stageOf(now, 'canary')?.state === 'soaking');
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 1 } });
+  });
+
+  it('of a stage that is measured holds before the next one, whatever was measured', async () => {
+    const world = await useWorld();
+    const stores = await world.stores(['s001', 's002'], quick);
+    const held = stores.get('s001')?.hold('probeStore');
+    world.central.plans(
+      aPlan()
+        .stage('canary', { stores: ['s001'] })
+        .stage('wave-1', { stores: ['s002'] })
+        .build(),
+    );
+    const train = await world.startTrain();
+    await held?.reached;
+    await train.executeUpdate(abortUpdate, { args: [{ ...by, stage: 'canary' }] });
+    held?.release();
+    await heldFor(train, 'StageAborted');
+    expect(world.central.promotions).toHaveLength(1);
+    expect(world.central.confirmed).toEqual([]);
+    await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 2 } });
+  });
+
+  it('of a stage that stands still already, or a store that is done, is refused with what can be done', async () => {
+    const world = await useWorld();
+    const stores = await world.stores(['s001', 's002'], quick);
+    stores.get('s002')?.on('applyConfig', async () => failedStep);
+    world.central.plans(
+      oneStage(['s001', 's002'], { limits: { maxConcurrency: 1, errorThreshold: { count: 0, minSample: 1 } } }),
+    );
+    const train = await world.startTrain();
+    await heldFor(train, 'ErrorThresholdExceeded');
+    await expect(train.executeUpdate(abortUpdate, { args: [{ ...by, stage: 'canary' }] })).rejects.toMatchObject(
+      refusal(/^Stage canary stands still already \(ErrorThresholdExceeded\)\. It takes: retry-failed, .*abort\.$/),
+    );
+    await expect(train.executeUpdate(abortUpdate, { args: [{ ...by, store: 's001' }] })).rejects.toMatchObject(
+      refusal(/^s001 has ended already \(succeeded\); there is nothing of it to abort\.$/),
+    );
+    await expect(train.executeUpdate(abortUpdate, { args: [{ ...by, store: 's002' }] })).resolves.toBe(
+      's002 has ended already (failed). anna says that this train does not take it again.',
+    );
+    await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 1, failed: 1 } });
+    expect(stores.get('s002')?.tasks).toHaveLength(1);
+  });
+});
+
+describe('a pause or a resume that changes nothing', () => {
+  it('is answered with what is so, and leaves who paused first', async () => {
+    const world = await useWorld();
+    await world.store('s001', quick);
+    world.central.plans(oneStage(['s001'], { approval: { required: true } }));
+    const train = await world.startTrain();
+    await heldFor(train, 'ApprovalPending');
+    const said = (update: typeof pauseUpdate, change = {}) =>
+      train.executeUpdate(update, { args: [{ ...by, ...change }] });
+    await expect(said(resumeUpdate)).resolves.toBe('The train is not paused.');
+    await expect(said(resumeUpdate, { stage: 'canary' })).resolves.toBe('Stage canary is not paused.');
+    await expect(said(resumeUpdate, { store: 's001' })).resolves.toBe('s001 is not paused.');
+    await said(pauseUpdate);
+    await expect(said(pauseUpdate, { by: 'bert' })).resolves.toBe('The train was already paused by anna.');
+    expect((await train.query(trainQuery)).paused).toMatchObject({ by: 'anna' });
+    await train.executeUpdate(abortUpdate, { args: [by] });
+    await train.result();
   });
 });
 
@@ -389,6 +528,71 @@ describe('a rollback', () => {
       release: to,
       permit: { bundle: OTHER_HASH },
     });
+  });
+
+  it.each([
+    ['a stage', { stage: 'canary' }],
+    ['a store', { store: 's001' }],
+  ])('takes back what the abort of %s left', async (_, target) => {
+    const world = await useWorld();
+    const { central } = world;
+    const stores = await world.stores(['s001', 's002'], quick);
+    const held = stores.get('s001')?.hold('openOperation');
+    central.plans(oneStage(['s001', 's002'], { soak: 60_000, limits: { maxConcurrency: 2 } }));
+    central.on('planRollback', async () => ({
+      kind: 'planned',
+      plan: rollbackPlan(['s001', 's002']),
+      planHash: OTHER_HASH,
+    }));
+    const train = await world.startTrain();
+    await held?.reached;
+    await trainUntil(train, 's002 is done', (view) => stageOf(view, 'canary')?.tally.succeeded === 1);
+    await train.executeUpdate(abortUpdate, { args: [{ ...by, ...target }] });
+    await eventually('s001 was told', async () =>
+      (await eventsOf(world.storeHandle('s001'))).some(
+        (event) =>
+          event.workflowExecutionCancelRequestedEventAttributes !== undefined ||
+          event.workflowExecutionSignaledEventAttributes?.signalName === 'steerStore',
+      ),
+    );
+    held?.release();
+    await trainUntil(train, 'it stands or soaks', (view) => stageOf(view, 'canary')?.tally.aborted === 1);
+    await train.executeUpdate(answerUpdates.rollback, { args: [by] });
+    await heldFor(train, 'ApprovalPending');
+    const decision = { stage: 'rollback', planHash: OTHER_HASH, decision: 'approve' as const, via: 'cli', by: 'bert' };
+    await train.executeUpdate(decideUpdate, { args: [decision] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'rolled back', tally: { rolledBack: 2 } });
+  });
+
+  it('of which people abort a stage stands still, and takes the rest back when they say so', async () => {
+    const world = await useWorld();
+    const { central } = world;
+    const stores = await world.stores(['s001', 's002'], quick);
+    central.plans(oneStage(['s001', 's002'], { soak: 60_000, limits: { maxConcurrency: 1 } }));
+    central.on('planRollback', async () => ({
+      kind: 'planned',
+      plan: rollbackPlan(['s001', 's002']),
+      planHash: OTHER_HASH,
+    }));
+    const train = await world.startTrain();
+    await trainUntil(train, 'it soaks', (view) => stageOf(view, 'canary')?.state === 'soaking');
+    const held = stores.get('s001')?.hold('applyConfig');
+    await train.executeUpdate(answerUpdates.rollback, { args: [by] });
+    await heldFor(train, 'ApprovalPending');
+    const decision = { stage: 'rollback', planHash: OTHER_HASH, decision: 'approve' as const, via: 'cli', by: 'bert' };
+    await train.executeUpdate(decideUpdate, { args: [decision] });
+    await held?.reached;
+    await train.executeUpdate(abortUpdate, { args: [{ ...by, stage: 'canary' }] });
+    await eventually('s001 was told', async () =>
+      (await eventsOf(world.storeHandle('s001'))).some(
+        (event) => event.workflowExecutionCancelRequestedEventAttributes,
+      ),
+    );
+    held?.release();
+    const view = await trainUntil(train, 'it is held', ({ hold }) => hold?.answers.includes('skip') === true);
+    expect(view.hold?.summary).toBe('Stage canary was aborted by anna.');
+    await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'rolled back', tally: { rolledBack: 2 } });
   });
 
   const brokenCanary = async () => {

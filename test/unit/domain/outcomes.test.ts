@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { stateWords } from '#domain/outcomes.js';
+import { isNews, stateWords } from '#domain/outcomes.js';
 
 describe('how an operation left its store', () => {
   const result = { store: 'store-001', outcome: 'failed', operationId: '2026-w48/canary/store-001/r0' } as const;
@@ -17,5 +17,19 @@ describe('how an operation left its store', () => {
     expect(stateWords({ store: 'store-001', outcome: 'excluded' })).toBeUndefined();
     expect(stateWords({ ...result, outcome: 'offline' })).toBeUndefined();
     expect(stateWords({ ...result, outcome: 'succeeded', nodesPatched: 3 })).toBeUndefined();
+  });
+});
+
+describe('what a round says of a store', () => {
+  const cutOff = { store: 'store-001', outcome: 'cutOff' } as const;
+
+  it('is no news when it only found the store held by the operation that it was cut off in', () => {
+    expect(isNews(cutOff, { store: 'store-001', outcome: 'skipped', reason: 'StoreBusy' })).toBe(false);
+  });
+
+  it('is news otherwise', () => {
+    expect(isNews(cutOff, { store: 'store-001', outcome: 'skipped', reason: 'NotPromoted' })).toBe(true);
+    expect(isNews(cutOff, { store: 'store-001', outcome: 'failed' })).toBe(true);
+    expect(isNews(undefined, { store: 'store-001', outcome: 'skipped', reason: 'StoreBusy' })).toBe(true);
   });
 });
