@@ -12,6 +12,7 @@ import type {
 } from '#domain/messages/train.js';
 import { promotionTag, promotionTags, ROLLBACK_STAGE, rollbackTag, storeWorkflowId } from '#domain/naming.js';
 import { planNight } from '#domain/night-plan.js';
+import { planRestores } from '#domain/restore-plan.js';
 import { exclusionOf, planStages } from '#domain/plan.js';
 import { desiredPointer, desiredRecordSchema, type DesiredRecord } from '#domain/release.js';
 import { checkRepo } from '#domain/repo-check.js';
@@ -224,6 +225,23 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
       });
     },
 
+    /** Only looks; calendar arithmetic lives here, so that its answer is pinned in history. */
+    async planRestores({ fleet: name, stores: wanted, vmids, startedAt }) {
+      const commit = await repo.head(branch);
+      const [known, newest] = await Promise.all([ledger.guestBackups(), ledger.newestRestores(name)]);
+      return planRestores({
+        ...(await readRepo(commit)),
+        name,
+        commit,
+        known,
+        passed: newest
+          .filter(({ result }) => result === 'pass')
+          .map(({ store, vmid, testedAt }) => ({ store, vmid, passedAt: testedAt })),
+        wanted: wanted && { stores: wanted, vmids },
+        startedAt: new Date(startedAt),
+      });
+    },
+
     /** Only looks. */
     async planSweep({ fleet: name, stores: wanted }) {
       const commit = await repo.head(branch);
@@ -261,6 +279,10 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
           return ledger.recordApproval(entry.row);
         case 'night':
           return ledger.recordNight(entry.row);
+        case 'restore run':
+          return ledger.recordRestoreRun(entry.row);
+        case 'restore tests':
+          return ledger.recordRestoreTests(entry.rows);
         case 'backups': {
           await ledger.recordNightGuests(entry.night);
           await ledger.recordGuestBackups(entry.guests);

@@ -219,7 +219,17 @@ const fleetBackupSchema = z
     reverifyAfter: wait.prefault('30d').describe('A backup is verified anew when its last verification is so old.'),
     collectOn: weekday.default('sun').describe('The night in which space is collected.'),
     restoreTest: z
-      .object({ day: weekday.default('sun'), at: timeOfDay.default('09:00') })
+      .object({
+        day: weekday.default('sun'),
+        at: timeOfDay.default('09:00'),
+        maxConcurrency: z
+          .number()
+          .int()
+          .min(1)
+          .max(50)
+          .default(2)
+          .describe('Stores at the same time at the staging site, of which guests are restored one after another.'),
+      })
       .strict()
       .prefault({})
       .describe("When the week's restore tests begin."),
@@ -379,6 +389,13 @@ const guestSchema = z
       .describe('JSON with `latency_ms` and, for caches, `cache_hit_percent`.'),
     tier: label.optional().describe('How much its backups matter: one of the tiers in fleet.yaml.'),
     probes: z.array(probeSchema).max(20).optional(),
+    canary: z
+      .boolean()
+      .optional()
+      .describe(
+        'Whether the guest writes the time into /var/lib/edge-canary.json again and again (default: yes), by which a ' +
+          'restore test sees how much would be lost. Without, false: nobody misses it then.',
+      ),
     config: z
       .array(
         z

@@ -21,6 +21,8 @@ export const CONTROL_QUEUE = 'edge-control';
 export const RELEASE_QUEUE = 'edge-release';
 /** What the builds of the control worker are versions of. The other workers run no workflows and have none. */
 export const CONTROL_DEPLOYMENT = 'edge-control';
+/** Of the worker at the staging site. */
+export const STAGING_QUEUE = 'edge-staging';
 /** Of the worker at the central backup server. */
 export const OFFSITE_QUEUE = 'edge-offsite';
 export const storeQueue = (store: string): string => `store:${store}`;
@@ -36,6 +38,12 @@ export const janitorWorkflowId = (fleet: string, startedBy: 'nightly' | 'by-hand
 export const nightRuns = (fleet: string): string => `backup/${fleet}/`;
 export const nightWorkflowId = (fleet: string, startedBy: 'nightly' | 'by-hand'): string =>
   `${nightRuns(fleet)}${startedBy}`;
+/** Below it stand the runs of a fleet's restore tests. */
+export const restoreRuns = (fleet: string): string => `restores/${fleet}/`;
+export const restoreRunWorkflowId = (fleet: string, startedBy: 'weekly' | 'by-hand'): string =>
+  `${restoreRuns(fleet)}${startedBy}`;
+/** The guests of a store that are tried; the store itself is not touched. */
+export const restoreWorkflowId = (store: string): string => `restore/${store}`;
 /** Any number may run: they only look. */
 export const surveyWorkflowId = (fleet: string, id: string): string => `survey/${fleet}/${id}`;
 /** One operation per store: whatever changes a store runs under this id. */
@@ -55,6 +63,7 @@ export const stepKey = (operation: { operationId: string; fence: number }, step:
 
 export const trainScheduleId = (fleet: string): string => `edge-governor/train/${fleet}`;
 export const backupScheduleId = (fleet: string): string => `edge-governor/backup/${fleet}`;
+export const restoreScheduleId = (fleet: string): string => `edge-governor/restores/${fleet}`;
 export const janitorScheduleId = (fleet: string): string => `edge-governor/janitor/${fleet}`;
 /** Written into the memo of each schedule that `edge schedules` manages; schedules without it are never touched. */
 export const SCHEDULE_OWNER = 'edge-governor';
@@ -68,6 +77,8 @@ export const rollbackTag = (train: string): string => promotionTag(train, ROLLBA
 
 /** Taken in fleet.yaml too: under this name stands what became of a store in a night, whose id takes the place of a train's. */
 export const BACKUP_STAGE = 'backup';
+/** And under this one, what became of its guests in a run of restore tests. */
+export const RESTORE_STAGE = 'restore';
 
 /** The systemd unit that upgrades a node. Named by the release, so that a later operation with the same release adopts it. */
 export const upgradeUnit = (releaseDigest: string): string => `edge-governor-upgrade-${shortDigest(releaseDigest)}`;

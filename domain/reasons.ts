@@ -76,6 +76,11 @@ export const REASONS = {
   BackupVerifyFailed: 'A new backup is damaged: its verification failed.',
   DatastoreFull: 'The datastore has no room for new backups.',
 
+  // When guests of the store are restored for a test.
+  RestoreTestFailed:
+    'A guest could not be had back from its copy: it was not restored, did not start, or was not well.',
+  RestoreUnproven: 'A restore test could not be carried out, or not wholly. It counts as not tested.',
+
   // Why a train is held or refused.
   ApprovalPending: 'A person has to approve the stage.',
   ApprovalRejected: 'A person rejected the stage.',

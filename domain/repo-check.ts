@@ -1,6 +1,6 @@
 import { fleetSchema, storeSchema, type Fleet, type MaintenanceWindow, type Store } from './fleet.js';
 import { pathOf } from './messages/parse.js';
-import { BACKUP_STAGE, ROLLBACK_STAGE, STORE_ID } from './naming.js';
+import { BACKUP_STAGE, RESTORE_STAGE, ROLLBACK_STAGE, STORE_ID } from './naming.js';
 import { planStages } from './plan.js';
 import { isPveRange } from './pve-range.js';
 import type { RepoFiles } from './repo-files.js';
@@ -221,7 +221,7 @@ function* releaseFindings({ release }: Fleet): Generator<Finding> {
 
 function* nameFindings({ stages }: Fleet): Generator<Finding> {
   for (const [index, { name }] of stages.entries()) {
-    const taken = { [ROLLBACK_STAGE]: 'rollbacks', [BACKUP_STAGE]: 'backups' };
+    const taken = { [ROLLBACK_STAGE]: 'rollbacks', [BACKUP_STAGE]: 'backups', [RESTORE_STAGE]: 'restore tests' };
     if (!Object.hasOwn(taken, name)) continue;
     const what = taken[name as keyof typeof taken];
     yield [['stages', index, 'name'], `may not be ${name}: ${what} are recorded under that name.`];

@@ -5,6 +5,8 @@ export { launchTrain } from './launch-train.js';
 export { nightlyBackup } from './nightly-backup.js';
 export { patchStore } from './patch-store.js';
 export { patchTrain } from './patch-train.js';
+export { restoreStore } from './restore-store.js';
+export { restoreTest } from './restore-test.js';
 export { rollbackTrain } from './rollback-train.js';
 export { survey } from './survey.js';
 export { wave } from './wave.js';

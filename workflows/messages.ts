@@ -9,6 +9,7 @@ import type {
   WaveSteering,
 } from '#domain/messages/train.js';
 import type { BackupView, NightView, StoreFree, Way } from '#domain/messages/backup.js';
+import type { RestoreView } from '#domain/messages/restore.js';
 import type { JanitorReport } from '#domain/messages/janitor.js';
 import type { CutOffNotice, StoreSteering, StoreView } from '#domain/messages/store.js';
 
@@ -53,6 +54,7 @@ export const storeFreeSignal = defineSignal<[StoreFree]>('storeFree');
 
 export const backupQuery = defineQuery<BackupView>('backup');
 export const nightQuery = defineQuery<NightView>('night');
+export const restoresQuery = defineQuery<RestoreView>('restores');
 export const storeQuery = defineQuery<StoreView>('store');
 /** From a store's operation to its wave: it fell silent, or it is back. */
 export const cutOffSignal = defineSignal<[CutOffNotice]>('cutOff');

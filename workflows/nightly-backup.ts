@@ -3,9 +3,7 @@ import {
   CancellationScope,
   condition,
   executeChild,
-  isCancellation,
   ParentClosePolicy,
-  setCurrentDetails,
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
@@ -19,13 +17,14 @@ import {
   type NightView,
 } from '#domain/messages/backup.js';
 import { PROTOCOL } from '#domain/messages/store.js';
-import { commandSchema, waveProgressSchema, type WaveProgress, type WaveReport } from '#domain/messages/train.js';
+import type { WaveReport } from '#domain/messages/train.js';
 import { BACKUP_STAGE, operationId, waveWorkflowId } from '#domain/naming.js';
 import { isAway, nightSummary, partsOfNight } from '#domain/night.js';
-import { addTallies, emptyTally, tallyOf, type StoreResult } from '#domain/outcomes.js';
+import { emptyTally, type StoreResult } from '#domain/outcomes.js';
 import { attention } from './attention.js';
-import { abortUpdate, nightQuery, waveProgressSignal } from './messages.js';
-import { heard, invalid, messageOrRefusal, parseInput } from './parse-input.js';
+import { openFleetRun, type FleetRun } from './fleet-run.js';
+import { nightQuery } from './messages.js';
+import { invalid, parseInput } from './parse-input.js';
 import { control, messageOf, offsiteProxies } from './proxies.js';
 import { searchKeys } from './search-keys.js';
 import { PART_SIZE } from './train-waves.js';
@@ -44,20 +43,15 @@ export async function nightlyBackup(raw: NightInput): Promise<NightReport> {
   const input = parseInput(nightInputSchema, raw);
   const desk = openDesk(input);
   setHandler(nightQuery, () => desk.view);
-  setHandler(waveProgressSignal, heard('waveProgress', waveProgressSchema, desk.progress));
-  setHandler(abortUpdate, ({ by }) => desk.abort(by), {
-    validator: (command) => void messageOrRefusal(commandSchema, command),
-    description: 'Begins no further store; dumps that run go on to their end: {by, reason?}',
-  });
-  CancellationScope.current().cancelRequested.catch(() => desk.abort('an operator'));
+  desk.listen();
 
   return CancellationScope.nonCancellable(async () => {
     const plan = await planNight(input, desk);
-    desk.begin(plan);
+    begin(plan, desk);
     await recordNight(plan, desk);
     await backUpAll(plan, desk);
     if (plan.orders.collect && plan.orders.offsite) await collectCentral(plan, desk);
-    const report = desk.end(plan);
+    const report = end(plan, desk);
     await recordNight(plan, desk);
     await tell(plan, desk);
     await condition(allHandlersFinished);
@@ -65,117 +59,47 @@ export async function nightlyBackup(raw: NightInput): Promise<NightReport> {
   });
 }
 
-type Desk = ReturnType<typeof openDesk>;
+type Desk = FleetRun<NightView>;
 
-function openDesk({ fleet }: NightInput) {
-  const startedAt = new Date().toISOString();
-  const view: NightView = {
-    night: '',
-    fleet,
-    state: 'planning',
-    startedAt,
-    doing: 'Reads which stores are to be backed up.',
-    stores: 0,
-    inFlight: 0,
-    tally: emptyTally(),
-    notSucceeded: [],
-  };
-  const results = new Map<string, StoreResult>();
-  const waves = new Map<string, WaveProgress>();
-  /** Waves whose results are known: what they still told on their way is old. */
-  const over = new Set<string>();
-  const going = new Set<CancellationScope>();
-  let abortedBy: string | undefined;
-  const set = (change: Partial<NightView>) => {
-    Object.assign(view, change);
-    setCurrentDetails(renderNightDetails(view));
-  };
-  /** What has ended for good, and what the waves in work have told of those that ended there. */
-  const count = () => {
-    const running = [...waves.values()];
-    const told = running.flatMap(({ notSucceeded }) => notSucceeded);
-    const known = [...results.values()].filter(({ outcome }) => outcome !== 'succeeded');
-    set({
-      inFlight: running.reduce((sum, { inFlight }) => sum + inFlight, 0),
-      tally: running.reduce(
-        (sum, { tally }) => addTallies(sum, { ...emptyTally(), ...tally }),
-        tallyOf(results.values()),
-      ),
-      notSucceeded: [...known, ...told].slice(0, 100),
-    });
-  };
-  const take = (all: readonly StoreResult[]) => {
-    for (const result of all) results.set(result.store, result);
-  };
-  return {
-    view,
-    doing: (doing: string) => set({ doing }),
-    abortedBy: () => abortedBy,
-    abort: (by: string): string => {
-      if (abortedBy !== undefined) return `The night is being ended already, by ${abortedBy}.`;
-      abortedBy = by;
-      set({ doing: `Ended by ${by}: no further store is begun, and dumps that run go on to their end.` });
-      for (const scope of going) scope.cancel();
-      return view.doing;
+const openDesk = ({ fleet }: NightInput): Desk =>
+  openFleetRun<NightView>(
+    {
+      night: '',
+      fleet,
+      state: 'planning',
+      startedAt: new Date().toISOString(),
+      doing: 'Reads which stores are to be backed up.',
+      stores: 0,
+      inFlight: 0,
+      tally: emptyTally(),
+      notSucceeded: [],
     },
-    progress: (progress: WaveProgress) => {
-      if (over.has(progress.wave)) return;
-      const before = waves.get(progress.wave)?.notSucceeded ?? [];
-      waves.set(progress.wave, { ...progress, notSucceeded: [...before, ...progress.notSucceeded] });
-      count();
-    },
-    fail: (doing: string) => set({ state: 'failed', doing }),
-    begin: ({ night, stores, opens, closes, excluded }: NightPlan) => {
-      take(
-        excluded.map(({ store, reason, detail }) => ({
-          store,
-          outcome: 'excluded',
-          reason,
-          stop: { reason, summary: detail },
-        })),
-      );
-      set({
-        night,
-        state: 'running',
-        stores: stores.length + excluded.length,
-        ...(opens ? { opens } : {}),
-        closes,
-        doing: opens
-          ? 'Backs up each store at its own moment of the window.'
-          : 'Backs up all stores, so many at a time.',
-      });
-      count();
-    },
-    /** Runs a wave that an abort ends; `undefined` when it was over before it began. */
-    async running<T>(workflowId: string, work: () => Promise<T>): Promise<T | undefined> {
-      if (abortedBy !== undefined) return undefined;
-      const scope = new CancellationScope();
-      going.add(scope);
-      try {
-        return await scope.run(work);
-      } catch (error) {
-        if (isCancellation(error)) return undefined;
-        throw error;
-      } finally {
-        going.delete(scope);
-        waves.delete(workflowId);
-        over.add(workflowId);
-      }
-    },
-    take: (all: readonly StoreResult[]) => {
-      take(all);
-      count();
-    },
-    resultOf: (store: string) => results.get(store),
-    end: ({ night, stores, excluded }: NightPlan): NightReport => {
-      const planned = stores.length + excluded.length;
-      const tally = tallyOf(results.values());
-      const state = abortedBy === undefined ? 'done' : 'aborted';
-      const summary = nightSummary(tally, planned);
-      set({ state, endedAt: new Date().toISOString(), doing: summary, tally, inFlight: 0 });
-      return { night, state, planned, tally, summary };
-    },
-  };
+    renderNightDetails,
+    { what: 'night', ending: 'no further store is begun, and dumps that run go on to their end' },
+  );
+
+function begin({ night, stores, opens, closes, excluded }: NightPlan, desk: Desk): void {
+  desk.set({
+    night,
+    state: 'running',
+    stores: stores.length + excluded.length,
+    ...(opens ? { opens } : {}),
+    closes,
+    doing: opens ? 'Backs up each store at its own moment of the window.' : 'Backs up all stores, so many at a time.',
+  });
+  desk.take(
+    excluded.map(({ store, reason, detail }) => ({
+      store,
+      outcome: 'excluded',
+      reason,
+      stop: { reason, summary: detail },
+    })),
+  );
+}
+
+function end({ night, stores, excluded }: NightPlan, desk: Desk): NightReport {
+  const planned = stores.length + excluded.length;
+  return { night, planned, ...desk.close((tally) => nightSummary(tally, planned)) };
 }
 
 async function planNight(input: NightInput, desk: Desk): Promise<NightPlan> {

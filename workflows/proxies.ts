@@ -6,9 +6,10 @@ import {
   type ActivityOptions,
 } from '@temporalio/workflow';
 import type { StoreBackupActivities, TendActivities } from '#domain/messages/backup.js';
+import type { RestoreActivities } from '#domain/messages/restore.js';
 import type { StoreActivities } from '#domain/messages/store.js';
 import type { ControlActivities, ReleaseActivities } from '#domain/messages/train.js';
-import { CONTROL_QUEUE, OFFSITE_QUEUE, RELEASE_QUEUE, storeQueue } from '#domain/naming.js';
+import { CONTROL_QUEUE, OFFSITE_QUEUE, RELEASE_QUEUE, STAGING_QUEUE, storeQueue } from '#domain/naming.js';
 
 /**
  * How long things may take and how often they are tried, by class and in one place.
@@ -84,6 +85,18 @@ export function offsiteProxies(patience: number) {
       ...options,
     });
   return { read: proxy(classes.read), longTask: proxy(classes.longTask) };
+}
+
+/** Of the staging site. Its worker tries guests of several stores at once; nobody waits for it for ever. */
+export function stagingProxies(patience: number) {
+  const proxy = (options: ActivityOptions) =>
+    proxyActivities<RestoreActivities>({
+      taskQueue: STAGING_QUEUE,
+      cancellationType,
+      scheduleToStartTimeout: patience,
+      ...options,
+    });
+  return { mutate: proxy(classes.mutate), longTask: proxy(classes.longTask) };
 }
 
 /** Is anybody there? Unanswered means offline; the timeout to start is what finds that out. */

@@ -1,15 +1,18 @@
 import { ChildWorkflowCancellationType, ParentClosePolicy, startChild } from '@temporalio/workflow';
+import { plural } from '#domain/counted.js';
 import type { BackupStoreInput } from '#domain/messages/backup.js';
+import type { RestoreStoreInput } from '#domain/messages/restore.js';
 import type { PatchStoreInput } from '#domain/messages/store.js';
 import type { WaveInput } from '#domain/messages/train.js';
-import { backupWorkflowId, storeWorkflowId } from '#domain/naming.js';
+import { backupWorkflowId, restoreWorkflowId, storeWorkflowId } from '#domain/naming.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import { invalid } from './parse-input.js';
 import { searchKeys } from './search-keys.js';
 
 /** What a wave starts for one of its stores: which operation, under which of the store's ids, and with what. */
 
-export type StoreOperation = (input: PatchStoreInput | BackupStoreInput) => Promise<StoreResult>;
+type OperationInput = PatchStoreInput | BackupStoreInput | RestoreStoreInput;
+export type StoreOperation = (input: OperationInput) => Promise<StoreResult>;
 
 export function startOperation(input: WaveInput, store: WaveInput['stores'][number]) {
   const { train, stage, operation, release } = input;
@@ -33,7 +36,7 @@ export function startOperation(input: WaveInput, store: WaveInput['stores'][numb
 function childOf(
   input: WaveInput,
   store: WaveInput['stores'][number],
-): { type: string; workflowId: string; words: string; args: PatchStoreInput | BackupStoreInput } {
+): { type: string; workflowId: string; words: string; args: OperationInput } {
   const { fleet, train, stage, round, release, permit, orders, limits } = input;
   const notAfter = store.closes ?? input.notAfter;
   const common = {
@@ -52,12 +55,27 @@ function childOf(
       words: '',
       args: { ...common, night: train, orders, guests: store.guests ?? {}, deferFor: limits.deferFor },
     };
-  if (input.operation !== 'backup' && release)
+  if (input.operation === 'restore' && store.trials)
+    return {
+      type: 'restoreStore',
+      workflowId: restoreWorkflowId(store.id),
+      words: ` (${plural(store.trials.length, 'guest')})`,
+      args: {
+        fleet,
+        run: train,
+        store: store.id,
+        round,
+        trials: store.trials,
+        patience: limits.cutOffAfter,
+        storeTimeout: limits.storeTimeout,
+      },
+    };
+  if ((input.operation === 'patch' || input.operation === 'rollback') && release)
     return {
       type: 'patchStore',
       workflowId: storeWorkflowId(store.id),
       words: ` to ${release.version}`,
       args: { ...common, train, stage, release, ...(permit ? { permit } : {}) },
     };
-  throw invalid([`the wave says neither what to bring ${store.id} to nor how to back it up`]);
+  throw invalid([`the wave does not say what is to be done with ${store.id}`]);
 }

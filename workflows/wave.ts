@@ -47,8 +47,8 @@ import { startOperation, type StoreOperation } from './wave-children.js';
  * Runs one operation over at most 250 stores: so many at a time as the limits allow, and no further one after a breach,
  * a pause, an abort or the stage's timeout. What is in flight always ends by itself.
  *
- * Started by `patchTrain`, and by `nightlyBackup`. `patch`, `rollback` and `backup` are a child workflow per store;
- * `probe` only looks and is an activity per store.
+ * Started by `patchTrain`, `nightlyBackup` and `restoreTest`. `patch`, `rollback`, `backup` and `restore` are a child
+ * workflow per store; `probe` only looks and is an activity per store.
  * - A backup begins at the store's own moment in its window, in a slot of its uplink, and not at all after the window.
  * - A store that is held by its backup is asked for, once: it is free after the dump that runs, and kept free.
  * - A busy store is deferred and tried again; a silent one gives its slot free and is counted, but not waited for.
@@ -144,7 +144,7 @@ function openFloor(input: WaveInput) {
 
   const defer = (store: Waiting) => {
     changes += 1;
-    if (input.operation !== 'backup') way.askFor(store.id);
+    if (input.operation === 'patch' || input.operation === 'rollback') way.askFor(store.id);
     if (store.deferrals >= limits.deferLimit) {
       ended(
         notRun(

@@ -1,6 +1,7 @@
 import { UNPROVEN, type Unproven } from '../backup.js';
 import type { MissingGuest } from '../backup-result.js';
 import type { Outcome, Tally } from '../outcomes.js';
+import type { TrialVerdict } from '../restore-trial.js';
 
 /** Rows of the ledger. Instants are ISO strings in UTC. */
 
@@ -138,4 +139,38 @@ export interface GuestBackupRow {
   seenAt: string;
   /** Since when the cluster no longer has it. */
   goneAt?: string | undefined;
+}
+
+/** A run of restore tests. What became of its stores are results, with the run's id as train. */
+export interface RestoreRunRow {
+  /** e.g. `restores-2026-w48` */
+  id: string;
+  fleet: string;
+  state: string;
+  summary?: string | undefined;
+  commit?: string | undefined;
+  stores: number;
+  guests: number;
+  /** Of stores. */
+  tally: Tally;
+  startedAt: string;
+  endedAt?: string | undefined;
+}
+
+/** How a guest fared in a run. Only `pass` counts as tested. */
+export interface RestoreTestRow extends Omit<TrialVerdict, 'why'> {
+  run: string;
+  store: string;
+  vmid: number;
+  fleet: string;
+  name: string;
+  class: string;
+  tier: string;
+  /** Why it was tried, e.g. `never tested`. */
+  why: string;
+  /** Why it did not pass. */
+  text?: string | undefined;
+  /** When the snapshot was begun. */
+  snapshotAt?: string | undefined;
+  testedAt: string;
 }

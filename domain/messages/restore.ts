@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { CopyFacts } from '../backup.js';
-import { fleetName, instant, storeId, trainId } from './names.js';
+import type { StoreResult, Tally } from '../outcomes.js';
+import { fleetName, instant, personSchema, storeId, trainId } from './names.js';
 
 /**
  * What is said to and by a week of restore tests: its input, and the tasks of the staging site's worker, which alone
@@ -38,22 +39,20 @@ export const trialTaskSchema = copyTaskSchema
   .strict();
 export type TrialTask = z.infer<typeof trialTaskSchema>;
 
-export const probeTaskSchema = trialTaskSchema
-  .extend({
-    probes: z
-      .array(
-        z
-          .object({
-            name: z.string().min(1).max(31),
-            command: z.array(z.string().min(1).max(200)).min(1).max(20),
-            /** Milliseconds in which it may be tried again. */
-            within: z.number().int().min(1).max(3_600_000),
-          })
-          .strict(),
-      )
-      .max(20),
-  })
-  .strict();
+const probesSchema = z
+  .array(
+    z
+      .object({
+        name: z.string().min(1).max(31),
+        command: z.array(z.string().min(1).max(200)).min(1).max(20),
+        /** Milliseconds in which it may be tried again. */
+        within: z.number().int().min(1).max(3_600_000),
+      })
+      .strict(),
+  )
+  .max(20);
+
+export const probeTaskSchema = trialTaskSchema.extend({ probes: probesSchema }).strict();
 export type ProbeTask = z.infer<typeof probeTaskSchema>;
 
 export const sweepTaskSchema = z
@@ -119,4 +118,85 @@ export interface RestoreActivities {
   closeCopy(task: CopyTask): Promise<TrialAnswer<object>>;
   /** Takes away what dead runs left: guests in the range and storages of ours, that are old enough. Says what, in sentences. */
   sweepSite(task: SweepTask): Promise<TrialAnswer<{ removed: string[]; left: string[] }>>;
+}
+
+export const restoreInputSchema = z
+  .object({
+    fleet: fleetName.describe('The fleet named in fleet.yaml.'),
+    stores: z.array(storeId).min(1).max(10_000).optional().describe('Default: those whose guests are due.'),
+    vmids: z.array(vmid).min(1).max(1_000).optional().describe('Only these guests of the stores that are named.'),
+    requestedBy: personSchema.optional(),
+  })
+  .strict()
+  .refine(({ stores, vmids }) => vmids === undefined || stores !== undefined, {
+    path: ['vmids'],
+    message: 'name guests of no store. Name their stores too',
+  });
+export type RestoreInput = z.infer<typeof restoreInputSchema>;
+
+/** A guest to be tried. */
+export const trialSchema = z
+  .object({
+    vmid,
+    as: trialTaskSchema.shape.as,
+    name: z.string().min(1).max(63),
+    class: z.string().min(1).max(63).describe('Guests that are restored alike.'),
+    tier: z.string().min(1).max(63),
+    snapshot: z.enum(['newest', 'older']),
+    why: z.enum(['never tested', 'due', 'early', 'by hand']),
+    probes: probesSchema,
+    canary: z.boolean().describe('Whether the guest keeps a record of the moment.'),
+  })
+  .strict();
+export type TrialPlan = z.infer<typeof trialSchema>;
+
+export const restoreStoreInputSchema = z
+  .object({
+    fleet: fleetName,
+    run: trainId,
+    store: storeId,
+    round: z.number().int().min(0).max(1_000),
+    trials: z.array(trialSchema).min(1).max(1_000),
+    /** Milliseconds: for the site to take a task, and for all guests of the store. */
+    patience: z.number().int().min(1),
+    storeTimeout: z.number().int().min(1),
+  })
+  .strict();
+export type RestoreStoreInput = z.infer<typeof restoreStoreInputSchema>;
+
+export interface RestorePlan {
+  run: string;
+  fleet: string;
+  commit: string;
+  stores: { id: string; trials: TrialPlan[] }[];
+  /** Stores at the same time. */
+  maxConcurrency: number;
+  /** Milliseconds. */
+  timing: { patience: number; storeTimeout: number };
+}
+export type RestorePlanOutcome = { kind: 'planned'; plan: RestorePlan } | { kind: 'refused'; problems: string[] };
+
+/** The answer of the query `restores`. */
+export interface RestoreView {
+  run: string;
+  fleet: string;
+  state: 'planning' | 'running' | 'done' | 'aborted' | 'failed';
+  startedAt: string;
+  endedAt?: string | undefined;
+  /** One sentence. */
+  doing: string;
+  guests: number;
+  stores: number;
+  inFlight: number;
+  tally: Tally;
+  /** Stores of which a guest did not pass, at most 100. */
+  notSucceeded: StoreResult[];
+}
+
+export interface RestoreReport {
+  run: string;
+  state: 'done' | 'aborted';
+  planned: number;
+  tally: Tally;
+  summary: string;
 }

@@ -1,7 +1,17 @@
 import { z } from 'zod';
 import { readLimitsSchema, type Stage } from '../fleet.js';
 import type { JanitorPlan } from './janitor.js';
-import type { ApprovalRow, GuestBackupRow, NightGuestRow, NightRow, StageRow, TrainRow } from './ledger.js';
+import type {
+  ApprovalRow,
+  GuestBackupRow,
+  NightGuestRow,
+  NightRow,
+  RestoreRunRow,
+  RestoreTestRow,
+  StageRow,
+  TrainRow,
+} from './ledger.js';
+import { trialSchema, type RestorePlanOutcome } from './restore.js';
 import { backupOrdersSchema, guestOrdersSchema, type NightPlanOutcome } from './backup.js';
 import { commitHash, fleetName, instant, personSchema, stageName, storeId, trainId } from './names.js';
 import { SHA256 } from '../naming.js';
@@ -292,7 +302,7 @@ export const waveInputSchema = z
     train: trainId,
     stage: stageName,
     round: z.number().int().min(0).max(1_000),
-    operation: z.enum(['patch', 'rollback', 'probe', 'backup']),
+    operation: z.enum(['patch', 'rollback', 'probe', 'backup', 'restore']),
     stores: z
       .array(
         z
@@ -303,11 +313,13 @@ export const waveInputSchema = z
             /** Of a backup: the line that the store shares with others. */
             uplink: z.string().max(63).optional(),
             guests: guestOrdersSchema.optional(),
+            /** Of a restore test: the guests that are tried. */
+            trials: z.array(trialSchema).min(1).max(1_000).optional(),
           })
           .strict(),
       )
       .max(250),
-    /** Of all but a backup. */
+    /** Of what is done to the store itself, and of its measurement. */
     release: releaseRefSchema.optional(),
     /** Of a backup. */
     orders: backupOrdersSchema.optional(),
@@ -325,7 +337,10 @@ export const waveInputSchema = z
     steering: waveSteeringSchema.optional(),
   })
   .strict()
-  .refine(({ operation, release }) => operation === 'backup' || release !== undefined, 'names no release')
+  .refine(
+    ({ operation, release }) => operation === 'backup' || operation === 'restore' || release !== undefined,
+    'names no release',
+  )
   .refine(({ operation, orders }) => operation !== 'backup' || orders !== undefined, 'has no orders for a backup');
 export type WaveInput = z.infer<typeof waveInputSchema>;
 
@@ -445,6 +460,13 @@ export interface ControlActivities {
     now?: boolean | undefined;
     startedAt: string;
   }): Promise<NightPlanOutcome>;
+  /** Which guests are restored for a test: those that are due, or those of the stores named. */
+  planRestores(input: {
+    fleet: string;
+    stores?: string[] | undefined;
+    vmids?: number[] | undefined;
+    startedAt: string;
+  }): Promise<RestorePlanOutcome>;
   /** Which stores the janitor looks at: all that the branch has now, or those named. */
   planSweep(input: { fleet: string; stores?: string[] | undefined }): Promise<JanitorPlan>;
   /** Whether an operation runs on the store at this moment. Asked of Temporal itself, not of its index, which lags. */
@@ -483,6 +505,8 @@ export type LedgerEntry =
   | { kind: 'results'; train: string; stage: string; round: number; results: StoreResult[] }
   | { kind: 'approval'; row: ApprovalRow }
   | { kind: 'night'; row: NightRow }
+  | { kind: 'restore run'; row: RestoreRunRow }
+  | { kind: 'restore tests'; rows: RestoreTestRow[] }
   /** `at` is when the cluster had these guests and no other ones. */
   | { kind: 'backups'; store: string; at: string; guests: GuestBackupRow[]; night: NightGuestRow[] };
 

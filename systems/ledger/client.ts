@@ -1,6 +1,6 @@
 import pg from 'pg';
 import type { z } from 'zod';
-import { BACKUP_STAGE, ROLLBACK_STAGE } from '#domain/naming.js';
+import { BACKUP_STAGE, RESTORE_STAGE, ROLLBACK_STAGE } from '#domain/naming.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { LastGood } from '#domain/rollback.js';
 import { LedgerError } from './errors.js';
@@ -12,6 +12,8 @@ import {
   lastGoodRow,
   nightGuestRow,
   nightRow,
+  restoreRunRow,
+  restoreTestRow,
   resultRow,
   stageRow,
   trainRow,
@@ -24,6 +26,8 @@ import type {
   LedgerReader,
   NightGuestRow,
   NightRow,
+  RestoreRunRow,
+  RestoreTestRow,
   ResultRow,
   StageRow,
   TrainRow,
@@ -214,6 +218,37 @@ class PgLedger implements Ledger {
     if (rows.length > 0) await this.#upsert('night_guests', ['night', 'store', 'vmid'], rows);
   }
 
+  recordRestoreRun(row: RestoreRunRow): Promise<void> {
+    const { startedAt, endedAt, id, fleet, state, summary, commit, stores, guests, tally } = row;
+    const columns = { id, fleet, state, summary, commit, stores, guests, tally };
+    return this.#upsert('restore_runs', ['id'], [{ ...columns, started_at: startedAt, ended_at: endedAt }]);
+  }
+
+  async recordRestoreTests(tests: readonly RestoreTestRow[]): Promise<void> {
+    const rows = lastOfEach(tests, ({ run, store, vmid }) => `${run}/${store}/${vmid}`).map((row) => ({
+      run: row.run,
+      store: row.store,
+      vmid: row.vmid,
+      fleet: row.fleet,
+      name: row.name,
+      class: row.class,
+      tier: row.tier,
+      why: row.why,
+      result: row.result,
+      text: row.text,
+      detail: row.detail,
+      snapshot_at: row.snapshotAt,
+      rto_ms: row.rtoMs,
+      restore_ms: row.restoreMs,
+      boot_ms: row.bootMs,
+      probe_ms: row.probeMs,
+      rpo_ms: row.rpoMs,
+      bytes: row.bytes,
+      tested_at: row.testedAt,
+    }));
+    if (rows.length > 0) await this.#upsert('restore_tests', ['run', 'store', 'vmid'], rows);
+  }
+
   async recordGuestBackups(guests: readonly GuestBackupRow[]): Promise<void> {
     const rows = lastOfEach(guests, ({ store, vmid }) => `${store}/${vmid}`).map(guestBackupColumns);
     if (rows.length > 0) await this.#upsert('guest_backups', ['store', 'vmid'], rows, GUEST_BACKUP_CHANGES);
@@ -266,9 +301,9 @@ class PgLedger implements Ledger {
       'results',
       durationRow,
       `SELECT (extract(epoch FROM ended_at - started_at) * 1000)::float8 AS milliseconds FROM results
-        WHERE outcome = 'succeeded' AND stage <> $2 AND started_at IS NOT NULL AND ended_at IS NOT NULL
+        WHERE outcome = 'succeeded' AND stage <> ALL ($2::text[]) AND started_at IS NOT NULL AND ended_at IS NOT NULL
         ORDER BY ended_at DESC LIMIT $1`,
-      [limit, BACKUP_STAGE],
+      [limit, [BACKUP_STAGE, RESTORE_STAGE]],
     );
   }
 
@@ -332,6 +367,48 @@ class PgLedger implements Ledger {
         WHERE guest.store = $1 AND guest.vmid = $2
         ORDER BY coalesce(nights.started_at, guest.snapshot_at) DESC NULLS LAST, guest.night DESC LIMIT $3`,
       [store, vmid, limit],
+    );
+  }
+
+  async restoreRun(id: string): Promise<RestoreRunRow | undefined> {
+    const [row] = await this.#select('restore_runs', restoreRunRow, 'SELECT * FROM restore_runs WHERE id = $1', [id]);
+    return row;
+  }
+
+  restoreRuns(fleet: string, limit: number): Promise<RestoreRunRow[]> {
+    return this.#select(
+      'restore_runs',
+      restoreRunRow,
+      'SELECT * FROM restore_runs WHERE fleet = $1 ORDER BY started_at DESC, id LIMIT $2',
+      [fleet, limit],
+    );
+  }
+
+  restoreTests(run: string): Promise<RestoreTestRow[]> {
+    return this.#select(
+      'restore_tests',
+      restoreTestRow,
+      'SELECT * FROM restore_tests WHERE run = $1 ORDER BY store, vmid',
+      [run],
+    );
+  }
+
+  restoreHistory(store: string, vmid: number, limit: number): Promise<RestoreTestRow[]> {
+    return this.#select(
+      'restore_tests',
+      restoreTestRow,
+      'SELECT * FROM restore_tests WHERE store = $1 AND vmid = $2 ORDER BY tested_at DESC, run LIMIT $3',
+      [store, vmid, limit],
+    );
+  }
+
+  newestRestores(fleet: string): Promise<RestoreTestRow[]> {
+    return this.#select(
+      'restore_tests',
+      restoreTestRow,
+      `SELECT DISTINCT ON (store, vmid, result) * FROM restore_tests WHERE fleet = $1
+        ORDER BY store, vmid, result, tested_at DESC`,
+      [fleet],
     );
   }
 

@@ -3,7 +3,18 @@ import { OUTCOMES } from '#domain/outcomes.js';
 import type { LastGood } from '#domain/rollback.js';
 import { UNPROVEN } from '#domain/backup.js';
 import { NIGHT_GUEST_RESULTS } from '#domain/messages/ledger.js';
-import type { ApprovalRow, GuestBackupRow, NightGuestRow, NightRow, ResultRow, StageRow, TrainRow } from './types.js';
+import { RESTORE_RESULTS } from '#domain/restore-trial.js';
+import type {
+  ApprovalRow,
+  GuestBackupRow,
+  NightGuestRow,
+  NightRow,
+  RestoreRunRow,
+  RestoreTestRow,
+  ResultRow,
+  StageRow,
+  TrainRow,
+} from './types.js';
 
 /** How rows look when `pg` reads them, and how the contract wants them: instants as text, absent instead of null. */
 const maybe = <T extends z.ZodType>(type: T) => type.nullable().transform((value) => value ?? undefined);
@@ -193,4 +204,56 @@ export const guestBackupRow = z
     firstSeen: row.first_seen,
     seenAt: row.seen_at,
     goneAt: row.gone_at,
+  }));
+
+export const restoreRunRow = z
+  .object({
+    id: text,
+    fleet: text,
+    state: text,
+    summary: maybe(text),
+    commit: maybe(text),
+    stores: integer,
+    guests: integer,
+    tally: z.record(z.enum(OUTCOMES), integer),
+    started_at: instant,
+    ended_at: maybe(instant),
+  })
+  .transform(({ started_at, ended_at, ...rest }): RestoreRunRow => ({
+    ...rest,
+    startedAt: started_at,
+    endedAt: ended_at,
+  }));
+
+export const restoreTestRow = z
+  .object({
+    run: text,
+    store: text,
+    vmid: integer,
+    fleet: text,
+    name: text,
+    class: text,
+    tier: text,
+    why: text,
+    result: z.enum(RESTORE_RESULTS),
+    text: maybe(text),
+    detail: maybe(z.array(text)),
+    snapshot_at: maybe(instant),
+    rto_ms: maybe(bigint),
+    restore_ms: maybe(bigint),
+    boot_ms: maybe(bigint),
+    probe_ms: maybe(bigint),
+    rpo_ms: maybe(bigint),
+    bytes: maybe(bigint),
+    tested_at: instant,
+  })
+  .transform(({ snapshot_at, rto_ms, restore_ms, boot_ms, probe_ms, rpo_ms, tested_at, ...rest }): RestoreTestRow => ({
+    ...rest,
+    snapshotAt: snapshot_at,
+    rtoMs: rto_ms,
+    restoreMs: restore_ms,
+    bootMs: boot_ms,
+    probeMs: probe_ms,
+    rpoMs: rpo_ms,
+    testedAt: tested_at,
   }));

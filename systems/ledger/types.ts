@@ -3,6 +3,8 @@ import type {
   GuestBackupRow,
   NightGuestRow,
   NightRow,
+  RestoreRunRow,
+  RestoreTestRow,
   ResultRow,
   StageRow,
   TrainRow,
@@ -10,7 +12,17 @@ import type {
 import type { StoreResult } from '#domain/outcomes.js';
 import type { LastGood } from '#domain/rollback.js';
 
-export type { ApprovalRow, GuestBackupRow, NightGuestRow, NightRow, ResultRow, StageRow, TrainRow };
+export type {
+  ApprovalRow,
+  GuestBackupRow,
+  NightGuestRow,
+  NightRow,
+  RestoreRunRow,
+  RestoreTestRow,
+  ResultRow,
+  StageRow,
+  TrainRow,
+};
 
 /** What may be asked of the ledger. */
 export interface LedgerReader {
@@ -37,6 +49,15 @@ export interface LedgerReader {
   guestBackups(of?: { store?: string }): Promise<GuestBackupRow[]>;
   /** The nights of one guest, newest first. */
   backupHistory(store: string, vmid: number, limit: number): Promise<NightGuestRow[]>;
+  restoreRun(id: string): Promise<RestoreRunRow | undefined>;
+  /** Newest first. */
+  restoreRuns(fleet: string, limit: number): Promise<RestoreRunRow[]>;
+  /** Sorted by store and guest. */
+  restoreTests(run: string): Promise<RestoreTestRow[]>;
+  /** The trials of one guest, newest first. */
+  restoreHistory(store: string, vmid: number, limit: number): Promise<RestoreTestRow[]>;
+  /** Of each guest of the fleet the newest trial of each result; sorted by store and guest. */
+  newestRestores(fleet: string): Promise<RestoreTestRow[]>;
   close(): Promise<void>;
 }
 
@@ -51,6 +72,8 @@ export interface Ledger extends LedgerReader {
   recordApproval(row: ApprovalRow): Promise<void>;
   recordNight(row: NightRow): Promise<void>;
   recordNightGuests(rows: readonly NightGuestRow[]): Promise<void>;
+  recordRestoreRun(row: RestoreRunRow): Promise<void>;
+  recordRestoreTests(rows: readonly RestoreTestRow[]): Promise<void>;
   /**
    * Not whole rows: each server's part (`local`, `offsite`) is replaced by one that was read at the same time or later. An
    * absent part is one that could not be asked, and what was known before stays, with the time it was read. `firstSeen`

@@ -289,6 +289,7 @@ function createCentral({ isRunning, inWork }: Pick<ControlDeps, 'isRunning' | 'i
       offlineAfter: 30_000,
     }),
     planNight: async () => ({ kind: 'refused', problems: ['The test gave no night.'] }),
+    planRestores: async () => ({ kind: 'refused', problems: ['The test gave no restores.'] }),
     inWork: ({ wave: running }) => inWork(running),
     isBusy: ({ store }) => isRunning(storeWorkflowId(store)),
     record: async (entry) => void ledger.push(entry),

@@ -72,6 +72,7 @@ const activities: ControlActivities = {
     stores: [storeOf(name)],
     offlineAfter: 1,
   }),
+  planRestores: async () => ({ kind: 'refused' as const, problems: [] }),
   planNight: async () => ({ kind: 'refused', problems: ['no backups here'] }),
   isBusy: async () => false,
   inWork: async () => [],

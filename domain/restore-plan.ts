@@ -1,0 +1,137 @@
+import { DateTime } from 'luxon';
+import type { Fleet, Guest, Store } from './fleet.js';
+import type { GuestBackupRow } from './messages/ledger.js';
+import { TEST_IDS, type RestorePlanOutcome, type TrialPlan } from './messages/restore.js';
+import { planRestoreTests, type Coverage, type TestableGuest, coverageOf } from './restore-sampling.js';
+import { isoWeekId } from './windows.js';
+
+/** Which guests a run of restore tests tries, and as what. Calendar arithmetic: called from activities only. */
+
+interface Asked {
+  fleet: Fleet;
+  stores: readonly Store[];
+  /** The fleet's name as the one who asks knows it. */
+  name: string;
+  commit: string;
+  /** What the ledger knows of backups: a guest that nobody has seen yet cannot be due. */
+  known: readonly GuestBackupRow[];
+  /** The newest restore of each guest that passed. */
+  passed: readonly { store: string; vmid: number; passedAt: string }[];
+  /** By hand: these, whether due or not. */
+  wanted?: { stores: readonly string[]; vmids?: readonly number[] | undefined } | undefined;
+  startedAt: Date;
+}
+
+/** A run holds no more guests than the site has ids. The others are due all the same, and first the next time. */
+const MOST = TEST_IDS.to - TEST_IDS.from + 1;
+
+export function planRestores(asked: Asked): RestorePlanOutcome {
+  const { fleet, name, commit, stores, wanted, startedAt } = asked;
+  const problems = problemsOf(asked);
+  const { backup } = fleet;
+  if (problems.length > 0 || !backup) return { kind: 'refused', problems: problems.slice(0, 20) };
+  const week = isoWeekId(startedAt, fleet.timeZone);
+  const chosen = wanted ? byHand(stores, wanted) : due(asked, week);
+  const trials = new Map<string, TrialPlan[]>();
+  for (const [at, { store, guest, snapshot, why }] of chosen.slice(0, MOST).entries()) {
+    const trial: TrialPlan = {
+      vmid: guest.vmid,
+      as: TEST_IDS.from + at,
+      name: guest.name,
+      class: classOf(guest),
+      tier: guest.tier ?? backup.defaultTier,
+      snapshot,
+      why,
+      probes: guest.probes ?? [],
+      canary: guest.canary !== false,
+    };
+    trials.set(store.id, [...(trials.get(store.id) ?? []), trial]);
+  }
+  return {
+    kind: 'planned',
+    plan: {
+      run: wanted
+        ? `restore-${DateTime.fromJSDate(startedAt, { zone: 'utc' }).toFormat('yyyyMMdd-HHmmss')}`
+        : `restores-${week}`,
+      fleet: name,
+      commit,
+      stores: [...trials].map(([id, members]) => ({ id, trials: members })),
+      maxConcurrency: backup.restoreTest.maxConcurrency,
+      timing: { patience: backup.cutOffAfter, storeTimeout: backup.storeTimeout },
+    },
+  };
+}
+
+/** Guests that are restored alike, and prove it for one another. */
+export const classOf = ({ role, name }: Pick<Guest, 'role' | 'name'>): string => (role === 'other' ? name : role);
+
+/** How the fleet stands: who was tested within the weeks of its tier. */
+export const coverageNow = (asked: Pick<Asked, 'fleet' | 'stores' | 'known' | 'passed'>, now: Date): Coverage =>
+  coverageOf(testable(asked), now);
+
+interface Chosen {
+  store: Store;
+  guest: Guest;
+  snapshot: TrialPlan['snapshot'];
+  why: TrialPlan['why'];
+}
+
+function byHand(stores: readonly Store[], wanted: NonNullable<Asked['wanted']>): Chosen[] {
+  return stores
+    .filter(({ id }) => wanted.stores.includes(id))
+    .flatMap((store) =>
+      store.guests
+        .filter(({ vmid }) => wanted.vmids === undefined || wanted.vmids.includes(vmid))
+        .map((guest): Chosen => ({ store, guest, snapshot: 'newest', why: 'by hand' })),
+    );
+}
+
+function due(asked: Asked, week: string): Chosen[] {
+  const { picks } = planRestoreTests({ guests: testable(asked), seed: week, now: asked.startedAt });
+  const stores = new Map(asked.stores.map((store) => [store.id, store]));
+  return picks.flatMap(({ store: id, vmid, snapshot, why }): Chosen[] => {
+    const store = stores.get(id);
+    const guest = store?.guests.find((one) => one.vmid === vmid);
+    return store && guest ? [{ store, guest, snapshot, why }] : [];
+  });
+}
+
+/** Guests of stores that are backed up, as the repo names them: what is not in it has no probes, and nobody to ask. */
+function testable({
+  fleet,
+  stores,
+  known,
+  passed,
+}: Pick<Asked, 'fleet' | 'stores' | 'known' | 'passed'>): TestableGuest[] {
+  const { backup } = fleet;
+  if (!backup) return [];
+  const seen = new Map(known.map((row) => [`${row.store}/${row.vmid}`, row]));
+  const passes = new Map(passed.map((row) => [`${row.store}/${row.vmid}`, row.passedAt]));
+  return stores
+    .filter((store) => store.backup)
+    .flatMap((store) =>
+      store.guests.flatMap((guest): TestableGuest[] => {
+        const key = `${store.id}/${guest.vmid}`;
+        const row = seen.get(key);
+        const weeks = backup.tiers[guest.tier ?? backup.defaultTier]?.restoreWeeks;
+        if (!row || row.goneAt !== undefined || weeks === undefined) return [];
+        return [{ store: store.id, vmid: guest.vmid, weeks, knownSince: row.firstSeen, passedAt: passes.get(key) }];
+      }),
+    );
+}
+
+function problemsOf({ fleet, stores, name, wanted }: Asked): string[] {
+  if (fleet.fleet !== name) return [`fleet: the repo is of fleet ${fleet.fleet}, not of ${name}`];
+  if (!fleet.backup) return ['backup: fleet.yaml has no such section, so nothing is backed up that could be restored'];
+  if (!fleet.backup.offsite)
+    return ['backup.offsite: fleet.yaml names no second place, and guests are restored from there'];
+  const known = new Map(stores.map((store) => [store.id, store]));
+  return (wanted?.stores ?? []).flatMap((id) => {
+    const store = known.get(id);
+    if (!store) return [`stores: ${id} is not a store of ${fleet.fleet}`];
+    if (!store.backup) return [`stores: ${id} has no section backup in its store.yaml, so it has no backups`];
+    const vmids = store.guests.map(({ vmid }) => vmid);
+    const unknown = (wanted?.vmids ?? []).filter((vmid) => !vmids.includes(vmid));
+    return unknown.map((vmid) => `vmids: ${id} has no guest ${vmid}; it has ${vmids.join(', ') || 'none'}`);
+  });
+}

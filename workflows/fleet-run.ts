@@ -1,0 +1,121 @@
+import { CancellationScope, isCancellation, setCurrentDetails, setHandler } from '@temporalio/workflow';
+import { commandSchema, waveProgressSchema, type WaveProgress } from '#domain/messages/train.js';
+import { addTallies, emptyTally, tallyOf, type StoreResult, type Tally } from '#domain/outcomes.js';
+import { abortUpdate, waveProgressSignal } from './messages.js';
+import { heard, messageOrRefusal } from './parse-input.js';
+
+/**
+ * The desk of a run over the fleet that no number of failures ends, such as a night of backups: what people see of it,
+ * how far its waves are, and the abort, which begins no further store and lets what is in work end by itself.
+ */
+export type FleetRun<V extends FleetRunView> = ReturnType<typeof openFleetRun<V>>;
+
+export interface FleetRunView {
+  state: 'planning' | 'running' | 'done' | 'aborted' | 'failed';
+  endedAt?: string | undefined;
+  /** One sentence. */
+  doing: string;
+  inFlight: number;
+  tally: Tally;
+  /** Stores that did not succeed, at most 100. */
+  notSucceeded: StoreResult[];
+}
+
+export interface FleetRunWords {
+  /** e.g. `night`, as in "The night is being ended". */
+  what: string;
+  /** What an abort means here. */
+  ending: string;
+}
+
+export function openFleetRun<V extends FleetRunView>(
+  view: V,
+  render: (view: V) => string,
+  { what, ending }: FleetRunWords,
+) {
+  const results = new Map<string, StoreResult>();
+  const waves = new Map<string, WaveProgress>();
+  /** Waves whose results are known: what they still told on their way is old. */
+  const over = new Set<string>();
+  const going = new Set<CancellationScope>();
+  let abortedBy: string | undefined;
+
+  const set = (change: Partial<V> | Partial<FleetRunView>) => {
+    Object.assign(view, change);
+    setCurrentDetails(render(view));
+  };
+  /** What has ended for good, and what the waves in work have told of those that ended there. */
+  const count = () => {
+    const running = [...waves.values()];
+    const told = running.flatMap(({ notSucceeded }) => notSucceeded);
+    const known = [...results.values()].filter(({ outcome }) => outcome !== 'succeeded');
+    const change: Partial<FleetRunView> = {
+      inFlight: running.reduce((sum, { inFlight }) => sum + inFlight, 0),
+      tally: running.reduce(
+        (sum, { tally }) => addTallies(sum, { ...emptyTally(), ...tally }),
+        tallyOf(results.values()),
+      ),
+      notSucceeded: [...known, ...told].slice(0, 100),
+    };
+    set(change);
+  };
+  const abort = (by: string): string => {
+    if (abortedBy !== undefined) return `The ${what} is being ended already, by ${abortedBy}.`;
+    abortedBy = by;
+    set({ doing: `Ended by ${by}: ${ending}.` });
+    for (const scope of going) scope.cancel();
+    return view.doing;
+  };
+  const progress = (told: WaveProgress) => {
+    if (over.has(told.wave)) return;
+    const before = waves.get(told.wave)?.notSucceeded ?? [];
+    waves.set(told.wave, { ...told, notSucceeded: [...before, ...told.notSucceeded] });
+    count();
+  };
+
+  return {
+    view,
+    set,
+    doing: (doing: string) => set({ doing }),
+    abortedBy: () => abortedBy,
+    /** To be called before the first await. A cancellation from outside is an abort by another door. */
+    listen(): void {
+      setHandler(waveProgressSignal, heard('waveProgress', waveProgressSchema, progress));
+      setHandler(abortUpdate, ({ by }) => abort(by), {
+        validator: (command) => void messageOrRefusal(commandSchema, command),
+        description: `Ends the run: ${ending}: {by, reason?}`,
+      });
+      CancellationScope.current().cancelRequested.catch(() => abort('an operator'));
+    },
+    fail: (doing: string) => set({ state: 'failed', doing }),
+    /** Runs a wave that an abort ends; `undefined` when it was over before it began. */
+    async running<T>(workflowId: string, work: () => Promise<T>): Promise<T | undefined> {
+      if (abortedBy !== undefined) return undefined;
+      const scope = new CancellationScope();
+      going.add(scope);
+      try {
+        return await scope.run(work);
+      } catch (error) {
+        if (isCancellation(error)) return undefined;
+        throw error;
+      } finally {
+        going.delete(scope);
+        waves.delete(workflowId);
+        over.add(workflowId);
+      }
+    },
+    take(all: readonly StoreResult[]): void {
+      for (const result of all) results.set(result.store, result);
+      count();
+    },
+    resultOf: (store: string) => results.get(store),
+    /** How it has ended, in the words of `summaryOf`. */
+    close(summaryOf: (tally: Tally) => string): { state: 'done' | 'aborted'; tally: Tally; summary: string } {
+      const tally = tallyOf(results.values());
+      const state = abortedBy === undefined ? 'done' : 'aborted';
+      const summary = summaryOf(tally);
+      set({ state, endedAt: new Date().toISOString(), doing: summary, tally, inFlight: 0 });
+      return { state, tally, summary };
+    },
+  };
+}

@@ -1,0 +1,201 @@
+import {
+  allHandlersFinished,
+  CancellationScope,
+  condition,
+  executeChild,
+  ParentClosePolicy,
+  setHandler,
+  workflowInfo,
+} from '@temporalio/workflow';
+import { plural } from '#domain/counted.js';
+import {
+  restoreInputSchema,
+  type RestoreInput,
+  type RestorePlan,
+  type RestoreReport,
+  type RestoreView,
+} from '#domain/messages/restore.js';
+import { PROTOCOL } from '#domain/messages/store.js';
+import { RESTORE_STAGE, waveWorkflowId } from '#domain/naming.js';
+import { emptyTally, type StoreResult } from '#domain/outcomes.js';
+import { renderRestoreDetails, restoreSummary } from '#domain/restore-progress.js';
+import { attention } from './attention.js';
+import { openFleetRun, type FleetRun } from './fleet-run.js';
+import { restoresQuery } from './messages.js';
+import { invalid, parseInput } from './parse-input.js';
+import { control, messageOf, stagingProxies } from './proxies.js';
+import { searchKeys } from './search-keys.js';
+import { PART_SIZE } from './train-waves.js';
+import type { wave } from './wave.js';
+
+/**
+ * A run of restore tests: plan which guests are due → sweep the staging site of what dead runs left → waves of
+ * `restoreStore`, so many stores at a time → what passed is recorded → people are told of the rest.
+ *
+ * Started weekly by its schedule, or by an operator for stores of their choice.
+ * - No number of failures ends a run: what is wrong with one guest's copy says nothing about the next one's.
+ * - Abort begins no further guest; those that are being tried are taken away.
+ */
+export async function restoreTest(raw: RestoreInput): Promise<RestoreReport> {
+  const input = parseInput(restoreInputSchema, raw);
+  const desk = openDesk(input);
+  setHandler(restoresQuery, () => desk.view);
+  desk.listen();
+
+  return CancellationScope.nonCancellable(async () => {
+    const plan = await planRun(input, desk);
+    begin(plan, desk);
+    await recordRun(plan, desk);
+    await sweep(plan, desk);
+    await tryStores(plan, desk);
+    const report = {
+      run: plan.run,
+      planned: plan.stores.length,
+      ...desk.close((tally) => restoreSummary(tally, plan)),
+    };
+    await recordRun(plan, desk);
+    await tell(plan, desk);
+    await condition(allHandlersFinished);
+    return report;
+  });
+}
+
+type Desk = FleetRun<RestoreView>;
+
+const openDesk = ({ fleet }: RestoreInput): Desk =>
+  openFleetRun<RestoreView>(
+    {
+      run: '',
+      fleet,
+      state: 'planning',
+      startedAt: new Date().toISOString(),
+      doing: 'Reads which guests are due.',
+      guests: 0,
+      stores: 0,
+      inFlight: 0,
+      tally: emptyTally(),
+      notSucceeded: [],
+    },
+    renderRestoreDetails,
+    { what: 'run', ending: 'no further guest is tried, and those that are being tried are taken away' },
+  );
+
+async function planRun({ fleet, stores, vmids }: RestoreInput, desk: Desk): Promise<RestorePlan> {
+  const planned = await control
+    .planRestores({ fleet, stores, vmids, startedAt: desk.view.startedAt })
+    .catch((error: unknown) => ({ kind: 'refused' as const, problems: [messageOf(error)] }));
+  if (planned.kind === 'planned') return planned.plan;
+  const summary = `No guest of ${fleet} is restored for a test: ${planned.problems.join('; ')}`;
+  desk.fail(summary);
+  await tellPeople(fleet, '', summary);
+  throw invalid(planned.problems);
+}
+
+function begin({ run, stores }: RestorePlan, desk: Desk): void {
+  const guests = stores.reduce((sum, { trials }) => sum + trials.length, 0);
+  desk.set({
+    run,
+    state: 'running',
+    guests,
+    stores: stores.length,
+    doing: `Restores ${plural(guests, 'guest')} of ${plural(stores.length, 'store')} at the staging site.`,
+  });
+}
+
+/** One run at a time has the site, so whatever was begun before this one has no owner any more. */
+async function sweep({ fleet, run, timing }: RestorePlan, desk: Desk): Promise<void> {
+  const answer = await stagingProxies(timing.patience)
+    .longTask.sweepSite({ protocol: PROTOCOL, fleet, before: desk.view.startedAt })
+    .catch((error: unknown) => ({ kind: 'failed' as const, why: messageOf(error) }));
+  if (answer.kind === 'failed') {
+    await tellPeople(fleet, run, `The staging site could not be swept: ${answer.why}`);
+    return;
+  }
+  const { removed, left } = answer;
+  if (removed.length + left.length === 0) return;
+  const words = [...removed.map((what) => `taken away: ${what}`), ...left.map((what) => `still there: ${what}`)];
+  await tellPeople(fleet, run, `An earlier run left something at the staging site. ${words.slice(0, 10).join('; ')}`);
+}
+
+/** One wave after another: the site is one, and so is the number of stores at a time. */
+async function tryStores(plan: RestorePlan, desk: Desk): Promise<void> {
+  const { run, stores } = plan;
+  for (let part = 0; part * PART_SIZE < stores.length; part += 1) {
+    const members = stores.slice(part * PART_SIZE, (part + 1) * PART_SIZE);
+    const workflowId = waveWorkflowId(run, RESTORE_STAGE, 0, part);
+    const report = await desk.running(workflowId, () => runWave(plan, members, workflowId));
+    const untouched = report?.notStarted ?? members.map(({ id }) => id);
+    const results = [...(report?.results ?? []), ...untouched.map(abortedResult)];
+    desk.take(results);
+    await control.record({ kind: 'results', train: run, stage: RESTORE_STAGE, round: 0, results });
+  }
+}
+
+function runWave(
+  { fleet, run, maxConcurrency, timing }: RestorePlan,
+  stores: RestorePlan['stores'],
+  workflowId: string,
+) {
+  return executeChild<typeof wave>('wave', {
+    workflowId,
+    parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
+    staticSummary: `restore guests of ${plural(stores.length, 'store')}`,
+    typedSearchAttributes: [
+      { key: searchKeys.train, value: run },
+      { key: searchKeys.stage, value: RESTORE_STAGE },
+      { key: searchKeys.operation, value: 'restore' },
+    ],
+    args: [
+      {
+        fleet,
+        train: run,
+        stage: RESTORE_STAGE,
+        round: 0,
+        operation: 'restore',
+        stores,
+        limits: {
+          maxConcurrency,
+          errorThreshold: NEVER,
+          offlineThreshold: NEVER,
+          storeTimeout: timing.storeTimeout,
+          stageTimeout: timing.storeTimeout * Math.ceil(stores.length / maxConcurrency),
+          offlineAfter: timing.patience,
+          cutOffAfter: timing.patience,
+          deferFor: DEFER,
+          deferLimit: 10,
+        },
+        stageSize: stores.length,
+        before: { tally: {}, started: 0 },
+      },
+    ],
+  });
+}
+
+/** Neither count nor percentage: nothing is ever too much. */
+const NEVER = { minSample: 1 };
+/** Of a store whose guests another run is trying. */
+const DEFER = 60_000;
+
+const abortedResult = (store: string): StoreResult => ({
+  store,
+  outcome: 'aborted',
+  reason: 'Aborted',
+  stop: { reason: 'Aborted', summary: 'The run was ended before its turn. Its guests were not tried.' },
+});
+
+async function recordRun({ run, fleet, commit }: RestorePlan, desk: Desk): Promise<void> {
+  const { state, startedAt, endedAt, stores, guests, tally, doing } = desk.view;
+  await control.record({
+    kind: 'restore run',
+    row: { id: run, fleet, state, summary: doing, commit, stores, guests, tally, startedAt, endedAt },
+  });
+}
+
+/** A week in which all passed is not worth a word. */
+async function tell({ fleet, run }: RestorePlan, { view }: Desk): Promise<void> {
+  const worst = view.notSucceeded.slice(0, 5).map(({ store, stop }) => `${store}: ${stop?.summary ?? 'no reason'}`);
+  if (worst.length > 0) await tellPeople(fleet, run, `${view.doing} ${worst.join('; ')}`);
+}
+
+const tellPeople = (fleet: string, run: string, summary: string): Promise<void> =>
+  attention(fleet, run, { summary: `${summary} (${workflowInfo().workflowId})` });
