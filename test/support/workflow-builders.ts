@@ -1,6 +1,7 @@
 import type { NodeFacts, ProbeFacts, StagedNode, StoreFacts } from '#domain/facts.js';
 import { stageSchema, type Limits, type Stage } from '#domain/fleet.js';
 import type { BackupOrders, BackupStoreInput, NightPlan } from '#domain/messages/backup.js';
+import type { RestorePlan, TrialPlan } from '#domain/messages/restore.js';
 import type { PatchStoreInput, Preflight } from '#domain/messages/store.js';
 import type { SurveyInput } from '#domain/messages/survey.js';
 import type { StagePlan, TrainPlan, WaveInput } from '#domain/messages/train.js';
@@ -68,6 +69,33 @@ export const aNightPlan = (stores: readonly string[], change: Partial<NightPlan>
     ...change,
   };
 };
+
+/** Guests 101 and 102 of each store are due. */
+export const aRestorePlan = (stores: readonly string[], change: Partial<RestorePlan> = {}): RestorePlan => ({
+  run: 'restores-2026-w48',
+  fleet: 'acme',
+  commit: COMMIT,
+  stores: stores.map((id, index) => ({
+    id,
+    trials: [101, 102].map((vmid, at) => aTrial(vmid, { as: 90_000 + 10 * index + at })),
+  })),
+  maxConcurrency: 2,
+  timing: { patience: 30_000, storeTimeout: 60_000 },
+  ...change,
+});
+
+export const aTrial = (vmid: number, change: Partial<TrialPlan> = {}): TrialPlan => ({
+  vmid,
+  as: 90_000,
+  name: vmid === 101 ? 'pos' : 'inventory',
+  class: vmid === 101 ? 'pos' : 'inventory',
+  tier: 'normal',
+  snapshot: 'newest',
+  why: 'due',
+  probes: [{ name: 'selftest', command: ['/usr/local/bin/selftest'], within: 60_000 }],
+  canary: true,
+  ...change,
+});
 
 export const aSurvey = (stores: readonly string[], change: Partial<SurveyInput> = {}): SurveyInput => ({
   fleet: 'acme',

@@ -13,6 +13,7 @@ import type {
   TendAnswer,
 } from '#domain/messages/backup.js';
 import type { JanitorInput } from '#domain/messages/janitor.js';
+import type { RestoreActivities, RestoreInput } from '#domain/messages/restore.js';
 import type { SurveyInput } from '#domain/messages/survey.js';
 import type { PatchStoreInput, StoreActivities, StoreTask } from '#domain/messages/store.js';
 import type {
@@ -38,7 +39,9 @@ import {
   nightWorkflowId,
   OFFSITE_QUEUE,
   RELEASE_QUEUE,
+  restoreRunWorkflowId,
   SEARCH_ATTRIBUTES,
+  STAGING_QUEUE,
   storeQueue,
   storeWorkflowId,
   surveyWorkflowId,
@@ -53,6 +56,7 @@ import type {
   nightlyBackup,
   patchStore,
   patchTrain,
+  restoreTest,
   rollbackTrain,
   survey,
   wave,
@@ -172,6 +176,20 @@ export async function openWorld({ address, codePath }: Place) {
       await run({ taskQueue: OFFSITE_QUEUE, activities });
       return calls;
     },
+    /** The worker at the staging site, where every guest is had back in ten seconds. */
+    async stagingSite(script: Partial<RestoreActivities> = {}): Promise<StagingSite> {
+      const site = createSite(script);
+      await run({ taskQueue: STAGING_QUEUE, activities: site.activities });
+      return site;
+    },
+    startRestores: async (input: Partial<RestoreInput> = {}) =>
+      kept(
+        await client.workflow.start<typeof restoreTest>('restoreTest', {
+          workflowId: restoreRunWorkflowId('acme', 'by-hand'),
+          taskQueue,
+          args: [{ fleet: 'acme', ...input }],
+        }),
+      ),
     startBackup: async (input: BackupStoreInput) =>
       kept(
         await client.workflow.start<typeof backupStore>('backupStore', {
@@ -332,6 +350,46 @@ function createCentral({ isRunning, inWork }: Pick<ControlDeps, 'isRunning' | 'i
     } satisfies ReleaseActivities,
     ledgerOf: <Kind extends LedgerEntry['kind']>(kind: Kind) =>
       ledger.filter((entry): entry is Extract<LedgerEntry, { kind: Kind }> => entry.kind === kind),
+  };
+}
+
+export type StagingSite = ReturnType<typeof createSite>;
+
+function createSite(script: Partial<RestoreActivities>) {
+  const calls: string[] = [];
+  const at = (seconds: number) => new Date(Date.UTC(2026, 10, 29, 9, 0, seconds)).toISOString();
+  const current: RestoreActivities = {
+    openCopy: async () => ({ kind: 'done', copy: aCopy('pbs-central') }),
+    restoreGuest: async () => ({ kind: 'done', startedAt: at(0), endedAt: at(6), bytes: 1_000 }),
+    bootGuest: async () => ({ kind: 'done', startedAt: at(6), endedAt: at(9) }),
+    probeGuest: async ({ probes, snapshot }) => ({
+      kind: 'done',
+      startedAt: at(9),
+      endedAt: at(10),
+      probes: probes.map(({ name }) => ({ name, ok: true, said: 'well' })),
+      canary: { at: new Date((snapshot.time - 60) * 1_000).toISOString(), sequence: 7 },
+    }),
+    removeGuest: async () => ({ kind: 'done' }),
+    closeCopy: async () => ({ kind: 'done' }),
+    sweepSite: async () => ({ kind: 'done', removed: [], left: [] }),
+    ...script,
+  };
+  const nameOf = (task: { store?: string; vmid?: number }) => [task.store, task.vmid].filter(Boolean).join('/');
+  const activities = Object.fromEntries(
+    (Object.keys(current) as (keyof RestoreActivities)[]).map((name) => [
+      name,
+      (task: { store?: string; vmid?: number }) => {
+        calls.push(`${name} ${nameOf(task)}`.trim());
+        return current[name](task as never);
+      },
+    ]),
+  );
+  return {
+    calls,
+    activities,
+    on: <K extends keyof RestoreActivities>(name: K, activity: RestoreActivities[K]) => {
+      current[name] = activity;
+    },
   };
 }
 
