@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { CopyFacts } from '../backup.js';
-import type { StoreResult, Tally } from '../outcomes.js';
+import type { Tally } from '../outcomes.js';
+import type { FleetRunView } from './fleet-run.js';
 import { fleetName, instant, personSchema, storeId, trainId } from './names.js';
 
 /**
@@ -177,20 +178,9 @@ export interface RestorePlan {
 export type RestorePlanOutcome = { kind: 'planned'; plan: RestorePlan } | { kind: 'refused'; problems: string[] };
 
 /** The answer of the query `restores`. */
-export interface RestoreView {
+export interface RestoreView extends FleetRunView {
   run: string;
-  fleet: string;
-  state: 'planning' | 'running' | 'done' | 'aborted' | 'failed';
-  startedAt: string;
-  endedAt?: string | undefined;
-  /** One sentence. */
-  doing: string;
   guests: number;
-  stores: number;
-  inFlight: number;
-  tally: Tally;
-  /** Stores of which a guest did not pass, at most 100. */
-  notSucceeded: StoreResult[];
 }
 
 export interface RestoreReport {
