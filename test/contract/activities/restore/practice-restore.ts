@@ -85,6 +85,13 @@ export class PracticeRestore {
     return `test-store-001:backup/${type}/${id}/${new Date(time * 1_000).toISOString().slice(0, 19)}Z`;
   }
 
+  /** Restores it, as far as that. */
+  async restored(task: TrialTask): Promise<TrialTask> {
+    doneOf(await this.worker().openCopy(this.copy));
+    doneOf(await this.worker().restoreGuest(task));
+    return task;
+  }
+
   fault(spec: Omit<FaultSpec, 'store'> & { store?: string }): void {
     this.staging.lab.world.faults.add({ store: 'staging', ...spec });
   }
@@ -106,6 +113,11 @@ export class PracticeRestore {
     });
     return report.rules.flatMap(({ id, violations }) => violations.map(({ summary }) => `${id}: ${summary}`));
   }
+}
+
+export function failureIn(answer: TrialAnswer<object>): Extract<TrialAnswer<object>, { kind: 'failed' }> {
+  if (answer.kind !== 'failed') throw new Error(JSON.stringify(answer));
+  return answer;
 }
 
 export function doneOf<T>(answer: TrialAnswer<T>): T {
