@@ -20,6 +20,7 @@ interface StagingEnrolment {
 const PATIENCE: Patience = {
   poll: { base: 5_000, least: 100 },
   grace: { base: 60_000, least: 3_000 },
+  away: { base: 600_000, least: 5_000 },
   restore: { base: 21_600_000, least: 60_000 },
   boot: { base: 600_000, least: 15_000 },
   remove: { base: 600_000, least: 15_000 },

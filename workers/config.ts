@@ -203,6 +203,7 @@ export const stagingWorkerSchema = z
       .object({
         poll: milliseconds.default(5_000),
         grace: milliseconds.default(60_000),
+        away: milliseconds.default(600_000),
         restore: milliseconds.default(21_600_000),
         boot: milliseconds.default(600_000),
         remove: milliseconds.default(600_000),

@@ -37,6 +37,8 @@ export interface RestoreTiming {
   poll: number;
   /** What was asked for, and whose answer was lost, may come about so much later. */
   grace: number;
+  /** A node that does not answer for so long is not waited for. */
+  away: number;
   /** One restore, from the first request. */
   restore: number;
   /** From the start of a guest to the answer of its agent. */

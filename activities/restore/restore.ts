@@ -158,7 +158,7 @@ async function prove(deps: RestoreDeps, task: TrialTask, record: TrialRecord & {
   const ended = await endOf(deps, upid, Math.max(0, left));
   if (ended?.ok) return proveGuest(deps, task, record);
   const name = snapshotName(task.snapshot);
-  if (!ended) return siteFault(`The restore of ${name} on ${node} did not end in time, or its task is gone.`);
+  if (!ended) return siteFault(`The restore of ${name} on ${node} did not end in time, or nobody can tell how.`);
   const lines = await proxmox.taskLog(upid, LOG_LINES).catch((error: unknown) => {
     if (isKind(error, 'NotFound')) return [];
     throw error;

@@ -25,17 +25,20 @@ export async function restoresOf({ proxmox }: RestoreDeps, vmid: number, since?:
 
 /**
  * How a task ended; undefined when nobody knows it any more, or it did not end within `limit` milliseconds. A node that
- * is away for a while is waited for: its tasks have then ended.
+ * is away for a while is waited for: when it is back its tasks have ended.
  */
 export async function endOf({ proxmox, timing }: RestoreDeps, upid: string, limit: number): Promise<Ended | undefined> {
   const until = performance.now() + limit;
+  let seenAt = performance.now();
   for (;;) {
     try {
       const status = await proxmox.taskStatus(upid);
       if (status.state === 'stopped') return status;
+      seenAt = performance.now();
     } catch (error) {
       if (isKind(error, 'NotFound')) return undefined;
       if (!isKind(error, 'NodeUnreachable')) throw error;
+      if (performance.now() - seenAt > timing.away) return undefined;
     }
     if (performance.now() >= until) return undefined;
     await delay(timing.poll);

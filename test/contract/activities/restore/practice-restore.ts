@@ -39,7 +39,7 @@ export class PracticeRestore {
     const { caPem } = await lab.authorities.storeAuthority('staging');
     const folder = await writeStagingEnrolment(site, central, { namespace: 'default', temporal: '127.0.0.1:9', caPem });
     const read = await readConfigFile(join(folder, 'staging.json'), stagingWorkerSchema);
-    const timing = { poll: 10, grace: 300, restore: 20_000, boot: 1_500, remove: 5_000, command: 5_000 };
+    const timing = { poll: 10, grace: 300, away: 300, restore: 20_000, boot: 1_500, remove: 5_000, command: 5_000 };
     const config = { ...read, timing };
     return new PracticeRestore(staging, config, await openSite(config));
   }
@@ -94,6 +94,14 @@ export class PracticeRestore {
 
   fault(spec: Omit<FaultSpec, 'store'> & { store?: string }): void {
     this.staging.lab.world.faults.add({ store: 'staging', ...spec });
+  }
+
+  /** Somebody plugs the bridge of the restored guests into the network. */
+  openBridge(): void {
+    const { site } = this.staging;
+    const { bridge } = this.config.place;
+    const bridges = site.layout.bridges.map((one) => (one.iface === bridge ? { ...one, ports: 'eno2' } : one));
+    Object.assign(site, { layout: { ...site.layout, bridges } });
   }
 
   /** Restores that began. */

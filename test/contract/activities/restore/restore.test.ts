@@ -169,19 +169,35 @@ describe('a restore', () => {
     await cleared(task);
   });
 
-  it('is the fault of the site when its node goes down, when the line breaks, and when the backup server is away', async () => {
+  const TROUBLES: [string, Parameters<PracticeRestore['fault']>[0]][] = [
+    ['the line breaks', { kind: 'restore-fails', step: 'guest.restore', moment: 'during', times: 1 }],
+    ['a disk fails', { kind: 'restore-fails', step: 'guest.restore', moment: 'before', times: 1 }],
+    ['its node goes down', { kind: 'node-crash', step: 'guest.restore', moment: 'during', times: 1 }],
+  ];
+  it.each(TROUBLES)('is the fault of the site when %s', async (_, spec) => {
     const task = practice.trial(102);
     await open();
-    const failed = async (spec: Parameters<PracticeRestore['fault']>[0]) => {
-      practice.fault({ times: 1, ...spec });
-      const answer = failureIn(await practice.worker().restoreGuest(task));
-      await expect.poll(() => [...practice.staging.site.nodes.values()].every(({ up }) => up)).toBe(true);
-      doneOf(await practice.worker().removeGuest(task));
-      return answer.fault;
+    const { faults } = practice.staging.lab.world;
+    practice.fault({ id: 'trouble', ...spec });
+    expect(failureIn(await practice.worker().restoreGuest(task))).toMatchObject({ fault: 'site' });
+    expect(practice.restores).toBe(1);
+    faults.remove('trouble');
+    await expect.poll(() => practice.staging.site.nodesUp).toHaveLength(3);
+    await cleared(task);
+  });
+
+  it('is the fault of the site when the backup server goes down in the middle of it', async () => {
+    const task = practice.trial(102);
+    await open();
+    const { proxmox } = practice.deps;
+    const restore = async (...given: Parameters<typeof proxmox.restore>) => {
+      const upid = await proxmox.restore(...given);
+      practice.fault({ id: 'down', store: 'central', kind: 'pbs-down' });
+      return upid;
     };
-    expect(await failed({ kind: 'restore-fails', step: 'guest.restore', moment: 'during' })).toBe('site');
-    expect(await failed({ kind: 'restore-fails', step: 'guest.restore', moment: 'before' })).toBe('site');
-    expect(practice.violations().filter((each) => !each.includes('storage test-store-001'))).toEqual([]);
+    const failed = failureIn(await practice.worker({ proxmox: { ...proxmox, restore } }).restoreGuest(task));
+    expect(failed).toMatchObject({ fault: 'site', why: expect.stringContaining('refused') as string });
+    await cleared(task);
   });
 
   it('that takes too long is broken off when its guest is taken away', async () => {
