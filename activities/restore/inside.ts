@@ -33,11 +33,12 @@ async function throughAgent(deps: RestoreDeps, { node, vmid }: Found, command: r
     }
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    if (!isKind(error, 'Server')) throw error;
+    // A result is told once: to a connection that broke, perhaps.
+    const isLost = isKind(error, 'NotFound') && /\bPID \d+ does not exist/.test(message);
+    if (!isKind(error, 'Server') && !isLost) throw error;
     if (/can't execute command|failed to execute child/i.test(message)) {
       return { code: NO_SUCH_PROGRAM, stdout: '', stderr: message };
     }
-    // A result is told once: to a connection that broke, perhaps.
     return unknown(message);
   }
 }

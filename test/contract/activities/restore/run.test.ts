@@ -140,6 +140,21 @@ describe('probes', () => {
     }
   });
 
+  it('are tried again within their time, also when nobody heard what they said', async () => {
+    const task = await booted(await practice.restored(practice.trial(101)));
+    const { proxmox } = practice.deps;
+    let asked = 0;
+    const agentResult = async (...given: Parameters<typeof proxmox.agentResult>) => {
+      const result = await proxmox.agentResult(...given);
+      // As after a connection that broke: it was told to nobody, and is told no more.
+      return (asked += 1) === 1 ? proxmox.agentResult(...given) : result;
+    };
+    const worker = practice.worker({ proxmox: { ...proxmox, agentResult } });
+    const { probes } = doneOf(await worker.probeGuest(practice.probing(task, 'pos-selftest')));
+    expect(probes).toMatchObject([{ ok: true }]);
+    expect(asked).toBe(4);
+  });
+
   it('tell how long ago the first attempt began', async () => {
     const task = await booted(await practice.restored(practice.trial(101)));
     const one = doneOf(await practice.worker().probeGuest({ ...task, probes: [] }));
