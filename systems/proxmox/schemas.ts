@@ -141,7 +141,10 @@ export const volumesSchema = z.array(z.looseObject({ volid: text }));
 /** Numbers of a config file come as numbers or as text, and raw settings of a container as lists; here all is text. */
 export const guestConfigSchema = z.record(
   z.string(),
-  z.unknown().transform((value) => (typeof value === 'string' ? value : JSON.stringify(value))),
+  z.unknown().transform((value) => {
+    if (typeof value === 'boolean') return value ? '1' : '0';
+    return typeof value === 'string' ? value : JSON.stringify(value);
+  }),
 );
 
 export const poolSchema = z.looseObject({
