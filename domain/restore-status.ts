@@ -112,7 +112,10 @@ function classesOf(guests: readonly GuestTests[]): ClassTests[] {
       class: name,
       guests: members.length,
       tested: members.filter(({ state }) => state === 'tested').length,
-      passedAt: passes.map(({ testedAt }) => testedAt).toSorted().at(-1),
+      passedAt: passes
+        .map(({ testedAt }) => testedAt)
+        .toSorted()
+        .at(-1),
       rtoMs: percentile95(passes.flatMap(({ rtoMs }) => rtoMs ?? [])),
     };
   });

@@ -261,7 +261,7 @@ class Supervisor {
     const folder = join(this.#labDir, 'enrolment');
     const enrolment = ['--enrolment', folder];
     const offsite = join(this.#labDir, 'enrolment-central', 'offsite-worker.json');
-    const staging = join(this.#labDir, 'enrolment-staging', 'staging-worker.json');
+    const staging = join(this.#labDir, 'enrolment-staging', 'staging.json');
     const others = ownProcess.length > 0 ? ['--except', ownProcess.join(',')] : [];
     const shared = readdirSync(folder).length - ownProcess.length;
     const processes = Math.min(MAX_STORE_PROCESSES, Math.ceil(shared / STORES_PER_PROCESS));
