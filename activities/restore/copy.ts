@@ -87,7 +87,8 @@ function storageFor({ copies }: RestoreDeps, store: string, key: string | undefi
     datastore,
     namespace: store,
     username,
-    fingerprint,
+    // Proxmox takes it with colons only.
+    fingerprint: (fingerprint.replaceAll(':', '').match(/../g) ?? []).join(':'),
     ...(key === undefined ? {} : { keyFingerprint: fingerprintIn(key) }),
   };
 }

@@ -46,6 +46,11 @@ export async function sweepSite(
     }
   }
 
+  // Of these nothing came about, or somebody took it away by hand.
+  for (const { id, askedAt } of state.trials()) {
+    if (Date.parse(askedAt) < limit && !guests.some(({ vmid }) => vmid === id)) await state.forgetTrial(id);
+  }
+
   for (const storage of await proxmox.storages()) {
     const { storage: id, namespace: store = '' } = storage;
     if (id !== copyStorage(store) || !isOurs(storage, store)) continue;

@@ -232,3 +232,47 @@ describe('a restore', () => {
     expect(practice.staging.site.guests.get(100)?.status).toBe('running');
   });
 });
+
+describe('taking a guest away', () => {
+  it.each([
+    ['guest.stop', 'before'],
+    ['guest.stop', 'after'],
+    ['guest.destroy', 'before'],
+    ['guest.destroy', 'after'],
+  ] as const)('comes to its end when the answer to %s is lost %s the effect', async (step, moment) => {
+    const task = await practice.restored(practice.trial(101));
+    doneOf(await practice.worker().bootGuest(task));
+    practice.fault({ kind: 'lost-answer', step, moment, times: 1 });
+    await expect(practice.worker().removeGuest(task)).rejects.toMatchObject({ nonRetryable: false });
+    await expect
+      .poll(
+        () =>
+          practice
+            .worker()
+            .removeGuest(task)
+            .catch((error: unknown) => error),
+        { timeout: 5_000 },
+      )
+      .toEqual({ kind: 'done' });
+    await cleared(task);
+  });
+
+  it('is done at once when there is none', async () => {
+    doneOf(await practice.worker().removeGuest(practice.trial(101)));
+    expect(practice.staging.journal('guest.destroy')).toEqual([]);
+  });
+
+  it('goes over SSH for what a failed restore left, also when the connection breaks', async () => {
+    const task = practice.trial(101);
+    practice.staging.chunksOf(practice.volidOf(task)).lose('30');
+    await open();
+    failureIn(await practice.worker().restoreGuest(task));
+    practice.staging.site.guests.get(task.as)!.lock = 'create';
+    practice.fault({ kind: 'node-crash', step: 'guest.destroy', moment: 'during', times: 1, id: 'crash' });
+    await expect(practice.worker().removeGuest(task)).rejects.toMatchObject({ nonRetryable: false });
+    practice.staging.lab.world.faults.remove('crash');
+    await expect.poll(() => practice.staging.site.nodesUp).toHaveLength(3);
+    await cleared(task);
+    expect(practice.staging.journal('guest.unlock')).toMatchObject([{ guest: task.as, before: 'create' }]);
+  });
+});

@@ -79,6 +79,17 @@ describe('a sweep', () => {
     expect(left).toHaveLength(2);
   });
 
+  it('forgets trials of which nothing is left, and no young ones', async () => {
+    const task = practice.trial(102);
+    practice.staging.chunksOf(practice.volidOf(task)).lose('30');
+    doneOf(await practice.worker().openCopy(practice.copy));
+    expect((await practice.worker().restoreGuest(task)).kind).toBe('failed');
+    await sweep(LONG_AGO);
+    expect(practice.deps.state.trials()).toHaveLength(1);
+    await sweep();
+    expect(practice.deps.state.trials()).toEqual([]);
+  });
+
   it('leaves a guest that has an id for tests and that nobody restored for one', async () => {
     const task = await practice.restored(practice.trial(101));
     const guest = practice.staging.site.guests.get(task.as)!;
