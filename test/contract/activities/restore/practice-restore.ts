@@ -106,8 +106,17 @@ export class PracticeRestore {
 
   /** Restores that began. */
   get restores(): number {
+    return this.#restoreTasks.length;
+  }
+
+  /** Restores that are still at work. */
+  get restoring(): number {
+    return this.#restoreTasks.filter(({ exitstatus }) => exitstatus === undefined).length;
+  }
+
+  get #restoreTasks() {
     const tasks = [...this.staging.site.nodes.values()].flatMap((node) => node.tasks.all);
-    return tasks.filter(({ type }) => type.endsWith('restore')).length;
+    return tasks.filter(({ type }) => type.endsWith('restore'));
   }
 
   /** Rules of the lab that were broken. */

@@ -103,6 +103,19 @@ describe('a restore whose answer is lost', () => {
     expect(practice.restores).toBe(1);
     await cleared(task);
   });
+
+  it('is not taken for the one before it with the same id', async () => {
+    const task = practice.trial(102);
+    await open();
+    practice.fault({ kind: 'restore-fails', step: 'guest.restore', moment: 'before', times: 1 });
+    expect(failureIn(await practice.worker().restoreGuest(task)).fault).toBe('site');
+    doneOf(await practice.worker().removeGuest(task));
+    practice.fault({ kind: 'lost-answer', step: 'guest.restore', moment: 'before', times: 1 });
+    await expect(practice.worker().restoreGuest(task)).rejects.toMatchObject({ type: 'OutcomeUnknown' });
+    doneOf(await practice.worker().restoreGuest(task));
+    expect(practice.restores).toBe(2);
+    await cleared(task);
+  });
 });
 
 describe('a restore', () => {
@@ -207,7 +220,9 @@ describe('a restore', () => {
     const timing = { ...practice.deps.timing, restore: 100 };
     expect(failureIn(await practice.worker({ timing }).restoreGuest(task)).fault).toBe('site');
     expect(practice.staging.site.guests.get(task.as)?.lock).toBe('create');
+    expect(practice.restoring).toBe(1);
     await cleared(task);
+    expect(practice.restoring).toBe(0);
   });
 
   it('is refused over a guest that this trial did not make, which stays as it is', async () => {

@@ -47,7 +47,9 @@ describe('a sweep', () => {
     const timing = { ...practice.deps.timing, restore: 50 };
     expect((await practice.worker({ timing }).restoreGuest(task)).kind).toBe('failed');
     await forgetAll();
+    expect(practice.restoring).toBe(1);
     expect((await sweep()).removed).toHaveLength(2);
+    expect(practice.restoring).toBe(0);
     expect(practice.violations()).toEqual([]);
   });
 
