@@ -259,6 +259,18 @@ describe('a health gate', () => {
     const train = await world.startTrain();
     const view = await heldFor(train, 'HealthGateFailed', 'canary');
     expect(view.answers).toEqual(['retry-gate', 'rollback', 'pause', 'abort']);
+    expect(world.central.notifications).toEqual([
+      {
+        event: 'held',
+        fleet: 'acme',
+        train: '2026-w48',
+        stage: 'canary',
+        reason: 'HealthGateFailed',
+        planHash: PLAN_HASH,
+        summary: '1 of 1 store measured; 1 failing, 0 allowed: guests running.',
+        answers: ['retry-gate', 'rollback', 'abort'],
+      },
+    ]);
     expect(view.hold?.detail.join('\n')).toMatch(/guests running: s001: guest 101 \(pos\) does not run/);
     expect(world.central.promotions.map(({ stage }) => stage)).toEqual(['canary']);
     expect(stores.get('s002')?.calls).toEqual([]);
