@@ -3,7 +3,7 @@ import type { Fleet, Guest, Store } from './fleet.js';
 import { hashOf } from './hash.js';
 import type { GuestBackupRow } from './messages/ledger.js';
 import { TEST_IDS, type RestorePlanOutcome, type TrialPlan } from './messages/restore.js';
-import { planRestoreTests, type Coverage, type TestableGuest, coverageOf } from './restore-sampling.js';
+import { planRestoreTests, type TestableGuest } from './restore-sampling.js';
 import { isoWeekId } from './windows.js';
 
 /** Which guests a run of restore tests tries, and as what. Calendar arithmetic: called from activities only. */
@@ -68,10 +68,6 @@ export function planRestores(asked: Asked): RestorePlanOutcome {
 
 /** Guests that are restored alike, and prove it for one another. */
 export const classOf = ({ role, name }: Pick<Guest, 'role' | 'name'>): string => (role === 'other' ? name : role);
-
-/** How the fleet stands: who was tested within the weeks of its tier. */
-export const coverageNow = (asked: Pick<Asked, 'fleet' | 'stores' | 'known' | 'passed'>, now: Date): Coverage =>
-  coverageOf(testable(asked), now);
 
 interface Chosen {
   store: Store;

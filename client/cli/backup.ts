@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { RpoState } from '#domain/backup.js';
 import { backupStatus, RPO_STATES, type BackupStatus, type GuestStatus } from '#domain/backup-status.js';
 import { addNightCommands } from './backup-night.js';
+import { askLedger, type AskLedger } from './ask-ledger.js';
 import {
   answer,
   clockOf,
@@ -16,7 +17,7 @@ import {
 } from './context.js';
 import { wrongUsage } from './failure.js';
 import type { Io } from './io.js';
-import { askLedger, fromLedger, type AskLedger } from './ledger.js';
+import { fromLedger } from './ledger.js';
 import type { AddCommands, CommandResult } from './main.js';
 import { loadFolder } from './repo.js';
 import { renderFleetStatus, renderGuestStatus, renderNights, renderStoreStatus } from './render-backup.js';

@@ -1,10 +1,8 @@
 import type { ResultRow } from '#domain/messages/ledger.js';
 import { openLedger } from '#systems/ledger/client.js';
-import type { Ledger, LedgerReader } from '#systems/ledger/types.js';
-import { stateDir, type Target } from './context.js';
-import { CliFailure } from './failure.js';
+import type { Ledger } from '#systems/ledger/types.js';
+import type { Target } from './context.js';
 import type { Io } from './io.js';
-import { readServiceFile } from './service-file.js';
 import { printable } from './text.js';
 
 export function databaseUrlOf(io: Io, target: Pick<Target, 'service'>): string | undefined {
@@ -43,25 +41,4 @@ export function lazyLedger(io: Io, target: Pick<Target, 'service'>) {
     storeHistory: async (store: string, limit: number): Promise<ResultRow[]> =>
       (await fromLedger(io, target, (ledger) => ledger.storeHistory(store, limit))) ?? [],
   };
-}
-
-/** How a question gets to the ledger; tests give their own. */
-export type AskLedger = typeof fromLedger;
-
-/** For commands that have no answer without the ledger. `about`: what nothing is known of then. */
-export async function askLedger<T>(
-  ask: AskLedger,
-  io: Io,
-  options: { dir?: string },
-  about: string,
-  question: (ledger: LedgerReader) => Promise<T>,
-): Promise<T> {
-  const target = { service: readServiceFile(stateDir(io, options)) };
-  if (databaseUrlOf(io, target) === undefined)
-    throw new CliFailure(
-      `What is known of ${about} is in the ledger. Start \`edge up\` here, or name the ledger with EDGE_DATABASE_URL.`,
-    );
-  const found = await ask(io, target, question);
-  if (found === undefined) throw new CliFailure(`The ledger did not answer, so nothing is known of ${about}.`);
-  return found;
 }

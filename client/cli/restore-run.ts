@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { RestoreTestRow } from '#domain/messages/ledger.js';
 import type { RestoreView } from '#domain/messages/restore.js';
+import type { AskLedger } from './ask-ledger.js';
 import {
   answer,
   clockOf,
@@ -14,7 +15,6 @@ import {
 import { wrongUsage } from './failure.js';
 import { followRun, newestRun, wentWell } from './fleet-run.js';
 import type { Io } from './io.js';
-import type { AskLedger } from './ledger.js';
 import type { CommandResult } from './main.js';
 import { renderRestoreRun } from './render-restore.js';
 import { reasoned, tell } from './say.js';

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { restoreStatus, TEST_STATES, type RestoreStatus, type TestState } from '#domain/restore-status.js';
 import { addRestoreRunCommands } from './restore-run.js';
+import { askLedger, type AskLedger } from './ask-ledger.js';
 import {
   answer,
   clockOf,
@@ -15,7 +16,7 @@ import {
 } from './context.js';
 import { wrongUsage } from './failure.js';
 import type { Io } from './io.js';
-import { askLedger, fromLedger, type AskLedger } from './ledger.js';
+import { fromLedger } from './ledger.js';
 import type { AddCommands, CommandResult } from './main.js';
 import { renderRestoreHistory, renderRestoreStatus, renderRestoreRuns } from './render-restore.js';
 import { loadFolder } from './repo.js';

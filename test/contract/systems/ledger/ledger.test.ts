@@ -136,7 +136,10 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
   afterAll(() => database.drop());
   beforeEach(async () => {
     ledger = await openLedger(database.url);
-    await execute(database.url, 'TRUNCATE trains, stages, results, approvals, nights, night_guests, guest_backups, restore_runs, restore_tests');
+    await execute(
+      database.url,
+      'TRUNCATE trains, stages, results, approvals, nights, night_guests, guest_backups, restore_runs, restore_tests',
+    );
   });
   afterEach(() => ledger.close());
 
