@@ -97,12 +97,7 @@ function due(asked: Asked, week: string): Chosen[] {
 }
 
 /** Guests of stores that are backed up, as the repo names them: what is not in it has no probes, and nobody to ask. */
-function testable({
-  fleet,
-  stores,
-  known,
-  passed,
-}: Pick<Asked, 'fleet' | 'stores' | 'known' | 'passed'>): TestableGuest[] {
+function testable({ fleet, stores, known, passed }: Asked): TestableGuest[] {
   const { backup } = fleet;
   if (!backup) return [];
   const seen = new Map(known.map((row) => [`${row.store}/${row.vmid}`, row]));

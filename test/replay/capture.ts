@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import { execa } from 'execa';
 import type { StepAnswer } from '#domain/messages/store.js';
-import { CONTROL_QUEUE, launchWorkflowId, SEARCH_ATTRIBUTES } from '#domain/naming.js';
+import { CONTROL_QUEUE, launchWorkflowId, restoreWorkflowId, SEARCH_ATTRIBUTES } from '#domain/naming.js';
 import type { launchTrain } from '#workflows/index.js';
 import {
   abortUpdate,
@@ -21,6 +21,7 @@ import { aRollbackPlan } from '../support/rollback-builders.js';
 import {
   aBackupInput,
   aNightPlan,
+  aRestorePlan,
   aSurvey,
   aHealthyProbe,
   aPlan,
@@ -73,6 +74,20 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     await world.stores(['s001', 's002']);
     await ended(await world.startNight());
     return world.client.workflow.getHandle('night-2026-11-26/backup/r0');
+  },
+  'restore-test': async (world) => {
+    await givenRestores(world);
+    return ended(await world.startRestores());
+  },
+  'restore-store': async (world) => {
+    await givenRestores(world);
+    await ended(await world.startRestores());
+    return world.client.workflow.getHandle(restoreWorkflowId('s001'));
+  },
+  'wave-of-restores': async (world) => {
+    await givenRestores(world);
+    await ended(await world.startRestores());
+    return world.client.workflow.getHandle('restores-2026-w48/restore/r0');
   },
   'patch-store-calm': async (world) => {
     await world.store('s001');
@@ -364,4 +379,15 @@ async function record(cli: string, place: Place, run: (typeof shapes)[string]): 
   } finally {
     await world.close();
   }
+}
+
+/** One guest of the first store cannot be had back, and its store is done all the same. */
+async function givenRestores(world: World): Promise<void> {
+  world.central.on('planRestores', async () => ({ kind: 'planned', plan: aRestorePlan(['s001', 's002']) }));
+  const site = await world.stagingSite();
+  site.on('bootGuest', async ({ store, vmid }) =>
+    store === 's001' && vmid === 101
+      ? { kind: 'failed', fault: 'guest', why: 'Its agent never answered.' }
+      : { kind: 'done', startedAt: '2026-11-29T09:00:06Z', endedAt: '2026-11-29T09:00:09Z' },
+  );
 }
