@@ -1,5 +1,5 @@
 import { MAX_SKEW, type SnapshotName } from './backup.js';
-import type { RestoreActivities, TrialAnswer, TrialPlan } from './messages/restore.js';
+import type { Canary, RestoreActivities, TrialAnswer, TrialPlan } from './messages/restore.js';
 import type { Stop } from './reasons.js';
 
 /**
@@ -43,7 +43,7 @@ export function judgeTrial({ probes, canary }: Pick<TrialPlan, 'probes' | 'canar
   const { opened, snapshot, restored, booted, probed } = steps;
   if (opened?.kind === 'failed') return stoppedBy(opened);
   if (!snapshot) return { result: 'fail', why: 'The central server holds no proven backup of it.' };
-  const times = timesOf(steps);
+  const times = timesOf(probes, steps);
   const stopped = [restored, booted, probed].find((answer) => answer?.kind !== 'done');
   if (stopped) return { ...stoppedBy(stopped), ...times };
   if (restored?.kind !== 'done' || booted?.kind !== 'done' || probed?.kind !== 'done')
@@ -55,7 +55,7 @@ export function judgeTrial({ probes, canary }: Pick<TrialPlan, 'probes' | 'canar
     const names = failed.map(({ name }) => name).join(', ');
     return { result: 'fail', why: `It was restored and started, and is not well: ${names}.`, detail: said, ...times };
   }
-  const found = probed.canary;
+  const found = readable(probed.canary);
   if (found && 'broken' in found)
     return { result: 'fail', why: `Its record of the moment is damaged: ${found.broken}`, ...times };
   if (found && Date.parse(found.at) > snapshot.time * 1_000 + MAX_SKEW)
@@ -74,15 +74,21 @@ export function judgeTrial({ probes, canary }: Pick<TrialPlan, 'probes' | 'canar
   };
 }
 
+/** A moment that is none would compare as neither too old nor too young. */
+function readable(canary: Canary | { broken: string } | undefined): typeof canary {
+  if (!canary || 'broken' in canary || Number.isFinite(Date.parse(canary.at))) return canary;
+  return { broken: `"${canary.at.slice(0, 40)}" is no instant.` };
+}
+
 function stoppedBy(answer: TrialAnswer<unknown>): Pick<TrialVerdict, 'result' | 'why' | 'detail'> {
   if (answer.kind === 'done') return { result: 'infra-error', why: 'The trial ended before its last step.' };
   const { fault, why, detail } = answer;
   return { result: fault === 'guest' ? 'fail' : 'infra-error', why, ...(detail ? { detail } : {}) };
 }
 
-function timesOf({ restored, booted, probed }: TrialSteps): Partial<TrialVerdict> {
+function timesOf(asked: TrialPlan['probes'], { restored, booted, probed }: TrialSteps): Partial<TrialVerdict> {
   const took = (answer: { startedAt: string; endedAt: string }) => between(answer.startedAt, answer.endedAt);
-  const isWell = probed?.kind === 'done' && probed.probes.every(({ ok }) => ok);
+  const isWell = probed?.kind === 'done' && probed.probes.length >= asked.length && probed.probes.every(({ ok }) => ok);
   return {
     ...(restored?.kind === 'done' ? { restoreMs: took(restored), bytes: restored.bytes } : {}),
     ...(booted?.kind === 'done' ? { bootMs: took(booted) } : {}),
@@ -108,6 +114,7 @@ export function storeStop(
     reason: failed.length > 0 ? 'RestoreTestFailed' : others.length > 0 ? 'RestoreUnproven' : 'UndoIncomplete',
     step: 'restore test',
     summary: worst ? `${line(worst)}${more}` : `Left at the staging site: ${left[0]}`,
-    detail: [...others.map(line), ...left.map((what) => `left at the staging site: ${what}`)].slice(0, 20),
+    // What is left stands nowhere else; how each guest fared is in the ledger too.
+    detail: [...left.map((what) => `left at the staging site: ${what}`), ...others.map(line)].slice(0, 20),
   };
 }

@@ -14,6 +14,8 @@ import type {
   Ledger,
   NightGuestRow,
   NightRow,
+  RestoreRunRow,
+  RestoreTestRow,
   StageRow,
   TrainRow,
 } from '#systems/ledger/types.js';
@@ -125,6 +127,53 @@ const aGuestBackup = (change: Partial<GuestBackupRow> = {}): GuestBackupRow => (
   seenAt: '2026-11-26T22:00:00.000Z',
   ...change,
 });
+
+const aRestoreRun = (change: Partial<RestoreRunRow> = {}): RestoreRunRow => ({
+  id: 'restores-2026-w48',
+  fleet: 'edge',
+  state: 'running',
+  commit: 'c'.repeat(40),
+  stores: 3,
+  guests: 5,
+  tally: { ...emptyTally(), succeeded: 2, failed: 1 },
+  startedAt: '2026-11-29T08:00:00.000Z',
+  ...change,
+});
+
+const aRestoreTest = (change: Partial<RestoreTestRow> = {}): RestoreTestRow => ({
+  run: 'restores-2026-w48',
+  store: 'store-001',
+  vmid: 101,
+  fleet: 'edge',
+  name: 'till',
+  class: 'pos',
+  tier: 'till',
+  why: 'never tested',
+  result: 'pass',
+  snapshotAt: '2026-11-28T21:05:00.000Z',
+  rtoMs: 100_000,
+  restoreMs: 60_000,
+  bootMs: 30_000,
+  probeMs: 5_000,
+  // More than fits into 32 bits: a guest that wrote its record weeks ago, and a large disk.
+  rpoMs: 50 * 86_400_000,
+  bytes: 40_000_000_000,
+  testedAt: '2026-11-29T08:30:00.123Z',
+  ...change,
+});
+
+/** What became of a trial that the site spoilt before it restored anything. */
+const SPOILT: Partial<RestoreTestRow> = {
+  result: 'infra-error',
+  text: 'The bridge has a port.',
+  snapshotAt: undefined,
+  rtoMs: undefined,
+  restoreMs: undefined,
+  bootMs: undefined,
+  probeMs: undefined,
+  rpoMs: undefined,
+  bytes: undefined,
+};
 
 describe.each(databaseKinds)('ledger on $name', (kind) => {
   let database: TestDatabase;
@@ -537,6 +586,132 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
       const history = await ledger.storeHistory('store-001', 10);
       expect(history.map(({ train, stage }) => [train, stage])).toEqual([
         [night, 'backup'],
+        ['2026-w47', 'canary'],
+      ]);
+    });
+  });
+
+  describe('restore tests', () => {
+    const run = 'restores-2026-w48';
+
+    it('keeps a run as it was recorded, and replaces it whole', async () => {
+      const ended = aRestoreRun({ state: 'done', summary: 'All passed.', endedAt: '2026-11-29T12:00:00.456Z' });
+      await ledger.recordRestoreRun(ended);
+      expect(await ledger.restoreRun(run)).toEqual(ended);
+      await ledger.recordRestoreRun(aRestoreRun({ commit: undefined }));
+      expect(await ledger.restoreRun(run)).toEqual(aRestoreRun({ commit: undefined }));
+      expect(await ledger.restoreRun('restores-2026-w49')).toBeUndefined();
+    });
+
+    it('lists the newest runs of a fleet first', async () => {
+      await ledger.recordRestoreRun(aRestoreRun({ id: 'by-hand', startedAt: '2026-12-01T08:00:00.000Z' }));
+      await ledger.recordRestoreRun(aRestoreRun({ id: 'restores-2026-w47', startedAt: '2026-11-22T08:00:00.000Z' }));
+      await ledger.recordRestoreRun(aRestoreRun());
+      const ofAnother = { id: 'north', fleet: 'north', startedAt: '2026-12-02T08:00:00.000Z' };
+      await ledger.recordRestoreRun(aRestoreRun(ofAnother));
+      const ids = async (limit: number) => (await ledger.restoreRuns('edge', limit)).map(({ id }) => id);
+      expect(await ids(10)).toEqual(['by-hand', run, 'restores-2026-w47']);
+      expect(await ids(2)).toEqual(['by-hand', run]);
+    });
+
+    it('keeps the trials of a run as they were recorded, sorted by store and guest', async () => {
+      const failed = aRestoreTest({
+        vmid: 102,
+        result: 'fail',
+        text: 'It was restored and started, and is not well: http.',
+        detail: ['http: connection refused', 'a "quoted" line'],
+        rtoMs: undefined,
+      });
+      const spoilt = aRestoreTest({ store: 'store-002', vmid: 99, ...SPOILT });
+      await ledger.recordRestoreTests([spoilt, failed, aRestoreTest()]);
+      await ledger.recordRestoreTests([aRestoreTest({ run: 'by-hand' })]);
+      expect(await ledger.restoreTests(run)).toEqual([aRestoreTest(), failed, spoilt]);
+      expect(await ledger.restoreTests('restores-2026-w49')).toEqual([]);
+    });
+
+    it.each(['pass', 'fail', 'partial', 'infra-error'] as const)('knows the result %s', async (result) => {
+      await ledger.recordRestoreTests([aRestoreTest({ result })]);
+      expect(await ledger.restoreTests(run)).toEqual([aRestoreTest({ result })]);
+    });
+
+    it('changes nothing when a write is repeated', async () => {
+      const tests = [aRestoreTest(), aRestoreTest({ vmid: 102, detail: ['http: refused'] })];
+      for (let attempt = 0; attempt < 2; attempt += 1) {
+        await ledger.recordRestoreRun(aRestoreRun());
+        await ledger.recordRestoreTests(tests);
+      }
+      expect(await ledger.restoreRuns('edge', 10)).toEqual([aRestoreRun()]);
+      expect(await ledger.restoreTests(run)).toEqual(tests);
+    });
+
+    it('replaces a trial whole, so that neither a reason nor a time outlives its cause', async () => {
+      await ledger.recordRestoreTests([aRestoreTest({ result: 'partial', text: 'left out', detail: ['a line'] })]);
+      await ledger.recordRestoreTests([aRestoreTest(SPOILT)]);
+      expect(await ledger.restoreTests(run)).toEqual([aRestoreTest(SPOILT)]);
+    });
+
+    it('takes the last word on a guest of one write, and nothing from an empty one', async () => {
+      await ledger.recordRestoreTests([aRestoreTest({ result: 'fail' }), aRestoreTest()]);
+      await ledger.recordRestoreTests([]);
+      expect(await ledger.restoreTests(run)).toEqual([aRestoreTest()]);
+    });
+
+    /** A trial of each run, an hour after the one before. */
+    const inTurn = (...changes: Partial<RestoreTestRow>[]): RestoreTestRow[] =>
+      changes.map((change, hour) =>
+        aRestoreTest({ run: `run-${hour}`, testedAt: `2026-11-29T0${hour}:00:00.000Z`, ...change }),
+      );
+
+    it('tells the trials of one guest, newest first, up to a number', async () => {
+      const own = inTurn({ result: 'fail' }, {}, { result: 'partial' });
+      const others = [aRestoreTest({ vmid: 102 }), aRestoreTest({ store: 'store-002' })];
+      await ledger.recordRestoreTests([...own, ...others]);
+      expect(await ledger.restoreHistory('store-001', 101, 10)).toEqual(own.toReversed());
+      expect(await ledger.restoreHistory('store-001', 101, 2)).toEqual(own.toReversed().slice(0, 2));
+      expect(await ledger.restoreHistory('store-001', 109, 10)).toEqual([]);
+    });
+
+    it('knows of each guest the newest trial of each result, whichever came last', async () => {
+      const passes = inTurn({}, {});
+      const fails = inTurn({ result: 'fail', run: 'a' }, { result: 'fail', run: 'b' });
+      const neighbour = aRestoreTest({ vmid: 102, ...SPOILT });
+      const elsewhere = aRestoreTest({ store: 'store-002' });
+      const ofAnother = aRestoreTest({ store: 'store-900', fleet: 'north' });
+      await ledger.recordRestoreTests([...passes.toReversed(), ...fails, elsewhere, neighbour, ofAnother]);
+      const newest = await ledger.newestRestores('edge');
+      expect(newest).toHaveLength(4);
+      expect(newest).toEqual(expect.arrayContaining([passes[1], fails[1], neighbour, elsewhere]));
+      expect(newest.map(({ store, vmid }) => [store, vmid])).toEqual([
+        ['store-001', 101],
+        ['store-001', 101],
+        ['store-001', 102],
+        ['store-002', 101],
+      ]);
+      expect(await ledger.newestRestores('south')).toEqual([]);
+    });
+
+    it('leaves trains alone: neither estimates nor last good releases know of a run, the store does', async () => {
+      await ledger.recordTrain(aTrain({ id: '2026-w47', sequence: 47, startedAt: '2026-11-16T01:00:00.000Z' }));
+      await ledger.recordStage(aStage({ train: '2026-w47', state: 'done' }));
+      await ledger.recordResults('2026-w47', 'canary', 0, [aResult()]);
+      await ledger.recordTrain(aTrain());
+      const asked = () =>
+        Promise.all([
+          ledger.durations(10),
+          ledger.lastGoodBefore('2026-w48'),
+          ledger.trains(10),
+          ledger.nights('edge', 10),
+        ]);
+      const before = await asked();
+      await ledger.recordRestoreRun(aRestoreRun());
+      await ledger.recordRestoreTests([aRestoreTest()]);
+      const took = { startedAt: '2026-11-29T08:00:00.000Z', endedAt: '2026-11-29T08:10:00.000Z' };
+      await ledger.recordResults(run, 'restore', 0, [aResult(took), aResult({ store: 'store-002', ...took })]);
+      expect(await asked()).toEqual(before);
+      expect(before).toMatchObject([[1_800_000], [{ store: 'store-001', train: '2026-w47' }], [{}, {}], []]);
+      const history = await ledger.storeHistory('store-001', 10);
+      expect(history.map(({ train, stage }) => [train, stage])).toEqual([
+        [run, 'restore'],
         ['2026-w47', 'canary'],
       ]);
     });
