@@ -15,6 +15,7 @@ import { planNight } from '#domain/night-plan.js';
 import { planRestores } from '#domain/restore-plan.js';
 import { exclusionOf, planStages } from '#domain/plan.js';
 import { desiredPointer, desiredRecordSchema, type DesiredRecord } from '#domain/release.js';
+import { judgeStores } from '#domain/recoverability.js';
 import { checkRepo } from '#domain/repo-check.js';
 import { collectRepoFiles } from '#domain/repo-files.js';
 import { MAX_CONFIG_FILE } from '#domain/repo-limits.js';
@@ -26,6 +27,7 @@ import { isoWeekId, localDate, nextWindow, storeWindow } from '#domain/windows.j
 import type { GitRepo } from '#systems/git/types.js';
 import type { Ledger } from '#systems/ledger/types.js';
 import type { Objects } from '#systems/objects/types.js';
+import { readOverrides } from './overrides.js';
 import { readRevocations, refuseRevoked } from './revocations.js';
 import { translated } from './to-failure.js';
 
@@ -89,6 +91,7 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         }),
         deadline: deadlineOf(opened, startedAt),
         onCanaryFailure: fleet.train.onCanaryFailure,
+        ...(fleet.recoverability ? { recoverability: fleet.recoverability } : {}),
       };
       return { kind: 'planned', plan, planHash: hashOf(plan) };
     },
@@ -240,6 +243,21 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         wanted: wanted && { stores: wanted, vmids },
         startedAt: new Date(startedAt),
       });
+    },
+
+    /** Only looks. Overrides are read at the tip of the branch; when they cannot be read there are none. */
+    async judgeRecoverability({ commit, limits, stores: asked }) {
+      const tip = await repo.head(branch);
+      const { stores, fleet } = await readRepo(commit);
+      const [known, newest, policy] = await Promise.all([
+        ledger.guestBackups(),
+        ledger.newestRestores(fleet.fleet),
+        readOverrides(repo, tip),
+      ]);
+      const proofs = newest
+        .filter(({ result }) => result === 'pass')
+        .map((row) => ({ class: row.class, at: row.testedAt }));
+      return judgeStores({ stores, asked, known, proofs, limits, policy, now: now() });
     },
 
     /** Only looks. */

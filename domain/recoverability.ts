@@ -1,5 +1,7 @@
 import { MAX_SKEW } from './backup.js';
 import { formatDuration } from './durations.js';
+import type { Guest, Store } from './fleet.js';
+import type { GuestBackupRow } from './messages/ledger.js';
 import type { Stop } from './reasons.js';
 
 /**
@@ -50,6 +52,33 @@ export type RecoverabilityDecision =
   { kind: 'proceed'; overrides: RecoverabilityOverride[] } | { kind: 'skip'; reason: Unrecoverable; stop: Stop };
 
 const STEP = 'recoverability';
+
+/** Guests that are restored alike, and prove it for one another. */
+export const classOf = ({ role, name }: Pick<Guest, 'role' | 'name'>): string => (role === 'other' ? name : role);
+
+/**
+ * What there is to lose at a store, and what is proven of it: the guests that its file names, and those that the cluster
+ * was last seen to have besides. Undefined for a store that nobody backs up, or has ever looked at.
+ */
+export function recoverableGuests(
+  { id, backup, guests }: Pick<Store, 'id' | 'backup' | 'guests'>,
+  known: readonly GuestBackupRow[],
+): RecoverableGuest[] | undefined {
+  const rows = known.filter(({ store, goneAt }) => store === id && goneAt === undefined);
+  if (!backup || (rows.length === 0 && guests.length === 0)) return undefined;
+  const provenAt = (vmid: number): string | undefined => {
+    const row = rows.find((one) => one.vmid === vmid);
+    return [row?.local?.provenAt, row?.offsite?.provenAt]
+      .flatMap((at) => at ?? [])
+      .toSorted()
+      .at(-1);
+  };
+  const named = guests.map((guest) => ({ vmid: guest.vmid, name: guest.name, class: classOf(guest) }));
+  const others = rows
+    .filter(({ vmid }) => !guests.some((guest) => guest.vmid === vmid))
+    .map(({ vmid, name }) => ({ vmid, name, class: name }));
+  return [...named, ...others].map((guest) => ({ ...guest, backedUpAt: provenAt(guest.vmid) }));
+}
 
 /** `guests` is absent when nobody could say which guests the store has. A store without guests has nothing to lose. */
 export function decideRecoverability({
@@ -136,4 +165,45 @@ function holds(
 function ageOf(instant: string | undefined, now: Date): number | undefined {
   const age = instant === undefined ? Number.NaN : now.getTime() - Date.parse(instant);
   return age >= -MAX_SKEW ? Math.max(0, age) : undefined;
+}
+
+/** Several stores at once. `policy`: the overrides, and why they could not be read, if so. */
+export function judgeStores({
+  stores,
+  asked,
+  known,
+  proofs,
+  limits,
+  policy,
+  now,
+}: {
+  stores: readonly Pick<Store, 'id' | 'backup' | 'guests'>[];
+  asked: readonly string[];
+  known: readonly GuestBackupRow[];
+  proofs: readonly RestoreProof[];
+  limits: RecoverabilityLimits;
+  policy: { overrides: readonly RecoverabilityOverride[]; problems: readonly string[] };
+  now: Date;
+}): {
+  skipped: { store: string; stop: Stop }[];
+  overrides: { override: RecoverabilityOverride; stores: string[] }[];
+} {
+  const skipped: { store: string; stop: Stop }[] = [];
+  const used = new Map<RecoverabilityOverride, string[]>();
+  for (const id of asked) {
+    const store = stores.find((one) => one.id === id);
+    const decision = decideRecoverability({
+      store: id,
+      guests: store && recoverableGuests(store, known),
+      proofs,
+      limits,
+      overrides: policy.overrides,
+      now,
+    });
+    if (decision.kind === 'skip') {
+      const detail = [...(decision.stop.detail ?? []), ...policy.problems].slice(0, 20);
+      skipped.push({ store: id, stop: { ...decision.stop, detail } });
+    } else for (const override of decision.overrides) used.set(override, [...(used.get(override) ?? []), id]);
+  }
+  return { skipped, overrides: [...used].map(([override, taken]) => ({ override, stores: taken })) };
 }

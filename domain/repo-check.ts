@@ -1,6 +1,7 @@
 import { fleetSchema, storeSchema, type Fleet, type MaintenanceWindow, type Store } from './fleet.js';
 import { pathOf } from './messages/parse.js';
 import { BACKUP_STAGE, RESTORE_STAGE, ROLLBACK_STAGE, STORE_ID } from './naming.js';
+import { OVERRIDES_FILE, parseOverrides } from './overrides.js';
 import { planStages } from './plan.js';
 import { isPveRange } from './pve-range.js';
 import type { RepoFiles } from './repo-files.js';
@@ -43,7 +44,8 @@ export function checkRepo(files: RepoFiles): CheckedRepo {
   const fleet = readFleet(files, problems);
   const stores = readStores(files, problems);
   for (const store of stores) problems.push(...problemsOfStore(store, files));
-  problems.push(...problemsOfRevocations(files));
+  problems.push(...problemsOfPolicy(files, REVOKED_FILE, parseRevocations));
+  problems.push(...problemsOfPolicy(files, OVERRIDES_FILE, parseOverrides));
   if (fleet?.value) {
     problems.push(...problemsOfFleet(fleet.value, fleet.lineOf, files));
     problems.push(...problemsOfAdvisories(fleet.value, files));
@@ -252,12 +254,12 @@ function problemsOfAdvisories(fleet: Fleet, files: RepoFiles): Problem[] {
   return text === undefined ? [] : parseAdvisories(text, file).problems;
 }
 
-/** A repo without the file revokes nothing; one whose file cannot be read is not planned from. */
-function problemsOfRevocations(files: RepoFiles): Problem[] {
-  if (!files.has(REVOKED_FILE)) return [];
-  const found = textOf(files, REVOKED_FILE, MAX_FLEET_FILE);
-  if (typeof found === 'object') return [{ file: REVOKED_FILE, line: 1, path: '', message: found.problem }];
-  return parseRevocations(found).problems;
+/** A repo without the file revokes or overrides nothing; one whose file cannot be read is not planned from. */
+function problemsOfPolicy(files: RepoFiles, file: string, parse: (text: string) => { problems: Problem[] }): Problem[] {
+  if (!files.has(file)) return [];
+  const found = textOf(files, file, MAX_FLEET_FILE);
+  if (typeof found === 'object') return [{ file, line: 1, path: '', message: found.problem }];
+  return parse(found).problems;
 }
 
 function* scanFindings({ scan }: Fleet, files: RepoFiles): Generator<Finding> {

@@ -3,6 +3,7 @@ import type { Fleet, Guest, Store } from './fleet.js';
 import { hashOf } from './hash.js';
 import type { GuestBackupRow } from './messages/ledger.js';
 import { TEST_IDS, type RestorePlanOutcome, type TrialPlan } from './messages/restore.js';
+import { classOf } from './recoverability.js';
 import { planRestoreTests, type TestableGuest } from './restore-sampling.js';
 import { isoWeekId } from './windows.js';
 
@@ -65,9 +66,6 @@ export function planRestores(asked: Asked): RestorePlanOutcome {
     },
   };
 }
-
-/** Guests that are restored alike, and prove it for one another. */
-export const classOf = ({ role, name }: Pick<Guest, 'role' | 'name'>): string => (role === 'other' ? name : role);
 
 interface Chosen {
   store: Store;

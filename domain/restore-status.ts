@@ -1,6 +1,6 @@
 import type { Fleet, Guest, Store } from './fleet.js';
 import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
-import { classOf } from './restore-plan.js';
+import { classOf } from './recoverability.js';
 import { coverageOf, type Coverage, type TestableGuest } from './restore-sampling.js';
 
 /** How the fleet stands: which guests were had back within the weeks of their tier, and which never were. */

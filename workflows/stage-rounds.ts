@@ -5,6 +5,7 @@ import { waveWorkflowId } from '#domain/naming.js';
 import { isNews, type StoreResult } from '#domain/outcomes.js';
 import type { Reason } from '#domain/reasons.js';
 import { control, messageOf, promoteStage } from './proxies.js';
+import { recoverable } from './recoverability.js';
 import type { TrainDesk } from './train-desk.js';
 import { recordResults } from './train-records.js';
 import { PART_SIZE, partsOf, runWave, startable, type Over, type Run, type StartableStore } from './train-waves.js';
@@ -195,10 +196,11 @@ export async function runRound(
   train: Run,
   stage: StagePlan,
   windows: StageWindows,
-  stores: StartableStore[],
+  wanted: StartableStore[],
 ): Promise<WaveReport['breach']> {
   const { desk, plan } = train;
   const round = desk.nextRound(stage.name);
+  const stores = await recoverable(train, stage, round, wanted);
   for (const [part, members] of partsOf(stores).entries()) {
     await desk.unpaused(stage.name);
     if (desk.mustStop()) return undefined;

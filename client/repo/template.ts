@@ -51,6 +51,7 @@ export function renderRepo(options: RepoOptions): Map<string, string> {
     ['fleet.yaml', fleetFile],
     ['policies/advisories.yaml', ADVISORIES],
     ['policies/revoked.yaml', REVOKED],
+    ['policies/overrides.yaml', OVERRIDES],
     ['policies/opa/README.md', OPA_README],
     ['modules/README.md', MODULES_README],
     ['ci/check.sh', CI_CHECK],
@@ -98,6 +99,7 @@ scanned, signed, approved and promoted from here.
 | \`clusters/<store>/*\`          | the files its guests get, e.g. \`inventory-api.yaml\`, \`varnish-vcl.vcl\`                            |
 | \`policies/advisories.yaml\`    | known vulnerabilities and dated exceptions; a critical one without exception stops the build      |
 | \`policies/revoked.yaml\`       | releases that no store is brought to any more, forward or back                                    |
+| \`policies/overrides.yaml\`     | stores that a train may take though they could not be had back, and the two people who say so     |
 | \`promotions/\`                 | written by the service: one file, commit and tag per promoted stage                               |
 | \`modules/\`, \`ci/\`, \`docs/\`    | provisioning code, pipeline, run books of your own                                                |
 
@@ -129,6 +131,19 @@ const REVOKED = `# Releases that no store is brought to any more: no train, no p
 #  - {version: 2026.47.0, reason: breaks the card readers, at: 2026-11-20}
 schema: edge.revoked/v1
 revoked: []
+`;
+
+const OVERRIDES = `# With recoverability in fleet.yaml a train leaves out stores that could not be had back. One that is named here is taken
+# all the same, until the override expires: somebody takes it on, somebody else agrees. It holds from the merge on.
+#  - reason: NoRecentBackup # or NoRestoreProof
+#    stores: [store-003]
+#    by: ann
+#    approvedBy: bob
+#    why: the disks of its backup server are being replaced
+#    at: 2026-11-26T10:00:00Z
+#    expires: 2026-11-27T10:00:00Z
+schema: edge.overrides/v1
+overrides: []
 `;
 
 const OPA_README = `# Rules of your own

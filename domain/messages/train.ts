@@ -16,7 +16,8 @@ import { backupOrdersSchema, guestOrdersSchema, type NightPlanOutcome } from './
 import { commitHash, fleetName, instant, personSchema, stageName, storeId, trainId } from './names.js';
 import { SHA256 } from '../naming.js';
 import { OUTCOMES, type StoreResult, type Tally } from '../outcomes.js';
-import { isReason, type Reason } from '../reasons.js';
+import { isReason, type Reason, type Stop } from '../reasons.js';
+import type { RecoverabilityLimits, RecoverabilityOverride } from '../recoverability.js';
 import { permitRefSchema, releaseRefSchema, type LeftRelease, type PermitRef, type ReleaseRef } from '../release.js';
 import type { RollbackPlan } from '../rollback.js';
 import type { ProbeFacts } from '../facts.js';
@@ -120,6 +121,8 @@ export interface TrainPlan {
   deadline: string;
   /** Whether a failed first stage stands still until people answer, or is taken back without asking. */
   onCanaryFailure: 'hold' | 'rollback';
+  /** Stores that could not be had back are left out. Absent: nobody asks. */
+  recoverability?: RecoverabilityLimits | undefined;
 }
 
 export interface OpenedTrain {
@@ -467,6 +470,12 @@ export interface ControlActivities {
     vmids?: number[] | undefined;
     startedAt: string;
   }): Promise<RestorePlanOutcome>;
+  /** Which of these stores could not be had back, by what the ledger knows now, and which overrides the others rest on. */
+  judgeRecoverability(input: {
+    commit: string;
+    limits: RecoverabilityLimits;
+    stores: string[];
+  }): Promise<RecoverabilityJudgement>;
   /** Which stores the janitor looks at: all that the branch has now, or those named. */
   planSweep(input: { fleet: string; stores?: string[] | undefined }): Promise<JanitorPlan>;
   /** Whether an operation runs on the store at this moment. Asked of Temporal itself, not of its index, which lags. */
@@ -497,6 +506,12 @@ export interface PermitRequest {
 export interface ReleaseActivities {
   buildRelease(input: { commit: string }): Promise<BuildOutcome>;
   signRollbackPermit(input: PermitRequest): Promise<PermitOutcome>;
+}
+
+export interface RecoverabilityJudgement {
+  skipped: { store: string; stop: Stop }[];
+  /** With the stores that are taken because of it. */
+  overrides: { override: RecoverabilityOverride; stores: string[] }[];
 }
 
 export type LedgerEntry =

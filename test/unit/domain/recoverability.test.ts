@@ -1,7 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { parseOverrides } from '#domain/overrides.js';
 import {
   decideRecoverability,
+  judgeStores,
+  recoverableGuests,
   type RecoverabilityDecision,
   type RecoverabilityOverride,
   type RecoverableGuest,
@@ -183,4 +186,115 @@ it('nothing unknown is ever taken for proof', () => {
     { numRuns: 3_000 },
   );
   expect(proceeded).toBeGreaterThan(0);
+});
+
+describe('what there is to lose at a store', () => {
+  const guest = (vmid: number, change: object = {}) => ({ vmid, name: `g${vmid}`, role: 'other', ...change }) as never;
+  const row = (vmid: number, change: object = {}) =>
+    ({
+      store: 'store-001',
+      vmid,
+      name: `g${vmid}`,
+      local: { readAt: ago(0), provenAt: ago(HOUR) },
+      ...change,
+    }) as never;
+  const store = (guests: never[], change: object = {}) => ({ id: 'store-001', backup: {}, guests, ...change }) as never;
+
+  it('is what its file names and what the cluster has besides', () => {
+    expect(recoverableGuests(store([guest(101, { role: 'pos' })]), [row(101), row(104)])).toEqual([
+      { vmid: 101, name: 'g101', class: 'pos', backedUpAt: ago(HOUR) },
+      { vmid: 104, name: 'g104', class: 'g104', backedUpAt: ago(HOUR) },
+    ]);
+  });
+
+  it('has no backup when no night has seen it, and the younger of two when it has', () => {
+    const offsite = { readAt: ago(0), provenAt: ago(HOUR / 2) };
+    const [first, second] = recoverableGuests(store([guest(101), guest(102)]), [row(101, { offsite })]) ?? [];
+    expect([first?.backedUpAt, second?.backedUpAt]).toEqual([ago(HOUR / 2), undefined]);
+  });
+
+  it('does not count guests that are gone, or of other stores', () => {
+    const known = [row(104, { goneAt: ago(DAY) }), row(105, { store: 'store-002' })];
+    expect(recoverableGuests(store([guest(101)]), known)?.map(({ vmid }) => vmid)).toEqual([101]);
+  });
+
+  it('is not known of a store that nobody backs up or has looked at', () => {
+    expect(recoverableGuests(store([guest(101)], { backup: undefined }), [])).toBeUndefined();
+    expect(recoverableGuests(store([]), [])).toBeUndefined();
+  });
+});
+
+describe('the stores of a round', () => {
+  const store = (id: string) => ({ id, backup: {}, guests: [{ vmid: 101, name: 'till', role: 'pos' }] }) as never;
+  const known = (id: string, age: number) =>
+    ({ store: id, vmid: 101, name: 'till', local: { readAt: ago(0), provenAt: ago(age) } }) as never;
+  const judge = (change: object = {}) =>
+    judgeStores({
+      stores: [store('store-001'), store('store-002')],
+      asked: ['store-001', 'store-002'],
+      known: [known('store-001', HOUR), known('store-002', 3 * DAY)],
+      proofs: [proof(DAY)],
+      limits: LIMITS,
+      policy: { overrides: [], problems: [] },
+      now: NOW,
+      ...change,
+    });
+
+  it('are left out one by one, each with what it lacks', () => {
+    const { skipped, overrides } = judge();
+    expect(skipped.map(({ store: id, stop }) => [id, stop.reason])).toEqual([['store-002', 'NoRecentBackup']]);
+    expect(overrides).toEqual([]);
+  });
+
+  it('are taken by an override, which is named with them', () => {
+    const override = anOverride();
+    expect(judge({ policy: { overrides: [override], problems: [] } })).toEqual({
+      skipped: [],
+      overrides: [{ override, stores: ['store-002'] }],
+    });
+  });
+
+  it('tell, when overrides cannot be read, why nobody is let through', () => {
+    const { skipped } = judge({ policy: { overrides: [], problems: ['policies/overrides.yaml:3: is no list'] } });
+    expect(skipped[0]?.stop.detail).toContain('policies/overrides.yaml:3: is no list');
+  });
+
+  it('that the repo does not know are not known to be recoverable', () => {
+    expect(judge({ asked: ['store-009'] }).skipped).toMatchObject([{ store: 'store-009' }]);
+  });
+});
+
+describe('an override in the repo', () => {
+  const file = (lines: string) => `schema: edge.overrides/v1\noverrides:\n${lines}`;
+  const entry = (change: Record<string, string> = {}): string => {
+    const fields = {
+      reason: 'NoRecentBackup',
+      by: 'ann',
+      approvedBy: 'bob',
+      why: 'its disks are being replaced',
+      at: '2026-11-26T10:00:00Z',
+      expires: '2026-11-27T10:00:00Z',
+      ...change,
+    };
+    return file(
+      `  - { ${Object.entries(fields)
+        .map(([name, value]) => `${name}: ${value}`)
+        .join(', ')} }\n`,
+    );
+  };
+
+  it('is read', () => {
+    expect(parseOverrides(entry()).value?.overrides).toMatchObject([{ by: 'ann', approvedBy: 'bob' }]);
+  });
+
+  it.each([
+    ['one person', { approvedBy: 'ann' }, /approvedBy.*Another person/],
+    ['no end', { expires: '2026-11-26T10:00:00Z' }, /expires.*not after/],
+    ['another reason', { reason: 'NoQuorum' }, /reason/],
+    ['no instant', { at: 'yesterday' }, /at/],
+  ] as const)('is refused with %s', (_, change, message) => {
+    const { value, problems } = parseOverrides(entry(change));
+    expect(value).toBeUndefined();
+    expect(problems.map((problem) => `${problem.path} ${problem.message}`).join('\n')).toMatch(message);
+  });
 });

@@ -73,6 +73,7 @@ const activities: ControlActivities = {
     offlineAfter: 1,
   }),
   planRestores: async () => ({ kind: 'refused' as const, problems: [] }),
+  judgeRecoverability: async () => ({ skipped: [], overrides: [] }),
   planNight: async () => ({ kind: 'refused', problems: ['no backups here'] }),
   isBusy: async () => false,
   inWork: async () => [],

@@ -1,0 +1,53 @@
+import type { StagePlan } from '#domain/messages/train.js';
+import type { StoreResult } from '#domain/outcomes.js';
+import { control } from './proxies.js';
+import { recordResults } from './train-records.js';
+import type { Run, StartableStore } from './train-waves.js';
+
+/**
+ * Leaves out of a round whoever could not be had back, when the fleet asks for that; who is taken all the same is taken
+ * by an override of two people, which is recorded beside the approvals.
+ */
+export async function recoverable(
+  { desk, plan, planHash }: Run,
+  stage: StagePlan,
+  round: number,
+  stores: StartableStore[],
+): Promise<StartableStore[]> {
+  const { recoverability: limits, train, commit } = plan;
+  if (!limits || stores.length === 0) return stores;
+  const { skipped, overrides } = await control.judgeRecoverability({
+    commit,
+    limits,
+    stores: stores.map(({ id }) => id),
+  });
+  for (const { override, stores: taken } of overrides) {
+    const { reason, by, approvedBy, why, at, expires } = override;
+    await control.record({
+      kind: 'approval',
+      row: {
+        train,
+        stage: stage.name,
+        id: `override/${reason}/${by}/${at}`,
+        planHash,
+        decision: 'approve',
+        by: approvedBy,
+        via: 'policies/overrides.yaml',
+        comment: `${reason} of ${taken.slice(0, 20).join(', ')}: ${why} (${by}, until ${expires})`.slice(0, 1_000),
+        accepted: true,
+        at: new Date().toISOString(),
+      },
+    });
+  }
+  if (skipped.length === 0) return stores;
+  const results = skipped.map(({ store, stop }): StoreResult => ({
+    store,
+    outcome: 'skipped',
+    reason: stop.reason,
+    stop,
+  }));
+  desk.take(stage.name, results);
+  await recordResults(desk, stage.name, round, results);
+  const out = new Set(skipped.map(({ store }) => store));
+  return stores.filter(({ id }) => !out.has(id));
+}
