@@ -3,7 +3,7 @@ import type { LabEntry } from '#client/cli/lab-client.js';
 import type { NightInput, NightReport } from '#domain/messages/backup.js';
 import type { RestoreTestRow } from '#domain/messages/ledger.js';
 import type { RestoreInput, RestoreReport } from '#domain/messages/restore.js';
-import { CONTROL_QUEUE, nightWorkflowId, restoreRunWorkflowId } from '#domain/naming.js';
+import { CONTROL_QUEUE, nightWorkflowId, restoreRunWorkflowId, trainWorkflowId } from '#domain/naming.js';
 import { openLedgerReader } from '#systems/ledger/client.js';
 import type { LedgerReader } from '#systems/ledger/types.js';
 import { givenPractice, type Practice } from '../support/practice.js';
@@ -17,7 +17,12 @@ const [CALM, ROTTEN, CRASHED] = [1, 2, 3].map((n) => `store-00${n}`) as [string,
 let practice: Practice;
 let ledger: LedgerReader;
 beforeAll(async () => {
-  practice = await givenPractice({ stores: 3 });
+  practice = await givenPractice({
+    stores: 3,
+    edit: (fleet) => {
+      fleet['recoverability'] = { backupYoungerThan: '2d', restoreYoungerThan: '91d' };
+    },
+  });
   ledger = openLedgerReader(practice.service.databaseUrl, { connections: 1 });
   const night = await practice.client.workflow.start('nightlyBackup', {
     taskQueue: CONTROL_QUEUE,
@@ -46,6 +51,20 @@ const runOver = async (input?: Partial<RestoreInput>): Promise<{ report: Restore
 };
 const atSite = async (effect: string): Promise<LabEntry[]> =>
   (await practice.lab.journal(0)).filter((entry) => entry.store === 'staging' && entry.effect === effect);
+
+describe('a train of a fleet that asks whether its stores could be had back', () => {
+  it('takes no store as long as no restore has proven it', async () => {
+    await practice.startTrain();
+    const view = await practice.until('it to stand', ({ hold }) => hold?.reason === 'NotEnoughFacts', {
+      approving: true,
+    });
+    expect(view.notSucceeded).toMatchObject([{ outcome: 'skipped', reason: 'NoRestoreProof' }]);
+    const touched = (await practice.lab.journal(0)).filter(({ effect }) =>
+      /^(maintenance|package|reboot|noout)/.test(effect),
+    );
+    expect(touched).toEqual([]);
+  });
+});
 
 describe('a run of restore tests', () => {
   it('has guests back from the central server, measures how long that took and what was lost, and takes them away', async () => {
@@ -127,5 +146,13 @@ describe('a run that is disturbed', () => {
     const report = (await handle.result()) as RestoreReport;
     expect(report.state).toBe('aborted');
     expect((await practice.snapshot('staging')).guests.filter(({ restored }) => restored)).toEqual([]);
+  });
+});
+
+describe('that train', () => {
+  it('takes the stores once a guest of each class was had back', async () => {
+    await practice.answer('retryFailed');
+    const handle = practice.client.workflow.getHandle(trainWorkflowId('practice'));
+    expect(await practice.ride(handle)).toMatchObject({ state: 'done', tally: { succeeded: 3 } });
   });
 });
