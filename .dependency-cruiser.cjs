@@ -49,8 +49,8 @@ module.exports = {
       name: 'systems-do-not-know-siblings',
       severity: 'error',
       from: { path: '^systems/([^/]+)/' },
-      // What the clients of two products share of HTTPS belongs to neither.
-      to: { path: '^systems/', pathNot: '^systems/($1|http)/', dependencyTypesNot: ['type-only'] },
+      // What the clients of two products share of HTTPS belongs to neither, nor does what two memories share of the disk.
+      to: { path: '^systems/', pathNot: '^systems/($1|http|files)/', dependencyTypesNot: ['type-only'] },
     },
     {
       name: 'activities-get-systems-injected',

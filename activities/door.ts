@@ -8,12 +8,18 @@ export type Door = <T extends { store: string }>(schema: z.ZodType<T>, raw: unkn
 /** `refuse` says why the worker has nothing to do with a store; undefined when it has. */
 export function doorFor(refuse: (store: string) => string | undefined): Door {
   return (schema, raw) => {
-    const parsed = parse(schema, raw);
-    if (!parsed.ok) throw misdirected(`The task is not valid. ${parsed.problems.join('; ')}`);
-    const why = refuse(parsed.value.store);
+    const task = admit(schema, raw);
+    const why = refuse(task.store);
     if (why !== undefined) throw misdirected(why);
-    return parsed.value;
+    return task;
   };
+}
+
+/** The door of a worker that everybody may ask. Throws `InvalidInput`. */
+export function admit<T>(schema: z.ZodType<T>, raw: unknown): T {
+  const parsed = parse(schema, raw);
+  if (!parsed.ok) throw misdirected(`The task is not valid. ${parsed.problems.join('; ')}`);
+  return parsed.value;
 }
 
 /** The door of a store's own worker. */

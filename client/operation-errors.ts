@@ -16,6 +16,7 @@ export type OperationErrorKind =
   | 'train-running'
   | 'janitor-running'
   | 'night-running'
+  | 'restores-running'
   | 'no-operation'
   | 'no-worker'
   | 'other-version'

@@ -6,7 +6,12 @@ import {
   WorkflowFailedError,
   WorkflowUpdateFailedError,
 } from '@temporalio/client';
-import { defineSearchAttributeKey, SearchAttributeType, type UpdateDefinition } from '@temporalio/common';
+import {
+  defineSearchAttributeKey,
+  SearchAttributeType,
+  type QueryDefinition,
+  type UpdateDefinition,
+} from '@temporalio/common';
 import type { z } from 'zod';
 import {
   commandSchema,
@@ -24,7 +29,9 @@ import {
   type TrainView,
   type WaveProgress,
 } from '#domain/messages/train.js';
-import { nightInputSchema, type NightInput, type NightView } from '#domain/messages/backup.js';
+import { nightInputSchema, type NightView } from '#domain/messages/backup.js';
+import { isRunOver, type FleetRunView } from '#domain/messages/fleet-run.js';
+import { restoreInputSchema, type RestoreView } from '#domain/messages/restore.js';
 import { janitorInputSchema, type JanitorInput, type JanitorReport } from '#domain/messages/janitor.js';
 import type { StoreView } from '#domain/messages/store.js';
 import { surveyInputSchema, type Surveyed, type SurveyInput } from '#domain/messages/survey.js';
@@ -36,6 +43,8 @@ import {
   janitorWorkflowId,
   nightRuns,
   nightWorkflowId,
+  restoreRuns,
+  restoreRunWorkflowId,
   SEARCH_ATTRIBUTES,
   STORE_ID,
   storeWorkflowId,
@@ -50,6 +59,7 @@ import {
   decideUpdate,
   janitorQuery,
   nightQuery,
+  restoresQuery,
   pauseUpdate,
   resumeUpdate,
   storeQuery,
@@ -87,13 +97,8 @@ export interface Operations {
   runJanitor(input: z.input<typeof janitorInputSchema>): Promise<JanitorReport>;
   /** The newest run, by hand or by the schedule; undefined when Temporal remembers none. */
   lastJanitor(fleet: string): Promise<JanitorRun | undefined>;
-  /** Starts a night of backups by hand. Resolves when it has begun; its view tells of its end. */
-  startNight(input: z.input<typeof nightInputSchema>): Promise<NightHandle>;
-  nightView(run: NightHandle): Promise<NightView>;
-  /** The newest night, by hand or by the schedule; undefined when Temporal remembers none. */
-  newestNight(fleet: string): Promise<NightRun | undefined>;
-  /** Begins no further store; dumps that run go on to their end. */
-  abortNight(run: NightHandle, command: Command): Promise<Reply>;
+  nights: FleetRuns<z.input<typeof nightInputSchema>, NightView>;
+  restores: FleetRuns<z.input<typeof restoreInputSchema>, RestoreView>;
   /** Asks stores what a release would do there; they are only looked at. Resolves within minutes, or throws. */
   survey(input: z.input<typeof surveyInputSchema>): Promise<Surveyed[]>;
   /** The trains of the fleet that Temporal remembers, newest first. */
@@ -147,15 +152,27 @@ export interface PastTrain {
   endedAt?: string | undefined;
 }
 
-export interface NightHandle {
+/** Runs over the fleet that no number of failures ends: nights of backups, runs of restore tests. */
+export interface FleetRuns<Input, View extends FleetRunView> {
+  /** Starts one by hand. Resolves when it has begun; its view tells of its end. */
+  start(input: Input): Promise<RunHandle>;
+  /** A run that was ended from outside, without a word of its own, shows as failed. */
+  view(run: RunHandle): Promise<View>;
+  /** The newest, by hand or by the schedule; undefined when Temporal remembers none. */
+  newest(fleet: string): Promise<FleetRun<View> | undefined>;
+  /** Begins no further store; what is in work goes on to its end. */
+  abort(run: RunHandle, command: Command): Promise<Reply>;
+}
+
+export interface RunHandle {
   fleet: string;
   workflowId: string;
   runId: string;
 }
 
-export interface NightRun extends NightHandle {
+export interface FleetRun<View extends FleetRunView> extends RunHandle {
   status: string;
-  view: NightView;
+  view: View;
 }
 
 export interface JanitorRun {
@@ -345,8 +362,63 @@ export function createOperations(options: OperationsOptions): Operations {
     return runs.sort((a, b) => b.startTime.getTime() - a.startTime.getTime());
   }
 
-  async function nightViewOf({ fleet, workflowId, runId }: NightHandle): Promise<NightView> {
-    return call(placeOfNight(fleet), () => client.workflow.getHandle(workflowId, runId).query(nightQuery));
+  function fleetRuns<Input extends { fleet: string }, View extends FleetRunView>({
+    schema,
+    type,
+    operation,
+    query,
+    words,
+    idOf,
+    runsOf,
+  }: FleetRunKind<Input, View>): FleetRuns<Input, View> {
+    const placeOf = (fleet: string) => ({
+      subject: `the ${words.one} of fleet ${fleet}`,
+      missing: () => new OperationError('unexpected', `No ${words.one} of fleet ${fleet} is known to Temporal.`),
+      over: () =>
+        new OperationError('no-operation', `The ${words.one} of fleet ${fleet} has ended. See it: ${words.show}`),
+    });
+    const viewOf = ({ fleet, workflowId, runId }: RunHandle): Promise<View> =>
+      call(placeOf(fleet), async () => {
+        const handle = client.workflow.getHandle(workflowId, runId);
+        const view = await handle.query(query);
+        if (isRunOver(view)) return view;
+        const { status } = await handle.describe();
+        const how = outcomeOfStatus(status.name);
+        // It may have ended by itself meanwhile, and says so when it is asked again.
+        if (how === undefined) return status.name === 'RUNNING' ? view : handle.query(query);
+        return { ...view, state: 'failed', inFlight: 0, doing: `Its run was ${how}, and can say no more.` };
+      });
+    return {
+      async start(raw) {
+        const input = check(schema, raw);
+        const { fleet } = input;
+        const run = await startOnce(placeOf(fleet), type, {
+          workflowId: idOf(fleet),
+          args: [input],
+          staticSummary: `${words.title} of fleet ${fleet}`,
+          operation,
+          running: new OperationError(
+            words.running,
+            `Somebody else has started ${words.many} of fleet ${fleet}, and they are not through yet. See them: ${words.show}`,
+          ),
+        });
+        return { fleet, ...run };
+      },
+      view: viewOf,
+      async newest(rawFleet) {
+        const fleet = checkFleet(rawFleet);
+        const newest = await newestRun(placeOf(fleet), type, runsOf(fleet));
+        if (newest === undefined) return undefined;
+        const { workflowId, runId, status } = newest;
+        const run = { fleet, workflowId, runId };
+        return { ...run, status: status.name.toLowerCase(), view: await viewOf(run) };
+      },
+      async abort({ fleet, workflowId, runId }, raw) {
+        const args: [Command] = [check(commandSchema, raw)];
+        const handle = client.workflow.getHandle(workflowId, runId);
+        return send(placeOf(fleet), () => handle.executeUpdate(abortUpdate, { args }));
+      },
+    };
   }
 
   async function recentStoreOperations(rawStore: string, limit = RECENT): Promise<StoreOperation[]> {
@@ -484,35 +556,37 @@ export function createOperations(options: OperationsOptions): Operations {
       };
     },
 
-    async startNight(raw) {
-      const input: NightInput = check(nightInputSchema, raw);
-      const { fleet } = input;
-      const run = await startOnce(placeOfNight(fleet), 'nightlyBackup', {
-        workflowId: nightWorkflowId(fleet, 'by-hand'),
-        args: [input],
-        staticSummary: `Backups of fleet ${fleet}`,
-        operation: 'backup',
-        running: nightRunning(fleet),
-      });
-      return { fleet, ...run };
-    },
+    nights: fleetRuns({
+      schema: nightInputSchema,
+      type: 'nightlyBackup',
+      operation: 'backup',
+      query: nightQuery,
+      idOf: (fleet) => nightWorkflowId(fleet, 'by-hand'),
+      runsOf: nightRuns,
+      words: {
+        one: 'night of backups',
+        many: 'backups',
+        title: 'Backups',
+        show: 'edge backup show',
+        running: 'night-running',
+      },
+    }),
 
-    nightView: nightViewOf,
-
-    async newestNight(rawFleet) {
-      const fleet = checkFleet(rawFleet);
-      const newest = await newestRun(placeOfNight(fleet), 'nightlyBackup', nightRuns(fleet));
-      if (newest === undefined) return undefined;
-      const { workflowId, runId, status } = newest;
-      const run = { fleet, workflowId, runId };
-      return { ...run, status: status.name.toLowerCase(), view: await nightViewOf(run) };
-    },
-
-    async abortNight({ fleet, workflowId, runId }, raw) {
-      const args: [Command] = [check(commandSchema, raw)];
-      const handle = client.workflow.getHandle(workflowId, runId);
-      return send(placeOfNight(fleet), () => handle.executeUpdate(abortUpdate, { args }));
-    },
+    restores: fleetRuns({
+      schema: restoreInputSchema,
+      type: 'restoreTest',
+      operation: 'restore',
+      query: restoresQuery,
+      idOf: (fleet) => restoreRunWorkflowId(fleet, 'by-hand'),
+      runsOf: restoreRuns,
+      words: {
+        one: 'run of restore tests',
+        many: 'restore tests',
+        title: 'Restore tests',
+        show: 'edge restore show',
+        running: 'restores-running',
+      },
+    }),
 
     async history(rawFleet, limit = RECENT) {
       const fleet = checkFleet(rawFleet);
@@ -603,6 +677,25 @@ function check<T>(schema: z.ZodType<T>, raw: unknown): T {
   });
 }
 
+interface FleetRunKind<Input, View> {
+  schema: z.ZodType<Input, Input>;
+  /** Of the workflow. */
+  type: string;
+  operation: string;
+  query: QueryDefinition<View, []>;
+  /** Of a run by hand, and how the ids of all runs begin. */
+  idOf: (fleet: string) => string;
+  runsOf: (fleet: string) => string;
+  words: {
+    one: string;
+    many: string;
+    title: string;
+    /** The command that shows it. */
+    show: string;
+    running: OperationError['kind'];
+  };
+}
+
 function checkFleet(fleet: string): string {
   if (STORE_ID.test(fleet)) return fleet;
   throw new OperationError('invalid-input', 'The fleet name is not one: lower case letters, digits and dashes only.');
@@ -631,12 +724,6 @@ const placeOfJanitor = (fleet: string) => ({
   missing: () => new OperationError('unexpected', `The janitor of fleet ${fleet} is not known to Temporal any more.`),
 });
 
-const placeOfNight = (fleet: string) => ({
-  subject: `the night of fleet ${fleet}`,
-  missing: () => new OperationError('unexpected', `No night of backups of fleet ${fleet} is known to Temporal.`),
-  over: () => new OperationError('no-operation', `The night of fleet ${fleet} has ended. See it: edge backup show`),
-});
-
 const placeOfSurvey = (fleet: string) => ({
   subject: `the survey of fleet ${fleet}`,
   missing: () => new OperationError('unexpected', `The survey of fleet ${fleet} is not known to Temporal any more.`),
@@ -661,12 +748,6 @@ const trainRunning = (fleet: string) =>
   new OperationError(
     'train-running',
     `A train of fleet ${fleet} is running, and a fleet has one at a time. See it: edge train show`,
-  );
-
-const nightRunning = (fleet: string) =>
-  new OperationError(
-    'night-running',
-    `Somebody else has started backups of fleet ${fleet}, and they are not through yet. See them: edge backup show`,
   );
 
 const janitorRunning = (fleet: string) =>

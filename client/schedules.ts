@@ -13,6 +13,8 @@ import {
   janitorWorkflowId,
   launchWorkflowId,
   nightWorkflowId,
+  restoreRunWorkflowId,
+  restoreScheduleId,
   SCHEDULE_OWNER,
   trainScheduleId,
 } from '#domain/naming.js';
@@ -44,7 +46,7 @@ export interface DesiredSchedule {
   fleet: string;
   calendar: Calendar;
   timeZone: string;
-  workflowType: 'launchTrain' | 'janitor' | 'nightlyBackup';
+  workflowType: 'launchTrain' | 'janitor' | 'nightlyBackup' | 'restoreTest';
   workflowId: string;
   taskQueue: string;
   args: [{ fleet: string }];
@@ -86,6 +88,8 @@ export type ScheduleChange =
 export const desiredSchedules = (fleet: Fleet): DesiredSchedule[] => [
   trainSchedule(fleet),
   ...(fleet.backup ? [backupSchedule(fleet, fleet.backup)] : []),
+  // Guests are restored from the second place.
+  ...(fleet.backup?.offsite ? [restoreSchedule(fleet, fleet.backup)] : []),
   janitorSchedule(fleet),
 ];
 
@@ -126,6 +130,21 @@ function backupSchedule(fleet: Fleet, { window, catchUp }: NonNullable<Fleet['ba
   };
 }
 
+/** In the day, when those are there who look at what could not be had back. */
+function restoreSchedule(fleet: Fleet, { restoreTest: { day, at } }: NonNullable<Fleet['backup']>): DesiredSchedule {
+  return {
+    ...commonTo(fleet),
+    id: restoreScheduleId(fleet.fleet),
+    calendar: { dayOfWeek: [DAYS[day]], ...clockTime(at) },
+    workflowType: 'restoreTest',
+    workflowId: restoreRunWorkflowId(fleet.fleet, 'weekly'),
+    catchupWindow: RESTORE_CATCH_UP,
+    note: '',
+    summary: `Restore tests of fleet ${fleet.fleet}`,
+    warnings: [],
+  };
+}
+
 function janitorSchedule(fleet: Fleet): DesiredSchedule {
   return {
     ...commonTo(fleet),
@@ -152,6 +171,8 @@ const commonTo = ({ fleet, timeZone }: Fleet) => ({
 
 const MINUTE = 60_000;
 const JANITOR_CATCH_UP = 60 * MINUTE;
+/** No store is touched, so the hour does not matter; what is not tried this week is due the next. */
+const RESTORE_CATCH_UP = 24 * 60 * MINUTE;
 const DAY_MINUTES = 24 * 60;
 const WEEK_MINUTES = 7 * DAY_MINUTES;
 /** Temporal's own minimum is 10 s; anything below a minute is no catch-up at all. */

@@ -343,11 +343,10 @@ function cephLetsThisHostStop(facts: StoreFacts, _: StoreContext, node: NodeFact
   return okToStop(facts, node.name);
 }
 
+/** Nothing is ours any more: whoever set it, the next disk or node failure would meet a store that cannot heal. */
 function nothingLeftSet({ ceph, ha, nodes }: StoreFacts): Finding[] {
   return [
-    ...Object.entries(ceph.hostFlags).flatMap(([host, flags]) =>
-      flags.map((flag) => finding('VerifyFailed', `${flag} is still set on ${host}`)),
-    ),
+    ...foreignFlags(ceph, []).map((flag) => finding('VerifyFailed', `Ceph flag ${flag} is still set`)),
     ...Object.entries(ha.nodeStatus)
       .filter(([, status]) => status === 'maintenance')
       .map(([name]) => finding('VerifyFailed', `${name} is still in maintenance`)),

@@ -138,7 +138,9 @@ export const gateLimitsSchema = z
       .min(0)
       .max(100)
       .default(80)
-      .describe('Percent of the stage that must be measured, else the gate holds.'),
+      .describe(
+        'Percent of the stores of the stage that took the release: so many must be measured, and be judged by each check, else the gate holds.',
+      ),
     latencyRisePercent: z.number().min(0).default(10).describe('Median latency of a guest against its own baseline.'),
     latencyFloorMs: z.number().min(0).default(20).describe('A rise below this many milliseconds is noise.'),
     cacheHitDropPoints: z.number().min(0).default(2),

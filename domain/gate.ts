@@ -1,11 +1,12 @@
 import { abridge } from './abridge.js';
 import { plural } from './counted.js';
 import type { GuestProbe, ProbeFacts } from './facts.js';
-import type { GateLimits } from './fleet.js';
+import type { ErrorThreshold, GateLimits } from './fleet.js';
+import { allowanceFor } from './limits.js';
 
 /**
- * Whether the stores that took a release are as well as before it. No data is hold, never pass; a store that answers
- * but cannot be read fails; one that does not answer is a missing fact.
+ * Whether the stores that took a release are as well as before it. No data is hold, never pass: neither no store, nor
+ * one that does not answer, nor nothing to compare it with. A store that answers but cannot be read fails.
  */
 
 export interface GateCheck {
@@ -18,8 +19,14 @@ export interface GateCheck {
 
 export type GateVerdict =
   | { kind: 'pass'; reason?: undefined; summary: string; checks: GateCheck[] }
-  | { kind: 'hold'; reason: 'NotEnoughFacts'; summary: string; checks: GateCheck[] }
+  | { kind: 'hold'; reason: 'NotEnoughFacts'; lacks: Lack; summary: string; checks: GateCheck[] }
   | { kind: 'fail'; reason: 'HealthGateFailed'; summary: string; checks: GateCheck[] };
+
+/**
+ * What a gate lacks: any store that took the release, answers by its own limit, answers by the offline threshold of the
+ * stage, or something to judge the answers by.
+ */
+export type Lack = 'stores' | 'answers' | 'links' | 'comparison';
 
 /** What a check says of one store: what is wrong there, nothing, or `unknown` when it cannot tell. */
 type Finding = string[] | 'unknown';
@@ -57,20 +64,24 @@ const RULES: readonly Rule[] = [
 /**
  * Judges the stores in `expected` (those that took the release) by the newest probe of each; other probes are ignored.
  * Known harm comes first: more than `maxFailedStores` failing is fail even when many stores could not be measured.
- * Fewer than `minFacts` percent reached is hold. Nobody expected is pass, and the summary says that nobody was judged.
+ * Hold is: nobody expected; fewer than `minFacts` percent reached; more of them silent than `offlineThreshold` allows;
+ * a check by which fewer than `minFacts` percent could be judged.
  */
 export function decideGate({
   probes,
   expected,
   limits,
+  offlineThreshold,
 }: {
   probes: readonly ProbeFacts[];
   expected: readonly string[];
   limits: GateLimits;
+  /** Of the stage. Whoever fell silent after the patch is offline by the same measure as who was so before it. */
+  offlineThreshold: ErrorThreshold;
 }): GateVerdict {
   const stores = [...new Set(expected)].toSorted();
   if (stores.length === 0) {
-    return { kind: 'pass', summary: 'No store took the release, so there was nothing to judge.', checks: [] };
+    return hold('stores', 'No store took the release, so nothing shows how it does.', []);
   }
   const newest = newestByStore(probes);
   const reached = stores.flatMap((store) => {
@@ -79,7 +90,8 @@ export function decideGate({
   });
 
   const failed = new Set<string>();
-  const checks = RULES.map((rule) => checkOf(rule, reached, limits, failed));
+  const undecided = new Map<string, string[]>();
+  const checks = RULES.map((rule) => checkOf(rule, reached, limits, failed, undecided));
   const coverage = `${reached.length} of ${plural(stores.length, 'store')} measured`;
 
   if (failed.size > limits.maxFailedStores) {
@@ -91,33 +103,66 @@ export function decideGate({
       checks,
     };
   }
-  if (reached.length === 0 || reached.length * 100 < limits.minFacts * stores.length) {
-    const silent = stores.filter((store) => !newest.get(store)?.reachable);
-    return {
-      kind: 'hold',
-      reason: 'NotEnoughFacts',
-      summary: `${coverage}; the gate needs ${limits.minFacts} %. No answer from ${abridge(silent)}.`,
+  const isEnough = (known: number): boolean => known > 0 && known * 100 >= limits.minFacts * stores.length;
+  const silent = stores.filter((store) => !newest.get(store)?.reachable);
+  if (!isEnough(reached.length)) {
+    const needs = `the gate needs ${limits.minFacts} %`;
+    return hold('answers', `${coverage}; ${needs}. No answer from ${abridge(silent)}.`, checks);
+  }
+  const allowance = allowanceFor(silent.length, stores.length, offlineThreshold);
+  if (allowance) {
+    return hold(
+      'links',
+      `${coverage}; ${silent.length} silent, ${allowance} offline. No answer from ${abridge(silent)}.`,
       checks,
-    };
+    );
   }
   const failing = failed.size > 0 ? `${failed.size} failing, ${limits.maxFailedStores} allowed` : 'none failing';
-  const unknown = checks.filter(({ verdict }) => verdict === 'unknown').map(({ name }) => name);
-  const unjudged = unknown.length > 0 ? ` Could not be judged: ${unknown.join(', ')}.` : '';
-  return { kind: 'pass', summary: `${coverage}; ${failing}.${unjudged}`, checks };
+  const unjudged = [...undecided].flatMap(([name, open]) => {
+    // Of a store that fails anyway enough is known.
+    const unknown = open.filter((store) => !failed.has(store));
+    const isShort = unknown.length > 0 && !isEnough(reached.length - unknown.length);
+    return isShort ? [`${name} (${abridge(unknown)})`] : [];
+  });
+  if (unjudged.length > 0) {
+    return hold('comparison', `${coverage}; ${failing}. Could not be judged: ${unjudged.join(', ')}.`, checks);
+  }
+  return { kind: 'pass', summary: `${coverage}; ${failing}.`, checks };
 }
 
-function checkOf(rule: Rule, probes: readonly ProbeFacts[], limits: GateLimits, failed: Set<string>): GateCheck {
+/**
+ * Whether nothing depends on the gate of this stage: the plan has no store for it, nor for any stage after it. A fleet
+ * that is frozen as a whole asks nobody.
+ */
+export const guardsNothing = <S extends { stores: readonly string[] }>(stages: readonly S[], stage: S): boolean =>
+  stages.slice(stages.indexOf(stage)).every(({ stores }) => stores.length === 0);
+
+const hold = (lacks: Lack, summary: string, checks: GateCheck[]): GateVerdict => ({
+  kind: 'hold',
+  reason: 'NotEnoughFacts',
+  lacks,
+  summary,
+  checks,
+});
+
+function checkOf(
+  rule: Rule,
+  probes: readonly ProbeFacts[],
+  limits: GateLimits,
+  failed: Set<string>,
+  undecided: Map<string, string[]>,
+): GateCheck {
   const failing: string[] = [];
-  let judged = 0;
+  const open: string[] = [];
   for (const probe of probes) {
     const finding = rule.judge(probe, limits);
-    if (finding === 'unknown') continue;
-    judged += 1;
-    if (finding.length === 0) continue;
+    if (finding === 'unknown') open.push(probe.store);
+    if (finding === 'unknown' || finding.length === 0) continue;
     failed.add(probe.store);
     failing.push(`${probe.store}: ${finding.join('; ')}`);
   }
-  if (judged === 0) return { name: rule.name, verdict: 'unknown', failing: [] };
+  undecided.set(rule.name, open);
+  if (open.length === probes.length) return { name: rule.name, verdict: 'unknown', failing: [] };
   return { name: rule.name, verdict: failing.length > 0 ? 'fail' : 'pass', failing: capped(failing) };
 }
 
@@ -170,7 +215,8 @@ function judgeCacheHit(probe: ProbeFacts, limits: GateLimits): Finding {
 
 /**
  * Compares each running guest that has a baseline; a guest that has none says nothing, one that had a value and now
- * has none is worse. A guest that does not run is judged by `guests running`.
+ * has none is worse. A guest that does not run is judged by `guests running`. A store whose guests never had a value
+ * has nothing to compare: without a cache there is no hit rate that could drop.
  */
 function againstBaseline(
   { guests, baseline }: ProbeFacts,
@@ -187,7 +233,9 @@ function againstBaseline(
     const line = worse(guest, own, measured(guest[metric]));
     if (line !== undefined) found.push(line);
   }
-  return compared === 0 ? 'unknown' : found;
+  const has = (guest: GuestProbe): boolean => measured(guest[metric]) !== undefined;
+  const isComparable = guests.some(has) || baseline.some(has);
+  return compared === 0 && isComparable ? 'unknown' : found;
 }
 
 function newestByStore(probes: readonly ProbeFacts[]): Map<string, ProbeFacts> {

@@ -104,6 +104,10 @@ export function judgeWave(state: WaveState, limits: Pick<Limits, 'errorThreshold
   return { kind: 'go' };
 }
 
+/** What the threshold allows of `gone` stores out of `of`, in words, when these are more; all answers are known. */
+export const allowanceFor = (gone: number, of: number, threshold: ErrorThreshold): string | undefined =>
+  breachOf(threshold, { hits: gone, of, known: of, knowable: of })?.allowance;
+
 interface Sample {
   hits: number;
   of: number;

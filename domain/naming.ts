@@ -21,10 +21,10 @@ export const CONTROL_QUEUE = 'edge-control';
 export const RELEASE_QUEUE = 'edge-release';
 /** What the builds of the control worker are versions of. The other workers run no workflows and have none. */
 export const CONTROL_DEPLOYMENT = 'edge-control';
-/** Of the worker at the staging site. */
-export const STAGING_QUEUE = 'edge-staging';
 /** Of the worker at the central backup server. */
 export const OFFSITE_QUEUE = 'edge-offsite';
+/** Of the worker at the staging site, where backups are restored for a test. */
+export const STAGING_QUEUE = 'edge-staging';
 export const storeQueue = (store: string): string => `store:${store}`;
 
 /** One train per fleet, however it was started: the server refuses a second one under the same id. */

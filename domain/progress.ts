@@ -149,12 +149,16 @@ const ANSWER_MEANS: Record<Answer, { meaning: string; update: string }> = {
   abort: { meaning: 'end the train; stores in work reach a safe end first', update: 'abort' },
 };
 
+/** At a gate there is no store to leave as it is. */
+const GO_UNPROVEN = 'go on without proof that the stores are well';
+
 function renderAnswers(view: TrainView): string | undefined {
   if (view.answers.length === 0) return undefined;
   // No table: the page of the Temporal UI is narrow, and a plan hash makes every other column unreadable.
   const lines = view.answers.map((answer) => {
     const { meaning, update } = ANSWER_MEANS[answer];
-    return `- **${answer}**: ${meaning}. Update ${code(update)} with ${code(inputOf(answer, view))}`;
+    const said = answer === 'skip' && view.hold?.reason === 'NotEnoughFacts' ? GO_UNPROVEN : meaning;
+    return `- **${answer}**: ${said}. Update ${code(update)} with ${code(inputOf(answer, view))}`;
   });
   return ['**It takes these answers**', '', ...lines].join('\n');
 }

@@ -88,7 +88,7 @@ export const REASONS = {
   ErrorThresholdExceeded: 'More stores failed than the stage allows.',
   OfflineThresholdExceeded: 'More stores are offline than the stage allows.',
   HealthGateFailed: 'Stores are worse after the patch than before.',
-  NotEnoughFacts: 'Fewer stores could be measured than the gate needs.',
+  NotEnoughFacts: 'Fewer stores could be measured, or compared with what they were, than the gate needs.',
   StageTimeout: 'The stage did not end in time.',
   StageAborted: 'An operator aborted the stage.',
   RolledBack: 'The train was taken back.',

@@ -11,7 +11,7 @@ import { windowsMeet } from './windows.js';
 import { printable, readYaml, type Problem, type YamlFile } from './yaml-file.js';
 
 /**
- * The one reader of the GitOps repo: `edge check`, the release worker and the planner all judge it here, so that
+ * The one reader of the GitOps repo: `edge fleet check`, the release worker and the planner all judge it here, so that
  * nothing is planned that was not checked. It finds every problem in one go.
  */
 export interface CheckedRepo {

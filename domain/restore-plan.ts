@@ -1,8 +1,9 @@
 import { DateTime } from 'luxon';
 import type { Fleet, Guest, Store } from './fleet.js';
+import { hashOf } from './hash.js';
 import type { GuestBackupRow } from './messages/ledger.js';
 import { TEST_IDS, type RestorePlanOutcome, type TrialPlan } from './messages/restore.js';
-import { planRestoreTests, type Coverage, type TestableGuest, coverageOf } from './restore-sampling.js';
+import { planRestoreTests, type TestableGuest } from './restore-sampling.js';
 import { isoWeekId } from './windows.js';
 
 /** Which guests a run of restore tests tries, and as what. Calendar arithmetic: called from activities only. */
@@ -32,11 +33,16 @@ export function planRestores(asked: Asked): RestorePlanOutcome {
   if (problems.length > 0 || !backup) return { kind: 'refused', problems: problems.slice(0, 20) };
   const week = isoWeekId(startedAt, fleet.timeZone);
   const chosen = wanted ? byHand(stores, wanted) : due(asked, week);
+  const run = wanted
+    ? `restore-${DateTime.fromJSDate(startedAt, { zone: 'utc' }).toFormat('yyyyMMdd-HHmmss')}`
+    : `restores-${week}`;
+  // Two runs at once, or what a dead one left, seldom want the same id; and if they do, the site refuses it.
+  const first = hashOf(run) % MOST;
   const trials = new Map<string, TrialPlan[]>();
   for (const [at, { store, guest, snapshot, why }] of chosen.slice(0, MOST).entries()) {
     const trial: TrialPlan = {
       vmid: guest.vmid,
-      as: TEST_IDS.from + at,
+      as: TEST_IDS.from + ((first + at) % MOST),
       name: guest.name,
       class: classOf(guest),
       tier: guest.tier ?? backup.defaultTier,
@@ -50,9 +56,7 @@ export function planRestores(asked: Asked): RestorePlanOutcome {
   return {
     kind: 'planned',
     plan: {
-      run: wanted
-        ? `restore-${DateTime.fromJSDate(startedAt, { zone: 'utc' }).toFormat('yyyyMMdd-HHmmss')}`
-        : `restores-${week}`,
+      run,
       fleet: name,
       commit,
       stores: [...trials].map(([id, members]) => ({ id, trials: members })),
@@ -64,10 +68,6 @@ export function planRestores(asked: Asked): RestorePlanOutcome {
 
 /** Guests that are restored alike, and prove it for one another. */
 export const classOf = ({ role, name }: Pick<Guest, 'role' | 'name'>): string => (role === 'other' ? name : role);
-
-/** How the fleet stands: who was tested within the weeks of its tier. */
-export const coverageNow = (asked: Pick<Asked, 'fleet' | 'stores' | 'known' | 'passed'>, now: Date): Coverage =>
-  coverageOf(testable(asked), now);
 
 interface Chosen {
   store: Store;
@@ -97,12 +97,7 @@ function due(asked: Asked, week: string): Chosen[] {
 }
 
 /** Guests of stores that are backed up, as the repo names them: what is not in it has no probes, and nobody to ask. */
-function testable({
-  fleet,
-  stores,
-  known,
-  passed,
-}: Pick<Asked, 'fleet' | 'stores' | 'known' | 'passed'>): TestableGuest[] {
+function testable({ fleet, stores, known, passed }: Asked): TestableGuest[] {
   const { backup } = fleet;
   if (!backup) return [];
   const seen = new Map(known.map((row) => [`${row.store}/${row.vmid}`, row]));

@@ -18,12 +18,16 @@ export interface EnrolmentOptions {
   caPem: string;
 }
 
+export type Patience = Record<string, { base: number; least: number }>;
+
+const POLL = { base: 5_000, least: 100 };
+
 /**
  * How long a store worker waits in the practice fleet: milliseconds of a real store, and the least real ones, since a
  * busy machine does not get faster with the speed.
  */
-const PATIENCE: Record<string, { base: number; least: number }> = {
-  poll: { base: 5_000, least: 100 },
+const PATIENCE: Patience = {
+  poll: POLL,
   drain: { base: 3_600_000, least: 60_000 },
   upgrade: { base: 3_600_000, least: 60_000 },
   reboot: { base: 1_200_000, least: 30_000 },
@@ -69,7 +73,7 @@ export async function writeEnrolment(store: StoreSim, options: EnrolmentOptions)
     releaseKeys: resolve(options.releaseKeys),
     stateDir: resolve(stateDir, 'workers', store.id),
     ...(await backupOf(store, file)),
-    timing: Object.fromEntries(Object.keys(PATIENCE).map((name) => [name, patienceOf(name, timing)])),
+    timing: patienceIn(PATIENCE, timing),
   };
   await mkdir(worker.stateDir, { recursive: true, mode: 0o700 });
   await Promise.all([
@@ -127,15 +131,15 @@ export async function writeCentralEnrolment(pbs: PbsSim, { temporal, namespace }
   const worker = {
     temporal: { address: temporal, namespace },
     pbs: await writeIdentities(pbs, datastore, file),
-    timing: { poll: patienceOf('poll', pbs.timing) },
+    timing: patienceIn({ poll: POLL }, pbs.timing),
   };
   await put(file('offsite-worker.json'), `${JSON.stringify(worker, undefined, 2)}\n`);
 }
 
-const patienceOf = (name: string, timing: Timing): number => {
-  const { base, least } = PATIENCE[name] ?? { base: 0, least: 1 };
-  return Math.round(Math.max(timing.scale(base), least));
-};
+export const patienceIn = (patience: Patience, timing: Timing): Record<string, number> =>
+  Object.fromEntries(
+    Object.entries(patience).map(([name, { base, least }]) => [name, Math.round(Math.max(timing.scale(base), least))]),
+  );
 
 async function put(path: string, text: string): Promise<void> {
   await writeFile(`${path}.new`, text, { mode: 0o600 });

@@ -136,7 +136,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       await readFingerprint(central);
       const { caPem } = await authorities.storeAuthority(staging.id);
       const namespace = options.namespace ?? 'default';
-      return writeStagingEnrolment(staging, central, { fleet, namespace, temporal, registry, caPem });
+      return writeStagingEnrolment(staging, central, { namespace, temporal, caPem });
     };
     return {
       world,

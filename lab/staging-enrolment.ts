@@ -1,5 +1,6 @@
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { patienceIn, type Patience } from './enrolment.js';
 import { clientKey, hostKey, SSH_USER } from './ssh/server.js';
 import { RESTORE } from './world/layout.js';
 import { PVE_STORAGE } from './world/pbs/estate.js';
@@ -9,13 +10,22 @@ import { keyFileOf } from './world/storage-sim.js';
 import type { StoreSim } from './world/store-sim.js';
 
 interface StagingEnrolment {
-  fleet: string;
   namespace: string;
   /** `host:port`: the site stands beside the centre and needs no relay. */
   temporal: string;
-  registry: string;
   caPem: string;
 }
+
+/** How long its worker waits: milliseconds of a real site, and the least real ones. */
+const PATIENCE: Patience = {
+  poll: { base: 5_000, least: 100 },
+  grace: { base: 60_000, least: 3_000 },
+  away: { base: 600_000, least: 5_000 },
+  restore: { base: 21_600_000, least: 60_000 },
+  boot: { base: 600_000, least: 15_000 },
+  remove: { base: 600_000, least: 15_000 },
+  command: { base: 60_000, least: 10_000 },
+};
 
 /**
  * What an installer puts on the host of the staging site's worker. The keys of the stores' backups lie here and, each, at
@@ -38,11 +48,9 @@ export async function writeStagingEnrolment(
   const keyFile = (store: StoreSim): string => join(keys, `${store.id}.json`);
   const secretOf = (id: string): string => central.tokens.find((token) => token.id === id)?.secret ?? '';
   const stateDir = resolve(world.stateDir, 'workers', site.id);
+  const { storage, bridge, pool } = RESTORE;
   const staging = {
-    site: site.id,
-    fleet: options.fleet,
     temporal: { address: options.temporal, namespace: options.namespace },
-    registry: `http://${options.registry}`,
     proxmox: {
       nodes: nodes.map(({ name, address, apiPort }) => ({ name, address, port: apiPort })),
       tokenFile: file('pve-token'),
@@ -59,8 +67,9 @@ export async function writeStagingEnrolment(
       ),
     },
     /** Where restored guests go: nowhere else. */
-    restore: RESTORE,
-    backup: {
+    place: { storage, bridge, pool },
+    copies: {
+      node: central.hostname,
       address: central.address,
       port: central.port,
       fingerprint: central.fingerprint,
@@ -70,6 +79,7 @@ export async function writeStagingEnrolment(
     /** By store, which is the namespace of its copy as well; of those that encrypt. */
     encryptionKeyFiles: Object.fromEntries(encrypted.map((store) => [store.id, keyFile(store)])),
     stateDir,
+    timing: patienceIn(PATIENCE, world.timing),
   };
   await mkdir(stateDir, { recursive: true, mode: 0o700 });
   await Promise.all([

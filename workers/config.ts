@@ -98,6 +98,24 @@ const backupSchema = z
   })
   .strict();
 
+const proxmoxSchema = z
+  .object({
+    nodes: z.array(z.object({ name: z.string(), address: z.string(), port: z.number().int() }).strict()).min(1),
+    tokenFile: z.string(),
+    caFile: z.string(),
+  })
+  .strict();
+
+const sshSchema = z
+  .object({
+    user: z.string(),
+    keyFile: z.string(),
+    nodes: z
+      .record(z.string(), z.object({ address: z.string(), port: z.number().int(), hostKey: z.string() }).strict())
+      .refine((nodes) => Object.keys(nodes).length > 0, 'names no node'),
+  })
+  .strict();
+
 /** What an installer puts beside a store worker. Credentials are files of their own, named here. */
 export const storeWorkerSchema = z
   .object({
@@ -105,22 +123,8 @@ export const storeWorkerSchema = z
     fleet: fleetName,
     temporal: z.object({ address: z.string().min(3), namespace: z.string().min(1) }).strict(),
     registry: z.string().min(1).describe('Where releases are pulled from: https://…, s3://… or file:///…'),
-    proxmox: z
-      .object({
-        nodes: z.array(z.object({ name: z.string(), address: z.string(), port: z.number().int() }).strict()).min(1),
-        tokenFile: z.string(),
-        caFile: z.string(),
-      })
-      .strict(),
-    ssh: z
-      .object({
-        user: z.string(),
-        keyFile: z.string(),
-        nodes: z
-          .record(z.string(), z.object({ address: z.string(), port: z.number().int(), hostKey: z.string() }).strict())
-          .refine((nodes) => Object.keys(nodes).length > 0, 'names no node'),
-      })
-      .strict(),
+    proxmox: proxmoxSchema,
+    ssh: sshSchema,
     releaseKeys: z.string().describe('JSON file of the pinned release keys'),
     stateDir: z.string(),
     backup: backupSchema
@@ -158,6 +162,59 @@ export const offsiteWorkerSchema = z
   .strict();
 
 export type OffsiteWorkerConfig = z.output<typeof offsiteWorkerSchema>;
+
+/** Names that Proxmox VE gives to pools and network interfaces. */
+const pveName = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9._-]{0,39}$/, 'is not a name that Proxmox VE gives');
+
+/** What an installer puts beside the worker of the staging site. */
+export const stagingWorkerSchema = z
+  .object({
+    temporal: z.object({ address: z.string().min(3), namespace: z.string().min(1) }).strict(),
+    proxmox: proxmoxSchema.describe('The cluster of the site'),
+    ssh: sshSchema.describe('Its nodes: containers are entered there, and what a failed restore left is taken away'),
+    place: z
+      .object({
+        storage: storageId.describe('For the disks of restored guests, and for nothing else'),
+        bridge: pveName.describe('Without a port on any node: restored guests are alone on it'),
+        pool: pveName.describe('What restored guests are in; the rights of the token are on it'),
+      })
+      .strict(),
+    copies: z
+      .object({
+        node: pbsName.describe('Host name of the central backup server, as its task ids have it'),
+        address: z.string().min(1),
+        port: port.default(8007),
+        fingerprint: fingerprint.describe('SHA-256 of its certificate'),
+        datastore: pbsName.describe('Each store has the namespace of its id there'),
+        readTokenFile: z
+          .string()
+          .describe(
+            'File of a token that may read, and nothing else: user@realm!name:secret. The nodes restore with it',
+          ),
+      })
+      .strict()
+      .describe('The central backup server'),
+    encryptionKeyFiles: z
+      .record(storeId, z.string())
+      .default({})
+      .describe('Key file of the backups of each store that encrypts them, as the backup client keeps it'),
+    stateDir: z.string(),
+    timing: z
+      .object({
+        poll: milliseconds.default(5_000),
+        grace: milliseconds.default(60_000),
+        away: milliseconds.default(600_000),
+        restore: milliseconds.default(21_600_000),
+        boot: milliseconds.default(600_000),
+        remove: milliseconds.default(600_000),
+        command: milliseconds.default(60_000),
+      })
+      .strict()
+      .prefault({}),
+  })
+  .strict();
+
+export type StagingWorkerConfig = z.output<typeof stagingWorkerSchema>;
 
 export const pinnedKeysSchema = z
   .array(

@@ -13,7 +13,7 @@ import { openLog, runUntilStopped, start } from './runtime.js';
 import { createTeller } from './teller.js';
 import { readVersions, takeOver } from './versions.js';
 
-/** The control worker: runs the workflows and the central activities. It can read no signing key and reach no store. */
+/** The control worker: runs the workflows and the central activities. It is told of no signing key and of no store. */
 start(async () => {
   const config = controlConfig();
   const log = openLog('control-worker');

@@ -1,4 +1,5 @@
 import { CancellationScope, isCancellation, setCurrentDetails, setHandler } from '@temporalio/workflow';
+import type { FleetRunView } from '#domain/messages/fleet-run.js';
 import { commandSchema, waveProgressSchema, type WaveProgress } from '#domain/messages/train.js';
 import { addTallies, emptyTally, tallyOf, type StoreResult, type Tally } from '#domain/outcomes.js';
 import { abortUpdate, waveProgressSignal } from './messages.js';
@@ -9,17 +10,6 @@ import { heard, messageOrRefusal } from './parse-input.js';
  * how far its waves are, and the abort, which begins no further store and lets what is in work end by itself.
  */
 export type FleetRun<V extends FleetRunView> = ReturnType<typeof openFleetRun<V>>;
-
-export interface FleetRunView {
-  state: 'planning' | 'running' | 'done' | 'aborted' | 'failed';
-  endedAt?: string | undefined;
-  /** One sentence. */
-  doing: string;
-  inFlight: number;
-  tally: Tally;
-  /** Stores that did not succeed, at most 100. */
-  notSucceeded: StoreResult[];
-}
 
 export interface FleetRunWords {
   /** e.g. `night`, as in "The night is being ended". */

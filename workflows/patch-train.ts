@@ -1,9 +1,10 @@
 import { upsertSearchAttributes } from '@temporalio/workflow';
 import { plural } from '#domain/counted.js';
-import { decideGate } from '#domain/gate.js';
+import { decideGate, guardsNothing, type GateVerdict } from '#domain/gate.js';
 import { formatDuration } from '#domain/durations.js';
 import {
   trainInputSchema,
+  type Answer,
   type OpenedTrain,
   type StagePlan,
   type TrainInput,
@@ -11,6 +12,7 @@ import {
 } from '#domain/messages/train.js';
 import type { ReleaseRef } from '#domain/release.js';
 import { openCatchUp, type CatchUp } from './catch-up.js';
+import { isPassed } from './gate-passed.js';
 import { parseInput } from './parse-input.js';
 import { buildRelease, control, messageOf } from './proxies.js';
 import { takeBackTrain } from './rollback.js';
@@ -170,16 +172,20 @@ async function soak(train: Run, stage: StagePlan): Promise<Over | undefined> {
   }
 }
 
-/** Measures who succeeded and was not measured yet. What passes is from then on the last good release of its store. */
+/**
+ * Measures who succeeded and was not measured yet. What passes is from then on the last good release of its store. When
+ * facts are wanting, people may go on without them: then no store has a new good release.
+ */
 async function passGate(train: Run, stage: StagePlan): Promise<Over | undefined> {
   const { desk, plan } = train;
-  const expected = unproven(desk, stage);
+  const { gate: limits, limits: thresholds } = stage.settings;
+  let expected = unproven(desk, stage);
   for (;;) {
     desk.stage(stage.name, { state: 'gate' });
     desk.doing(`Measuring ${plural(expected.length, 'store')} of stage ${stage.name}.`);
     const attempt = desk.nextRound(`${stage.name}/gate`);
     const probes = await probeStores(train, stage, expected, { name: stage.name, attempt, release: plan.release });
-    const verdict = decideGate({ probes, expected, limits: stage.settings.gate });
+    const verdict = decideGate({ probes, expected, limits, offlineThreshold: thresholds.offlineThreshold });
     desk.stage(stage.name, { gate: verdict.summary });
     if (desk.mustStop()) return desk.over();
     if (desk.isStageAborted(stage.name)) {
@@ -187,7 +193,7 @@ async function passGate(train: Run, stage: StagePlan): Promise<Over | undefined>
       if (over) return over;
       continue;
     }
-    if (verdict.kind === 'pass') break;
+    if (guardsNothing(plan.stages, stage) || isPassed(verdict)) break;
     const reason = verdict.reason ?? 'HealthGateFailed';
     if (isTakenBackByPolicy(train, stage, reason, verdict.summary)) return desk.over();
     const answer = await desk.hold({
@@ -197,9 +203,18 @@ async function passGate(train: Run, stage: StagePlan): Promise<Over | undefined>
       detail: verdict.checks
         .filter((check) => check.verdict !== 'pass')
         .flatMap((check) => check.failing.map((store) => `${check.name}: ${store}`)),
-      answers: ['retry-gate'],
+      answers: answersTo(verdict, desk, stage),
     });
-    if (answer !== 'retry-gate') return desk.over();
+    if (answer === 'skip') {
+      desk.prove(expected);
+      desk.stage(stage.name, { gate: `${verdict.summary} Went on without proof.` });
+      return undefined;
+    }
+    if (answer === 'retry-failed') {
+      const over = (await runRounds(train, stage)) ?? (await soak(train, stage));
+      if (over) return over;
+      expected = unproven(desk, stage);
+    } else if (answer !== 'retry-gate') return desk.over();
   }
   desk.prove(expected);
   await control.confirmStage({
@@ -210,6 +225,13 @@ async function passGate(train: Run, stage: StagePlan): Promise<Over | undefined>
     soakedAt: new Date().toISOString(),
   });
   return undefined;
+}
+
+function answersTo(verdict: GateVerdict, desk: TrainDesk, stage: StagePlan): Answer[] {
+  if (verdict.kind !== 'hold') return ['retry-gate'];
+  if (verdict.lacks !== 'stores') return ['retry-gate', 'skip'];
+  const canRunAgain = stage.stores.some((store) => desk.results.get(store)?.outcome !== 'excluded');
+  return canRunAgain ? ['retry-failed', 'skip'] : ['skip'];
 }
 
 const unproven = (desk: TrainDesk, stage: StagePlan): string[] =>

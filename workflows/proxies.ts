@@ -39,8 +39,8 @@ const classes = {
     heartbeatTimeout: HEARTBEAT,
     retry: { initialInterval: '1 second', maximumInterval: '1 minute', maximumAttempts: 8 },
   },
-  /** Dumps of all guests of a node, of which each may take an hour over a slow link. */
-  dump: {
+  /** Dumps of all guests of a node, or the restore of one, of which each may take hours over a slow link. */
+  bulk: {
     startToCloseTimeout: '12 hours',
     heartbeatTimeout: HEARTBEAT,
     retry: { initialInterval: '1 second', maximumInterval: '1 minute', maximumAttempts: 8 },
@@ -72,7 +72,7 @@ export function backupProxies(store: string) {
   const taskQueue = storeQueue(store);
   const proxy = (options: ActivityOptions) =>
     proxyActivities<StoreBackupActivities>({ taskQueue, cancellationType, ...options });
-  return { read: proxy(classes.read), longTask: proxy(classes.longTask), dump: proxy(classes.dump) };
+  return { read: proxy(classes.read), longTask: proxy(classes.longTask), dump: proxy(classes.bulk) };
 }
 
 /** Of the central backup server. Its worker serves all stores, so a task may wait for others; nobody waits for ever. */
@@ -96,7 +96,7 @@ export function stagingProxies(patience: number) {
       scheduleToStartTimeout: patience,
       ...options,
     });
-  return { mutate: proxy(classes.mutate), longTask: proxy(classes.longTask) };
+  return { mutate: proxy(classes.mutate), longTask: proxy(classes.longTask), restore: proxy(classes.bulk) };
 }
 
 /** Is anybody there? Unanswered means offline; the timeout to start is what finds that out. */

@@ -99,11 +99,11 @@ async function tryOne(
   if (!snapshot || snapshot.type === 'host') return { verdict: judgeTrial(trial, {}) };
   const named = { ...snapshot, type: snapshot.type };
   const task: TrialTask = { ...copyTask, vmid, as, snapshot: named };
-  const { mutate, longTask } = stagingProxies(PATIENCE_ONCE_BEGUN);
+  const { mutate, longTask, restore } = stagingProxies(PATIENCE_ONCE_BEGUN);
   const steps: TrialSteps = { snapshot };
 
   view.step(`restore ${vmid}`);
-  steps.restored = await answered(() => longTask.restoreGuest(task));
+  steps.restored = await answered(() => restore.restoreGuest(task));
   if (steps.restored.kind === 'done') {
     view.step(`start ${vmid}`);
     steps.booted = await answered(() => mutate.bootGuest(task));

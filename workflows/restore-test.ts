@@ -102,10 +102,11 @@ function begin({ run, stores }: RestorePlan, desk: Desk): void {
   });
 }
 
-/** One run at a time has the site, so whatever was begun before this one has no owner any more. */
+/** What is older than any trial may last has no owner any more; a run by hand may be under way beside this one. */
 async function sweep({ fleet, run, timing }: RestorePlan, desk: Desk): Promise<void> {
+  const before = new Date(Date.parse(desk.view.startedAt) - 2 * timing.storeTimeout).toISOString();
   const answer = await stagingProxies(timing.patience)
-    .longTask.sweepSite({ protocol: PROTOCOL, fleet, before: desk.view.startedAt })
+    .longTask.sweepSite({ protocol: PROTOCOL, fleet, before })
     .catch((error: unknown) => ({ kind: 'failed' as const, why: messageOf(error) }));
   if (answer.kind === 'failed') {
     await tellPeople(fleet, run, `The staging site could not be swept: ${answer.why}`);

@@ -6,6 +6,7 @@ import { ROLLBACK_STAGE, waveWorkflowId } from '#domain/naming.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { PermitRef } from '#domain/release.js';
 import { describePlan, type RollbackPlan } from '#domain/rollback.js';
+import { isPassed } from './gate-passed.js';
 import { control, messageOf, pointBack, revertPromotions, signRollbackPermit } from './proxies.js';
 import { abortOf } from './stage-rounds.js';
 import type { TrainDesk } from './train-desk.js';
@@ -231,9 +232,10 @@ async function passGate(train: Run, { to, stores }: Group): Promise<Over | undef
     desk.doing(`Measuring ${plural(expected.length, 'store')} that went back to ${to.version}.`);
     const attempt = desk.nextRound(`${ROLLBACK_STAGE}/gate`);
     const probes = await probeStores(train, stage, expected, { name: ROLLBACK_STAGE, attempt, release: to });
-    const verdict = decideGate({ probes, expected, limits: stage.settings.gate });
+    const { gate, limits } = stage.settings;
+    const verdict = decideGate({ probes, expected, limits: gate, offlineThreshold: limits.offlineThreshold });
     if (desk.mustStop()) return desk.over();
-    if (verdict.kind === 'pass') return undefined;
+    if (isPassed(verdict)) return undefined;
     const answer = await desk.hold({
       reason: verdict.reason ?? 'HealthGateFailed',
       summary: `After the rollback: ${verdict.summary}`,

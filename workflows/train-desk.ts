@@ -321,7 +321,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       return mine;
     },
 
-    /** These passed the gate of their stage. */
+    /** These passed the gate of their stage, or people went on without it: nobody measures them again. */
     prove(stores: string[]): void {
       for (const store of stores) proven.add(store);
     },

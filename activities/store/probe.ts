@@ -1,4 +1,4 @@
-import { blockingChecks } from '#domain/ceph-health.js';
+import { blockingChecks, foreignFlags } from '#domain/ceph-health.js';
 import { lacking } from '#domain/decide-store.js';
 import { kernelFor } from '#domain/downgrade.js';
 import type { GuestProbe, ProbeFacts } from '#domain/facts.js';
@@ -36,7 +36,7 @@ export async function probeStore(deps: StoreDeps, release: Opened | string): Pro
   ]);
   if (typeof release === 'string') unreadable.push(`inventory: ${release}`);
   const leftSet = [
-    ...Object.entries(ceph?.hostFlags ?? {}).flatMap(([host, flags]) => flags.map((flag) => `${flag} on ${host}`)),
+    ...(ceph ? foreignFlags(ceph, []) : []),
     ...Object.entries(ha?.nodeStatus ?? {})
       .filter(([, status]) => status === 'maintenance')
       .map(([node]) => `maintenance of ${node}`),

@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { StoreDeps } from './deps.js';
+import type { StoreTiming } from './deps.js';
 
 /**
  * Looks again and again until there is something to see, or the time is over (undefined). A look that fails counts as
  * nothing seen: while a node reboots that is the normal case. `lastError` tells what the newest failure was.
  */
 export async function waitFor<T>(
-  { timing }: Pick<StoreDeps, 'timing'>,
+  { timing }: { timing: Pick<StoreTiming, 'poll'> },
   limit: number,
   look: () => Promise<T | undefined>,
 ): Promise<{ seen: T | undefined; lastError: string }> {

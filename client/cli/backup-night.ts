@@ -1,27 +1,20 @@
 import type { Command } from 'commander';
-import type { NightView } from '#domain/messages/backup.js';
-import type { NightHandle } from '../operations.js';
 import {
   answer,
   clockOf,
   fleetOf,
   withFleetOption,
-  type withSession,
+  type OpenSession,
   withTargetOptions,
-  type Session,
   type TargetOptions,
 } from './context.js';
-import { CliFailure } from './failure.js';
+import { followRun, newestRun, wentWell } from './fleet-run.js';
 import type { Io } from './io.js';
 import type { CommandResult } from './main.js';
-import { isNightOver, progressLines, renderNight, wentWell } from './render-night.js';
+import { renderNight } from './render-night.js';
 import { reasoned, tell } from './say.js';
-import { Screen } from './screen.js';
 
 /** `edge backup run`, `show` and `abort`: the night as it is under way. */
-
-/** Milliseconds between two looks at a night that is followed. */
-const LOOK_EVERY = 1_000;
 
 interface RunOptions extends TargetOptions {
   store?: string;
@@ -29,9 +22,6 @@ interface RunOptions extends TargetOptions {
   detach?: boolean;
   by?: string;
 }
-
-/** How a command gets to the service; tests give their own. */
-export type OpenSession = typeof withSession;
 
 export function addNightCommands(backup: Command, io: Io, result: CommandResult, open: OpenSession): void {
   addRun(backup, io, result, open);
@@ -59,7 +49,7 @@ function addRun(backup: Command, io: Io, result: CommandResult, open: OpenSessio
       await open(io, options, async (session) => {
         const fleet = fleetOf(io, options, session.target.service);
         const stores = options.store?.split(',').map((id) => id.trim());
-        const run = await session.operations.startNight({
+        const run = await session.operations.nights.start({
           fleet,
           now: options.inWindow !== true,
           requestedBy: options.by ?? io.user,
@@ -69,7 +59,7 @@ function addRun(backup: Command, io: Io, result: CommandResult, open: OpenSessio
           answer(io, options, run, ['Started.', `See it: edge backup show${session.target.suffix}`]);
           return;
         }
-        const view = await follow(io, options, session, run);
+        const view = await followRun(io, options, session.operations.nights, run);
         answer(io, options, view, renderNight(view, { ...clock, now: io.now() }));
         if (!wentWell(view)) result.exitCode = 1;
       });
@@ -88,8 +78,9 @@ function addShow(backup: Command, io: Io, result: CommandResult, open: OpenSessi
     .action(async (options: ShowOptions) => {
       const clock = clockOf(io, options);
       await open(io, options, async (session) => {
-        const run = await newest(io, options, session);
-        const view = options.watch ? await follow(io, options, session, run) : run.view;
+        const { nights } = session.operations;
+        const run = await newestRun(io, options, session, nights, none);
+        const view = options.watch ? await followRun(io, options, nights, run) : run.view;
         answer(io, options, view, renderNight(view, { ...clock, now: io.now() }));
         if (options.watch && !wentWell(view)) result.exitCode = 1;
       });
@@ -109,39 +100,14 @@ function addAbort(backup: Command, io: Io, result: CommandResult, open: OpenSess
     .addHelpText('after', '\nExample:\n  edge backup abort --reason "the uplink is needed"')
     .action(async (options: AbortOptions) => {
       await open(io, options, async (session) => {
-        const run = await newest(io, options, session);
+        const { nights } = session.operations;
+        const run = await newestRun(io, options, session, nights, none);
         const said = reasoned(options.by ?? io.user, options.reason);
-        const reply = await session.operations.abortNight(run, said);
+        const reply = await nights.abort(run, said);
         tell(io, options, result, reply, { night: run.view.night }, []);
       });
     });
 }
 
-async function newest(io: Io, options: TargetOptions, { operations, target }: Session) {
-  const fleet = fleetOf(io, options, target.service);
-  const run = await operations.newestNight(fleet);
-  if (run) return run;
-  throw new CliFailure(`No night of backups of fleet ${fleet} is known to Temporal. Start one: edge backup run`);
-}
-
-/** On a terminal the counts move; elsewhere a line tells of each change. Interrupted, the night goes on by itself. */
-async function follow(io: Io, options: TargetOptions, session: Session, run: NightHandle): Promise<NightView> {
-  const screen = new Screen(io);
-  const interrupted = io.interrupted();
-  let told = '';
-  for (;;) {
-    const view = await session.operations.nightView(run);
-    if (isNightOver(view) || interrupted.aborted) {
-      screen.clear();
-      return view;
-    }
-    const lines = progressLines(view);
-    const line = lines.join(' ');
-    if (!options.json) {
-      if (!io.terminal && line !== told) io.out(line);
-      screen.draw(lines);
-    }
-    told = line;
-    await io.pause(LOOK_EVERY);
-  }
-}
+const none = (fleet: string): string =>
+  `No night of backups of fleet ${fleet} is known to Temporal. Start one: edge backup run`;

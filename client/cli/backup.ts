@@ -1,10 +1,8 @@
 import type { Command } from 'commander';
 import type { RpoState } from '#domain/backup.js';
 import { backupStatus, RPO_STATES, type BackupStatus, type GuestStatus } from '#domain/backup-status.js';
-import { problemText } from '#domain/yaml-file.js';
-import type { LedgerReader } from '#systems/ledger/types.js';
-import { checkRepo, folderSource } from '../repo/check.js';
-import { addNightCommands, type OpenSession } from './backup-night.js';
+import { addNightCommands } from './backup-night.js';
+import { askLedger, type AskLedger } from './ask-ledger.js';
 import {
   answer,
   clockOf,
@@ -15,11 +13,13 @@ import {
   withFleetOption,
   withSession,
   type CommonOptions,
+  type OpenSession,
 } from './context.js';
-import { CliFailure, wrongUsage } from './failure.js';
+import { wrongUsage } from './failure.js';
 import type { Io } from './io.js';
-import { databaseUrlOf, fromLedger } from './ledger.js';
+import { fromLedger } from './ledger.js';
 import type { AddCommands, CommandResult } from './main.js';
+import { loadFolder } from './repo.js';
 import { renderFleetStatus, renderGuestStatus, renderNights, renderStoreStatus } from './render-backup.js';
 import { readServiceFile } from './service-file.js';
 import { printable } from './text.js';
@@ -27,7 +27,7 @@ import { printable } from './text.js';
 /** What the commands reach outside; tests give their own. */
 export interface Outside {
   open: OpenSession;
-  ask: typeof fromLedger;
+  ask: AskLedger;
 }
 
 export const addBackupCommands: AddCommands = (program, io, result) => addBackup(program, io, result, REAL);
@@ -91,24 +91,21 @@ function addStatus(backup: Command, io: Io, result: CommandResult, ask: Ask): vo
         return;
       }
       const guest = guestOf(only.guests, options.guest);
-      const history = await asked(ask, io, options, (ledger) => ledger.backupHistory(store, guest.vmid, HISTORY));
+      const history = await askLedger(ask, io, options, 'backups', (ledger) =>
+        ledger.backupHistory(store, guest.vmid, HISTORY),
+      );
       answer(io, options, { ...guest, history }, renderGuestStatus(guest, history, clock));
       result.exitCode = guest.state === 'ok' ? 0 : 1;
     });
 }
 
 async function readStatus(ask: Ask, io: Io, options: StatusOptions, store: string | undefined): Promise<BackupStatus> {
-  const dir = repoOf(io, options);
-  const { fleet, stores, problems } = await checkRepo(folderSource(dir)).catch((error: unknown) => {
-    throw new CliFailure(`${dir} cannot be read: ${(error as Error).message}`, { cause: error });
-  });
-  if (!fleet || problems.length > 0)
-    throw new CliFailure(`The repo ${dir} is not valid. All of its problems: edge fleet check --repo ${dir}`, {
-      problems: problems.slice(0, 20).map(problemText),
-    });
+  const { fleet, stores } = await loadFolder(repoOf(io, options));
   if (store !== undefined && !stores.some(({ id }) => id === store))
     throw wrongUsage(`${printable(store)} is not a store of fleet ${fleet.fleet}.`);
-  const rows = await asked(ask, io, options, (ledger) => ledger.guestBackups(store === undefined ? {} : { store }));
+  const rows = await askLedger(ask, io, options, 'backups', (ledger) =>
+    ledger.guestBackups(store === undefined ? {} : { store }),
+  );
   return backupStatus({
     fleet,
     stores: stores.filter(({ id }) => store === undefined || id === store),
@@ -155,24 +152,7 @@ function addHistory(backup: Command, io: Io, ask: Ask): void {
       if (!Number.isInteger(limit) || limit < 1 || limit > 1_000)
         throw wrongUsage('--limit is a number from 1 to 1000.');
       const fleet = fleetOf(io, options, readServiceFile(stateDir(io, options)));
-      const nights = await asked(ask, io, options, (ledger) => ledger.nights(fleet, limit));
+      const nights = await askLedger(ask, io, options, 'backups', (ledger) => ledger.nights(fleet, limit));
       answer(io, options, nights, renderNights(nights, clock));
     });
-}
-
-/** All that is known of backups is in the ledger: without it there is no answer. */
-async function asked<T>(
-  ask: Ask,
-  io: Io,
-  options: { dir?: string },
-  question: (ledger: LedgerReader) => Promise<T>,
-): Promise<T> {
-  const target = { service: readServiceFile(stateDir(io, options)) };
-  if (databaseUrlOf(io, target) === undefined)
-    throw new CliFailure(
-      'What is known of backups is in the ledger. Start `edge up` here, or name the ledger with EDGE_DATABASE_URL.',
-    );
-  const found = await ask(io, target, question);
-  if (found === undefined) throw new CliFailure('The ledger did not answer, so nothing is known of backups.');
-  return found;
 }

@@ -166,3 +166,6 @@ export function answer(io: Io, options: CommonOptions, facts: unknown, lines: re
   if (options.json) io.out(printableJson(facts));
   else for (const line of lines) io.out(line);
 }
+
+/** How a command gets to the service; tests give their own. */
+export type OpenSession = typeof withSession;

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { OperationError } from '../operation-errors.js';
 import { addBackupCommands } from './backup.js';
+import { addRestoreCommands } from './restore.js';
 import { addBenchCommand } from './bench/command.js';
 import { addDemoCommand } from './demo.js';
 import { addDoctorCommand } from './doctor.js';
@@ -82,6 +83,7 @@ const COMMANDS: readonly AddCommands[] = [
   addTrainCommands,
   addStoreCommands,
   addBackupCommands,
+  addRestoreCommands,
   addJanitorCommands,
   addSchedulesCommands,
   addRunbookCommand,

@@ -70,6 +70,8 @@ export interface PlanPreview {
   release: { version: string; sequence: number; kernel: string; packages: number };
   onCanaryFailure: Fleet['train']['onCanaryFailure'];
   stages: StagePreview[];
+  /** The operation on one store; absent when none is known. */
+  storeTakes?: Estimate | undefined;
   /** Work and soak of all stages, without the waiting for windows and approvals; absent when a stage's is unknown. */
   takes?: Estimate | undefined;
   problems: string[];
@@ -112,6 +114,7 @@ export function previewPlan(input: PreviewInput): PlanPreview {
     release: { version, sequence, kernel, packages: packages.length },
     onCanaryFailure: fleet.train.onCanaryFailure,
     stages: previews,
+    storeTakes: estimate({ durationsMs: input.durations, remaining: 1, concurrency: 1 }),
     takes: sumOfEstimates(previews.map(({ takes, soak }) => takes && withSoak(takes, soak))),
     problems,
   };

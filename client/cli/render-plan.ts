@@ -25,6 +25,9 @@ export function renderPlan(plan: PlanPreview, options: RenderPlanOptions): strin
     `Times in ${plan.timeZone}. Each store's own preflight decides again when its turn comes.`,
     ...policyLines(plan),
     ...plan.stages.flatMap((stage) => stageLines(stage, clock, options)),
+    ...(plan.storeTakes === undefined
+      ? []
+      : [`One store: ${estimateWords(plan.storeTakes)}, as earlier operations that succeeded took.`]),
     ...(plan.takes === undefined
       ? []
       : [`Work and soak of all stages: ${estimateWords(plan.takes)}. Waiting for windows and approvals comes on top.`]),

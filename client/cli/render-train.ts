@@ -290,6 +290,7 @@ function meaningOf(answer: Answer, view: TrainView): string {
     case 'retry-offline':
       return 'try the stores again that were offline or cut off';
     case 'skip':
+      if (view.hold?.reason === 'NotEnoughFacts') return 'go on without proof that the stores are well';
       return 'leave these stores as they are and go on with the others';
     case 'rollback':
       return 'take the release back from every store that took it; asks for an approval of the plan first';

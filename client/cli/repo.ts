@@ -5,6 +5,7 @@ import { collectRepoFiles } from '#domain/repo-files.js';
 import { MAX_CONFIG_FILE, MAX_FLEET_FILE } from '#domain/repo-limits.js';
 import { problemText } from '#domain/yaml-file.js';
 import { openGitRepo } from '#systems/git/repo.js';
+import { checkRepo as checkFolder, folderSource } from '../repo/check.js';
 import { CliFailure } from './failure.js';
 
 /** The GitOps repo as the service sees it: committed, and without a single problem. */
@@ -41,4 +42,15 @@ export async function loadFleetAt(dir: string, commit: string): Promise<Fleet | 
   } catch {
     return undefined;
   }
+}
+
+/** The files of the repo's folder as they are, for commands that only compare them with what happened. */
+export async function loadFolder(dir: string): Promise<{ fleet: Fleet; stores: Store[] }> {
+  const { fleet, stores, problems } = await checkFolder(folderSource(dir)).catch((error: unknown) => {
+    throw new CliFailure(`${dir} cannot be read: ${(error as Error).message}`, { cause: error });
+  });
+  if (fleet !== undefined && problems.length === 0) return { fleet, stores };
+  throw new CliFailure(`The repo ${dir} is not valid. All of its problems: edge fleet check --repo ${dir}`, {
+    problems: problems.slice(0, 20).map(problemText),
+  });
 }

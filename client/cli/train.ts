@@ -300,7 +300,7 @@ const ANSWERS: Record<Exclude<PlainAnswer, 'rollback'>, string> = {
   'retry-gate': 'Measure the health of the held stage again.',
   'retry-failed': 'Try again what failed: the stores of the held stage, a build, a promotion.',
   'retry-offline': 'Try the stores of the held stage again that were offline or cut off.',
-  skip: 'Leave the stores that failed as they are and go on with the others.',
+  skip: 'Leave the stores that failed as they are, or go on without proof of health, and take the others.',
   finish: 'End a train that only waits for stores that are offline.',
 };
 

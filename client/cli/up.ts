@@ -36,11 +36,16 @@ export const addUpCommand: AddCommands = (program, io) => {
     .option('--dir <dir>', 'state directory (default: .edge)')
     .option('--speed <factor>', 'how many times faster than real the practice fleet lives', DEFAULT_SPEED)
     .option('--json', 'print the addresses as JSON')
-    .addHelpText('after', '\nExamples:\n  edge up --lab 60\n  edge up --repo ./edge-infra')
+    .addHelpText(
+      'after',
+      '\nIts Temporal server, ledger and registry are its own, in the state directory: EDGE_TEMPORAL_ADDRESS,\nEDGE_DATABASE_URL and EDGE_OBJECTS are for workers and commands of a service that runs elsewhere.\n\nExamples:\n  edge up --lab 60\n  edge up --repo ./edge-infra',
+    )
     .action((options: UpOptions) => up(io, options));
 };
 
 async function up(io: Io, options: UpOptions): Promise<void> {
+  const unused = unusedSettings(io.env);
+  if (unused !== undefined) io.err(unused);
   const dir = stateDir(io, options);
   const repo = await repoFor(io, options, dir);
   const interrupted = io.interrupted();
@@ -69,6 +74,19 @@ async function up(io: Io, options: UpOptions): Promise<void> {
     io.err('Stopping.');
     await service.stop();
   }
+}
+
+/** What `edge up` has of its own, so that nobody takes its trains for those of another ledger or registry. */
+const OWN = ['EDGE_DATABASE_URL', 'EDGE_OBJECTS', 'EDGE_TEMPORAL_ADDRESS', 'EDGE_TEMPORAL_NAMESPACE'];
+
+/** One sentence when the environment names what this service does not use. */
+function unusedSettings(env: Io['env']): string | undefined {
+  const named = OWN.filter((name) => env[name] !== undefined);
+  if (named.length === 0) return undefined;
+  return (
+    `${named.join(', ')} ${named.length === 1 ? 'is' : 'are'} set and not used: \`edge up\` runs a Temporal server, a ledger ` +
+    'and a registry of its own in its state directory.'
+  );
 }
 
 async function repoFor(io: Io, options: UpOptions, dir: string): Promise<LoadedRepo> {

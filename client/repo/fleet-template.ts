@@ -80,6 +80,8 @@ backup:
     keep: { daily: 14, weekly: 8 }
   # The night in which the space of what was pruned comes back.
   collectOn: sun
+  # When guests that are due are restored from the second place, at the staging site, and asked whether they are well.
+  restoreTest: { day: sun, at: '09:00', maxConcurrency: ${compressed ? 4 : 2} }
 ${compressed ? COMPRESSED_BACKUP : ''}
 # The notify command is called when no stage moved and no store ended for so long, though nobody is waited for.
 alarms: { noProgressAfter: ${compressed ? '90s' : '2h'} }

@@ -26,7 +26,8 @@ function subnetOf(number: number, { lab, labNetwork }: FullRepoOptions): string 
 }
 
 function storeYaml(id: string, number: number, options: FullRepoOptions): string {
-  const { lab } = options;
+  const { lab, compressed } = options;
+  const within = compressed ? ', within: 5s' : '';
   const subnet = subnetOf(number, options);
   const ports = lab ? ', apiPort: 8006, sshPort: 2222' : '';
   const host = (node: number): number => (lab ? node : 10 + node);
@@ -44,7 +45,7 @@ guests:
     role: pos
     tier: till
     probes:
-      - { name: selftest, command: [/usr/local/bin/pos-selftest] }
+      - { name: selftest, command: [/usr/local/bin/pos-selftest]${within} }
     health: http://${subnet}.101:8080/health
     metrics: http://${subnet}.101:8080/metrics
   - vmid: 102
@@ -52,7 +53,7 @@ guests:
     kind: qemu
     role: inventory
     probes:
-      - { name: selftest, command: [/usr/local/bin/inventory-selftest] }
+      - { name: selftest, command: [/usr/local/bin/inventory-selftest]${within} }
     health: http://${subnet}.102:8080/health
     metrics: http://${subnet}.102:8080/metrics
     config:
@@ -65,7 +66,7 @@ guests:
     kind: lxc
     role: cache
     probes:
-      - { name: selftest, command: [/usr/local/bin/cache-selftest] }
+      - { name: selftest, command: [/usr/local/bin/cache-selftest]${within} }
     health: http://${subnet}.103:8080/health
     metrics: http://${subnet}.103:8080/metrics
     config:

@@ -5,6 +5,7 @@ import type { NightStep } from '../backup-result.js';
 import { keepSchema } from '../fleet.js';
 import type { StoreResult, Tally } from '../outcomes.js';
 import type { Reason, Stop } from '../reasons.js';
+import type { FleetRunView } from './fleet-run.js';
 import { fleetName, instant, nodeName, operationName, personSchema, storeId, trainId } from './names.js';
 import type { StepAnswer } from './store.js';
 
@@ -225,21 +226,10 @@ export interface NightPlan {
 export type NightPlanOutcome = { kind: 'planned'; plan: NightPlan } | { kind: 'refused'; problems: string[] };
 
 /** The answer of the query `night`. */
-export interface NightView {
+export interface NightView extends FleetRunView {
   night: string;
-  fleet: string;
-  state: 'planning' | 'running' | 'done' | 'aborted' | 'failed';
-  startedAt: string;
   opens?: string | undefined;
   closes?: string | undefined;
-  endedAt?: string | undefined;
-  /** One sentence. */
-  doing: string;
-  stores: number;
-  inFlight: number;
-  tally: Tally;
-  /** Stores that did not succeed, at most 100. */
-  notSucceeded: StoreResult[];
 }
 
 export interface NightReport {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { CopyFacts } from '../backup.js';
-import type { StoreResult, Tally } from '../outcomes.js';
+import type { Tally } from '../outcomes.js';
+import type { FleetRunView } from './fleet-run.js';
 import { fleetName, instant, personSchema, storeId, trainId } from './names.js';
 
 /**
@@ -104,7 +105,10 @@ export interface RestoreActivities {
    * central server holds of the store.
    */
   openCopy(task: CopyTask): Promise<TrialAnswer<{ copy: CopyFacts }>>;
-  /** Restores the snapshot as a guest that is stopped, alone on its network, and proven to be so. */
+  /**
+   * Restores the snapshot as a guest that is stopped, alone on its network, and proven to be so. One that failed stays
+   * failed until its guest is taken away.
+   */
   restoreGuest(task: TrialTask): Promise<TrialAnswer<Timed & { bytes: number }>>;
   /** Starts it, after another look at where it is connected, and waits until its agent answers (a VM) or it can be entered. */
   bootGuest(task: TrialTask): Promise<TrialAnswer<Timed>>;
@@ -112,11 +116,17 @@ export interface RestoreActivities {
   probeGuest(
     task: ProbeTask,
   ): Promise<TrialAnswer<Timed & { probes: ProbeResult[]; canary?: Canary | { broken: string } | undefined }>>;
-  /** Stops and destroys it, whatever state it is in, and proves that it is gone. Refuses ids outside the range. */
+  /**
+   * Stops and destroys it, whatever state it is in, and proves that it is gone; a restore that still runs is broken off.
+   * Refuses ids outside the range, and a guest that is not of this trial.
+   */
   removeGuest(task: TrialTask): Promise<TrialAnswer<object>>;
   /** Takes the storage away. */
   closeCopy(task: CopyTask): Promise<TrialAnswer<object>>;
-  /** Takes away what dead runs left: guests in the range and storages of ours, that are old enough. Says what, in sentences. */
+  /**
+   * Takes away what dead runs left: guests in the range and storages of ours, that are old enough. Says what, in
+   * sentences; of what it leaves, why.
+   */
   sweepSite(task: SweepTask): Promise<TrialAnswer<{ removed: string[]; left: string[] }>>;
 }
 
@@ -177,20 +187,9 @@ export interface RestorePlan {
 export type RestorePlanOutcome = { kind: 'planned'; plan: RestorePlan } | { kind: 'refused'; problems: string[] };
 
 /** The answer of the query `restores`. */
-export interface RestoreView {
+export interface RestoreView extends FleetRunView {
   run: string;
-  fleet: string;
-  state: 'planning' | 'running' | 'done' | 'aborted' | 'failed';
-  startedAt: string;
-  endedAt?: string | undefined;
-  /** One sentence. */
-  doing: string;
   guests: number;
-  stores: number;
-  inFlight: number;
-  tally: Tally;
-  /** Stores of which a guest did not pass, at most 100. */
-  notSucceeded: StoreResult[];
 }
 
 export interface RestoreReport {

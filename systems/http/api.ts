@@ -72,12 +72,15 @@ export interface Answer {
   total: number | undefined;
 }
 
-/** Flags go out as 1 and 0, which both products read in a form. */
-export type Values = Record<string, string | number | boolean | undefined>;
+/** Flags go out as 1 and 0, which both products read in a form; a list goes out as its key again and again. */
+export type Values = Record<string, string | number | boolean | readonly string[] | undefined>;
 
 export interface Api {
   get(path: string, query?: Values): Promise<Answer>;
-  post(path: string, form?: Values): Promise<Answer>;
+  /** `secrets`: what is in the form and never in a message, even when the server repeats it. */
+  post(path: string, form?: Values, secrets?: readonly string[]): Promise<Answer>;
+  /** What it takes goes into the query: neither product reads a body here. */
+  delete(path: string, query?: Values): Promise<Answer>;
   /** Reads and checks; an answer of another form is `Malformed`, and names the place. */
   read<T extends z.ZodType>(schema: T, path: string, query?: Values): Promise<z.output<T>>;
   parse<T extends z.ZodType>(schema: T, place: string, data: unknown): z.output<T>;
@@ -85,9 +88,10 @@ export interface Api {
 }
 
 interface Call {
-  method: 'GET' | 'POST';
+  method: 'GET' | 'POST' | 'DELETE';
   path: string;
   body?: string;
+  secrets?: readonly string[];
 }
 
 interface Entry {
@@ -172,7 +176,7 @@ export function createApi<Kind extends string>(options: ApiOptions<Kind>): Api {
     const status = response.statusCode;
     if (status >= 400) {
       const meaning = dialect.meaningOf({ status, body: text, reasonPhrase: response.statusText, wrote });
-      const reason = dialect.error(meaning.kind, `${place}: ${shown(meaning.message)}`, { status });
+      const reason = dialect.error(meaning.kind, `${place}: ${shown(meaning.message, call.secrets)}`, { status });
       throw new Refused(reason, { elsewhere: !wrote && meaning.elsewhere === true, slow: meaning.slow === true });
     }
     const parsed = envelopeSchema.safeParse(parseJson(text));
@@ -201,9 +205,9 @@ export function createApi<Kind extends string>(options: ApiOptions<Kind>): Api {
     return new Refused(reason, { elsewhere: true, slow: true, broken: isBroken(cause) });
   }
 
-  const shown = (message: string): string =>
-    message
-      .replaceAll(dialect.secret, '[secret]')
+  const shown = (message: string, secrets: readonly string[] = []): string =>
+    [dialect.secret, ...secrets]
+      .reduce((text, secret) => (secret === '' ? text : text.replaceAll(secret, '[secret]')), message)
       .replaceAll(/[\s\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ')
       .trim()
       .slice(0, MAX_MESSAGE);
@@ -219,7 +223,8 @@ export function createApi<Kind extends string>(options: ApiOptions<Kind>): Api {
 
   return {
     get,
-    post: (path, form) => send({ method: 'POST', path, body: encode(form ?? {}) }),
+    post: (path, form, secrets = []) => send({ method: 'POST', path, body: encode(form ?? {}), secrets }),
+    delete: (path, query) => send({ method: 'DELETE', path: withQuery(path, query) }),
     read: async (schema, path, query) => parse(schema, `GET ${path}`, (await get(path, query)).data),
     parse,
     async close() {
@@ -286,7 +291,10 @@ const hostOf = (address: string): string => (address.includes(':') ? `[${address
 function encode(values: Values): string {
   const form = new URLSearchParams();
   for (const [name, value] of Object.entries(values)) {
-    if (value !== undefined) form.append(name, typeof value === 'boolean' ? String(Number(value)) : String(value));
+    if (value === undefined) continue;
+    for (const each of typeof value === 'object' ? value : [value]) {
+      form.append(name, typeof each === 'boolean' ? String(Number(each)) : String(each));
+    }
   }
   return form.toString();
 }

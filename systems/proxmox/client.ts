@@ -4,26 +4,35 @@ import type { Answer, Values } from '../http/api.js';
 import { ProxmoxError } from './errors.js';
 import { createProxmoxHttp } from './http.js';
 import {
+  agentPidSchema,
+  agentStatusSchema,
   clusterStatusSchema,
+  guestConfigSchema,
   guestStatusSchema,
   haRowsSchema,
   managerStatusSchema,
+  networksSchema,
   nodeStatusSchema,
   notBackedUpSchema,
   permissionsSchema,
+  poolSchema,
   resourcesSchema,
+  storagesSchema,
   storageStatusSchema,
   taskLogSchema,
   taskStatusSchema,
   tasksSchema,
   versionSchema,
+  volumesSchema,
 } from './schemas.js';
 import type {
+  Bridge,
   GuestKind,
   GuestResource,
   HaRow,
-  ProxmoxClient,
   ProxmoxOptions,
+  ProxmoxRestoreClient,
+  StorageConfig,
   TaskStatus,
   TaskSummary,
 } from './types.js';
@@ -34,19 +43,16 @@ const TASK_LIMIT = 500;
 const REREAD_MS = 1_000;
 
 /** Throws `ProxmoxError` of kind Untrusted or Auth at once when the options cannot make a safe connection. */
-export function createProxmoxClient(options: ProxmoxOptions): ProxmoxClient {
+export function createProxmoxClient(options: ProxmoxOptions): ProxmoxRestoreClient {
   const { api, tokenId } = createProxmoxHttp(options);
   const { read } = api;
 
   const taskIn = (path: string, data: unknown): string => {
     if (typeof data === 'string' && parseUpid(data)) return data;
-    throw new ProxmoxError(
-      'OutcomeUnknown',
-      `POST ${path}: accepted, but the answer names no task. Look for its task.`,
-    );
+    throw new ProxmoxError('OutcomeUnknown', `${path}: accepted, but the answer names no task. Look for its task.`);
   };
   const startTask = async (path: string, form: Values): Promise<string> =>
-    taskIn(path, (await api.post(path, form)).data);
+    taskIn(`POST ${path}`, (await api.post(path, form)).data);
 
   const listTasks = async (node: string, query: Values): Promise<TaskSummary[]> => {
     const rows = await read(tasksSchema, `/nodes/${segment(node)}/tasks`, { limit: TASK_LIMIT, ...query });
@@ -121,6 +127,7 @@ export function createProxmoxClient(options: ProxmoxOptions): ProxmoxClient {
         uptime: status.uptime,
         kernel: status['current-kernel'].release,
         rootFree: status.rootfs.avail,
+        ...(status.memory ? { memoryFree: status.memory.free } : {}),
       };
     },
 
@@ -136,8 +143,10 @@ export function createProxmoxClient(options: ProxmoxOptions): ProxmoxClient {
       return lists.flat().filter((task) => task.status === undefined);
     },
 
-    tasks: (node, filter) =>
-      listTasks(node, { source: 'all', typefilter: filter.type, vmid: filter.vmid, since: filter.since }),
+    async tasks(node, { type, vmid, since, own }) {
+      const rows = await listTasks(node, { source: 'all', typefilter: type, vmid, since });
+      return own ? rows.filter((row) => isOwn(row, tokenId)) : rows;
+    },
 
     async taskStatus(upid) {
       let task = await readTask(upid);
@@ -159,6 +168,10 @@ export function createProxmoxClient(options: ProxmoxOptions): ProxmoxClient {
       return texts.length === 1 && texts[0] === 'no content' ? [] : texts;
     },
 
+    async stopTask(upid) {
+      await api.delete(taskPath(upid));
+    },
+
     migrate: (node, kind, vmid, target) =>
       startTask(`${guestPath(node, kind, vmid)}/migrate`, {
         target,
@@ -170,6 +183,57 @@ export function createProxmoxClient(options: ProxmoxOptions): ProxmoxClient {
 
     shutdown: (node, kind, vmid, timeoutSeconds) =>
       startTask(`${guestPath(node, kind, vmid)}/status/shutdown`, { timeout: timeoutSeconds }),
+
+    stop: (node, kind, vmid) => startTask(`${guestPath(node, kind, vmid)}/status/stop`, {}),
+
+    async destroy(node, kind, vmid) {
+      const path = guestPath(node, kind, vmid);
+      const { data } = await api.delete(path, { purge: true, 'destroy-unreferenced-disks': true });
+      return taskIn(`DELETE ${path}`, data);
+    },
+
+    restore: (node, { kind, archive, settings, ...order }) =>
+      startTask(`/nodes/${segment(node)}/${kind}`, {
+        ...settings,
+        ...order,
+        ...(kind === 'qemu' ? { archive } : { ostemplate: archive, restore: true }),
+        unique: true,
+        start: false,
+      }),
+
+    guestConfig: (node, kind, vmid) => read(guestConfigSchema, `${guestPath(node, kind, vmid)}/config`),
+
+    async poolMembers(pool) {
+      const { members } = await read(poolSchema, `/pools/${segment(pool)}`);
+      return members.flatMap(({ type, vmid }) =>
+        isGuestKind(type) && vmid !== undefined ? [{ kind: type, vmid }] : [],
+      );
+    },
+
+    async bridges(node) {
+      const rows = await read(networksSchema, `/nodes/${segment(node)}/network`, { type: 'any_bridge' });
+      return rows.map(bridgeOf);
+    },
+
+    async agentPing(node, vmid) {
+      await api.post(`${guestPath(node, 'qemu', vmid)}/agent/ping`);
+    },
+
+    async agentExec(node, vmid, command) {
+      const path = `${guestPath(node, 'qemu', vmid)}/agent/exec`;
+      return api.parse(agentPidSchema, `POST ${path}`, (await api.post(path, { command })).data).pid;
+    },
+
+    async agentResult(node, vmid, pid) {
+      const path = `${guestPath(node, 'qemu', vmid)}/agent/exec-status`;
+      const { exited, exitcode: code, ...said } = await read(agentStatusSchema, path, { pid });
+      if (!exited) return undefined;
+      return {
+        ...(code === undefined ? {} : { code }),
+        stdout: said['out-data'] ?? '',
+        stderr: said['err-data'] ?? '',
+      };
+    },
 
     async reboot(node) {
       await api.post(`/nodes/${segment(node)}/status`, { command: 'reboot' });
@@ -187,7 +251,7 @@ export function createProxmoxClient(options: ProxmoxOptions): ProxmoxClient {
         bwlimit: backup.bandwidthKiB,
       });
       // What Proxmox says when none of the guests is on that node.
-      return data === 'OK' ? undefined : taskIn(path, data);
+      return data === 'OK' ? undefined : taskIn(`POST ${path}`, data);
     },
 
     async backups(node, vmids, since) {
@@ -207,14 +271,65 @@ export function createProxmoxClient(options: ProxmoxOptions): ProxmoxClient {
       const { type, content, enabled, active, total, used, avail } = await read(storageStatusSchema, path);
       return {
         type,
-        content: content.split(',').filter((word) => word !== ''),
+        content: wordsIn(content),
         enabled: enabled === true,
         active: active === true,
         ...(total === undefined || used === undefined || avail === undefined ? {} : { space: { total, used, avail } }),
       };
     },
 
+    async volumes(node, storage, vmid) {
+      const path = `/nodes/${segment(node)}/storage/${segment(storage)}/content`;
+      return (await read(volumesSchema, path, { vmid })).map(({ volid }) => volid);
+    },
+
+    async storages() {
+      return (await read(storagesSchema, '/storage')).map(storageOf);
+    },
+
+    async addBackupStorage({ encryptionKey, ...storage }) {
+      const secrets = [storage.password, ...(encryptionKey === undefined ? [] : secretsIn(encryptionKey))];
+      // The answer repeats the key, so nobody gets it.
+      await api.post(
+        '/storage',
+        { ...storage, type: 'pbs', content: 'backup', 'encryption-key': encryptionKey },
+        secrets,
+      );
+    },
+
+    async removeStorage(storage) {
+      await api.delete(`/storage/${segment(storage)}`);
+    },
+
     close: () => api.close(),
+  };
+}
+
+/** The key file as a whole, and what is long enough in it to be the key. */
+const secretsIn = (keyFile: string): string[] => [keyFile, ...(keyFile.match(/[A-Za-z0-9+/]{40,}=*/g) ?? [])];
+const wordsIn = (list: string): string[] => list.split(/[\s,;]+/).filter((word) => word !== '');
+
+function bridgeOf(row: z.output<typeof networksSchema>[number]): Bridge {
+  const ports = row.type === 'OVSBridge' ? row.ovs_ports : row.bridge_ports;
+  return { name: row.iface, ...(ports === undefined ? {} : { ports: wordsIn(ports) }) };
+}
+
+function storageOf(row: z.output<typeof storagesSchema>[number]): StorageConfig {
+  const { storage, type, content, disable, nodes, server, port, datastore, namespace, username, fingerprint } = row;
+  const keyFingerprint = row['encryption-key'];
+  return {
+    storage,
+    type,
+    content: wordsIn(content ?? ''),
+    enabled: disable !== true,
+    nodes: wordsIn(nodes ?? ''),
+    ...(server === undefined ? {} : { server }),
+    ...(port === undefined ? {} : { port }),
+    ...(datastore === undefined ? {} : { datastore }),
+    ...(namespace === undefined ? {} : { namespace }),
+    ...(username === undefined ? {} : { username }),
+    ...(fingerprint === undefined ? {} : { fingerprint }),
+    ...(keyFingerprint === undefined ? {} : { keyFingerprint }),
   };
 }
 

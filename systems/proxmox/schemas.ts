@@ -79,6 +79,7 @@ export const nodeStatusSchema = z.looseObject({
   uptime: num,
   'current-kernel': z.looseObject({ release: text }),
   rootfs: z.looseObject({ avail: num }),
+  memory: z.looseObject({ free: num }).optional(),
 });
 
 export const tasksSchema = z.array(
@@ -116,6 +117,51 @@ export const storageStatusSchema = z.looseObject({
   total: num.optional(),
   used: num.optional(),
   avail: num.optional(),
+});
+
+export const storagesSchema = z.array(
+  z.looseObject({
+    storage: text,
+    type: text,
+    content: optionalText,
+    server: optionalText,
+    port: num.optional(),
+    datastore: optionalText,
+    namespace: optionalText,
+    username: optionalText,
+    fingerprint: optionalText,
+    'encryption-key': optionalText,
+    nodes: optionalText,
+    disable: bool.optional(),
+  }),
+);
+
+export const volumesSchema = z.array(z.looseObject({ volid: text }));
+
+/** Numbers of a config file come as numbers or as text, and raw settings of a container as lists; here all is text. */
+export const guestConfigSchema = z.record(
+  z.string(),
+  z.unknown().transform((value) => {
+    if (typeof value === 'boolean') return value ? '1' : '0';
+    return typeof value === 'string' ? value : JSON.stringify(value);
+  }),
+);
+
+export const poolSchema = z.looseObject({
+  members: z.array(z.looseObject({ type: text, vmid: num.optional() })),
+});
+
+export const networksSchema = z.array(
+  z.looseObject({ iface: text, type: text, bridge_ports: optionalText, ovs_ports: optionalText }),
+);
+
+export const agentPidSchema = z.looseObject({ pid: num });
+
+export const agentStatusSchema = z.looseObject({
+  exited: bool,
+  exitcode: num.optional(),
+  'out-data': optionalText,
+  'err-data': optionalText,
 });
 
 export const errorBodySchema = z.looseObject({

@@ -22,13 +22,17 @@ export interface ProxmoxClient {
     serviceStatus: Record<string, { node: string; state: string }>;
   }>;
   haStatus(): Promise<HaRow[]>;
-  nodeStatus(node: string): Promise<{ uptime: number; kernel: string; rootFree: number }>;
+  /** Seconds and bytes. */
+  nodeStatus(node: string): Promise<{ uptime: number; kernel: string; rootFree: number; memoryFree?: number }>;
   /** Bytes of memory that each node has, of those that are online. */
   nodeMemory(): Promise<Record<string, number>>;
   /** Running tasks of the whole cluster, asked node by node, since the cluster-wide list loses some. */
   runningTasks(): Promise<TaskSummary[]>;
-  /** Tasks of one node, newest first; finds the task of a request whose answer was lost. */
-  tasks(node: string, filter: { type?: string; vmid?: number; since?: number }): Promise<TaskSummary[]>;
+  /**
+   * Tasks of one node, newest first; finds the task of a request whose answer was lost. `since`: epoch seconds. `own`:
+   * only those that this token started.
+   */
+  tasks(node: string, filter: { type?: string; vmid?: number; since?: number; own?: boolean }): Promise<TaskSummary[]>;
   taskStatus(upid: string): Promise<TaskStatus>;
   taskLog(upid: string, lines: number): Promise<string[]>;
   /** Live migration of a VM (`online`), restart migration of a container. Returns the UPID. */
@@ -53,6 +57,48 @@ export interface ProxmoxClient {
   close(): Promise<void>;
 }
 
+/** What restoring takes besides, at the one site where that is done: no store's worker is given this. */
+export interface ProxmoxRestoreClient extends ProxmoxClient {
+  /** Ends a task that runs, in the middle of what it does. One that has ended already is left as it is. */
+  stopTask(upid: string): Promise<void>;
+  /** Switches it off, as if its plug was pulled. */
+  stop(node: string, kind: GuestKind, vmid: number): Promise<string>;
+  /**
+   * Destroys a guest that is stopped, with its disks, those that its settings do not name, and what jobs say of it. It
+   * has to be unlocked and unprotected.
+   */
+  destroy(node: string, kind: GuestKind, vmid: number): Promise<string>;
+  /**
+   * Restores a backup as a new guest with addresses of its own, and leaves it stopped. Never over a guest that is there:
+   * that is refused, as `Server`. When the task fails, a VM stays behind with neither disk nor pool.
+   */
+  restore(node: string, restore: GuestRestore): Promise<string>;
+  /** Its settings, all as text. `NotFound` when the guest is not on that node. */
+  guestConfig(node: string, kind: GuestKind, vmid: number): Promise<Record<string, string>>;
+  /** `NotFound` when there is no such pool. */
+  poolMembers(pool: string): Promise<{ kind: GuestKind; vmid: number }[]>;
+  /** Bridges of a node as they are configured, not as they are at this moment. */
+  bridges(node: string): Promise<Bridge[]>;
+  /** Fails, as `Server`, as long as the agent of the VM does not answer. */
+  agentPing(node: string, vmid: number): Promise<void>;
+  /** Starts a program in a VM. Returns its number there. `Server` when there is no such program. */
+  agentExec(node: string, vmid: number, command: readonly string[]): Promise<number>;
+  /** What came of that program; told once, after its end. */
+  agentResult(node: string, vmid: number, pid: number): Promise<AgentResult | undefined>;
+  /** What lies on a storage of one guest, by volume id. */
+  volumes(node: string, storage: string, vmid: number): Promise<string[]>;
+  /** Of the whole cluster, as they are configured; those that the token may see. */
+  storages(): Promise<StorageConfig[]>;
+  /**
+   * Adds a storage for the backups of a backup server. Proxmox tries the server at once, and keeps nothing when that
+   * fails. Without a task: after a lost answer `storages` tells whether it is there. An id that is taken is refused, as
+   * `Server`.
+   */
+  addBackupStorage(storage: NewBackupStorage): Promise<void>;
+  /** Takes a storage out of the configuration; what lies on it stays there. `NotFound` when there is none. */
+  removeStorage(storage: string): Promise<void>;
+}
+
 export type GuestKind = 'qemu' | 'lxc';
 
 export interface GuestBackup {
@@ -66,6 +112,66 @@ export interface GuestBackup {
   /** A fast local storage that holds what guests overwrite meanwhile, so that a slow target does not slow them. */
   fleecingStorage?: string | undefined;
   bandwidthKiB?: number | undefined;
+}
+
+export interface GuestRestore {
+  kind: GuestKind;
+  /** That the new guest gets. */
+  vmid: number;
+  /** Volume id of the backup. */
+  archive: string;
+  /** That its disks are written to. */
+  storage: string;
+  pool: string;
+  /** Count before those of the backup, by their names in the guest's configuration. */
+  settings: Readonly<Record<string, string | number>>;
+}
+
+export interface Bridge {
+  name: string;
+  /** Empty: what is on it reaches nobody beyond the node. Absent: not told. */
+  ports?: string[];
+}
+
+export interface AgentResult {
+  /** Absent when a signal ended it. */
+  code?: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** Never with the secret or the key of a storage: of the key it has the fingerprint. */
+export interface StorageConfig {
+  storage: string;
+  type: string;
+  content: string[];
+  enabled: boolean;
+  /** Empty: all nodes. */
+  nodes: string[];
+  /** These of a backup server alone. */
+  server?: string;
+  port?: number;
+  datastore?: string;
+  namespace?: string;
+  username?: string;
+  fingerprint?: string;
+  keyFingerprint?: string;
+}
+
+export interface NewBackupStorage {
+  storage: string;
+  server: string;
+  port: number;
+  datastore: string;
+  namespace: string;
+  /** `user@realm!tokenid` of the backup server. */
+  username: string;
+  /** Of that token. Secret. */
+  password: string;
+  /** SHA-256 of the server's certificate, in hex with colons. */
+  fingerprint: string;
+  /** Content of the key file of the backup client. Secret. */
+  encryptionKey?: string | undefined;
 }
 
 export interface StorageStatus {

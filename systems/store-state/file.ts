@@ -1,7 +1,8 @@
-import { mkdir, open, readFile, rename, truncate, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, readFile, truncate, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { stepKey } from '#domain/naming.js';
+import { replaceFile } from '../files/replace.js';
 import type { OperationName, OperationRecord, StepEntry, StoreState, TrustRecord } from './types.js';
 
 /**
@@ -40,7 +41,7 @@ export async function openStoreState(dir: string): Promise<StoreState> {
     const prefixes = operations.flatMap(namesIn).map(keyPrefix);
     const lines = (await readFile(journalPath, 'utf8')).split('\n');
     const kept = lines.filter((line) => prefixes.some((prefix) => parseLine(line)?.key.startsWith(prefix)));
-    await replace(dir, 'steps.jsonl', kept.map((line) => `${line}\n`).join(''));
+    await replaceFile(dir, 'steps.jsonl', kept.map((line) => `${line}\n`).join(''));
     if (!journal) return;
     await journal.close();
     journal = await open(journalPath, 'a', 0o600);
@@ -51,7 +52,7 @@ export async function openStoreState(dir: string): Promise<StoreState> {
     save: (next) =>
       inTurn(async () => {
         const before = operation;
-        await replace(dir, 'operation.json', JSON.stringify(next));
+        await replaceFile(dir, 'operation.json', JSON.stringify(next));
         operation = next;
         if (before === undefined || keyPrefix(before) === keyPrefix(next)) return;
         const prefixes = stepsOf(next);
@@ -62,7 +63,7 @@ export async function openStoreState(dir: string): Promise<StoreState> {
     saveTrust: (change) =>
       inTurn(async () => {
         const next = { ...trust, ...change };
-        await replace(dir, 'trust.json', JSON.stringify(next));
+        await replaceFile(dir, 'trust.json', JSON.stringify(next));
         trust = next;
       }),
     step: (key) => steps.get(key),
@@ -172,24 +173,5 @@ function parseLine(line: string): z.output<typeof entrySchema> | undefined {
     return entrySchema.safeParse(JSON.parse(line)).data;
   } catch {
     return undefined;
-  }
-}
-
-async function replace(dir: string, name: string, content: string): Promise<void> {
-  const temporary = join(dir, `.${name}.new`);
-  const file = await open(temporary, 'w', 0o600);
-  try {
-    await file.writeFile(content);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(temporary, join(dir, name));
-  // The new name is in the folder, and the folder has to reach the disk too.
-  const folder = await open(dir, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }

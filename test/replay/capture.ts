@@ -4,14 +4,7 @@ import { join } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import { execa } from 'execa';
 import type { StepAnswer } from '#domain/messages/store.js';
-import {
-  CONTROL_QUEUE,
-  launchWorkflowId,
-  RESTORE_STAGE,
-  restoreWorkflowId,
-  SEARCH_ATTRIBUTES,
-  waveWorkflowId,
-} from '#domain/naming.js';
+import { CONTROL_QUEUE, launchWorkflowId, restoreWorkflowId, SEARCH_ATTRIBUTES } from '#domain/naming.js';
 import type { launchTrain } from '#workflows/index.js';
 import {
   abortUpdate,
@@ -28,11 +21,11 @@ import { aRollbackPlan } from '../support/rollback-builders.js';
 import {
   aBackupInput,
   aNightPlan,
+  aRestorePlan,
   aSurvey,
   aHealthyProbe,
   aPlan,
   aReopenedTrain,
-  aRestorePlan,
   aStoreInput,
   aWave,
   currentPreflight,
@@ -82,16 +75,20 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     await ended(await world.startNight());
     return world.client.workflow.getHandle('night-2026-11-26/backup/r0');
   },
-  'restore-test': restores,
+  'restore-test': async (world) => {
+    await givenRestores(world);
+    return ended(await world.startRestores());
+  },
   'restore-test-aborted': abortedRestores,
-  'restore-store-failed': async (world) => {
-    await restores(world);
+  'restore-store': async (world) => {
+    await givenRestores(world);
+    await ended(await world.startRestores());
     return world.client.workflow.getHandle(restoreWorkflowId('s001'));
   },
   'wave-of-restores': async (world) => {
-    const { run } = aRestorePlan([]);
-    await restores(world);
-    return world.client.workflow.getHandle(waveWorkflowId(run, RESTORE_STAGE, 0, 0));
+    await givenRestores(world);
+    await ended(await world.startRestores());
+    return world.client.workflow.getHandle('restores-2026-w48/restore/r0');
   },
   'patch-store-calm': async (world) => {
     await world.store('s001');
@@ -338,18 +335,6 @@ async function stageAbortedTrain(world: World) {
   return ended(train);
 }
 
-/** A guest of s001 cannot be had back, the others can. */
-async function restores(world: World) {
-  world.central.on('planRestores', async () => ({ kind: 'planned', plan: aRestorePlan(['s001', 's002']) }));
-  const site = await world.stagingSite();
-  site.on('restoreGuest', async ({ store, vmid }) =>
-    store === 's001' && vmid === 101
-      ? { kind: 'failed', fault: 'guest', why: 'Chunk 12ab is damaged.' }
-      : { kind: 'done', startedAt: '2026-11-29T09:00:00Z', endedAt: '2026-11-29T09:00:06Z', bytes: 1_000 },
-  );
-  return ended(await world.startRestores());
-}
-
 /** One store at a time; ended while the first guest of the first is tried. */
 async function abortedRestores(world: World) {
   const plan = aRestorePlan(['s001', 's002'], { maxConcurrency: 1 });
@@ -453,4 +438,15 @@ async function record(cli: string, place: Place, run: (typeof shapes)[string]): 
   } finally {
     await world.close();
   }
+}
+
+/** One guest of the first store cannot be had back, and its store is done all the same. */
+async function givenRestores(world: World): Promise<void> {
+  world.central.on('planRestores', async () => ({ kind: 'planned', plan: aRestorePlan(['s001', 's002']) }));
+  const site = await world.stagingSite();
+  site.on('bootGuest', async ({ store, vmid }) =>
+    store === 's001' && vmid === 101
+      ? { kind: 'failed', fault: 'guest', why: 'Its agent never answered.' }
+      : { kind: 'done', startedAt: '2026-11-29T09:00:06Z', endedAt: '2026-11-29T09:00:09Z' },
+  );
 }

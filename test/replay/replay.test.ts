@@ -64,7 +64,7 @@ describe('a changed workflow', () => {
       'until(() => false, milliseconds)',
     ],
     [
-      'restore-store-failed',
+      'restore-store',
       'a guest that is left at the site',
       'mutate.removeGuest(task)',
       'Promise.resolve({ kind: "done" })',

@@ -259,6 +259,18 @@ describe('a health gate', () => {
     const train = await world.startTrain();
     const view = await heldFor(train, 'HealthGateFailed', 'canary');
     expect(view.answers).toEqual(['retry-gate', 'rollback', 'pause', 'abort']);
+    expect(world.central.notifications).toEqual([
+      {
+        event: 'held',
+        fleet: 'acme',
+        train: '2026-w48',
+        stage: 'canary',
+        reason: 'HealthGateFailed',
+        planHash: PLAN_HASH,
+        summary: '1 of 1 store measured; 1 failing, 0 allowed: guests running.',
+        answers: ['retry-gate', 'rollback', 'abort'],
+      },
+    ]);
     expect(view.hold?.detail.join('\n')).toMatch(/guests running: s001: guest 101 \(pos\) does not run/);
     expect(world.central.promotions.map(({ stage }) => stage)).toEqual(['canary']);
     expect(stores.get('s002')?.calls).toEqual([]);
@@ -290,9 +302,81 @@ describe('a health gate', () => {
     );
     const train = await world.startTrain();
     const view = await heldFor(train, 'NotEnoughFacts', 'canary');
-    expect(view.answers).toEqual(['retry-gate', 'rollback', 'pause', 'abort']);
+    expect(view.answers).toEqual(['retry-gate', 'skip', 'rollback', 'pause', 'abort']);
     await train.executeUpdate(abortUpdate, { args: [by] });
     await expect(train.result()).resolves.toMatchObject({ state: 'aborted', tally: { succeeded: 1 } });
+  });
+
+  it('that has nothing to compare with holds; people may go on, and no store has a new good release by that', async () => {
+    const world = await useWorld();
+    const stores = await world.stores(['s001', 's002'], quick);
+    stores.get('s001')?.on('probeStore', async () => aHealthyProbe('s001', { baseline: [] }));
+    world.central.plans(
+      aPlan()
+        .stage('canary', { stores: ['s001'] })
+        .stage('wave-1', { stores: ['s002'] })
+        .build(),
+    );
+    const train = await world.startTrain();
+    const view = await heldFor(train, 'NotEnoughFacts', 'canary');
+    expect(view.hold?.summary).toBe(
+      '1 of 1 store measured; none failing. Could not be judged: latency against the own baseline (s001).',
+    );
+    expect(world.central.promotions.map(({ stage }) => stage)).toEqual(['canary']);
+    await train.executeUpdate(answerUpdates.skip, { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 2 } });
+    expect(world.central.confirmed.map(({ stage, stores }) => [stage, stores])).toEqual([['wave-1', ['s002']]]);
+  });
+
+  it('of a stage that nobody took holds; retry-failed starts its stores again', async () => {
+    const world = await useWorld();
+    const stores = await world.stores(['s001', 's002'], quick);
+    world.central.plans(
+      aPlan()
+        .stage('canary', { stores: ['s001'] })
+        .stage('wave-1', { stores: ['s002'] })
+        .build(),
+    );
+    const isTooOld = { store: 's001', protocol: { min: 98, max: 99 }, clock: '' };
+    stores.get('s001')?.on('hello', async () => isTooOld);
+    const train = await world.startTrain();
+    const view = await heldFor(train, 'NotEnoughFacts', 'canary');
+    expect(view.answers).toEqual(['retry-failed', 'skip', 'rollback', 'pause', 'abort']);
+    expect(stores.get('s002')?.calls).toEqual([]);
+
+    stores.get('s001')?.on('hello', async () => ({ ...isTooOld, protocol: { min: 1, max: 1 } }));
+    await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 2 } });
+    expect(world.central.confirmed.map(({ stage, stores: good }) => [stage, good])).toEqual([
+      ['canary', ['s001']],
+      ['wave-1', ['s002']],
+    ]);
+  });
+
+  it('of a stage that the plan leaves without stores holds, and only people let the next stage start', async () => {
+    const world = await useWorld();
+    const store = await world.store('s002', quick);
+    const excluded = [{ store: 's001', reason: 'StoreOnHold' as const, detail: 'until 2026-12-01: rebuilt' }];
+    world.central.plans(
+      aPlan()
+        .stage('canary', { stores: [], excluded })
+        .stage('wave-1', { stores: ['s002'] })
+        .build(),
+    );
+    const train = await world.startTrain();
+    const view = await heldFor(train, 'NotEnoughFacts', 'canary');
+    expect(view.answers).toEqual(['skip', 'rollback', 'pause', 'abort']);
+    expect(store.calls).toEqual([]);
+    await train.executeUpdate(answerUpdates.skip, { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 1, excluded: 1 } });
+  });
+
+  it('asks nobody when no stage that is left has a store', async () => {
+    const world = await useWorld();
+    const excluded = [{ store: 's001', reason: 'Frozen' as const, detail: '2026-12-20 to 2027-01-02: sales' }];
+    world.central.plans(aPlan().stage('canary', { stores: [], excluded }).build());
+    const train = await world.startTrain();
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { excluded: 1 } });
   });
 });
 

@@ -458,8 +458,9 @@ describe('a wave of probes', () => {
     await world.store('s001', { probeStore: async () => answer as never });
     const report = await (await world.startWave(aWave(['s001'], { operation: 'probe' }))).result();
     expect(report.probes).toMatchObject([{ store: 's001', guests: [], quorate: false }]);
-    const { gate } = aStage('canary', { stores: ['s001'] }).settings;
-    const verdict = decideGate({ probes: report.probes, expected: ['s001'], limits: gate });
+    const { gate, limits } = aStage('canary', { stores: ['s001'] }).settings;
+    const { offlineThreshold } = limits;
+    const verdict = decideGate({ probes: report.probes, expected: ['s001'], limits: gate, offlineThreshold });
     expect(verdict.kind).not.toBe('pass');
   });
 

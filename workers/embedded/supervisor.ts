@@ -261,6 +261,7 @@ class Supervisor {
     const folder = join(this.#labDir, 'enrolment');
     const enrolment = ['--enrolment', folder];
     const offsite = join(this.#labDir, 'enrolment-central', 'offsite-worker.json');
+    const staging = join(this.#labDir, 'enrolment-staging', 'staging.json');
     const others = ownProcess.length > 0 ? ['--except', ownProcess.join(',')] : [];
     const shared = readdirSync(folder).length - ownProcess.length;
     const processes = Math.min(MAX_STORE_PROCESSES, Math.ceil(shared / STORES_PER_PROCESS));
@@ -271,6 +272,7 @@ class Supervisor {
       ),
       ...ownProcess.map((id) => this.#startWorker(`store:${id}`, ['store.js', ...enrolment, '--only', id], env)),
       ...(existsSync(offsite) ? [this.#startWorker('offsite', ['offsite.js', '--config', offsite], env)] : []),
+      ...(existsSync(staging) ? [this.#startWorker('staging', ['staging.js', '--config', staging], env)] : []),
     ]);
   }
 

@@ -114,9 +114,8 @@ describe('a whole lab in one process', () => {
       encryptionKeyFiles: Record<string, string>;
     };
     expect(staging).toMatchObject({
-      site: 'staging',
-      restore: { storage: 'restore', bridge: 'vmbr-lab', pool: 'restore-test', vmids: { from: 90_000 } },
-      backup: {
+      place: { storage: 'restore', bridge: 'vmbr-lab', pool: 'restore-test' },
+      copies: {
         address: `${NET}.7`,
         datastore: 'offsite',
         fingerprint: expect.stringMatching(/^[0-9A-F:]{95}$/) as string,

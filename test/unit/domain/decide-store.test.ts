@@ -350,17 +350,20 @@ const faults: Record<string, Fault> = {
   },
 };
 
-/** Two faults show as another reason where the node is in work. */
+/** Some faults show as another reason where the node is in work, or when the work is done. */
 const alsoSeenAs: Record<string, Partial<Record<Question, { reason: Reason; says: string }>>> = {
   'the other nodes cannot hold the guests of the node': {
     packages: { reason: 'FactsChanged', says: 'guest 104 (giant) runs on n2' },
     reboot: { reason: 'FactsChanged', says: 'guest 104 (giant) runs on n2' },
   },
+  'noout is set on the whole cluster': {
+    verified: { reason: 'VerifyFailed', says: 'noout is still set' },
+  },
   'noout is set on a host that is not ours': {
-    verified: { reason: 'VerifyFailed', says: 'noout is still set on n3' },
+    verified: { reason: 'VerifyFailed', says: 'noout on n3 is still set' },
   },
   'another flag than noout is set on a host': {
-    verified: { reason: 'VerifyFailed', says: 'norecover is still set on n2' },
+    verified: { reason: 'VerifyFailed', says: 'norecover on n2 is still set' },
   },
   'someone else has set maintenance on another node': {
     verified: { reason: 'VerifyFailed', says: 'n3 is still in maintenance' },
@@ -507,6 +510,21 @@ const unverified: Record<string, { store: () => StoreBuilder; reason: Reason; sa
     store: () => allPatched().inMaintenance('n2'),
     reason: 'VerifyFailed',
     says: 'n2 is still in maintenance',
+  },
+  'fails while noout is left on a host, though it was our own': {
+    store: () => allPatched().withFlag('noout', 'n2'),
+    reason: 'VerifyFailed',
+    says: 'noout on n2 is still set',
+  },
+  'fails while the whole cluster may not recover': {
+    store: () => allPatched().withFlag('norecover'),
+    reason: 'VerifyFailed',
+    says: 'Ceph flag norecover is still set',
+  },
+  'fails while all clients are stopped': {
+    store: () => allPatched().withFlag('pauserd'),
+    reason: 'VerifyFailed',
+    says: 'Ceph flag pauserd is still set',
   },
   'fails while an upgrade unit is left': {
     store: () => allPatched().withNode('n1', { upgradeUnit: { name: 'edge-governor-upgrade-1', state: 'succeeded' } }),

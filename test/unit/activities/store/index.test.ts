@@ -275,6 +275,18 @@ describe('probeStore', () => {
     ]);
   });
 
+  it.each(['noout', 'norecover', 'pauserd'])('says that %s is left set on the whole cluster', async (flag) => {
+    const store = await patched();
+    store.cephShows = (ceph) => void ceph.flags.push(flag);
+    expect((await call(store, 'probeStore', probe)).leftSet).toEqual([flag]);
+  });
+
+  it('does not take a flag for left that is always there, or harmless', async () => {
+    const store = await patched();
+    store.cephShows = (ceph) => void ceph.flags.push('sortbitwise', 'nodeep-scrub');
+    expect((await call(store, 'probeStore', probe)).leftSet).toEqual([]);
+  });
+
   it('does not call a store well of whose release it knows nothing', async () => {
     const facts = await call(aFakeStore(), 'probeStore', probe);
     expect(facts.unreadable).toEqual(['inventory: the release of this store is not known to its worker']);

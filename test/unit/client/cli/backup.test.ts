@@ -341,14 +341,16 @@ describe('a night that is run by hand', () => {
   const service = (...views: NightView[]) => {
     const asked: unknown[] = [];
     let looks = 0;
-    const operations: Partial<Operations> = {
-      startNight: (input) => {
+    const nights: Operations['nights'] = {
+      start: (input) => {
         asked.push(input);
         return Promise.resolve(handle);
       },
-      nightView: () => Promise.resolve(views[Math.min(looks++, views.length - 1)] as NightView),
-      newestNight: () => Promise.resolve(views[0] ? { ...handle, status: 'running', view: views[0] } : undefined),
+      view: () => Promise.resolve(views[Math.min(looks++, views.length - 1)] as NightView),
+      newest: () => Promise.resolve(views[0] ? { ...handle, status: 'running', view: views[0] } : undefined),
+      abort: () => Promise.reject(new Error('nobody asked for it')),
     };
+    const operations: Partial<Operations> = { nights };
     return { operations, asked, looks: () => looks };
   };
 
@@ -426,10 +428,12 @@ describe('a night that is run by hand', () => {
   ] as const)('takes an abort: %s', async (kind, code, out) => {
     const sent: unknown[] = [];
     const operations: Partial<Operations> = {
-      ...service(view()).operations,
-      abortNight: (run, said) => {
-        sent.push(run.runId, said);
-        return Promise.resolve({ kind, sentence: 'No further store is begun.' });
+      nights: {
+        ...(service(view()).operations.nights as Operations['nights']),
+        abort: (run, said) => {
+          sent.push(run.runId, said);
+          return Promise.resolve({ kind, sentence: 'No further store is begun.' });
+        },
       },
     };
     expect(await edge(['abort', '--reason', 'uplink'], { operations })).toMatchObject({ code, out });

@@ -55,6 +55,17 @@ describe('previewPlan', () => {
     expect(previewPlan(input()).takes).toBeUndefined();
   });
 
+  it('says how long one store takes by earlier operations, and nothing without any', () => {
+    const plan = previewPlan(input({ durations: [600_000, 600_000, 2_400_000] }));
+    expect(plan.storeTakes).toEqual({ p50Ms: 600_000, p90Ms: 2_400_000 });
+    expect(renderPlan(plan, { now, everyStore: false })).toContain(
+      'One store: about 10 min (p50), 40 min (p90), as earlier operations that succeeded took.',
+    );
+    const unknown = previewPlan(input());
+    expect(unknown.storeTakes).toBeUndefined();
+    expect(renderPlan(unknown, { now, everyStore: false }).join('\n')).not.toMatch(/One store:/);
+  });
+
   it('believes a store that was asked more than the ledger, and says when its preflight would refuse it', () => {
     const stop = { reason: 'CephBlocked', step: 'preflight', summary: 'OSD_DOWN: 1 osds down' } as const;
     const said: Surveyed = { kind: 'answered', store: 'store-001', packages: 7, reboots: 2, guestsMoved: 1, stop };

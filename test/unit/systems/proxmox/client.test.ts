@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { createProxmoxClient } from '#systems/proxmox/client.js';
 import { ProxmoxError } from '#systems/proxmox/errors.js';
 import type { ProxmoxErrorKind } from '#systems/proxmox/errors.js';
-import type { ProxmoxClient, ProxmoxOptions } from '#systems/proxmox/types.js';
+import type { ProxmoxRestoreClient, ProxmoxOptions } from '#systems/proxmox/types.js';
 import { hangUp, ok, refuse, silence, startFakeNodes } from './fake-nodes.js';
 import type { FakeNodes, Handler } from './fake-nodes.js';
 
@@ -12,7 +12,7 @@ const UPID = 'UPID:n1:000620F4:09CFA056:6AA109B6:hamigrate:301:edge-governor@pve
 const VERSION = { version: '9.2.3', release: '9.2', repoid: 'abc' };
 
 let nodes: FakeNodes | undefined;
-let client: ProxmoxClient | undefined;
+let client: ProxmoxRestoreClient | undefined;
 afterEach(async () => {
   await client?.close();
   await nodes?.close();
@@ -114,7 +114,7 @@ describe('a read', () => {
 });
 
 describe('a write', () => {
-  const migrate = (client: ProxmoxClient) => client.migrate('n1', 'qemu', 301, 'n2');
+  const migrate = (client: ProxmoxRestoreClient) => client.migrate('n1', 'qemu', 301, 'n2');
 
   it('sends a form and returns the task', async () => {
     const { nodes, client } = await connect(['n1']);
@@ -484,7 +484,87 @@ describe('answers in their real forms', () => {
       uptime: 4711,
       kernel: '6.14.11-4-pve',
       rootFree: 9e9,
+      memoryFree: 48e9,
     });
+  });
+
+  it('reads the settings of a guest as text, whatever they come as', async () => {
+    const raw = [['lxc.mount.entry', '/srv data none bind']];
+    const client = await answering({ onboot: 1, memory: '4096', cores: 2, template: false, lxc: raw, digest: 'ab' });
+    expect(await client.guestConfig('n1', 'lxc', 101)).toEqual({
+      onboot: '1',
+      memory: '4096',
+      cores: '2',
+      template: '0',
+      lxc: JSON.stringify(raw),
+      digest: 'ab',
+    });
+  });
+
+  it('reads the ports of bridges of both kinds, and claims none of one that does not say', async () => {
+    const client = await answering([
+      { iface: 'vmbr0', type: 'bridge', bridge_ports: 'eno1 eno2', active: 1 },
+      { iface: 'vmbr1', type: 'bridge', bridge_ports: '' },
+      { iface: 'vmbr2', type: 'OVSBridge', ovs_ports: 'bond0' },
+      { iface: 'vmbr3', type: 'OVSBridge', bridge_ports: '' },
+      { iface: 'vnet0', type: 'vnet' },
+    ]);
+    expect(await client.bridges('n1')).toEqual([
+      { name: 'vmbr0', ports: ['eno1', 'eno2'] },
+      { name: 'vmbr1', ports: [] },
+      { name: 'vmbr2', ports: ['bond0'] },
+      { name: 'vmbr3' },
+      { name: 'vnet0' },
+    ]);
+  });
+
+  it('reads the guests of a pool, and leaves its storages out', async () => {
+    const client = await answering({
+      members: [
+        { id: 'qemu/101', type: 'qemu', vmid: '101', node: 'n1' },
+        { id: 'storage/n1/x', type: 'storage', storage: 'x', node: 'n1' },
+      ],
+    });
+    expect(await client.poolMembers('p')).toEqual([{ kind: 'qemu', vmid: 101 }]);
+  });
+
+  it.each([
+    [{ exited: 0 }, undefined],
+    [{ exited: false }, undefined],
+    [
+      { exited: true, exitcode: 0, 'out-data': 'a\n' },
+      { code: 0, stdout: 'a\n', stderr: '' },
+    ],
+    [
+      { exited: 1, exitcode: '2', 'err-data': 'b' },
+      { code: 2, stdout: '', stderr: 'b' },
+    ],
+    [
+      { exited: 1, signal: 9 },
+      { stdout: '', stderr: '' },
+    ],
+  ])('reads what a program in a VM came to: %j', async (data, result) => {
+    expect(await (await answering(data)).agentResult('n1', 101, 700)).toEqual(result);
+  });
+
+  it('reads storages, with what only some have', async () => {
+    const client = await answering([
+      { storage: 'local', type: 'dir', content: 'iso,vztmpl', path: '/var/lib/vz' },
+      { storage: 'pbs', type: 'pbs', server: 'b', port: '8007', datastore: 'd', nodes: 'n1,n2', disable: 1 },
+    ]);
+    expect(await client.storages()).toEqual([
+      { storage: 'local', type: 'dir', content: ['iso', 'vztmpl'], enabled: true, nodes: [] },
+      {
+        storage: 'pbs',
+        type: 'pbs',
+        content: [],
+        enabled: false,
+        nodes: ['n1', 'n2'],
+        server: 'b',
+        port: 8007,
+        datastore: 'd',
+      },
+    ]);
   });
 
   it('lists the guests that no backup job covers', async () => {

@@ -1,5 +1,6 @@
+import { spawnSync } from 'node:child_process';
 import { createHash, createPublicKey, createSign, createVerify } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { chmodSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { pinnedKeysSchema } from '#workers/config.js';
@@ -24,6 +25,24 @@ describe('ensureReleaseKey', () => {
     );
     const signature = createSign('sha256').update('release').sign(readFileSync(files.privateKey, 'utf8'));
     expect(createVerify('sha256').update('release').verify(publicKey, signature)).toBe(true);
+  });
+
+  // Only root can become another user. Elsewhere the modes above are what is shown.
+  it.skipIf(process.getuid?.() !== 0)('is refused to a process of another user that knows where it is', async () => {
+    const dir = await tempDir();
+    chmodSync(dir, 0o755);
+    const { privateKey, publicKeys } = ensureReleaseKey(dir);
+    const readAs = (uid: number, file: string) => {
+      const program = `require('node:fs').readFileSync(${JSON.stringify(file)})`;
+      return spawnSync(process.execPath, ['-e', program], { uid, gid: uid, encoding: 'utf8', env: {}, cwd: '/' });
+    };
+    const NOBODY = 65_534;
+    expect(readAs(NOBODY, privateKey)).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/EACCES: permission denied, open .*key\.pem/) as string,
+    });
+    expect(readAs(NOBODY, publicKeys)).toMatchObject({ status: 0, stderr: '' });
+    expect(readAs(0, privateKey)).toMatchObject({ status: 0, stderr: '' });
   });
 
   it('keeps the key it made', async () => {

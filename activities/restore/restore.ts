@@ -1,0 +1,183 @@
+import type { Timed, TrialAnswer, TrialTask } from '#domain/messages/restore.js';
+import {
+  copyStorage,
+  decideSite,
+  decideStart,
+  isSameTrial,
+  judgeRestore,
+  readMark,
+  snapshotName,
+  writeMark,
+} from '#domain/restore-site.js';
+import type { TrialRecord } from '#systems/site-state/types.js';
+import { isKind } from '../backup/answers.js';
+import { waitFor } from '../store/wait.js';
+import { guestFault, siteFault } from './answers.js';
+import type { RestoreDeps } from './deps.js';
+import { configOf, findGuest, kindOf, readGuest, readSite, recordOf, trialOf, type Found } from './site.js';
+import { endOf, restoresOf, sinceOf } from './tasks.js';
+
+/** Of one task: a restore writes a line for each percent of each disk. */
+const LOG_LINES = 1_000;
+
+type Answer = TrialAnswer<Timed & { bytes: number }>;
+
+/**
+ * Restores the guest once: the task of an earlier attempt is found by what is on disk about it, else by search, and a
+ * guest by its notes, before anything is asked for.
+ */
+export async function restoreGuest(deps: RestoreDeps, task: TrialTask): Promise<Answer> {
+  const record = recordOf(deps, task);
+  const upid = record && (record.upid ?? (await search(deps, task, record)));
+  if (record && upid !== undefined) return prove(deps, task, { ...record, upid });
+  const found = await findGuest(deps, task.as);
+  if (found) return adopt(deps, task, found);
+  return ask(deps, task, record);
+}
+
+/** A guest that this worker knows nothing of, as after the loss of its own disk: its notes tell whose it is. */
+async function adopt(deps: RestoreDeps, task: TrialTask, found: Found): Promise<Answer> {
+  for (const { upid, status } of await restoresOf(deps, task.as)) {
+    if (status === undefined) await endOf(deps, upid, deps.timing.restore);
+  }
+  const mark = readMark((await configOf(deps, found))?.['description']);
+  if (!mark || !isSameTrial(mark, { ...trialOf(task), askedAt: '' })) return taken(task, found);
+  const { size } = (await snapshotOf(deps, task)) ?? {};
+  const record: TrialRecord = { ...mark, node: found.node, bytes: size ?? 0, before: [] };
+  await deps.state.saveTrial(task.as, record);
+  return proveGuest(deps, task, record);
+}
+
+const taken = ({ as }: TrialTask, { kind, node }: Found): Answer =>
+  siteFault(
+    `The id ${as} has ${kind === 'qemu' ? 'a VM' : 'a container'} on ${node} that this trial did not make. It was left as it is.`,
+  );
+
+const snapshotOf = async ({ copies }: RestoreDeps, { store, snapshot }: TrialTask) => {
+  const { type, id, time } = snapshot;
+  const all = await copies.client.snapshots(copies.datastore, store, { type, id });
+  return all.find((one) => one.time === time);
+};
+
+async function ask(deps: RestoreDeps, task: TrialTask, known: TrialRecord | undefined): Promise<Answer> {
+  const { proxmox, state, place } = deps;
+  const name = snapshotName(task.snapshot);
+  const [facts, snapshot, before] = await Promise.all([
+    readSite(deps),
+    snapshotOf(deps, task),
+    restoresOf(deps, task.as),
+  ]);
+  if (snapshot?.size === undefined) return guestFault(`The central backup server has no finished snapshot ${name}.`);
+  const kind = kindOf(task);
+  const load = { kind, bytes: snapshot.size, promised: promisedIn(deps, task.as) };
+  const decision = decideSite(facts, place, load);
+  if (decision.kind === 'refuse') return siteFault(decision.why, decision.detail);
+  const [node = ''] = decision.nodes;
+
+  const at = deps.now().toISOString();
+  const record: TrialRecord = {
+    ...trialOf(task),
+    askedAt: known?.askedAt ?? at,
+    node,
+    bytes: snapshot.size,
+    sentAt: at,
+    before: before.map(({ upid }) => upid),
+  };
+  await state.saveTrial(task.as, record);
+  const restore = {
+    kind,
+    vmid: task.as,
+    archive: `${copyStorage(task.store)}:backup/${name}`,
+    storage: place.storage,
+    pool: place.pool,
+    settings: {
+      net0: kind === 'qemu' ? `virtio,bridge=${place.bridge}` : `name=eth0,bridge=${place.bridge}`,
+      onboot: 0,
+      protection: 0,
+      description: writeMark(record),
+    },
+  };
+  let upid: string | undefined;
+  try {
+    upid = await proxmox.restore(node, restore);
+  } catch (error) {
+    if (isKind(error, 'OutcomeUnknown')) upid = await search(deps, task, record);
+    else {
+      const { sentAt: _, ...unsent } = record;
+      await state.saveTrial(task.as, unsent);
+      if (error instanceof Error && /already exists/.test(error.message)) return siteFault(error.message);
+    }
+    // The next attempt searches once more before it asks anew.
+    if (upid === undefined) throw error;
+  }
+  return prove(deps, task, await withTask(deps, task, record, upid));
+}
+
+/** What other restores, that are still on their way, will take on each node. */
+function promisedIn({ state }: RestoreDeps, as: number): Record<string, number> {
+  const promised: Record<string, number> = {};
+  for (const { id, node, bytes, sentAt, restoredAt } of state.trials()) {
+    if (id === as || sentAt === undefined || restoredAt !== undefined) continue;
+    promised[node] = (promised[node] ?? 0) + bytes;
+  }
+  return promised;
+}
+
+async function withTask(
+  { state }: RestoreDeps,
+  { as }: TrialTask,
+  record: TrialRecord,
+  upid: string,
+): Promise<TrialRecord & { upid: string }> {
+  const next = { ...record, upid };
+  await state.saveTrial(as, next);
+  return next;
+}
+
+/** The task of a request whose answer nobody got; undefined when it did not come about. Throws when that cannot be told. */
+export async function search(deps: RestoreDeps, task: TrialTask, record: TrialRecord): Promise<string | undefined> {
+  const { sentAt, askedAt, before } = record;
+  if (sentAt === undefined) return undefined;
+  const look = async (): Promise<string | undefined> => {
+    const found = await restoresOf(deps, task.as, sinceOf(askedAt));
+    return found.find(({ upid }) => !before.includes(upid))?.upid;
+  };
+  const left = Date.parse(sentAt) + deps.timing.grace - deps.now().getTime();
+  const { seen } = await waitFor(deps, Math.min(left, deps.timing.grace), look);
+  // A look that failed is not one that found nothing.
+  const upid = seen ?? (await look());
+  if (upid !== undefined) await withTask(deps, task, record, upid);
+  return upid;
+}
+
+async function prove(deps: RestoreDeps, task: TrialTask, record: TrialRecord & { upid: string }): Promise<Answer> {
+  const { proxmox, timing } = deps;
+  const { upid, askedAt, node } = record;
+  if (record.restoredAt !== undefined) return proveGuest(deps, task, record);
+  const left = Date.parse(askedAt) + timing.restore - deps.now().getTime();
+  const ended = await endOf(deps, upid, Math.max(0, left));
+  if (ended?.ok) return proveGuest(deps, task, record);
+  const name = snapshotName(task.snapshot);
+  if (!ended) return siteFault(`The restore of ${name} on ${node} did not end in time, or nobody can tell how.`);
+  const lines = await proxmox.taskLog(upid, LOG_LINES).catch((error: unknown) => {
+    if (isKind(error, 'NotFound')) return [];
+    throw error;
+  });
+  const { fault, why, detail } = judgeRestore(ended.exit, lines);
+  return (fault === 'guest' ? guestFault : siteFault)(`The restore of ${name} failed: ${why}`, detail);
+}
+
+async function proveGuest(deps: RestoreDeps, task: TrialTask, record: TrialRecord): Promise<Answer> {
+  const found = await findGuest(deps, task.as);
+  if (!found) return siteFault(`The restore ended well, and there is no guest ${task.as}.`);
+  const guest = await readGuest(deps, found);
+  const mark = readMark(guest.config?.['description']);
+  if (!mark || !isSameTrial(mark, record)) return taken(task, found);
+  // What was proven once may run by now.
+  const node = guest.status === 'running' ? { ...guest.node, memoryFree: Infinity } : guest.node;
+  const decision = decideStart({ ...guest, node }, deps.place);
+  if (decision.kind === 'unsafe') return siteFault('What was restored is not safe to start at the site.', decision.why);
+  const endedAt = record.restoredAt ?? deps.now().toISOString();
+  await deps.state.saveTrial(task.as, { ...record, restoredAt: endedAt });
+  return { kind: 'done', startedAt: record.askedAt, endedAt, bytes: record.bytes };
+}

@@ -1,0 +1,92 @@
+import type { SweepTask, TrialAnswer } from '#domain/messages/restore.js';
+import { copyStorage, isTestId } from '#domain/restore-site.js';
+import { isOurs, removeStorage } from './copy.js';
+import type { RestoreDeps } from './deps.js';
+import { endRestore, markOf, takeAway } from './remove.js';
+import type { Found } from './site.js';
+import { restoresOf } from './tasks.js';
+
+/**
+ * Takes away what dead runs left: guests of the range that we restored, and storages that we added. One of which nobody
+ * can say when it began stays, and so does what could not be taken away; both are told.
+ */
+export async function sweepSite(
+  deps: RestoreDeps,
+  { before }: SweepTask,
+): Promise<TrialAnswer<{ removed: string[]; left: string[] }>> {
+  const { proxmox, state } = deps;
+  const limit = Date.parse(before);
+  const removed: string[] = [];
+  const left: string[] = [];
+  /** Stores of which a guest is still there; undefined among them: nobody knows whose it is. */
+  const busy = new Set<string | undefined>();
+
+  const guests = (await proxmox.guests()).filter(({ vmid }) => isTestId(vmid));
+  for (const { vmid, kind, node } of guests) {
+    const found = { vmid, kind, node };
+    const { store, at, running } = await originOf(deps, found);
+    const stays = (why: string): void => {
+      busy.add(store);
+      left.push(`guest ${vmid} on ${node}: ${why}`);
+    };
+    if (at === undefined) stays('nobody can tell when it came, or that a test made it');
+    else if (at >= limit) stays(`it is of ${new Date(at).toISOString()}, and may be in use`);
+    else {
+      try {
+        if (running !== undefined) await endRestore(deps, running);
+        const disks = await takeAway(deps, found);
+        if (disks.length > 0) stays(`it is gone, but not ${disks.join(', ')}`);
+        else {
+          await state.forgetTrial(vmid);
+          removed.push(`guest ${vmid} on ${node}, of ${new Date(at).toISOString()}`);
+        }
+      } catch (error) {
+        stays(wordsOf(error));
+      }
+    }
+  }
+
+  // Of these nothing came about, or somebody took it away by hand.
+  for (const { id, askedAt } of state.trials()) {
+    if (Date.parse(askedAt) < limit && !guests.some(({ vmid }) => vmid === id)) await state.forgetTrial(id);
+  }
+
+  for (const storage of await proxmox.storages()) {
+    const { storage: id, namespace: store = '' } = storage;
+    if (id !== copyStorage(store) || !isOurs(storage, store)) continue;
+    const openedAt = state.openedAt(store);
+    const isYoung = openedAt !== undefined && Date.parse(openedAt) >= limit;
+    if (isYoung) left.push(`storage ${id}: it was opened at ${openedAt}, and may be in use`);
+    else if (busy.has(store) || busy.has(undefined)) left.push(`storage ${id}: a guest may still come from it`);
+    else {
+      try {
+        await removeStorage(deps, id);
+        await state.forgetOpened(store);
+        removed.push(`storage ${id}`);
+      } catch (error) {
+        left.push(`storage ${id}: ${wordsOf(error)}`);
+      }
+    }
+  }
+  return { kind: 'done', removed, left };
+}
+
+const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/**
+ * Since when it is there (milliseconds) and whose copy it is, by its own notes; of one whose restore has not ended, or
+ * has failed, by the task, which knows no store. A guest without both was not made by a test.
+ */
+async function originOf(
+  deps: RestoreDeps,
+  found: Found,
+): Promise<{ store: string | undefined; at?: number; running?: string }> {
+  const [mark, tasks] = await Promise.all([markOf(deps, found), restoresOf(deps, found.vmid)]);
+  const [task] = tasks.filter(({ node }) => node === found.node);
+  const running = task?.status === undefined ? task?.upid : undefined;
+  if (mark) return { store: mark.store, at: Date.parse(mark.askedAt), ...(running === undefined ? {} : { running }) };
+  const { state } = deps;
+  const store = state.trial(found.vmid)?.store;
+  if (!task) return { store };
+  return { store, at: task.startTime * 1_000, ...(running === undefined ? {} : { running }) };
+}

@@ -1,0 +1,129 @@
+import type { Fleet, Guest, Store } from './fleet.js';
+import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
+import { classOf } from './restore-plan.js';
+import { coverageOf, type Coverage, type TestableGuest } from './restore-sampling.js';
+
+/** How the fleet stands: which guests were had back within the weeks of their tier, and which never were. */
+
+/** `tested` within its weeks, `overdue` when that is longer ago, `never`. */
+export const TEST_STATES = ['never', 'overdue', 'tested'] as const;
+export type TestState = (typeof TEST_STATES)[number];
+
+export interface GuestTests {
+  store: string;
+  vmid: number;
+  name: string;
+  class: string;
+  tier: string;
+  weeks: number;
+  state: TestState;
+  /** The newest trial that passed. */
+  passed?: RestoreTestRow | undefined;
+  /** The newest trial of all. */
+  last?: RestoreTestRow | undefined;
+}
+
+export interface ClassTests {
+  class: string;
+  guests: number;
+  tested: number;
+  /** The newest pass of any guest of the class. */
+  passedAt?: string | undefined;
+  /** Milliseconds: of the newest passes of its guests, the time that 95 of 100 stay below. */
+  rtoMs?: number | undefined;
+}
+
+export interface RestoreStatus {
+  fleet: string;
+  coverage: Coverage;
+  /** Never tested first, then overdue ones; then by store and number. */
+  guests: GuestTests[];
+  classes: ClassTests[];
+}
+
+export function restoreStatus({
+  fleet,
+  stores,
+  known,
+  newest,
+  now,
+}: {
+  fleet: Fleet;
+  stores: readonly Store[];
+  known: readonly GuestBackupRow[];
+  /** The newest trial of each result of each guest. */
+  newest: readonly RestoreTestRow[];
+  now: Date;
+}): RestoreStatus {
+  const guests = stores
+    .filter(({ backup }) => backup)
+    .flatMap((store) => store.guests.map((guest) => testsOf(fleet, store, guest, { known, newest, now })))
+    .filter((guest) => guest !== undefined);
+  const rank = ({ state }: GuestTests) => TEST_STATES.indexOf(state);
+  const sorted = guests.toSorted(
+    (a, b) => rank(a.tests) - rank(b.tests) || compare(a.tests.store, b.tests.store) || a.tests.vmid - b.tests.vmid,
+  );
+  return {
+    fleet: fleet.fleet,
+    coverage: coverageOf(
+      guests.map(({ testable }) => testable),
+      now,
+    ),
+    guests: sorted.map(({ tests }) => tests),
+    classes: classesOf(sorted.map(({ tests }) => tests)),
+  };
+}
+
+function testsOf(
+  fleet: Fleet,
+  store: Store,
+  guest: Guest,
+  { known, newest, now }: { known: readonly GuestBackupRow[]; newest: readonly RestoreTestRow[]; now: Date },
+): { tests: GuestTests; testable: TestableGuest } | undefined {
+  const isIt = (row: { store: string; vmid: number }) => row.store === store.id && row.vmid === guest.vmid;
+  const tier = guest.tier ?? fleet.backup?.defaultTier ?? '';
+  const weeks = fleet.backup?.tiers[tier]?.restoreWeeks;
+  const seen = known.find(isIt);
+  if (weeks === undefined || seen?.goneAt !== undefined) return undefined;
+  const trials = newest.filter(isIt).toSorted((a, b) => Date.parse(b.testedAt) - Date.parse(a.testedAt));
+  const passed = trials.find(({ result }) => result === 'pass');
+  const testable: TestableGuest = {
+    store: store.id,
+    vmid: guest.vmid,
+    weeks,
+    knownSince: seen?.firstSeen ?? now.toISOString(),
+    passedAt: passed?.testedAt,
+  };
+  const { neverTested, overdue } = coverageOf([testable], now);
+  const state = neverTested.length > 0 ? 'never' : overdue.length > 0 ? 'overdue' : 'tested';
+  const { vmid, name } = guest;
+  return {
+    testable,
+    tests: { store: store.id, vmid, name, class: classOf(guest), tier, weeks, state, passed, last: trials[0] },
+  };
+}
+
+function classesOf(guests: readonly GuestTests[]): ClassTests[] {
+  const names = [...new Set(guests.map((guest) => guest.class))].toSorted();
+  return names.map((name) => {
+    const members = guests.filter((guest) => guest.class === name);
+    const passes = members.flatMap(({ passed }) => passed ?? []);
+    return {
+      class: name,
+      guests: members.length,
+      tested: members.filter(({ state }) => state === 'tested').length,
+      passedAt: passes
+        .map(({ testedAt }) => testedAt)
+        .toSorted()
+        .at(-1),
+      rtoMs: percentile95(passes.flatMap(({ rtoMs }) => rtoMs ?? [])),
+    };
+  });
+}
+
+function percentile95(values: readonly number[]): number | undefined {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(sorted.length * 0.95) - 1)];
+}
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

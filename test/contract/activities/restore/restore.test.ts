@@ -1,0 +1,293 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { TrialTask } from '#domain/messages/restore.js';
+import { doneOf, failureIn, PracticeRestore } from './practice-restore.js';
+
+let practice: PracticeRestore;
+beforeEach(async () => {
+  practice = await PracticeRestore.start();
+});
+afterEach(() => practice.close());
+
+const NEVER = new Promise<never>(() => undefined);
+const made = () => practice.staging.journal('guest.restore');
+const open = async () => doneOf(await practice.worker().openCopy(practice.copy));
+
+/** All that a trial has at the site is gone, and nothing of anybody else. */
+async function cleared(task: TrialTask): Promise<void> {
+  doneOf(await practice.worker().removeGuest(task));
+  doneOf(await practice.worker().closeCopy(practice.copy));
+  expect(practice.violations()).toEqual([]);
+}
+
+describe('a worker that is killed', () => {
+  it.each([
+    ['a VM', 101],
+    ['a container', 102],
+  ])('in the middle of the restore of %s goes on waiting for it', async (_, vmid) => {
+    const task = practice.trial(vmid);
+    await open();
+    const proxmox = { ...practice.deps.proxmox, taskStatus: () => NEVER };
+    void practice.worker({ proxmox }).restoreGuest(task);
+    await expect.poll(() => practice.deps.state.trial(task.as)?.upid).toBeDefined();
+    const { askedAt } = practice.deps.state.trial(task.as)!;
+    await practice.restart();
+    expect(await practice.worker().restoreGuest(task)).toMatchObject({ kind: 'done', startedAt: askedAt });
+    expect([practice.restores, made().length]).toEqual([1, 1]);
+    await cleared(task);
+  });
+
+  it('before it learns the name of the task finds it', async () => {
+    const task = practice.trial(101);
+    await open();
+    const { proxmox } = practice.deps;
+    const dying = {
+      ...proxmox,
+      restore: (...given: Parameters<typeof proxmox.restore>) => proxmox.restore(...given).then(() => NEVER),
+    };
+    void practice.worker({ proxmox: dying }).restoreGuest(task);
+    await expect.poll(() => practice.restores).toBe(1);
+    await practice.restart();
+    doneOf(await practice.worker().restoreGuest(task));
+    expect(practice.restores).toBe(1);
+    await cleared(task);
+  });
+
+  it('before it asks for anything asks then, and the time of the first attempt counts', async () => {
+    const task = practice.trial(101);
+    await open();
+    void practice.worker({ proxmox: { ...practice.deps.proxmox, restore: () => NEVER } }).restoreGuest(task);
+    await expect.poll(() => practice.deps.state.trial(task.as)).toBeDefined();
+    const { askedAt } = practice.deps.state.trial(task.as)!;
+    await practice.restart();
+    expect(await practice.worker().restoreGuest(task)).toMatchObject({ kind: 'done', startedAt: askedAt });
+    expect(practice.restores).toBe(1);
+    await cleared(task);
+  });
+
+  it('and loses its disk as well knows its guests by their notes', async () => {
+    const task = practice.trial(101);
+    await open();
+    void practice.worker({ proxmox: { ...practice.deps.proxmox, taskStatus: () => NEVER } }).restoreGuest(task);
+    await expect.poll(() => practice.restores).toBe(1);
+    const { askedAt } = practice.deps.state.trial(task.as)!;
+    await rm(join(practice.config.stateDir, 'trials.json'));
+    await practice.restart();
+    const answer = doneOf(await practice.worker().restoreGuest(task));
+    expect(answer.startedAt).toBe(askedAt);
+    expect(answer.bytes).toBeGreaterThan(0);
+    expect(practice.restores).toBe(1);
+    doneOf(await practice.worker().bootGuest(task));
+    await cleared(task);
+  });
+});
+
+describe('a restore whose answer is lost', () => {
+  it('is found, and made once', async () => {
+    const task = practice.trial(101);
+    await open();
+    practice.fault({ kind: 'lost-answer', step: 'guest.restore', moment: 'after', times: 1 });
+    doneOf(await practice.worker().restoreGuest(task));
+    expect([practice.restores, made().length]).toEqual([1, 1]);
+    await cleared(task);
+  });
+
+  it('and that did not come about is asked for by the next attempt', async () => {
+    const task = practice.trial(101);
+    await open();
+    practice.fault({ kind: 'lost-answer', step: 'guest.restore', moment: 'before', times: 1 });
+    await expect(practice.worker().restoreGuest(task)).rejects.toMatchObject({ type: 'OutcomeUnknown' });
+    expect(practice.restores).toBe(0);
+    doneOf(await practice.worker().restoreGuest(task));
+    expect(practice.restores).toBe(1);
+    await cleared(task);
+  });
+
+  it('is not taken for the one before it with the same id', async () => {
+    const task = practice.trial(102);
+    await open();
+    practice.fault({ kind: 'restore-fails', step: 'guest.restore', moment: 'before', times: 1 });
+    expect(failureIn(await practice.worker().restoreGuest(task)).fault).toBe('site');
+    doneOf(await practice.worker().removeGuest(task));
+    practice.fault({ kind: 'lost-answer', step: 'guest.restore', moment: 'before', times: 1 });
+    await expect(practice.worker().restoreGuest(task)).rejects.toMatchObject({ type: 'OutcomeUnknown' });
+    doneOf(await practice.worker().restoreGuest(task));
+    expect(practice.restores).toBe(2);
+    await cleared(task);
+  });
+});
+
+describe('a restore', () => {
+  it('is told again as it was, and not made again', async () => {
+    const task = await practice.restored(practice.trial(101));
+    const [one, other] = [await practice.worker().restoreGuest(task), await practice.worker().restoreGuest(task)];
+    expect(one).toEqual(other);
+    expect(practice.restores).toBe(1);
+    await cleared(task);
+  });
+
+  it('goes where there is most room, counting what others will take', async () => {
+    const [one, other] = [practice.trial(101), practice.trial(102)];
+    await open();
+    await Promise.all([one, other].map(async (task) => doneOf(await practice.worker().restoreGuest(task))));
+    const { guests } = practice.staging.site;
+    expect(guests.get(one.as)?.node).not.toBe(guests.get(other.as)?.node);
+    doneOf(await practice.worker().removeGuest(one));
+    await cleared(other);
+  });
+
+  it.each([
+    ['a VM', 101],
+    ['a container', 102],
+  ])('of %s with a chunk missing is the fault of the guest, and leaves nothing', async (_, vmid) => {
+    const task = practice.trial(vmid);
+    practice.staging.chunksOf(practice.volidOf(task)).lose('30');
+    await open();
+    const failed = failureIn(await practice.worker().restoreGuest(task));
+    expect(failed).toMatchObject({ fault: 'guest', why: expect.stringContaining('.chunks') as string });
+    expect(failureIn(await practice.worker().restoreGuest(task))).toEqual(failed);
+    expect(practice.restores).toBe(1);
+    await cleared(task);
+  });
+
+  it('with the wrong key is the fault of the guest', async () => {
+    const task = practice.trial(101);
+    const wrong = JSON.stringify({ kdf: null, data: Buffer.alloc(32, 7).toString('base64') });
+    const worker = practice.worker({ keyOf: () => Promise.resolve(wrong) });
+    doneOf(await worker.openCopy(practice.copy));
+    const failed = failureIn(await worker.restoreGuest(task));
+    expect(failed).toMatchObject({ fault: 'guest', why: expect.stringContaining('wrong key') as string });
+    await cleared(task);
+  });
+
+  it('of a snapshot that is gone is the fault of the guest, and is not begun', async () => {
+    const task = practice.trial(101);
+    await open();
+    const gone = { ...task, snapshot: { ...task.snapshot, time: task.snapshot.time - 86_400 } };
+    expect(failureIn(await practice.worker().restoreGuest(gone)).fault).toBe('guest');
+    expect(practice.restores).toBe(0);
+    await cleared(task);
+  });
+
+  it.each([
+    ['when it begins', undefined],
+    ['in its task', 'guest.restore' as const],
+  ])('to a full storage is the fault of the site, %s', async (_, step) => {
+    const task = practice.trial(101);
+    await open();
+    practice.fault({ kind: 'restore-storage-full', ...(step ? { step, moment: 'before' as const } : {}) });
+    expect(failureIn(await practice.worker().restoreGuest(task))).toMatchObject({ fault: 'site' });
+    expect(practice.restores).toBe(step ? 1 : 0);
+    await cleared(task);
+  });
+
+  const TROUBLES: [string, Parameters<PracticeRestore['fault']>[0]][] = [
+    ['the line breaks', { kind: 'restore-fails', step: 'guest.restore', moment: 'during', times: 1 }],
+    ['a disk fails', { kind: 'restore-fails', step: 'guest.restore', moment: 'before', times: 1 }],
+    ['its node goes down', { kind: 'node-crash', step: 'guest.restore', moment: 'during', times: 1 }],
+  ];
+  it.each(TROUBLES)('is the fault of the site when %s', async (_, spec) => {
+    const task = practice.trial(102);
+    await open();
+    const { faults } = practice.staging.lab.world;
+    practice.fault({ id: 'trouble', ...spec });
+    expect(failureIn(await practice.worker().restoreGuest(task))).toMatchObject({ fault: 'site' });
+    expect(practice.restores).toBe(1);
+    faults.remove('trouble');
+    await expect.poll(() => practice.staging.site.nodesUp).toHaveLength(3);
+    await cleared(task);
+  });
+
+  it('is the fault of the site when the backup server goes down in the middle of it', async () => {
+    const task = practice.trial(102);
+    await open();
+    const { proxmox } = practice.deps;
+    const restore = async (...given: Parameters<typeof proxmox.restore>) => {
+      const upid = await proxmox.restore(...given);
+      practice.fault({ id: 'down', store: 'central', kind: 'pbs-down' });
+      return upid;
+    };
+    const failed = failureIn(await practice.worker({ proxmox: { ...proxmox, restore } }).restoreGuest(task));
+    expect(failed).toMatchObject({ fault: 'site', why: expect.stringContaining('refused') as string });
+    await cleared(task);
+  });
+
+  it('that takes too long is broken off when its guest is taken away', async () => {
+    const task = practice.trial(101);
+    await open();
+    practice.fault({ kind: 'restore-slow', params: { factor: 1_000 }, times: 1 });
+    const timing = { ...practice.deps.timing, restore: 100 };
+    expect(failureIn(await practice.worker({ timing }).restoreGuest(task)).fault).toBe('site');
+    expect(practice.staging.site.guests.get(task.as)?.lock).toBe('create');
+    expect(practice.restoring).toBe(1);
+    await cleared(task);
+    expect(practice.restoring).toBe(0);
+  });
+
+  it('is refused over a guest that this trial did not make, which stays as it is', async () => {
+    const task = practice.trial(101);
+    const other = await practice.restored({ ...practice.trial(102, task.as), run: 'restores-2026-w47' });
+    const before = practice.staging.lab.world.journal.entries.length;
+    expect(failureIn(await practice.worker().restoreGuest(task))).toMatchObject({ fault: 'site' });
+    expect(failureIn(await practice.worker().removeGuest(task))).toMatchObject({ fault: 'site' });
+    await rm(join(practice.config.stateDir, 'trials.json'));
+    await practice.restart();
+    expect(failureIn(await practice.worker().restoreGuest(task))).toMatchObject({ fault: 'site' });
+    expect(failureIn(await practice.worker().removeGuest(task))).toMatchObject({ fault: 'site' });
+    expect(practice.staging.lab.world.journal.entries).toHaveLength(before);
+    await cleared(other);
+  });
+
+  it('is refused to an id outside of those for tests, and so is taking one away', async () => {
+    const task = { ...practice.trial(101), as: 100 };
+    for (const run of ['restoreGuest', 'bootGuest', 'removeGuest'] as const) {
+      await expect(practice.worker()[run](task)).rejects.toMatchObject({ type: 'InvalidInput', nonRetryable: true });
+    }
+    expect(practice.staging.site.guests.get(100)?.status).toBe('running');
+  });
+});
+
+describe('taking a guest away', () => {
+  it.each([
+    ['guest.stop', 'before'],
+    ['guest.stop', 'after'],
+    ['guest.destroy', 'before'],
+    ['guest.destroy', 'after'],
+  ] as const)('comes to its end when the answer to %s is lost %s the effect', async (step, moment) => {
+    const task = await practice.restored(practice.trial(101));
+    doneOf(await practice.worker().bootGuest(task));
+    practice.fault({ kind: 'lost-answer', step, moment, times: 1 });
+    await expect(practice.worker().removeGuest(task)).rejects.toMatchObject({ nonRetryable: false });
+    await expect
+      .poll(
+        () =>
+          practice
+            .worker()
+            .removeGuest(task)
+            .catch((error: unknown) => error),
+        { timeout: 5_000 },
+      )
+      .toEqual({ kind: 'done' });
+    await cleared(task);
+  });
+
+  it('is done at once when there is none', async () => {
+    doneOf(await practice.worker().removeGuest(practice.trial(101)));
+    expect(practice.staging.journal('guest.destroy')).toEqual([]);
+  });
+
+  it('goes over SSH for what a failed restore left, also when the connection breaks', async () => {
+    const task = practice.trial(101);
+    practice.staging.chunksOf(practice.volidOf(task)).lose('30');
+    await open();
+    failureIn(await practice.worker().restoreGuest(task));
+    practice.staging.site.guests.get(task.as)!.lock = 'create';
+    practice.fault({ kind: 'node-crash', step: 'guest.destroy', moment: 'during', times: 1, id: 'crash' });
+    await expect(practice.worker().removeGuest(task)).rejects.toMatchObject({ nonRetryable: false });
+    practice.staging.lab.world.faults.remove('crash');
+    await expect.poll(() => practice.staging.site.nodesUp).toHaveLength(3);
+    await cleared(task);
+    expect(practice.staging.journal('guest.unlock')).toMatchObject([{ guest: task.as, before: 'create' }]);
+  });
+});

@@ -1,0 +1,195 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { TrialTask } from '#domain/messages/restore.js';
+import { CANARY_FILE, canaryPlace } from '#lab/world/pbs/content.js';
+import { doneOf, failureIn, PracticeRestore } from './practice-restore.js';
+
+let practice: PracticeRestore;
+beforeEach(async () => {
+  practice = await PracticeRestore.start();
+});
+afterEach(() => practice.close());
+
+const NEVER = new Promise<never>(() => undefined);
+const starts = () => practice.staging.journal('guest.start').length;
+const booted = async (task: TrialTask): Promise<TrialTask> => {
+  doneOf(await practice.worker().bootGuest(task));
+  return task;
+};
+
+describe('a start', () => {
+  it.each([
+    ['an agent that is silent', 'agent-silent' as const],
+    ['services that hang', 'boot-fails' as const],
+  ])('of a VM with %s is the fault of the guest', async (_, kind) => {
+    const task = await practice.restored(practice.trial(101));
+    practice.fault({ kind, times: 1 });
+    const failed = failureIn(await practice.worker().bootGuest(task));
+    expect(failed).toMatchObject({
+      fault: 'guest',
+      why: expect.stringMatching(/agent did not answer within/) as string,
+    });
+    doneOf(await practice.worker().removeGuest(task));
+    expect(practice.staging.site.guests.has(task.as)).toBe(false);
+  });
+
+  it('whose answer is lost is found, and not made again', async () => {
+    const task = await practice.restored(practice.trial(101));
+    practice.fault({ kind: 'lost-answer', step: 'guest.start', moment: 'after', times: 1 });
+    await booted(task);
+    expect(starts()).toBe(1);
+  });
+
+  it('of a worker that is killed is told with the time of the first attempt', async () => {
+    const task = await practice.restored(practice.trial(102));
+    void practice.worker({ proxmox: { ...practice.deps.proxmox, taskStatus: () => NEVER } }).bootGuest(task);
+    await expect.poll(starts).toBe(1);
+    const { bootAskedAt } = practice.deps.state.trial(task.as)!;
+    await practice.restart();
+    const answer = doneOf(await practice.worker().bootGuest(task));
+    expect(answer.startedAt).toBe(bootAskedAt);
+    expect(doneOf(await practice.worker().bootGuest(task))).toEqual(answer);
+    expect(starts()).toBe(1);
+  });
+
+  it.each([
+    ['its card is elsewhere', { net0: 'virtio,bridge=vmbr0' }, /net0 is not on vmbr-lab alone/],
+    ['it would start with its node', { onboot: '1' }, /start with its node/],
+    ['a device of the node is passed to it', { hostpci0: '0000:01:00.0' }, /hostpci0 may reach beyond/],
+  ])('is refused when %s', async (_, options, why) => {
+    const task = await practice.restored(practice.trial(101));
+    const guest = practice.staging.site.guests.get(task.as)!;
+    guest.options = { ...guest.options, ...options };
+    const failed = failureIn(await practice.worker().bootGuest(task));
+    expect(failed).toMatchObject({ fault: 'site', detail: [expect.stringMatching(why) as string] });
+    expect(starts()).toBe(0);
+    expect(practice.violations().filter((each) => each.startsWith('restored-stays-apart'))).toEqual([]);
+  });
+
+  it('is refused when the bridge has been given a port since', async () => {
+    const task = await practice.restored(practice.trial(101));
+    practice.openBridge();
+    expect(failureIn(await practice.worker().bootGuest(task))).toMatchObject({ fault: 'site' });
+    expect(starts()).toBe(0);
+  });
+
+  it('of a VM without an agent is not tried: nobody could tell what came of it', async () => {
+    const task = await practice.restored(practice.trial(101));
+    const guest = practice.staging.site.guests.get(task.as)!;
+    guest.options = { ...guest.options, agent: '0' };
+    expect(failureIn(await practice.worker().bootGuest(task))).toMatchObject({ fault: 'site' });
+    expect(starts()).toBe(0);
+  });
+
+  it('of a guest that is not there is the fault of the site', async () => {
+    const failed = failureIn(await practice.worker().bootGuest(practice.trial(101)));
+    expect(failed).toEqual({
+      kind: 'failed',
+      fault: 'site',
+      why: 'There is no guest 90101 of this trial at the site.',
+    });
+  });
+
+  it('of a container on a node that cannot be reached over SSH may be tried again', async () => {
+    const task = await practice.restored(practice.trial(102));
+    const cut = {
+      run: () => Promise.reject(Object.assign(new Error('no route'), { kind: 'Unreachable', retryable: true })),
+      close: () => Promise.resolve(),
+    };
+    const nodes = new Map([...practice.deps.nodes.keys()].map((name) => [name, cut]));
+    const timing = { ...practice.deps.timing, boot: 50 };
+    await expect(practice.worker({ nodes, timing }).bootGuest(task)).rejects.toMatchObject({ type: 'Unreachable' });
+    await booted(task);
+  });
+});
+
+describe('probes', () => {
+  it.each([
+    ['a VM', 101, '20'],
+    ['a container', 102, '20'],
+  ])('find what is rotten in %s, which was encrypted so that no server could', async (_, vmid, place) => {
+    practice.staging.lab.store.guests.get(vmid)!.writes = { count: 7, at: Date.now() };
+    const task = practice.trial(vmid);
+    practice.staging.chunksOf(practice.volidOf(task)).damage(place);
+    await booted(await practice.restored(task));
+    const program = vmid === 101 ? 'pos-selftest' : 'inventory-selftest';
+    const { probes, canary } = doneOf(await practice.worker().probeGuest(practice.probing(task, program)));
+    expect(probes).toMatchObject([{ ok: false, said: expect.stringContaining('block 20 is damaged') as string }]);
+    expect(canary).toMatchObject({ sequence: 7 });
+  });
+
+  it.each([
+    ['a VM', 101],
+    ['a container', 102],
+  ])('find the record of %s broken', async (_, vmid) => {
+    practice.staging.lab.store.guests.get(vmid)!.writes = { count: 7, at: Date.now() };
+    const task = practice.trial(vmid);
+    practice.staging.chunksOf(practice.volidOf(task)).damage(canaryPlace(7));
+    await booted(await practice.restored(task));
+    const { canary } = doneOf(await practice.worker().probeGuest({ ...task, probes: [] }));
+    expect(canary).toEqual({ broken: `${CANARY_FILE} is not JSON` });
+  });
+
+  it.each([
+    ['that are not there', ['/usr/local/bin/nonsense'], /nonsense/],
+    ['that say no, with their code when they say nothing', ['test', '-f', '/nonsense'], /^exit code 1$/],
+  ])('%s are an answer', async (_, command, said) => {
+    for (const vmid of [101, 102]) {
+      const task = await booted(await practice.restored(practice.trial(vmid)));
+      const { probes } = doneOf(await practice.worker().probeGuest(practice.probing(task, ...command)));
+      expect(probes).toEqual([{ name: 'self-test', ok: false, said: expect.stringMatching(said) as string }]);
+    }
+  });
+
+  it('are tried again within their time, also when nobody heard what they said', async () => {
+    const task = await booted(await practice.restored(practice.trial(101)));
+    const { proxmox } = practice.deps;
+    let asked = 0;
+    const agentResult = async (...given: Parameters<typeof proxmox.agentResult>) => {
+      const result = await proxmox.agentResult(...given);
+      // As after a connection that broke: it was told to nobody, and is told no more.
+      return (asked += 1) === 1 ? proxmox.agentResult(...given) : result;
+    };
+    const worker = practice.worker({ proxmox: { ...proxmox, agentResult } });
+    const { probes } = doneOf(await worker.probeGuest(practice.probing(task, 'pos-selftest')));
+    expect(probes).toMatchObject([{ ok: true }]);
+    expect(asked).toBe(4);
+  });
+
+  it('tell how long ago the first attempt began', async () => {
+    const task = await booted(await practice.restored(practice.trial(101)));
+    const one = doneOf(await practice.worker().probeGuest({ ...task, probes: [] }));
+    await practice.restart();
+    const other = doneOf(await practice.worker().probeGuest({ ...task, probes: [] }));
+    expect(other.startedAt).toBe(one.startedAt);
+    expect(Date.parse(other.endedAt)).toBeGreaterThanOrEqual(Date.parse(one.endedAt));
+  });
+});
+
+describe('the record of a guest', () => {
+  const canaryIn = async (content: string | undefined) => {
+    const task = await booted(await practice.restored(practice.trial(101)));
+    const { proxmox } = practice.deps;
+    const said = new Map<number, string | undefined>();
+    let pid = 0;
+    const agentExec = (_node: string, _vmid: number, [program]: readonly string[]) => {
+      said.set((pid += 1), program === 'cat' ? content : undefined);
+      return Promise.resolve(pid);
+    };
+    const agentResult = (_node: string, _vmid: number, of: number) =>
+      Promise.resolve({ code: content === undefined ? 1 : 0, stdout: said.get(of) ?? '', stderr: '' });
+    const worker = practice.worker({ proxmox: { ...proxmox, agentExec, agentResult } });
+    return doneOf(await worker.probeGuest({ ...task, probes: [] })).canary;
+  };
+
+  it('is none when the guest keeps none', async () => {
+    expect(await canaryIn(undefined)).toBeUndefined();
+  });
+
+  it.each([
+    ['its checksum is of another', JSON.stringify({ at: '2026-11-26T01:00:00.000Z', sequence: 2, sha256: 'ab' })],
+    ['something is missing', JSON.stringify({ sequence: 2 })],
+    ['it is cut off', '{"at":"2026-'],
+  ])('is broken when %s', async (_, content) => {
+    expect(await canaryIn(content)).toHaveProperty('broken');
+  });
+});

@@ -1,0 +1,123 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { STORAGE } from '../../lab/staging/practice-staging.js';
+import { doneOf, PracticeRestore } from './practice-restore.js';
+
+let practice: PracticeRestore;
+beforeEach(async () => {
+  practice = await PracticeRestore.start();
+});
+afterEach(() => practice.close());
+
+const sweep = async (before = new Date(Date.now() + 60_000)) =>
+  doneOf(await practice.worker().sweepSite({ protocol: 1, fleet: 'practice', before: before.toISOString() }));
+const LONG_AGO = new Date(Date.now() - 3_600_000);
+const forgetAll = async () => {
+  await rm(join(practice.config.stateDir, 'trials.json'), { force: true });
+  await practice.restart();
+};
+
+describe('a sweep', () => {
+  it('takes away what dead runs left: guests that run or stand, what failed, and storages', async () => {
+    const [one, two, bad] = [practice.trial(101), practice.trial(102), practice.trial(101, 90_300)];
+    await practice.restored(one);
+    await practice.restored(two);
+    doneOf(await practice.worker().bootGuest(two));
+    practice.staging.chunksOf(practice.volidOf(bad)).lose('30');
+    expect((await practice.worker().restoreGuest(bad)).kind).toBe('failed');
+    await forgetAll();
+    const { removed, left } = await sweep();
+    expect(left).toEqual([]);
+    expect(removed.map((each) => each.split(/ on|,/)[0])).toEqual([
+      'guest 90101',
+      'guest 90102',
+      'guest 90300',
+      `storage ${STORAGE}`,
+    ]);
+    expect(practice.violations()).toEqual([]);
+    expect(practice.staging.site.guests.size).toBe(4);
+    expect(await sweep()).toEqual({ kind: 'done', removed: [], left: [] });
+  });
+
+  it('breaks a restore off that nobody waits for', async () => {
+    const task = practice.trial(101);
+    doneOf(await practice.worker().openCopy(practice.copy));
+    practice.fault({ kind: 'restore-slow', params: { factor: 1_000 }, times: 1 });
+    const timing = { ...practice.deps.timing, restore: 50 };
+    expect((await practice.worker({ timing }).restoreGuest(task)).kind).toBe('failed');
+    await forgetAll();
+    expect(practice.restoring).toBe(1);
+    expect((await sweep()).removed).toHaveLength(2);
+    expect(practice.restoring).toBe(0);
+    expect(practice.violations()).toEqual([]);
+  });
+
+  it('leaves what is young, and the storage that it comes from', async () => {
+    const task = await practice.restored(practice.trial(101));
+    const { removed, left } = await sweep(LONG_AGO);
+    expect(removed).toEqual([]);
+    expect(left).toEqual([
+      expect.stringMatching(/^guest 90101 on stg\d: it is of .*, and may be in use$/) as string,
+      expect.stringMatching(/^storage test-store-001: it was opened at .*, and may be in use$/) as string,
+    ]);
+    await forgetAll();
+    expect((await sweep(LONG_AGO)).left).toEqual([
+      expect.stringContaining('guest 90101') as string,
+      'storage test-store-001: a guest may still come from it',
+    ]);
+    expect(practice.staging.site.guests.has(task.as)).toBe(true);
+  });
+
+  it('leaves a restore that has just begun, although nothing says yet whose it is', async () => {
+    const task = practice.trial(101);
+    doneOf(await practice.worker().openCopy(practice.copy));
+    practice.fault({ kind: 'restore-slow', params: { factor: 1_000 }, times: 1 });
+    const timing = { ...practice.deps.timing, restore: 50 };
+    await practice.worker({ timing }).restoreGuest(task);
+    await forgetAll();
+    const { removed, left } = await sweep(LONG_AGO);
+    expect(removed).toEqual([]);
+    expect(left).toHaveLength(2);
+  });
+
+  it('forgets trials of which nothing is left, and no young ones', async () => {
+    const task = practice.trial(102);
+    practice.staging.chunksOf(practice.volidOf(task)).lose('30');
+    doneOf(await practice.worker().openCopy(practice.copy));
+    expect((await practice.worker().restoreGuest(task)).kind).toBe('failed');
+    await sweep(LONG_AGO);
+    expect(practice.deps.state.trials()).toHaveLength(1);
+    await sweep();
+    expect(practice.deps.state.trials()).toEqual([]);
+  });
+
+  it('leaves a guest that has an id for tests and that nobody restored for one', async () => {
+    const task = await practice.restored(practice.trial(101));
+    const guest = practice.staging.site.guests.get(task.as)!;
+    guest.options = { ...guest.options, description: 'mine' };
+    for (const node of practice.staging.site.nodes.values()) node.tasks.all.length = 0;
+    const { removed, left } = await sweep();
+    expect(removed).toEqual([]);
+    expect(left[0]).toMatch(/^guest 90101 on stg\d: nobody can tell when it came/);
+    expect(left).toHaveLength(2);
+  });
+
+  it('leaves storages of others, whatever they are called', async () => {
+    await practice.staging.addStorage({ storage: 'test-mine' });
+    await practice.staging.addStorage({ storage: 'offsite' });
+    expect(await sweep()).toEqual({ kind: 'done', removed: [], left: [] });
+    expect(practice.staging.site.storages.all.size).toBe(2);
+  });
+
+  it('goes on after what could not be taken away, and tells of it', async () => {
+    const [one, two] = [practice.trial(101), practice.trial(102)];
+    await practice.restored(one);
+    await practice.restored(two);
+    const guest = practice.staging.site.guests.get(one.as)!;
+    guest.options = { ...guest.options, protection: '1' };
+    const { removed, left } = await sweep();
+    expect(removed).toEqual([expect.stringContaining('guest 90102') as string]);
+    expect(left[0]).toMatch(/guest 90101 on stg\d: .*protection/);
+  });
+});

@@ -1,0 +1,154 @@
+import { describe, expect, it } from 'vitest';
+import type { GuestBackupRow, RestoreTestRow } from '#domain/messages/ledger.js';
+import { restoreStatus } from '#domain/restore-status.js';
+import { fleet as aFleet, store as aStore } from '../client/builders.js';
+
+const WEEK = 7 * 86_400_000;
+const now = new Date('2026-11-29T12:00:00Z');
+const weeksAgo = (weeks: number): string => new Date(now.getTime() - weeks * WEEK).toISOString();
+
+const fleet = aFleet({
+  backup: {
+    window: { start: '22:00', end: '05:00' },
+    tiers: {
+      till: { rpo: { local: '10h', offsite: '20h' }, restoreWeeks: 4 },
+      normal: { rpo: { local: '26h', offsite: '50h' }, restoreWeeks: 13 },
+    },
+    defaultTier: 'normal',
+    keep: { daily: 7 },
+    offsite: { keep: { daily: 14 } },
+  },
+});
+const till = { vmid: 101, name: 'till', kind: 'qemu', role: 'pos', tier: 'till' };
+const stores = [
+  aStore('store-001', { backup: {}, guests: [till, { vmid: 102, name: 'camera', kind: 'lxc' }] }),
+  aStore('store-002', { backup: {}, guests: [till] }),
+  aStore('store-003', { guests: [till] }),
+];
+
+const seen = (store: string, vmid: number, change: Partial<GuestBackupRow> = {}): GuestBackupRow => ({
+  fleet: 'edge',
+  store,
+  vmid,
+  name: 'as then',
+  kind: 'qemu',
+  tier: 'normal',
+  rpoLocalMs: 1,
+  firstSeen: weeksAgo(40),
+  seenAt: weeksAgo(0),
+  ...change,
+});
+const known = [seen('store-001', 101), seen('store-001', 102), seen('store-002', 101)];
+
+const aTrial = (store: string, vmid: number, weeks: number, change: Partial<RestoreTestRow> = {}): RestoreTestRow => ({
+  run: `run-${weeks}`,
+  store,
+  vmid,
+  fleet: 'edge',
+  name: 'as then',
+  class: 'as then',
+  tier: 'as then',
+  why: 'due',
+  result: 'pass',
+  testedAt: weeksAgo(weeks),
+  ...change,
+});
+
+type Asked = Parameters<typeof restoreStatus>[0];
+const statusOf = (change: Partial<Asked> = {}) => restoreStatus({ fleet, stores, known, newest: [], now, ...change });
+/** Every guest: where it is, and how it stands. */
+const statesOf = (change: Partial<Asked>) =>
+  statusOf(change).guests.map(({ store, vmid, state }) => `${store}/${vmid} ${state}`);
+
+describe('how the fleet stands', () => {
+  it('counts by the weeks of the tier that the repo names now', () => {
+    const newest = [aTrial('store-001', 101, 5), aTrial('store-001', 102, 5), aTrial('store-002', 101, 5)];
+    expect(statusOf({ newest }).coverage).toEqual({
+      guests: 3,
+      covered: 1,
+      neverTested: [],
+      overdue: [
+        { store: 'store-001', vmid: 101 },
+        { store: 'store-002', vmid: 101 },
+      ],
+    });
+  });
+
+  it('names those that were never tested first, then those that are overdue', () => {
+    const newest = [aTrial('store-001', 101, 1), aTrial('store-002', 101, 9)];
+    expect(statesOf({ newest })).toEqual(['store-001/102 never', 'store-002/101 overdue', 'store-001/101 tested']);
+  });
+
+  const guests: Record<string, [Partial<Asked>, string[]]> = {
+    'counts nobody who is gone': [
+      { known: [...known.slice(1), seen('store-001', 101, { goneAt: weeksAgo(1) })] },
+      ['store-001/102 never', 'store-002/101 never'],
+    ],
+    'counts nobody whom the repo does not name': [
+      { known: [...known, seen('store-002', 199)] },
+      ['store-001/101 never', 'store-001/102 never', 'store-002/101 never'],
+    ],
+    'counts who was not seen yet: nothing is proven of it': [
+      { known: [] },
+      ['store-001/101 never', 'store-001/102 never', 'store-002/101 never'],
+    ],
+    'counts nobody of a store without backups': [{ stores: stores.slice(2) }, []],
+    'is nothing in a fleet that says nothing of backups': [{ fleet: aFleet({}) }, []],
+  };
+  it.each(Object.entries(guests))('%s', (_words, [change, states]) => {
+    expect(statesOf(change)).toEqual(states);
+    expect(statusOf(change).coverage.guests).toBe(states.length);
+  });
+
+  it.each(['fail', 'partial', 'infra-error'] as const)('takes %s for no test', (result) => {
+    const newest = [aTrial('store-001', 101, 0, { result })];
+    expect(statesOf({ newest })).toContain('store-001/101 never');
+  });
+
+  it('tells of a guest what the repo says of it, its newest pass and its newest trial', () => {
+    const pass = aTrial('store-001', 101, 2);
+    const fail = aTrial('store-001', 101, 1, { result: 'fail' });
+    const newest = [pass, aTrial('store-001', 101, 3, { result: 'partial' }), fail];
+    expect(statusOf({ newest }).guests.at(-1)).toEqual({
+      store: 'store-001',
+      vmid: 101,
+      name: 'till',
+      class: 'pos',
+      tier: 'till',
+      weeks: 4,
+      state: 'tested',
+      passed: pass,
+      last: fail,
+    });
+  });
+});
+
+describe('how a class of guests stands', () => {
+  it('is counted over all stores, with the newest pass of any guest, whatever it is worth by now', () => {
+    const newest = [aTrial('store-001', 101, 9), aTrial('store-002', 101, 1)];
+    expect(statusOf({ newest }).classes).toEqual([
+      { class: 'camera', guests: 1, tested: 0, passedAt: undefined, rtoMs: undefined },
+      { class: 'pos', guests: 2, tested: 1, passedAt: weeksAgo(1), rtoMs: undefined },
+    ]);
+  });
+
+  it.each([
+    [1, 1],
+    [2, 2],
+    [19, 19],
+    [20, 19],
+    [40, 38],
+  ])('takes of %d passes the time of the %dth fastest, which 95 of 100 do not exceed', (count, expected) => {
+    const many = Array.from({ length: count }, (_, index) =>
+      aStore(`store-${100 + index}`, { backup: {}, guests: [till] }),
+    );
+    const newest = many.map(({ id }, index) => aTrial(id, 101, 1, { rtoMs: count - index }));
+    const rows = many.map(({ id }) => seen(id, 101));
+    expect(statusOf({ stores: many, known: rows, newest }).classes).toMatchObject([{ class: 'pos', rtoMs: expected }]);
+  });
+
+  it('leaves out passes of which nobody took the time', () => {
+    const newest = [aTrial('store-001', 101, 1, { rtoMs: 7 }), aTrial('store-002', 101, 1)];
+    expect(statusOf({ newest }).classes).toContainEqual(expect.objectContaining({ class: 'pos', rtoMs: 7 }));
+  });
+});
