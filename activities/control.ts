@@ -59,7 +59,8 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
       const at = commit ?? (await repo.head(branch));
       const { fleet } = await readRepo(at);
       return {
-        train: train ?? (await freeTrainId(ledger, fleet, startedAt)),
+        train:
+          train ?? (await freeId(isoWeekId(new Date(startedAt), fleet.timeZone), startedAt, (id) => ledger.train(id))),
         commit: at,
         deadlineAfter: fleet.train.deadline,
         noProgressAfter: fleet.alarms.noProgressAfter,
@@ -232,7 +233,7 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
     async planRestores({ fleet: name, stores: wanted, vmids, startedAt }) {
       const commit = await repo.head(branch);
       const [known, newest] = await Promise.all([ledger.guestBackups(), ledger.newestRestores(name)]);
-      return planRestores({
+      const outcome = planRestores({
         ...(await readRepo(commit)),
         name,
         commit,
@@ -243,6 +244,12 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         wanted: wanted && { stores: wanted, vmids },
         startedAt: new Date(startedAt),
       });
+      if (outcome.kind === 'refused') return outcome;
+      const { plan } = outcome;
+      return {
+        kind: 'planned',
+        plan: { ...plan, run: await freeId(plan.run, startedAt, (id) => ledger.restoreRun(id)) },
+      };
     },
 
     /** Only looks. Overrides are read at the tip of the branch; when they cannot be read there are none. */
@@ -342,13 +349,17 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
     return new Date(Date.parse(startedAt) + opened.deadlineAfter).toISOString();
   }
 
-  async function freeTrainId(book: Ledger, fleet: Fleet, startedAt: string): Promise<string> {
-    const week = isoWeekId(new Date(startedAt), fleet.timeZone);
+  /** The first of `id`, `id-2`, `id-3`, … that is not the name of another run in the ledger. */
+  async function freeId(
+    first: string,
+    startedAt: string,
+    find: (id: string) => Promise<{ startedAt: string } | undefined>,
+  ): Promise<string> {
     for (let n = 1; ; n += 1) {
-      const id = n === 1 ? week : `${week}-${n}`;
-      const row = await book.train(id);
+      const id = n === 1 ? first : `${first}-${n}`;
+      const row = await find(id);
       if (!row || Date.parse(row.startedAt) === Date.parse(startedAt)) return id;
-      if (n > 1_000) throw new Error(`No free train id is left for week ${week} at ${now().toISOString()}.`);
+      if (n > 1_000) throw new Error(`No free id is left for ${first} at ${now().toISOString()}.`);
     }
   }
 }

@@ -79,6 +79,7 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     await givenRestores(world);
     return ended(await world.startRestores());
   },
+  'restore-test-aborted': abortedRestores,
   'restore-store': async (world) => {
     await givenRestores(world);
     await ended(await world.startRestores());
@@ -149,6 +150,7 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'patch-train-rolled-back': rolledBackTrain,
   'patch-train-caught-up': caughtUpTrain,
   'patch-train-paused-aborted': pausedAndAbortedTrain,
+  'patch-train-stage-aborted': stageAbortedTrain,
   'rollback-train': async (world) => {
     const { central } = world;
     await world.store('s001', { readFacts: async () => currentPreflight() });
@@ -298,6 +300,63 @@ async function pausedAndAbortedTrain(world: World) {
   await trainUntil(train, 'the approval is asked for', ({ hold }) => hold?.reason === 'ApprovalPending');
   await train.executeUpdate(abortUpdate, { args: [anna] });
   return ended(train);
+}
+
+/** Its one stage is aborted in each of its waits, for its approval, for its window and in its soak, and goes on each time. */
+async function stageAbortedTrain(world: World) {
+  const { central } = world;
+  await world.store('s001', { readFacts: async () => currentPreflight() });
+  central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001'], soak: 3_000, approval: { required: true } })
+      .build(),
+  );
+  let opens: string | undefined = new Date(Date.now() + 3_600_000).toISOString();
+  central.on('stageWindows', async () => ({ opens, excluded: [], never: [], stores: {} }));
+  const train = await world.startTrain();
+  const isIn = (wait: string) =>
+    trainUntil(train, `it is ${wait}`, ({ stages, hold }) => !hold && stages[0]?.state === wait);
+  const asks = () => trainUntil(train, 'the approval is asked for', ({ hold }) => hold?.reason === 'ApprovalPending');
+  const abortAndGoOn = async () => {
+    await train.executeUpdate(abortUpdate, { args: [{ ...anna, stage: 'canary' }] });
+    await trainUntil(train, 'the stage is aborted', ({ hold }) => hold?.reason === 'StageAborted');
+    await train.executeUpdate(answerUpdates['retry-failed'], { args: [anna] });
+  };
+  await asks();
+  await abortAndGoOn();
+  await asks();
+  const approve = { stage: 'canary', planHash: PLAN_HASH, decision: 'approve' as const, by: 'anna', via: 'cli' };
+  await train.executeUpdate(decideUpdate, { args: [approve] });
+  await isIn('awaiting window');
+  opens = undefined;
+  await abortAndGoOn();
+  await isIn('soaking');
+  await abortAndGoOn();
+  return ended(train);
+}
+
+/** One store at a time; ended while the first guest of the first is tried. */
+async function abortedRestores(world: World) {
+  const plan = aRestorePlan(['s001', 's002'], { maxConcurrency: 1 });
+  world.central.on('planRestores', async () => ({ kind: 'planned', plan }));
+  const site = await world.stagingSite();
+  let release: () => void = () => undefined;
+  const reached = new Promise<void>((resolve) => {
+    site.on('bootGuest', async () => {
+      resolve();
+      await new Promise<void>((released) => (release = released));
+      return { kind: 'done', startedAt: '2026-11-29T09:00:06Z', endedAt: '2026-11-29T09:00:09Z' };
+    });
+  });
+  const run = await world.startRestores();
+  await reached;
+  await run.executeUpdate(abortUpdate, { args: [anna] });
+  const first = world.client.workflow.getHandle(restoreWorkflowId('s001'));
+  await eventually('s001 was told', () =>
+    happened(first, (event) => event.workflowExecutionCancelRequestedEventAttributes),
+  );
+  release();
+  return ended(run);
 }
 
 /** One of its stores falls silent and is not waited for; its operation ends when it is back. */

@@ -57,6 +57,18 @@ describe('a changed workflow', () => {
       'await desk.wait(stage.settings.soak, stage.name)',
       'await Promise.resolve()',
     ],
+    [
+      'patch-train-stage-aborted',
+      'a wait that an abort of its stage no longer ends',
+      'until(() => isStageAborted(stage), milliseconds)',
+      'until(() => false, milliseconds)',
+    ],
+    [
+      'restore-store',
+      'a guest that is left at the site',
+      'mutate.removeGuest(task)',
+      'Promise.resolve({ kind: "done" })',
+    ],
   ])('fails the replay of %s: %s', async (shape, _, before, after) => {
     const code = readFileSync(inject('workflowBundlePath'), 'utf8');
     expect(code.split(before).length, `${before} stands in the bundle once`).toBe(2);

@@ -265,6 +265,13 @@ describe('a plan', () => {
     );
   });
 
+  it('begins elsewhere among the ids in every run, so that two at once do not meet', () => {
+    const minutes = Array.from({ length: 60 }, (_, minute) => new Date(startedAt.getTime() + minute * 60_000));
+    const wanted = { stores: ['store-001', 'store-002'] };
+    const ids = minutes.flatMap((at) => trialsOf(planOf({ wanted, startedAt: at })).map(({ as }) => as));
+    expect(new Set(ids).size).toBeGreaterThan(0.9 * ids.length);
+  });
+
   it.each(['by hand', 'of a week'])('%s holds no more guests than the site has ids', (way) => {
     const all = crowd(51, 200);
     const plan = planOf({

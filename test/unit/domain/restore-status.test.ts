@@ -1,98 +1,154 @@
 import { describe, expect, it } from 'vitest';
-import { storeSchema, type Fleet, type Store } from '#domain/fleet.js';
-import { parseFleet } from '#domain/repo-check.js';
 import type { GuestBackupRow, RestoreTestRow } from '#domain/messages/ledger.js';
 import { restoreStatus } from '#domain/restore-status.js';
-import { renderRepo } from '#client/repo/template.js';
+import { fleet as aFleet, store as aStore } from '../client/builders.js';
 
-const NOW = new Date('2026-11-29T09:00:00Z');
-const DAY = 86_400_000;
-const ago = (days: number): string => new Date(NOW.getTime() - days * DAY).toISOString();
+const WEEK = 7 * 86_400_000;
+const now = new Date('2026-11-29T12:00:00Z');
+const weeksAgo = (weeks: number): string => new Date(now.getTime() - weeks * WEEK).toISOString();
 
-/** As `edge init` lays it out: tills every 4 weeks, the others every 13. */
-const fleet = parseFleet(renderRepo({ stores: 3 }).get('fleet.yaml') ?? '').value as Fleet;
-const storeOf = (id: string): Store =>
-  storeSchema.parse({
-    id,
-    nodes: [1, 2, 3].map((n) => ({ name: `n${n}`, address: `10.0.0.${n}` })),
-    backup: {},
-    guests: [
-      { vmid: 101, name: 'pos', kind: 'qemu', role: 'pos', tier: 'till' },
-      { vmid: 103, name: 'cache', kind: 'lxc', role: 'cache' },
-    ],
-  });
+const fleet = aFleet({
+  backup: {
+    window: { start: '22:00', end: '05:00' },
+    tiers: {
+      till: { rpo: { local: '10h', offsite: '20h' }, restoreWeeks: 4 },
+      normal: { rpo: { local: '26h', offsite: '50h' }, restoreWeeks: 13 },
+    },
+    defaultTier: 'normal',
+    keep: { daily: 7 },
+    offsite: { keep: { daily: 14 } },
+  },
+});
+const till = { vmid: 101, name: 'till', kind: 'qemu', role: 'pos', tier: 'till' };
+const stores = [
+  aStore('store-001', { backup: {}, guests: [till, { vmid: 102, name: 'camera', kind: 'lxc' }] }),
+  aStore('store-002', { backup: {}, guests: [till] }),
+  aStore('store-003', { guests: [till] }),
+];
+
 const seen = (store: string, vmid: number, change: Partial<GuestBackupRow> = {}): GuestBackupRow => ({
   fleet: 'edge',
   store,
   vmid,
-  name: 'x',
+  name: 'as then',
   kind: 'qemu',
-  tier: 'till',
+  tier: 'normal',
   rpoLocalMs: 1,
-  firstSeen: ago(200),
-  seenAt: ago(0),
+  firstSeen: weeksAgo(40),
+  seenAt: weeksAgo(0),
   ...change,
 });
-const trial = (store: string, vmid: number, days: number, change: Partial<RestoreTestRow> = {}): RestoreTestRow => ({
-  run: 'restores-2026-w40',
-  fleet: 'edge',
+const known = [seen('store-001', 101), seen('store-001', 102), seen('store-002', 101)];
+
+const aTrial = (store: string, vmid: number, weeks: number, change: Partial<RestoreTestRow> = {}): RestoreTestRow => ({
+  run: `run-${weeks}`,
   store,
   vmid,
-  name: 'x',
-  class: 'pos',
-  tier: 'till',
+  fleet: 'edge',
+  name: 'as then',
+  class: 'as then',
+  tier: 'as then',
   why: 'due',
   result: 'pass',
-  testedAt: ago(days),
+  testedAt: weeksAgo(weeks),
   ...change,
 });
-const statusOf = (newest: RestoreTestRow[], known: GuestBackupRow[] = []) =>
-  restoreStatus({ fleet, stores: [storeOf('store-001'), storeOf('store-002')], known, newest, now: NOW });
+
+type Asked = Parameters<typeof restoreStatus>[0];
+const statusOf = (change: Partial<Asked> = {}) => restoreStatus({ fleet, stores, known, newest: [], now, ...change });
+/** Every guest: where it is, and how it stands. */
+const statesOf = (change: Partial<Asked>) =>
+  statusOf(change).guests.map(({ store, vmid, state }) => `${store}/${vmid} ${state}`);
 
 describe('how the fleet stands', () => {
-  it('names those first that were never had back, then those for whom it is too long ago', () => {
-    const { guests, coverage } = statusOf([trial('store-001', 101, 40), trial('store-001', 103, 40)]);
-    expect(guests.map(({ store, vmid, state }) => [store, vmid, state])).toEqual([
-      ['store-002', 101, 'never'],
-      ['store-002', 103, 'never'],
-      ['store-001', 101, 'overdue'],
-      ['store-001', 103, 'tested'],
-    ]);
-    expect(coverage).toMatchObject({ guests: 4, covered: 1, overdue: [{ store: 'store-001', vmid: 101 }] });
-    expect(coverage.neverTested).toHaveLength(2);
-  });
-
-  it('keeps a pass apart from what came after it, which does not count', () => {
-    const failed = trial('store-001', 101, 1, { result: 'fail', text: 'a chunk is gone' });
-    const { guests } = statusOf([trial('store-001', 101, 8), failed]);
-    const till = guests.find(({ store, vmid }) => store === 'store-001' && vmid === 101);
-    expect(till).toMatchObject({ state: 'tested', passed: { testedAt: ago(8) }, last: { result: 'fail' } });
-  });
-
-  it('does not count as had back what was only tried', () => {
-    const { guests } = statusOf([trial('store-001', 101, 1, { result: 'partial' })]);
-    expect(guests.find(({ store, vmid }) => store === 'store-001' && vmid === 101)?.state).toBe('never');
-  });
-
-  it('leaves out a guest that is gone, and stores that nobody backs up', () => {
-    const { guests } = statusOf([], [seen('store-001', 101, { goneAt: ago(3) })]);
-    expect(guests.map(({ store, vmid }) => `${store}/${vmid}`)).not.toContain('store-001/101');
-    const { backup: _, ...bare } = storeOf('store-009');
-    expect(restoreStatus({ fleet, stores: [bare], known: [], newest: [], now: NOW }).guests).toEqual([]);
-  });
-
-  it('says of each class how long it took at worst, all but the slowest twentieth', () => {
-    const { classes } = statusOf([
-      trial('store-001', 101, 9, { rtoMs: 60_000 }),
-      trial('store-002', 101, 2, { rtoMs: 90_000 }),
-    ]);
-    expect(classes.find(({ class: name }) => name === 'pos')).toEqual({
-      class: 'pos',
-      guests: 2,
-      tested: 2,
-      passedAt: ago(2),
-      rtoMs: 90_000,
+  it('counts by the weeks of the tier that the repo names now', () => {
+    const newest = [aTrial('store-001', 101, 5), aTrial('store-001', 102, 5), aTrial('store-002', 101, 5)];
+    expect(statusOf({ newest }).coverage).toEqual({
+      guests: 3,
+      covered: 1,
+      neverTested: [],
+      overdue: [
+        { store: 'store-001', vmid: 101 },
+        { store: 'store-002', vmid: 101 },
+      ],
     });
-    expect(classes.find(({ class: name }) => name === 'cache')).toMatchObject({ tested: 0, passedAt: undefined });
+  });
+
+  it('names those that were never tested first, then those that are overdue', () => {
+    const newest = [aTrial('store-001', 101, 1), aTrial('store-002', 101, 9)];
+    expect(statesOf({ newest })).toEqual(['store-001/102 never', 'store-002/101 overdue', 'store-001/101 tested']);
+  });
+
+  const guests: Record<string, [Partial<Asked>, string[]]> = {
+    'counts nobody who is gone': [
+      { known: [...known.slice(1), seen('store-001', 101, { goneAt: weeksAgo(1) })] },
+      ['store-001/102 never', 'store-002/101 never'],
+    ],
+    'counts nobody whom the repo does not name': [
+      { known: [...known, seen('store-002', 199)] },
+      ['store-001/101 never', 'store-001/102 never', 'store-002/101 never'],
+    ],
+    'counts who was not seen yet: nothing is proven of it': [
+      { known: [] },
+      ['store-001/101 never', 'store-001/102 never', 'store-002/101 never'],
+    ],
+    'counts nobody of a store without backups': [{ stores: stores.slice(2) }, []],
+    'is nothing in a fleet that says nothing of backups': [{ fleet: aFleet({}) }, []],
+  };
+  it.each(Object.entries(guests))('%s', (_words, [change, states]) => {
+    expect(statesOf(change)).toEqual(states);
+    expect(statusOf(change).coverage.guests).toBe(states.length);
+  });
+
+  it.each(['fail', 'partial', 'infra-error'] as const)('takes %s for no test', (result) => {
+    const newest = [aTrial('store-001', 101, 0, { result })];
+    expect(statesOf({ newest })).toContain('store-001/101 never');
+  });
+
+  it('tells of a guest what the repo says of it, its newest pass and its newest trial', () => {
+    const pass = aTrial('store-001', 101, 2);
+    const fail = aTrial('store-001', 101, 1, { result: 'fail' });
+    const newest = [pass, aTrial('store-001', 101, 3, { result: 'partial' }), fail];
+    expect(statusOf({ newest }).guests.at(-1)).toEqual({
+      store: 'store-001',
+      vmid: 101,
+      name: 'till',
+      class: 'pos',
+      tier: 'till',
+      weeks: 4,
+      state: 'tested',
+      passed: pass,
+      last: fail,
+    });
+  });
+});
+
+describe('how a class of guests stands', () => {
+  it('is counted over all stores, with the newest pass of any guest, whatever it is worth by now', () => {
+    const newest = [aTrial('store-001', 101, 9), aTrial('store-002', 101, 1)];
+    expect(statusOf({ newest }).classes).toEqual([
+      { class: 'camera', guests: 1, tested: 0, passedAt: undefined, rtoMs: undefined },
+      { class: 'pos', guests: 2, tested: 1, passedAt: weeksAgo(1), rtoMs: undefined },
+    ]);
+  });
+
+  it.each([
+    [1, 1],
+    [2, 2],
+    [19, 19],
+    [20, 19],
+    [40, 38],
+  ])('takes of %d passes the time of the %dth fastest, which 95 of 100 do not exceed', (count, expected) => {
+    const many = Array.from({ length: count }, (_, index) =>
+      aStore(`store-${100 + index}`, { backup: {}, guests: [till] }),
+    );
+    const newest = many.map(({ id }, index) => aTrial(id, 101, 1, { rtoMs: count - index }));
+    const rows = many.map(({ id }) => seen(id, 101));
+    expect(statusOf({ stores: many, known: rows, newest }).classes).toMatchObject([{ class: 'pos', rtoMs: expected }]);
+  });
+
+  it('leaves out passes of which nobody took the time', () => {
+    const newest = [aTrial('store-001', 101, 1, { rtoMs: 7 }), aTrial('store-002', 101, 1)];
+    expect(statusOf({ newest }).classes).toContainEqual(expect.objectContaining({ class: 'pos', rtoMs: 7 }));
   });
 });
