@@ -6,6 +6,7 @@ import type { Service } from '#workers/embedded/supervisor.js';
 import { createOperations } from '../operations.js';
 import { connectTemporal } from './context.js';
 import { drillRollback, DRILL, isTakenBack, renderDrill } from './demo-rollback.js';
+import { FEWEST_STORES, isTrue, renderNightDemo, runNight, type NightDemo } from './demo-backup.js';
 import { followTrain, OPERATOR, type DemoRun, type Following } from './demo-run.js';
 import { CliFailure, wrongUsage } from './failure.js';
 import { makeRepo, storeCount } from './init.js';
@@ -16,7 +17,7 @@ import type { AddCommands, CommandResult } from './main.js';
 import { isGood, nodesRebooted, durationsLine, renderHeader, renderSummary, renderWhereNext } from './render-demo.js';
 import { loadRepo, type LoadedRepo } from './repo.js';
 import { eventLine, startEmbedded } from './service.js';
-import { printableJson } from './text.js';
+import { printable, printableJson } from './text.js';
 import { DEFAULT_SPEED, speedOf, untilAborted } from './up.js';
 
 const STORES = '60';
@@ -26,8 +27,17 @@ interface DemoOptions {
   speed: string;
   calm?: boolean;
   rollback?: boolean;
+  backup?: boolean;
   keep?: boolean;
   json?: boolean;
+}
+
+function whatOf(what: string | undefined): Pick<DemoOptions, 'backup'> {
+  if (what === undefined) return {};
+  if (what === 'backup') return { backup: true };
+  throw wrongUsage(
+    `There is no demo of ${printable(what)}. There are: edge demo, edge demo --rollback, edge demo backup`,
+  );
 }
 
 export const addDemoCommand: AddCommands = (program, io, result) => {
@@ -36,6 +46,7 @@ export const addDemoCommand: AddCommands = (program, io, result) => {
     .description(
       'Run a whole train over a practice fleet, by itself; exit code 0 only when its journal proves it safe.',
     )
+    .argument('[what]', 'backup: a night of backups and restore tests instead of a train, with four stores in trouble')
     .option('--stores <number>', `size of the practice fleet (default: ${STORES})`)
     .option('--speed <factor>', 'how many times faster than real the practice fleet lives', DEFAULT_SPEED)
     .option('--calm', 'without the cut link and the killed worker')
@@ -47,15 +58,19 @@ export const addDemoCommand: AddCommands = (program, io, result) => {
     .option('--json', 'print the result as JSON; progress goes to stderr')
     .addHelpText(
       'after',
-      '\nExamples:\n  edge demo\n  edge demo --stores 500\n  edge demo --calm --keep\n  edge demo --rollback',
+      '\nExamples:\n  edge demo\n  edge demo --stores 500\n  edge demo --calm --keep\n  edge demo --rollback\n  edge demo backup',
     )
-    .action((options: DemoOptions) => demo(io, options, result));
+    .action((what: string | undefined, options: DemoOptions) => demo(io, { ...options, ...whatOf(what) }, result));
 };
 
 async function demo(io: Io, options: DemoOptions, result: CommandResult): Promise<void> {
   if (options.rollback && (options.calm || options.stores !== undefined))
     throw wrongUsage('--rollback has a fleet and a course of its own: leave out --stores and --calm.');
+  if (options.backup && (options.calm || options.rollback))
+    throw wrongUsage('The demo of a night has a course of its own: leave out --calm and --rollback.');
   const size = options.rollback ? DRILL : { stores: storeCount(options.stores ?? STORES) };
+  if (options.backup && size.stores < FEWEST_STORES)
+    throw wrongUsage(`The demo of a night needs at least ${FEWEST_STORES} stores: four are in trouble.`);
   const speed = speedOf(options.speed);
   const dir = await mkdtemp(join(tmpdir(), 'edge-demo-'));
   const interrupted = io.interrupted();
@@ -138,8 +153,9 @@ async function run(
       fleet: repo.fleet.fleet,
       say,
     };
-    return options.rollback
-      ? await runDrill(following, repo)
+    if (options.rollback) return await runDrill(following, repo);
+    return options.backup
+      ? await runNightOf({ ...following, repo, databaseUrl: service.databaseUrl })
       : await runTrain(following, {
           speed,
           calm: options.calm === true,
@@ -180,6 +196,18 @@ async function runDrill(following: Following, repo: LoadedRepo): Promise<Ended |
     facts: { tookMs: took, pilots, others, git, train: view, journal },
     lines: renderDrill(result),
     store: pilots[0]?.store ?? 'store-001',
+  };
+}
+
+async function runNightOf(demo: NightDemo): Promise<Ended | undefined> {
+  const result = await runNight(demo);
+  if (result === undefined) return undefined;
+  const { troubles, night, restores, tests, status, report: journal, took } = result;
+  return {
+    good: isTrue(result),
+    facts: { tookMs: took, troubles, night, restores, tests, status, journal },
+    lines: renderNightDemo(result),
+    store: troubles[0]?.store ?? 'store-001',
   };
 }
 

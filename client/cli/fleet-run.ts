@@ -32,7 +32,7 @@ export async function newestRun<Input, View extends FleetRunView>(
 /** On a terminal the counts move; elsewhere a line tells of each change. Interrupted, the run goes on by itself. */
 export async function followRun<Input, View extends FleetRunView>(
   io: Io,
-  options: TargetOptions,
+  options: { json?: boolean },
   runs: FleetRuns<Input, View>,
   run: RunHandle,
 ): Promise<View> {

@@ -29,6 +29,7 @@ const COMPRESSED_BACKUP = `  storeTimeout: 5m
   offlineAfter: 8s
   cutOffAfter: 60s
   deferFor: 3s
+  newGuestGrace: 1s
 `;
 
 interface StageText {
