@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import { plural } from '#domain/counted.js';
+import { backupConcern, backupStatus } from '#domain/backup-status.js';
 import type { Fleet, Store } from '#domain/fleet.js';
 import type {
   ControlActivities,
@@ -13,6 +14,7 @@ import type {
 import { promotionTag, promotionTags, ROLLBACK_STAGE, rollbackTag, storeWorkflowId } from '#domain/naming.js';
 import { planNight } from '#domain/night-plan.js';
 import { planRestores } from '#domain/restore-plan.js';
+import { restoreConcern, restoreStatus } from '#domain/restore-status.js';
 import { exclusionOf, planStages } from '#domain/plan.js';
 import { desiredPointer, desiredRecordSchema, type DesiredRecord } from '#domain/release.js';
 import { judgeStores } from '#domain/recoverability.js';
@@ -265,6 +267,18 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         .filter(({ result }) => result === 'pass')
         .map((row) => ({ class: row.class, at: row.testedAt }));
       return judgeStores({ stores, asked, known, proofs, limits, policy, now: now() });
+    },
+
+    /** Only looks. A fleet that says nothing of backups has nothing to be told. */
+    async backupConcerns({ fleet: name }) {
+      const { fleet, stores } = await readRepo(await repo.head(branch));
+      if (!fleet.backup) return [];
+      const [known, newest] = await Promise.all([ledger.guestBackups(), ledger.newestRestores(name)]);
+      return [
+        backupConcern(backupStatus({ fleet, stores, rows: known, now: now() })),
+        // Without a second place nothing is restored for a test.
+        fleet.backup.offsite && restoreConcern(restoreStatus({ fleet, stores, known, newest, now: now() })),
+      ].filter((concern) => concern !== undefined);
     },
 
     /** Only looks. */

@@ -142,8 +142,8 @@ function passOf({ passedAt }: TestableGuest, now: Date): number | undefined {
   return at <= now.getTime() ? at : undefined;
 }
 
-/** What cannot be read of a guest's past makes it due at once. */
-function deadlineOf(guest: TestableGuest, now: Date): number {
+/** Milliseconds: until then it is to be tested again. What cannot be read of a guest's past makes it due at once. */
+export function deadlineOf(guest: TestableGuest, now: Date): number {
   const deadline = (passOf(guest, now) ?? Date.parse(guest.knownSince)) + guest.weeks * WEEK + TOLERANCE;
   return Number.isFinite(deadline) ? deadline : now.getTime();
 }

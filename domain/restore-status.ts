@@ -1,7 +1,8 @@
+import { are, plural } from './counted.js';
 import type { Fleet, Guest, Store } from './fleet.js';
 import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
 import { classOf } from './recoverability.js';
-import { coverageOf, type Coverage, type TestableGuest } from './restore-sampling.js';
+import { coverageOf, deadlineOf, type Coverage, type TestableGuest } from './restore-sampling.js';
 
 /** How the fleet stands: which guests were had back within the weeks of their tier, and which never were. */
 
@@ -17,6 +18,8 @@ export interface GuestTests {
   tier: string;
   weeks: number;
   state: TestState;
+  /** It should have been tested by now. */
+  isLate: boolean;
   /** The newest trial that passed. */
   passed?: RestoreTestRow | undefined;
   /** The newest trial of all. */
@@ -74,6 +77,16 @@ export function restoreStatus({
   };
 }
 
+/** For an alarm; undefined when every guest was tested in time, or still may be. */
+export function restoreConcern({ guests }: RestoreStatus): string | undefined {
+  const late = guests.filter(({ isLate }) => isLate);
+  const [first] = late;
+  if (!first) return undefined;
+  const { store, vmid, name, weeks, last } = first;
+  const why = last?.result !== 'pass' && last?.text ? ` Last: ${last.text}` : '';
+  return `${plural(late.length, 'guest')} of ${guests.length} ${are(late.length)} not restored for a test in the weeks of its tier; the first: ${store}, guest ${vmid} (${name}), every ${plural(weeks, 'week')}.${why}`;
+}
+
 function testsOf(
   fleet: Fleet,
   store: Store,
@@ -99,7 +112,18 @@ function testsOf(
   const { vmid, name } = guest;
   return {
     testable,
-    tests: { store: store.id, vmid, name, class: classOf(guest), tier, weeks, state, passed, last: trials[0] },
+    tests: {
+      store: store.id,
+      vmid,
+      name,
+      class: classOf(guest),
+      tier,
+      weeks,
+      state,
+      isLate: deadlineOf(testable, now) < now.getTime(),
+      passed,
+      last: trials[0],
+    },
   };
 }
 

@@ -1,4 +1,4 @@
-import { continueAsNew, isCancellation, setCurrentDetails, setHandler } from '@temporalio/workflow';
+import { continueAsNew, isCancellation, patched, setCurrentDetails, setHandler } from '@temporalio/workflow';
 import { addFound, concernOf, emptyReport, foundOf, renderJanitorDetails, unswept } from '#domain/janitor.js';
 import { janitorInputSchema, type Found, type JanitorInput, type JanitorReport } from '#domain/messages/janitor.js';
 import { PROTOCOL } from '#domain/messages/store.js';
@@ -19,6 +19,8 @@ import { PART_SIZE } from './train-waves.js';
  *   owner is `busy` and left alone.
  * - What somebody else has set is reported and never touched.
  * - Nobody is waited for: a store that does not answer is `offline`, looks after itself, and is looked at the next night.
+ * - At the end of a look at the whole fleet it tells of backups and restore tests that are late, or of which nothing is
+ *   heard any more.
  * - A run looks at 250 stores and goes on as a new one, so that no fleet outgrows its history.
  */
 export async function janitor(raw: JanitorInput): Promise<JanitorReport> {
@@ -40,7 +42,17 @@ export async function janitor(raw: JanitorInput): Promise<JanitorReport> {
   const rest = left.slice(PART_SIZE);
   if (rest.length > 0) return continueAsNew<typeof janitor>({ ...input, goesOn: { report, left: rest, offlineAfter } });
   await tell(report);
+  if (!input.stores && patched('backup-concerns')) await tellOfBackups(input.fleet);
   return report;
+}
+
+/** Nights and restore tests call people themselves when they fail; when none runs at all, nobody else would. */
+async function tellOfBackups(fleet: string): Promise<void> {
+  const concerns = await control.backupConcerns({ fleet }).catch((error: unknown) => {
+    if (isCancellation(error)) throw error;
+    return [`Nobody can tell how the backups of ${fleet} are: ${messageOf(error).slice(0, 300)}`];
+  });
+  for (const summary of concerns) await attention(fleet, '', { summary });
 }
 
 async function plan(

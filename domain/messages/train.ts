@@ -476,6 +476,8 @@ export interface ControlActivities {
     limits: RecoverabilityLimits;
     stores: string[];
   }): Promise<RecoverabilityJudgement>;
+  /** What people should know of backups and restore tests, in sentences: late, missing, or silent for too long. */
+  backupConcerns(input: { fleet: string }): Promise<string[]>;
   /** Which stores the janitor looks at: all that the branch has now, or those named. */
   planSweep(input: { fleet: string; stores?: string[] | undefined }): Promise<JanitorPlan>;
   /** Whether an operation runs on the store at this moment. Asked of Temporal itself, not of its index, which lags. */

@@ -309,6 +309,7 @@ function createCentral({ isRunning, inWork }: Pick<ControlDeps, 'isRunning' | 'i
     planNight: async () => ({ kind: 'refused', problems: ['The test gave no night.'] }),
     planRestores: async () => ({ kind: 'refused', problems: ['The test gave no restores.'] }),
     judgeRecoverability: async () => ({ skipped: [], overrides: [] }),
+    backupConcerns: async () => [],
     inWork: ({ wave: running }) => inWork(running),
     isBusy: ({ store }) => isRunning(storeWorkflowId(store)),
     record: async (entry) => void ledger.push(entry),

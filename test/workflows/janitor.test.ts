@@ -138,6 +138,34 @@ describe('the janitor', () => {
     expect(world.central.calls.filter((call) => call === 'planSweep')).toHaveLength(1);
   });
 
+  it('calls people when backups are late or silent, after a look at the whole fleet and not of some stores', async () => {
+    const world = await useWorld();
+    const concern = 'Backups of 1 of 2 stores are not as they should be; the worst: s001.';
+    world.central.on('planSweep', async ({ stores }) => ({
+      kind: 'planned',
+      commit: COMMIT,
+      stores: stores ?? ['s001'],
+      offlineAfter: 300,
+    }));
+    world.central.on('backupConcerns', async () => [concern]);
+    await (await world.startJanitor({ stores: ['s001'] })).result();
+    expect(world.central.notifications.map(({ summary }) => summary)).not.toContain(concern);
+    await (await world.startJanitor()).result();
+    expect(world.central.notifications.at(-1)).toMatchObject({ event: 'attention', summary: concern });
+  });
+
+  it('says so when nobody can tell how backups are', async () => {
+    const world = await useWorld();
+    world.central.on('planSweep', async () => ({ kind: 'planned', commit: COMMIT, stores: [], offlineAfter: 300 }));
+    world.central.on('backupConcerns', async () => {
+      throw ApplicationFailure.nonRetryable('the ledger is gone');
+    });
+    await (await world.startJanitor()).result();
+    expect(world.central.notifications.at(-1)?.summary).toBe(
+      'Nobody can tell how the backups of acme are: the ledger is gone',
+    );
+  });
+
   it('looks at no store, and says so, when it cannot tell which there are', async () => {
     const world = await useWorld();
     const store = await world.store('s001');

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { GuestBackupRow, RestoreTestRow } from '#domain/messages/ledger.js';
-import { restoreStatus } from '#domain/restore-status.js';
+import { restoreConcern, restoreStatus } from '#domain/restore-status.js';
 import { fleet as aFleet, store as aStore } from '../client/builders.js';
 
 const WEEK = 7 * 86_400_000;
@@ -117,6 +117,7 @@ describe('how the fleet stands', () => {
       tier: 'till',
       weeks: 4,
       state: 'tested',
+      isLate: false,
       passed: pass,
       last: fail,
     });
@@ -150,5 +151,30 @@ describe('how a class of guests stands', () => {
   it('leaves out passes of which nobody took the time', () => {
     const newest = [aTrial('store-001', 101, 1, { rtoMs: 7 }), aTrial('store-002', 101, 1)];
     expect(statusOf({ newest }).classes).toContainEqual(expect.objectContaining({ class: 'pos', rtoMs: 7 }));
+  });
+});
+
+describe('an alarm', () => {
+  const allTested = [aTrial('store-001', 101, 1), aTrial('store-001', 102, 1), aTrial('store-002', 101, 1)];
+
+  it('is none when everybody was tested in time', () => {
+    expect(restoreConcern(statusOf({ newest: allTested }))).toBeUndefined();
+  });
+
+  it('is none for guests that were never tested but are younger than the weeks of their tier', () => {
+    const young = known.map((row) => ({ ...row, firstSeen: weeksAgo(3) }));
+    expect(restoreConcern(statusOf({ known: young }))).toBeUndefined();
+  });
+
+  it('names how many are late, and the first with what its last trial said', () => {
+    const failed = aTrial('store-002', 101, 1, { result: 'fail', text: 'Chunk 12ab is damaged.' });
+    const newest = [...allTested.slice(0, 2), aTrial('store-002', 101, 9), failed];
+    expect(restoreConcern(statusOf({ newest }))).toBe(
+      '1 guest of 3 is not restored for a test in the weeks of its tier; the first: store-002, guest 101 (till), every 4 weeks. Last: Chunk 12ab is damaged.',
+    );
+  });
+
+  it('is raised when no test ever ran: silence is no success', () => {
+    expect(restoreConcern(statusOf())).toMatch(/^3 guests of 3 are not restored for a test/);
   });
 });

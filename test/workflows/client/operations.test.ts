@@ -74,6 +74,7 @@ const activities: ControlActivities = {
   }),
   planRestores: async () => ({ kind: 'refused' as const, problems: [] }),
   judgeRecoverability: async () => ({ skipped: [], overrides: [] }),
+  backupConcerns: async () => [],
   planNight: async () => ({ kind: 'refused', problems: ['no backups here'] }),
   isBusy: async () => false,
   inWork: async () => [],
