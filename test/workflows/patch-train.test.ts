@@ -147,9 +147,6 @@ describe('an approval', () => {
     await expect(train.executeUpdate(answerUpdates['retry-gate'], { args: [by] })).rejects.toMatchObject(
       refusal(/does not take "retry-gate" now.*It takes: approve, reject, pause, abort/s),
     );
-    await expect(train.executeUpdate(resumeUpdate, { args: [by] })).rejects.toMatchObject(
-      refusal(/does not take "resume"/),
-    );
     expect(await acceptedUpdates(train)).toBe(0);
     expect(world.central.ledgerOf('approval')).toEqual([]);
     expect(store.calls).toEqual([]);
