@@ -256,6 +256,7 @@ describe('a health gate', () => {
     const train = await world.startTrain();
     const view = await heldFor(train, 'HealthGateFailed', 'canary');
     expect(view.answers).toEqual(['retry-gate', 'rollback', 'pause', 'abort']);
+    await eventually('people are called', () => world.central.notifications.length > 0);
     expect(world.central.notifications).toEqual([
       {
         event: 'held',
