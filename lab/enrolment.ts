@@ -45,7 +45,6 @@ export async function writeEnrolment(store: StoreSim, options: EnrolmentOptions)
   const folder = resolve(stateDir, 'enrolment', store.id);
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const address = relayAddress(store);
-  const nodes = [...store.nodes.values()];
   const file = (name: string): string => join(folder, name);
   const worker = {
     store: store.id,
@@ -55,8 +54,25 @@ export async function writeEnrolment(store: StoreSim, options: EnrolmentOptions)
       namespace: options.namespace,
     },
     registry: `http://${address === undefined ? options.registry : `${address}:${RELAY_PORTS.registry}`}`,
+    ...reachOf(store, file),
+    releaseKeys: resolve(options.releaseKeys),
+    stateDir: resolve(stateDir, 'workers', store.id),
+    ...(await backupOf(store, file)),
+    timing: patienceIn(PATIENCE, timing),
+  };
+  await mkdir(worker.stateDir, { recursive: true, mode: 0o700 });
+  await writeReach(store, options.caPem, file);
+  // Last, and at once: whoever sees this file finds all that it names.
+  await put(file('store-worker.json'), `${JSON.stringify(worker, undefined, 2)}\n`);
+  return folder;
+}
+
+/** How the nodes of a site are reached, for its worker's own file; `writeReach` writes the files that it names. */
+export function reachOf(site: StoreSim, file: (name: string) => string) {
+  const nodes = [...site.nodes.values()];
+  return {
     proxmox: {
-      nodes: nodes.map(({ name, address: host, apiPort }) => ({ name, address: host, port: apiPort })),
+      nodes: nodes.map(({ name, address, apiPort }) => ({ name, address, port: apiPort })),
       tokenFile: file('pve-token'),
       caFile: file('ca.pem'),
     },
@@ -70,21 +86,16 @@ export async function writeEnrolment(store: StoreSim, options: EnrolmentOptions)
         ]),
       ),
     },
-    releaseKeys: resolve(options.releaseKeys),
-    stateDir: resolve(stateDir, 'workers', store.id),
-    ...(await backupOf(store, file)),
-    timing: patienceIn(PATIENCE, timing),
   };
-  await mkdir(worker.stateDir, { recursive: true, mode: 0o700 });
-  await Promise.all([
-    put(file('pve-token'), `${store.token.id}=${store.token.secret}\n`),
-    put(file('ca.pem'), options.caPem),
-    put(file('ssh-key'), clientKey(store).privateKey),
-  ]);
-  // Last, and at once: whoever sees this file finds all that it names.
-  await put(file('store-worker.json'), `${JSON.stringify(worker, undefined, 2)}\n`);
-  return folder;
 }
+
+/** What the installer of the site's worker knows: its token, its authority, its key. */
+export const writeReach = (site: StoreSim, caPem: string, file: (name: string) => string): Promise<unknown> =>
+  Promise.all([
+    put(file('pve-token'), `${site.token.id}=${site.token.secret}\n`),
+    put(file('ca.pem'), caPem),
+    put(file('ssh-key'), clientKey(site).privateKey),
+  ]);
 
 /** What the worker's own file says of the store's backup server; nothing where there is none. */
 async function backupOf(store: StoreSim, file: (name: string) => string): Promise<{ backup?: object }> {
@@ -141,7 +152,7 @@ export const patienceIn = (patience: Patience, timing: Timing): Record<string, n
     Object.entries(patience).map(([name, { base, least }]) => [name, Math.round(Math.max(timing.scale(base), least))]),
   );
 
-async function put(path: string, text: string): Promise<void> {
+export async function put(path: string, text: string): Promise<void> {
   await writeFile(`${path}.new`, text, { mode: 0o600 });
   await rename(`${path}.new`, path);
 }

@@ -1,7 +1,6 @@
-import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { patienceIn, type Patience } from './enrolment.js';
-import { clientKey, hostKey, SSH_USER } from './ssh/server.js';
+import { patienceIn, put, reachOf, writeReach, type Patience } from './enrolment.js';
 import { RESTORE } from './world/layout.js';
 import { PVE_STORAGE } from './world/pbs/estate.js';
 import type { PbsSim } from './world/pbs/pbs-sim.js';
@@ -41,7 +40,6 @@ export async function writeStagingEnrolment(
   const keys = join(folder, 'keys');
   await mkdir(keys, { recursive: true, mode: 0o700 });
   const file = (name: string): string => join(folder, name);
-  const nodes = [...site.nodes.values()];
   const encrypted = [...world.stores.values()].filter(
     (store) => store.storages.all.get(PVE_STORAGE)?.config.encryptionKey !== undefined,
   );
@@ -51,21 +49,7 @@ export async function writeStagingEnrolment(
   const { storage, bridge, pool } = RESTORE;
   const staging = {
     temporal: { address: options.temporal, namespace: options.namespace },
-    proxmox: {
-      nodes: nodes.map(({ name, address, apiPort }) => ({ name, address, port: apiPort })),
-      tokenFile: file('pve-token'),
-      caFile: file('ca.pem'),
-    },
-    ssh: {
-      user: SSH_USER,
-      keyFile: file('ssh-key'),
-      nodes: Object.fromEntries(
-        nodes.map((node) => [
-          node.name,
-          { address: node.address, port: node.sshPort, hostKey: hostKey(node).publicBlob },
-        ]),
-      ),
-    },
+    ...reachOf(site, file),
     /** Where restored guests go: nowhere else. */
     place: { storage, bridge, pool },
     copies: {
@@ -83,18 +67,11 @@ export async function writeStagingEnrolment(
   };
   await mkdir(stateDir, { recursive: true, mode: 0o700 });
   await Promise.all([
-    put(file('pve-token'), `${site.token.id}=${site.token.secret}\n`),
-    put(file('ca.pem'), options.caPem),
-    put(file('ssh-key'), clientKey(site).privateKey),
+    writeReach(site, options.caPem, file),
     put(file('pbs-read-token'), `${READ_TOKEN}:${secretOf(READ_TOKEN)}\n`),
     ...encrypted.map((store) => put(keyFile(store), `${keyFileOf(store)}\n`)),
   ]);
   // Last, and at once: whoever sees this file finds all that it names.
   await put(file('staging.json'), `${JSON.stringify(staging, undefined, 2)}\n`);
   return folder;
-}
-
-async function put(path: string, text: string): Promise<void> {
-  await writeFile(`${path}.new`, text, { mode: 0o600 });
-  await rename(`${path}.new`, path);
 }
