@@ -1,6 +1,6 @@
 import { CancellationScope, isCancellation, setCurrentDetails, setHandler } from '@temporalio/workflow';
 import type { FleetRunView } from '#domain/messages/fleet-run.js';
-import { commandSchema, waveProgressSchema, type WaveProgress } from '#domain/messages/train.js';
+import { commandSchema, waveProgressSchema, type WaveProgress, type WaveReport } from '#domain/messages/train.js';
 import { addTallies, emptyTally, tallyOf, type StoreResult, type Tally } from '#domain/outcomes.js';
 import { abortUpdate, waveProgressSignal } from './messages.js';
 import { heard, messageOrRefusal } from './parse-input.js';
@@ -10,6 +10,20 @@ import { heard, messageOrRefusal } from './parse-input.js';
  * how far its waves are, and the abort, which begins no further store and lets what is in work end by itself.
  */
 export type FleetRun<V extends FleetRunView> = ReturnType<typeof openFleetRun<V>>;
+
+/** Of the waves of such a run: neither count nor percentage, so nothing is ever too much. */
+export const NO_THRESHOLD = { minSample: 1 };
+
+/** How the stores of a wave ended; those that it never came to were ended with the run. `report` is absent when none began. */
+export function resultsOf(report: WaveReport | undefined, stores: readonly string[], untried: string): StoreResult[] {
+  const aborted = (store: string): StoreResult => ({
+    store,
+    outcome: 'aborted',
+    reason: 'Aborted',
+    stop: { reason: 'Aborted', summary: untried },
+  });
+  return [...(report?.results ?? []), ...(report?.notStarted ?? stores).map(aborted)];
+}
 
 export interface FleetRunWords {
   /** e.g. `night`, as in "The night is being ended". */

@@ -20,9 +20,9 @@ import { PROTOCOL } from '#domain/messages/store.js';
 import type { WaveReport } from '#domain/messages/train.js';
 import { BACKUP_STAGE, operationId, waveWorkflowId } from '#domain/naming.js';
 import { isAway, nightSummary, partsOfNight } from '#domain/night.js';
-import { emptyTally, type StoreResult } from '#domain/outcomes.js';
+import { emptyTally } from '#domain/outcomes.js';
 import { attention } from './attention.js';
-import { openFleetRun, type FleetRun } from './fleet-run.js';
+import { NO_THRESHOLD, openFleetRun, resultsOf, type FleetRun } from './fleet-run.js';
 import { nightQuery } from './messages.js';
 import { invalid, parseInput } from './parse-input.js';
 import { control, messageOf, offsiteProxies } from './proxies.js';
@@ -146,8 +146,8 @@ async function oneRound(plan: NightPlan, stores: NightStorePlan[], round: number
     parts.map(async (part, index) => {
       const workflowId = waveWorkflowId(plan.night, BACKUP_STAGE, round, many ? index + 1 : 0);
       const report = await desk.running(workflowId, () => runPart(plan, part, round, workflowId));
-      const untouched = report?.notStarted ?? part.stores.map(({ id }) => id);
-      const results = [...(report?.results ?? []), ...untouched.map(abortedResult)];
+      const ids = part.stores.map(({ id }) => id);
+      const results = resultsOf(report, ids, 'The night was ended before its turn. It has no new backup.');
       desk.take(results);
       await control.record({ kind: 'results', train: plan.night, stage: BACKUP_STAGE, round, results });
     }),
@@ -181,8 +181,8 @@ function runPart(
         orders,
         limits: {
           maxConcurrency,
-          errorThreshold: NEVER,
-          offlineThreshold: NEVER,
+          errorThreshold: NO_THRESHOLD,
+          offlineThreshold: NO_THRESHOLD,
           storeTimeout,
           stageTimeout: Math.max(1, Date.parse(closes) - Date.now()) + 2 * storeTimeout,
           offlineAfter,
@@ -196,16 +196,6 @@ function runPart(
     ],
   });
 }
-
-/** Neither count nor percentage: nothing is ever too much. */
-const NEVER = { minSample: 1 };
-
-const abortedResult = (store: string): StoreResult => ({
-  store,
-  outcome: 'aborted',
-  reason: 'Aborted',
-  stop: { reason: 'Aborted', summary: 'The night was ended before its turn. It has no new backup.' },
-});
 
 /** Of the whole datastore, so once for all stores. */
 async function collectCentral({ night, fleet, timing }: NightPlan, desk: Desk): Promise<void> {

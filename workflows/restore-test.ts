@@ -17,10 +17,10 @@ import {
 } from '#domain/messages/restore.js';
 import { PROTOCOL } from '#domain/messages/store.js';
 import { RESTORE_STAGE, waveWorkflowId } from '#domain/naming.js';
-import { emptyTally, type StoreResult } from '#domain/outcomes.js';
+import { emptyTally } from '#domain/outcomes.js';
 import { renderRestoreDetails, restoreSummary } from '#domain/restore-progress.js';
 import { attention } from './attention.js';
-import { openFleetRun, type FleetRun } from './fleet-run.js';
+import { NO_THRESHOLD, openFleetRun, resultsOf, type FleetRun } from './fleet-run.js';
 import { restoresQuery } from './messages.js';
 import { invalid, parseInput } from './parse-input.js';
 import { control, messageOf, stagingProxies } from './proxies.js';
@@ -125,8 +125,8 @@ async function tryStores(plan: RestorePlan, desk: Desk): Promise<void> {
     const members = stores.slice(part * PART_SIZE, (part + 1) * PART_SIZE);
     const workflowId = waveWorkflowId(run, RESTORE_STAGE, 0, part);
     const report = await desk.running(workflowId, () => runWave(plan, members, workflowId));
-    const untouched = report?.notStarted ?? members.map(({ id }) => id);
-    const results = [...(report?.results ?? []), ...untouched.map(abortedResult)];
+    const ids = members.map(({ id }) => id);
+    const results = resultsOf(report, ids, 'The run was ended before its turn. Its guests were not tried.');
     desk.take(results);
     await control.record({ kind: 'results', train: run, stage: RESTORE_STAGE, round: 0, results });
   }
@@ -156,8 +156,8 @@ function runWave(
         stores,
         limits: {
           maxConcurrency,
-          errorThreshold: NEVER,
-          offlineThreshold: NEVER,
+          errorThreshold: NO_THRESHOLD,
+          offlineThreshold: NO_THRESHOLD,
           storeTimeout: timing.storeTimeout,
           stageTimeout: timing.storeTimeout * Math.ceil(stores.length / maxConcurrency),
           offlineAfter: timing.patience,
@@ -172,17 +172,8 @@ function runWave(
   });
 }
 
-/** Neither count nor percentage: nothing is ever too much. */
-const NEVER = { minSample: 1 };
 /** Of a store whose guests another run is trying. */
 const DEFER = 60_000;
-
-const abortedResult = (store: string): StoreResult => ({
-  store,
-  outcome: 'aborted',
-  reason: 'Aborted',
-  stop: { reason: 'Aborted', summary: 'The run was ended before its turn. Its guests were not tried.' },
-});
 
 async function recordRun({ run, fleet, commit }: RestorePlan, desk: Desk): Promise<void> {
   const { state, startedAt, endedAt, stores, guests, tally, doing } = desk.view;

@@ -22,17 +22,22 @@ export const isKind = (error: unknown, kind: string): boolean => (error as { kin
 const reasonOf = (failure: FailureClass): Reason =>
   failure === 'credentials' ? 'BackupRefused' : failure === 'space' ? 'DatastoreFull' : 'BackupIncomplete';
 
-/** What is final is an answer, and what a retry can mend is thrown. */
-export async function answered(work: () => Promise<TendAnswer>): Promise<TendAnswer> {
+/** What is final is an answer, in the words of `answer`, and what a retry can mend is thrown. */
+export async function answeredBy<T>(
+  answer: (failed: { why: string; failure: FailureClass }) => T,
+  work: () => Promise<T>,
+): Promise<T> {
   try {
     return await work();
   } catch (error) {
     const { why, failure, kind, retryable } = failureOf(error);
     const isFinal = failure === 'credentials' || failure === 'space' || (kind !== undefined && !retryable);
     if (!isFinal) throw error;
-    return { ok: false, detail: why, reason: reasonOf(failure) };
+    return answer({ why, failure });
   }
 }
+
+export const answered = (work: () => Promise<TendAnswer>): Promise<TendAnswer> => answeredBy(notDone, work);
 
 export const done = (detail: string): TendAnswer => ({ ok: true, detail });
 export const notDone = ({ why, failure }: { why: string; failure: FailureClass }): TendAnswer => ({

@@ -1,5 +1,5 @@
 import type { Fault, TrialAnswer } from '#domain/messages/restore.js';
-import { failureOf } from '../backup/answers.js';
+import { answeredBy } from '../backup/answers.js';
 
 type Failed = Extract<TrialAnswer<object>, { kind: 'failed' }>;
 
@@ -13,13 +13,5 @@ export const siteFault = (why: string, detail?: string[]): Failed => failed('sit
 export const guestFault = (why: string, detail?: string[]): Failed => failed('guest', why, detail);
 
 /** What is final is an answer, and what a retry can mend is thrown. Nothing that a client refuses is a guest's fault. */
-export async function answered<T>(work: () => Promise<TrialAnswer<T>>): Promise<TrialAnswer<T>> {
-  try {
-    return await work();
-  } catch (error) {
-    const { why, failure, kind, retryable } = failureOf(error);
-    const isFinal = failure === 'credentials' || failure === 'space' || (kind !== undefined && !retryable);
-    if (!isFinal) throw error;
-    return siteFault(why);
-  }
-}
+export const answered = <T>(work: () => Promise<TrialAnswer<T>>): Promise<TrialAnswer<T>> =>
+  answeredBy<TrialAnswer<T>>(({ why }) => siteFault(why), work);
