@@ -97,13 +97,25 @@ export function planRestoreTests({
   return { picks, capacity, coverage: coverageOf(guests, now) };
 }
 
+/** `tested` within its weeks, `overdue` when that is longer ago, `never`. */
+export const TEST_STATES = ['never', 'overdue', 'tested'] as const;
+export type TestState = (typeof TEST_STATES)[number];
+
+/** `isLate`: it should have been tested by now, whether it ever was or not. */
+export function standingOf(guest: TestableGuest, now: Date): { state: TestState; isLate: boolean } {
+  const isLate = deadlineOf(guest, now) < now.getTime();
+  if (passOf(guest, now) === undefined) return { state: 'never', isLate };
+  return { state: isLate ? 'overdue' : 'tested', isLate };
+}
+
 export function coverageOf(guests: readonly TestableGuest[], now: Date): Coverage {
   const named = guests.toSorted((a, b) => (a.store === b.store ? a.vmid - b.vmid : a.store < b.store ? -1 : 1));
   const coverage: Coverage = { guests: guests.length, covered: 0, neverTested: [], overdue: [] };
   for (const guest of named) {
     const { store, vmid } = guest;
-    if (passOf(guest, now) === undefined) coverage.neverTested.push({ store, vmid });
-    else if (deadlineOf(guest, now) < now.getTime()) coverage.overdue.push({ store, vmid });
+    const { state } = standingOf(guest, now);
+    if (state === 'never') coverage.neverTested.push({ store, vmid });
+    else if (state === 'overdue') coverage.overdue.push({ store, vmid });
     else coverage.covered += 1;
   }
   return coverage;
@@ -143,7 +155,7 @@ function passOf({ passedAt }: TestableGuest, now: Date): number | undefined {
 }
 
 /** Milliseconds: until then it is to be tested again. What cannot be read of a guest's past makes it due at once. */
-export function deadlineOf(guest: TestableGuest, now: Date): number {
+function deadlineOf(guest: TestableGuest, now: Date): number {
   const deadline = (passOf(guest, now) ?? Date.parse(guest.knownSince)) + guest.weeks * WEEK + TOLERANCE;
   return Number.isFinite(deadline) ? deadline : now.getTime();
 }

@@ -2,13 +2,16 @@ import { are, plural } from './counted.js';
 import type { Fleet, Guest, Store } from './fleet.js';
 import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
 import { classOf } from './recoverability.js';
-import { coverageOf, deadlineOf, type Coverage, type TestableGuest } from './restore-sampling.js';
+import {
+  coverageOf,
+  standingOf,
+  TEST_STATES,
+  type Coverage,
+  type TestableGuest,
+  type TestState,
+} from './restore-sampling.js';
 
 /** How the fleet stands: which guests were had back within the weeks of their tier, and which never were. */
-
-/** `tested` within its weeks, `overdue` when that is longer ago, `never`. */
-export const TEST_STATES = ['never', 'overdue', 'tested'] as const;
-export type TestState = (typeof TEST_STATES)[number];
 
 export interface GuestTests {
   store: string;
@@ -107,8 +110,6 @@ function testsOf(
     knownSince: seen?.firstSeen ?? now.toISOString(),
     passedAt: passed?.testedAt,
   };
-  const { neverTested, overdue } = coverageOf([testable], now);
-  const state = neverTested.length > 0 ? 'never' : overdue.length > 0 ? 'overdue' : 'tested';
   const { vmid, name } = guest;
   return {
     testable,
@@ -119,8 +120,7 @@ function testsOf(
       class: classOf(guest),
       tier,
       weeks,
-      state,
-      isLate: deadlineOf(testable, now) < now.getTime(),
+      ...standingOf(testable, now),
       passed,
       last: trials[0],
     },

@@ -7,8 +7,10 @@ import {
   answer,
   clockOf,
   fleetOf,
+  limitOf,
   repoOf,
   stateDir,
+  statesOf,
   withCommonOptions,
   withFleetOption,
   withSession,
@@ -72,7 +74,7 @@ function addStatus(backup: Command, io: Io, result: CommandResult, ask: Ask): vo
     )
     .action(async (store: string | undefined, options: StatusOptions) => {
       const clock = clockOf(io, options);
-      const states = statesOf(options.state);
+      const states = statesOf(options.state, RPO_STATES);
       if (options.guest !== undefined && store === undefined)
         throw wrongUsage('Of which store? Name it: edge backup status STORE --guest VMID');
       if (options.guest !== undefined && states) throw wrongUsage('Name a guest or states, not both.');
@@ -125,15 +127,6 @@ function guestOf(guests: readonly GuestStatus[], wanted: string): GuestStatus {
   );
 }
 
-function statesOf(list: string | undefined): RpoState[] | undefined {
-  if (list === undefined) return undefined;
-  return list.split(',').map((word) => {
-    const state = RPO_STATES.find((known) => known === word.trim());
-    if (state) return state;
-    throw wrongUsage(`${printable(word)} is not a state. There are: ${RPO_STATES.join(', ')}`);
-  });
-}
-
 interface HistoryOptions extends CommonOptions {
   fleet?: string;
   dir?: string;
@@ -148,9 +141,7 @@ function addHistory(backup: Command, io: Io, ask: Ask): void {
     .addHelpText('after', '\nExample:\n  edge backup history --limit 30')
     .action(async (options: HistoryOptions) => {
       const clock = clockOf(io, options);
-      const limit = Number(options.limit);
-      if (!Number.isInteger(limit) || limit < 1 || limit > 1_000)
-        throw wrongUsage('--limit is a number from 1 to 1000.');
+      const limit = limitOf(options);
       const fleet = fleetOf(io, options, readServiceFile(stateDir(io, options)));
       const nights = await askLedger(ask, io, options, 'backups', (ledger) => ledger.nights(fleet, limit));
       answer(io, options, nights, renderNights(nights, clock));

@@ -169,3 +169,19 @@ export function answer(io: Io, options: CommonOptions, facts: unknown, lines: re
 
 /** How a command gets to the service; tests give their own. */
 export type OpenSession = typeof withSession;
+
+/** Words separated by commas, each one of `known`; undefined when nothing was given. */
+export function statesOf<State extends string>(list: string | undefined, known: readonly State[]): State[] | undefined {
+  return list?.split(',').map((word) => {
+    const state = known.find((one) => one === word.trim());
+    if (state) return state;
+    throw wrongUsage(`${printable(word)} is not a state. There are: ${known.join(', ')}`);
+  });
+}
+
+/** The value of `--limit` of a history. */
+export function limitOf({ limit: given }: { limit: string }): number {
+  const limit = Number(given);
+  if (!Number.isInteger(limit) || limit < 1 || limit > 1_000) throw wrongUsage('--limit is a number from 1 to 1000.');
+  return limit;
+}

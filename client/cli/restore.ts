@@ -1,13 +1,16 @@
 import type { Command } from 'commander';
-import { restoreStatus, TEST_STATES, type RestoreStatus, type TestState } from '#domain/restore-status.js';
+import { TEST_STATES } from '#domain/restore-sampling.js';
+import { restoreStatus, type RestoreStatus } from '#domain/restore-status.js';
 import { addRestoreRunCommands } from './restore-run.js';
 import { askLedger, type AskLedger } from './ask-ledger.js';
 import {
   answer,
   clockOf,
   fleetOf,
+  limitOf,
   repoOf,
   stateDir,
+  statesOf,
   withCommonOptions,
   withFleetOption,
   withSession,
@@ -67,7 +70,7 @@ function addStatus(restore: Command, io: Io, result: CommandResult, ask: AskLedg
     )
     .action(async (store: string | undefined, options: StatusOptions) => {
       const clock = clockOf(io, options);
-      const states = statesOf(options.state);
+      const states = statesOf(options.state, TEST_STATES);
       if (options.guest !== undefined && store === undefined)
         throw wrongUsage('Of which store? Name it: edge restore status STORE --guest VMID');
       const status = await readStatus(ask, io, options, store);
@@ -103,14 +106,6 @@ async function readStatus(
   return restoreStatus({ fleet, stores: wanted, known, newest, now: io.now() });
 }
 
-function statesOf(list: string | undefined): TestState[] | undefined {
-  return list?.split(',').map((word) => {
-    const state = TEST_STATES.find((known) => known === word.trim());
-    if (state) return state;
-    throw wrongUsage(`${printable(word)} is not a state. There are: ${TEST_STATES.join(', ')}`);
-  });
-}
-
 interface HistoryOptions extends CommonOptions {
   fleet?: string;
   dir?: string;
@@ -125,9 +120,7 @@ function addHistory(restore: Command, io: Io, ask: AskLedger): void {
     .addHelpText('after', '\nExample:\n  edge restore history --limit 30')
     .action(async (options: HistoryOptions) => {
       const clock = clockOf(io, options);
-      const limit = Number(options.limit);
-      if (!Number.isInteger(limit) || limit < 1 || limit > 1_000)
-        throw wrongUsage('--limit is a number from 1 to 1000.');
+      const limit = limitOf(options);
       const fleet = fleetOf(io, options, readServiceFile(stateDir(io, options)));
       const runs = await askLedger(ask, io, options, 'restore tests', (ledger) => ledger.restoreRuns(fleet, limit));
       answer(io, options, runs, renderRestoreRuns(runs, clock));
