@@ -546,12 +546,15 @@ function deferred(): { promise: Promise<void>; resolve: () => void } {
 
 const POLL_MS = 20;
 const PATIENCE_MS = 30_000;
+/** What one look can cost of the patience: a machine that stood still in the meantime has not looked. */
+const LOOK_MS = 1_000;
 
 /** Waits until `ready` gives something other than undefined or false, and returns it. */
 export async function eventually<T>(what: string, ready: () => T | Promise<T>): Promise<NonNullable<T>> {
-  const end = Date.now() + PATIENCE_MS;
   let last: unknown;
-  while (Date.now() < end) {
+  let looks = 0;
+  for (let spent = 0; spent < PATIENCE_MS; looks += 1) {
+    const before = performance.now();
     try {
       last = await ready();
       if (last !== undefined && last !== false && last !== null) return last as NonNullable<T>;
@@ -559,24 +562,34 @@ export async function eventually<T>(what: string, ready: () => T | Promise<T>): 
       last = error;
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    spent += Math.min(performance.now() - before, LOOK_MS);
   }
-  throw new Error(`Waited ${PATIENCE_MS / 1_000} s for: ${what}. Last seen: ${String(last)}`);
+  throw new Error(`Waited ${PATIENCE_MS / 1_000} s, ${looks} looks, for: ${what}. Last seen: ${String(last)}`);
 }
 
 type TrainHandle = Pick<WorkflowHandle<typeof patchTrain>, 'query'>;
 type WaveHandle = Pick<WorkflowHandle<typeof wave>, 'query'>;
 
-export const trainUntil = (handle: TrainHandle, what: string, ready: (view: TrainView) => boolean) =>
-  eventually<TrainView | undefined>(what, async () => {
-    const view = await handle.query(trainQuery);
-    return ready(view) ? view : undefined;
+/** Waits for a view that is `ready`; one that never is stands in the error. */
+async function viewUntil<V>(what: string, look: () => Promise<V>, ready: (view: V) => boolean): Promise<V> {
+  let last: V | undefined;
+  const wanted = eventually(what, async () => {
+    last = await look();
+    return ready(last) ? { view: last } : undefined;
   });
+  return wanted.then(
+    ({ view }) => view,
+    (error: unknown) => {
+      throw new Error(`${String(error)}\n${JSON.stringify(last, undefined, 1)}`);
+    },
+  );
+}
+
+export const trainUntil = (handle: TrainHandle, what: string, ready: (view: TrainView) => boolean) =>
+  viewUntil<TrainView>(what, () => handle.query(trainQuery), ready);
 
 export const waveUntil = (handle: WaveHandle, what: string, ready: (progress: WaveProgress) => boolean) =>
-  eventually<WaveProgress | undefined>(what, async () => {
-    const progress = await handle.query(waveQuery);
-    return ready(progress) ? progress : undefined;
-  });
+  viewUntil<WaveProgress>(what, () => handle.query(waveQuery), ready);
 
 export type HistoryEvent = NonNullable<Awaited<ReturnType<WorkflowHandle['fetchHistory']>>['events']>[number];
 
