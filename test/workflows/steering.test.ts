@@ -551,7 +551,7 @@ describe('a rollback', () => {
     await eventually('s001 was told', async () =>
       (await eventsOf(world.storeHandle('s001'))).some(
         (event) =>
-          event.workflowExecutionCancelRequestedEventAttributes !== undefined ||
+          event.workflowExecutionCancelRequestedEventAttributes ??
           event.workflowExecutionSignaledEventAttributes?.signalName === 'steerStore',
       ),
     );
