@@ -2,6 +2,7 @@ import { MAX_SKEW, type RpoState } from './backup.js';
 import { plural } from './counted.js';
 import { formatDuration } from './durations.js';
 import type { Fleet, Store } from './fleet.js';
+import { groupedBy } from './grouped.js';
 import type { GuestBackupRow, KnownCopy } from './messages/ledger.js';
 
 /**
@@ -82,10 +83,10 @@ export function backupStatus({
 }): BackupStatus {
   const { backup } = fleet;
   const isBackedUp = (store: Store): boolean => backup !== undefined && store.backup !== undefined;
-  const rowsOf = new Map<string, GuestBackupRow[]>();
-  for (const row of rows.filter(({ goneAt }) => goneAt === undefined)) {
-    rowsOf.set(row.store, [...(rowsOf.get(row.store) ?? []), row]);
-  }
+  const rowsOf = groupedBy(
+    rows.filter(({ goneAt }) => goneAt === undefined),
+    ({ store }) => store,
+  );
   const judged = backup
     ? stores.filter(isBackedUp).map((store) => storeStatus(store, rowsOf.get(store.id) ?? [], backup, now))
     : [];

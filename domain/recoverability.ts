@@ -1,6 +1,7 @@
 import { MAX_SKEW } from './backup.js';
 import { formatDuration } from './durations.js';
 import type { Guest, Store } from './fleet.js';
+import { groupedBy } from './grouped.js';
 import type { GuestBackupRow } from './messages/ledger.js';
 import type { Stop } from './reasons.js';
 
@@ -66,17 +67,17 @@ export function recoverableGuests(
 ): RecoverableGuest[] | undefined {
   const rows = known.filter(({ store, goneAt }) => store === id && goneAt === undefined);
   if (!backup || (rows.length === 0 && guests.length === 0)) return undefined;
+  const rowOf = new Map(rows.map((row) => [row.vmid, row]));
   const provenAt = (vmid: number): string | undefined => {
-    const row = rows.find((one) => one.vmid === vmid);
+    const row = rowOf.get(vmid);
     return [row?.local?.provenAt, row?.offsite?.provenAt]
       .flatMap((at) => at ?? [])
       .toSorted()
       .at(-1);
   };
   const named = guests.map((guest) => ({ vmid: guest.vmid, name: guest.name, class: classOf(guest) }));
-  const others = rows
-    .filter(({ vmid }) => !guests.some((guest) => guest.vmid === vmid))
-    .map(({ vmid, name }) => ({ vmid, name, class: name }));
+  const isNamed = new Set(guests.map(({ vmid }) => vmid));
+  const others = rows.filter(({ vmid }) => !isNamed.has(vmid)).map(({ vmid, name }) => ({ vmid, name, class: name }));
   return [...named, ...others].map((guest) => ({ ...guest, backedUpAt: provenAt(guest.vmid) }));
 }
 
@@ -167,6 +168,17 @@ function ageOf(instant: string | undefined, now: Date): number | undefined {
   return age >= -MAX_SKEW ? Math.max(0, age) : undefined;
 }
 
+/** The youngest proof of each class is as good as all of them. */
+function youngestOf(proofs: readonly RestoreProof[], now: Date): RestoreProof[] {
+  const youngest = new Map<string, { proof: RestoreProof; age: number }>();
+  for (const proof of proofs) {
+    const age = ageOf(proof.at, now);
+    if (age !== undefined && age < (youngest.get(proof.class)?.age ?? Infinity))
+      youngest.set(proof.class, { proof, age });
+  }
+  return [...youngest.values()].map(({ proof }) => proof);
+}
+
 /** Several stores at once. `policy`: the overrides, and why they could not be read, if so. */
 export function judgeStores({
   stores,
@@ -190,12 +202,15 @@ export function judgeStores({
 } {
   const skipped: { store: string; stop: Stop }[] = [];
   const used = new Map<RecoverabilityOverride, string[]>();
+  const storeOf = new Map(stores.map((store) => [store.id, store]));
+  const rowsOf = groupedBy(known, (row) => row.store);
+  const youngest = youngestOf(proofs, now);
   for (const id of asked) {
-    const store = stores.find((one) => one.id === id);
+    const store = storeOf.get(id);
     const decision = decideRecoverability({
       store: id,
-      guests: store && recoverableGuests(store, known),
-      proofs,
+      guests: store && recoverableGuests(store, rowsOf.get(id) ?? []),
+      proofs: youngest,
       limits,
       overrides: policy.overrides,
       now,

@@ -1,5 +1,6 @@
 import { are, plural } from './counted.js';
 import type { Fleet, Guest, Store } from './fleet.js';
+import { groupedBy } from './grouped.js';
 import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
 import { classOf } from './recoverability.js';
 import {
@@ -61,9 +62,14 @@ export function restoreStatus({
   newest: readonly RestoreTestRow[];
   now: Date;
 }): RestoreStatus {
+  const rowsOf = groupedBy(known, ({ store }) => store);
+  const trialsOf = groupedBy(newest, ({ store }) => store);
   const guests = stores
     .filter(({ backup }) => backup)
-    .flatMap((store) => store.guests.map((guest) => testsOf(fleet, store, guest, { known, newest, now })))
+    .flatMap((store) => {
+      const own = { known: rowsOf.get(store.id) ?? [], newest: trialsOf.get(store.id) ?? [], now };
+      return store.guests.map((guest) => testsOf(fleet, store, guest, own));
+    })
     .filter((guest) => guest !== undefined);
   const rank = ({ state }: GuestTests) => TEST_STATES.indexOf(state);
   const sorted = guests.toSorted(
@@ -90,13 +96,14 @@ export function restoreConcern({ guests }: RestoreStatus): string | undefined {
   return `${plural(late.length, 'guest')} of ${guests.length} ${are(late.length)} not restored for a test in the weeks of its tier; the first: ${store}, guest ${vmid} (${name}), every ${plural(weeks, 'week')}.${why}`;
 }
 
+/** `known` and `newest` are of that store. */
 function testsOf(
   fleet: Fleet,
   store: Store,
   guest: Guest,
   { known, newest, now }: { known: readonly GuestBackupRow[]; newest: readonly RestoreTestRow[]; now: Date },
 ): { tests: GuestTests; testable: TestableGuest } | undefined {
-  const isIt = (row: { store: string; vmid: number }) => row.store === store.id && row.vmid === guest.vmid;
+  const isIt = (row: { vmid: number }) => row.vmid === guest.vmid;
   const tier = guest.tier ?? fleet.backup?.defaultTier ?? '';
   const weeks = fleet.backup?.tiers[tier]?.restoreWeeks;
   const seen = known.find(isIt);
@@ -128,9 +135,8 @@ function testsOf(
 }
 
 function classesOf(guests: readonly GuestTests[]): ClassTests[] {
-  const names = [...new Set(guests.map((guest) => guest.class))].toSorted();
-  return names.map((name) => {
-    const members = guests.filter((guest) => guest.class === name);
+  const classes = [...groupedBy(guests, (guest) => guest.class)].toSorted(([a], [b]) => compare(a, b));
+  return classes.map(([name, members]) => {
     const passes = members.flatMap(({ passed }) => passed ?? []);
     return {
       class: name,

@@ -11,11 +11,13 @@ const MAX_STEPS_NAMED = 4;
 
 /** One line: `1,426 effects, 14 rules, 0 violations`. */
 export function verdictLine(report: LabReport): string {
-  const violations = report.rules.reduce((sum, rule) => sum + rule.violations.length, 0);
-  return `${plural(report.effects, 'effect')}, ${plural(report.rules.length, 'rule')}, ${plural(violations, 'violation')}`;
+  return `${plural(report.effects, 'effect')}, ${plural(report.rules.length, 'rule')}, ${plural(violationsOf(report), 'violation')}`;
 }
 
-export const holds = (report: LabReport): boolean => report.rules.every((rule) => rule.violations.length === 0);
+export const violationsOf = ({ rules }: LabReport): number =>
+  rules.reduce((sum, { violations }) => sum + violations.length, 0);
+
+export const holds = (report: LabReport): boolean => violationsOf(report) === 0;
 
 export function renderReport(report: LabReport): string[] {
   return [

@@ -74,7 +74,18 @@ guests:
         target: /etc/varnish/default.vcl
         check: [varnishd, -C, -f, '{file}']
         reload: [systemctl, reload, varnish]
-`;
+${plainGuests(options.guests - NAMED_GUESTS)}`;
+}
+
+/** How many the template names itself: a till, an inventory, a cache. */
+export const NAMED_GUESTS = 3;
+
+/** Guests of which nothing is asked but that they are there, and backed up. */
+function plainGuests(count: number): string {
+  const numbers = Array.from({ length: Math.max(0, count) }, (_, index) => index + 1);
+  return numbers
+    .map((number) => `  - { vmid: ${100 + NAMED_GUESTS + number}, name: extra-${number}, kind: lxc, role: other }\n`)
+    .join('');
 }
 
 function inventoryYaml(id: string): string {

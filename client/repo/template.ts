@@ -5,7 +5,7 @@ import { parseFleet } from '#domain/repo-check.js';
 import { problemText } from '#domain/yaml-file.js';
 import { pilotCount, renderFleet } from './fleet-template.js';
 import { gitIn } from './git.js';
-import { renderStore } from './store-template.js';
+import { NAMED_GUESTS, renderStore } from './store-template.js';
 
 export interface RepoOptions {
   /** The fleet's name. */
@@ -14,6 +14,8 @@ export interface RepoOptions {
   stores: number;
   /** How many of them carry the tag `pilot` and are the canary stage; default: by the size of the fleet. */
   pilots?: number;
+  /** Guests of each store, at least the three that the template names; further ones are plain containers. */
+  guests?: number;
   /** Addresses of the practice fleet instead of placeholders for real ones. */
   lab?: boolean;
   /** Second part of the practice fleet's first loopback addresses, so that several fleets fit on one machine. */
@@ -37,6 +39,7 @@ export function renderRepo(options: RepoOptions): Map<string, string> {
   const full: FullRepoOptions = {
     fleet: 'edge',
     pilots: pilotCount(stores),
+    guests: NAMED_GUESTS,
     lab: false,
     labNetwork: 10,
     compressed: false,

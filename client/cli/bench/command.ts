@@ -6,13 +6,15 @@ import { printableJson } from '../text.js';
 import { DEFAULT_SPEED, speedOf } from '../up.js';
 import { measureAnsible } from './ansible-side.js';
 import { renderBeside, renderKilled } from './beside.js';
-import { renderBench, type BenchRow } from './figures.js';
+import { isProven, renderBench, renderNightBench, wentWell, type BenchRow, type NightRow } from './figures.js';
+import { measureNight } from './night-side.js';
 import type { Side } from './side.js';
 import { measureTrain } from './train-side.js';
 
 interface BenchOptions {
   stores: string;
   speed: string;
+  backup?: boolean;
   ansible?: boolean;
   kill?: boolean;
   json?: boolean;
@@ -25,6 +27,8 @@ export const addBenchCommand: AddCommands = (program, io, result) => {
   describe(program.command('bench')).action(async (options: BenchOptions) => {
     if (options.kill && !options.ansible)
       throw wrongUsage('--kill is a part of the comparison: give --ansible as well.');
+    if (options.backup && options.ansible)
+      throw wrongUsage('The playbook makes no backups: give --backup or --ansible.');
     const speed = speedOf(options.speed);
     const sizes = options.stores.split(',').map(storeCount);
     const print = (value: unknown, lines: string[]) => {
@@ -46,28 +50,36 @@ export const addBenchCommand: AddCommands = (program, io, result) => {
       );
       return;
     }
-    const rows: BenchRow[] = [];
-    for (const stores of sizes) {
-      const { row } = await measureTrain(io, { stores, speed });
-      if (row.violations > 0 || row.succeeded !== row.stores) result.exitCode = 1;
-      rows.push(row);
+    if (options.backup) {
+      const nights: NightRow[] = [];
+      for (const stores of sizes) nights.push(await measureNight(io, { stores, speed }));
+      if (!nights.every(isProven)) result.exitCode = 1;
+      print(nights, renderNightBench(nights));
+      return;
     }
+    const rows: BenchRow[] = [];
+    for (const stores of sizes) rows.push((await measureTrain(io, { stores, speed })).row);
+    if (!rows.every(wentWell)) result.exitCode = 1;
     print(rows, renderBench(rows));
   });
 };
 
 const describe = (command: Command): Command =>
   command
-    .description('Measure calm trains over practice fleets: time, Temporal actions, history sizes, CPU and memory.')
+    .description(
+      'Measure calm trains or nights of backups over practice fleets: time, Temporal actions, history sizes, CPU and ' +
+        'memory. Exit code 0 only when every store succeeded and the journal of the practice fleet proves it safe.',
+    )
     .option('--stores <numbers>', 'sizes of the fleets, one after another', '60,500')
     .option('--speed <factor>', 'how many times faster than real the practice fleet lives', DEFAULT_SPEED)
+    .option('--backup', 'a night of backups instead of a train, over stores of four guests')
     .option('--ansible', 'beside a playbook that does the same on a fleet of its own (installs ansible-core from PyPI)')
     .option('--kill', 'with --ansible: both are killed (SIGKILL) in the middle of their work and started again')
     .option('--json', 'print the figures as JSON')
     .addHelpText(
       'after',
-      '\nExamples:\n  edge bench\n  edge bench --stores 60 --json\n  edge bench --ansible --stores 60\n' +
-        '  edge bench --ansible --kill --stores 12',
+      '\nExamples:\n  edge bench\n  edge bench --stores 60 --json\n  edge bench --backup --stores 12,60,500\n' +
+        '  edge bench --ansible --stores 60\n  edge bench --ansible --kill --stores 12',
     );
 
 /** A comparison with work that was not done, or not done safely, says nothing. */

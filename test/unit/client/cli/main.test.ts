@@ -87,6 +87,8 @@ describe('wrong usage ends with 2 and says what is wrong', () => {
     'no fleet': [['train', 'plan'], /Which repo\?/],
     'a count that is none': [['demo', '--stores', 'many'], /whole number/],
     'a drill of another size': [['demo', '--rollback', '--stores', '60'], /leave out --stores and --calm/],
+    'a kill without the comparison': [['bench', '--kill', '--backup'], /give --ansible as well/],
+    'backups by the playbook': [['bench', '--backup', '--ansible'], /makes no backups/],
     'a speed that is none': [['up', '--lab', '3', '--speed', 'fast'], /--speed/],
   };
   for (const [name, [argv, words]] of Object.entries(cases)) {

@@ -38,6 +38,15 @@ describe('a rendered repo', () => {
     }
   }, 60_000);
 
+  it('has as many guests a store as it is asked for, those that it names among them', () => {
+    const guests = (options: RepoOptions) =>
+      checked(options).stores.map((store) => store.guests.map(({ vmid, name }) => `${vmid} ${name}`));
+    const named = ['101 pos', '102 inventory', '103 cache'];
+    expect(guests({ stores: 2 })).toEqual([named, named]);
+    expect(checked({ stores: 1, guests: 5 }).problems).toEqual([]);
+    expect(guests({ stores: 1, guests: 5 })).toEqual([[...named, '104 extra-1', '105 extra-2']]);
+  });
+
   it('is the same for the same options', () => {
     expect(renderRepo({ stores: 12, lab: true })).toEqual(renderRepo({ stores: 12, lab: true }));
   });
