@@ -47,11 +47,14 @@ import {
   restoreRunWorkflowId,
   SEARCH_ATTRIBUTES,
   STORE_ID,
+  operationOfStage,
   storeWorkflowId,
   surveyWorkflowId,
   trainWorkflowId,
+  type StoreOperationKind,
 } from '#domain/naming.js';
 import type { ResultRow } from '#domain/messages/ledger.js';
+import type { LedgerReader } from '#systems/ledger/types.js';
 import { OUTCOMES } from '#domain/outcomes.js';
 import {
   abortUpdate,
@@ -90,9 +93,8 @@ export interface Operations {
   pauseStore(store: string, command: Command): Promise<Reply>;
   resumeStore(store: string, command: Command): Promise<Reply>;
   abortStore(store: string, command: Command): Promise<Reply>;
-  storeView(store: string): Promise<StoreAnswer>;
-  /** Newest first. */
-  recentStoreOperations(store: string, limit?: number): Promise<StoreOperation[]>;
+  /** With the operations that are asked for, by default the newest of each kind. */
+  storeView(store: string, which?: WhichOperations): Promise<StoreAnswer>;
   /** Starts the janitor by hand; resolves with what it found when it has ended, however long that takes. */
   runJanitor(input: z.input<typeof janitorInputSchema>): Promise<JanitorReport>;
   /** The newest run, by hand or by the schedule; undefined when Temporal remembers none. */
@@ -141,7 +143,14 @@ export interface StoreAnswer {
   current?: StoreView | undefined;
   /** How the newest operation left it, node by node; absent while one runs, and when no worker can tell it any more. */
   last?: StoreView | undefined;
+  /** Newest first; what runs stands before them. */
   recent: StoreOperation[];
+}
+
+export interface WhichOperations {
+  /** How many, 20 when only the kind is given. */
+  limit?: number | undefined;
+  operation?: StoreOperationKind | undefined;
 }
 
 export interface PastTrain {
@@ -189,7 +198,7 @@ export interface OperationsOptions {
   /** As people wrote it; named in errors. */
   address: string;
   /** Knows more of ended operations, and for longer, than Temporal. */
-  ledger?: { storeHistory(store: string, limit: number): Promise<ResultRow[]> } | undefined;
+  ledger?: Pick<LedgerReader, 'storeHistory' | 'newestOfEach'> | undefined;
   /** Milliseconds to wait for an answer. */
   timeout?: number;
 }
@@ -421,12 +430,29 @@ export function createOperations(options: OperationsOptions): Operations {
     };
   }
 
-  async function recentStoreOperations(rawStore: string, limit = RECENT): Promise<StoreOperation[]> {
-    const store = checkStore(rawStore);
-    const runs = await call(placeOfStore(store), () => listRuns(`WorkflowId = '${storeWorkflowId(store)}'`, limit));
-    const fromTemporal = runs.map(operationOf);
-    const rows = (await ledger?.storeHistory(store, limit)) ?? [];
-    return mergeOperations(fromTemporal, rows).slice(0, limit);
+  async function runsOn(store: string, limit: number, operation?: StoreOperationKind): Promise<StoreOperation[]> {
+    const ofKind = operation ? ` AND ${SEARCH_ATTRIBUTES.operation} IN (${wordsFor(operation)})` : '';
+    const query = `WorkflowId = '${storeWorkflowId(store)}'${ofKind}`;
+    return (await call(placeOfStore(store), () => listRuns(query, limit))).map(operationOf);
+  }
+
+  async function someOperations(store: string, limit: number, operation?: StoreOperationKind) {
+    const runs = await runsOn(store, limit, operation);
+    const rows = await ledger?.storeHistory(store, limit, operation);
+    return mergeOperations(runs, rows ?? []).slice(0, limit);
+  }
+
+  /** The newest of each kind, however many of another kind came after it; and what runs. */
+  async function newestOfEach(store: string): Promise<StoreOperation[]> {
+    const runs = await runsOn(store, RECENT);
+    const rows = await ledger?.newestOfEach(store);
+    const kinds = new Set<string>();
+    return mergeOperations(runs, rows ?? []).filter(({ operation, status }) => {
+      if (status === 'running') return true;
+      const isFirst = !kinds.has(operation);
+      kinds.add(operation);
+      return isFirst;
+    });
   }
 
   return {
@@ -493,18 +519,18 @@ export function createOperations(options: OperationsOptions): Operations {
     resumeStore: steerStore(resumeUpdate, 'When the train was told to leave it alone: edge train resume --store'),
     abortStore: steerStore(abortUpdate, 'To take it out of the train: edge train abort --store'),
 
-    async storeView(rawStore) {
+    async storeView(rawStore, { limit, operation } = {}) {
       const store = checkStore(rawStore);
-      const recent = await recentStoreOperations(store);
+      const isAsked = operation !== undefined || limit !== undefined;
+      const recent = isAsked ? await someOperations(store, limit ?? RECENT, operation) : await newestOfEach(store);
+      const [newest] = operation === undefined ? recent : await runsOn(store, 1);
       const ask = () => client.workflow.getHandle(storeWorkflowId(store)).query(storeQuery);
-      if (recent[0]?.status === 'running') return { store, current: await call(placeOfStore(store), ask), recent };
+      if (newest?.status === 'running') return { store, current: await call(placeOfStore(store), ask), recent };
       if (recent.length === 0) return { store, recent };
       // What is listed is known without a worker; that more cannot be told is no reason to tell nothing.
       const last = await client.withDeadline(Date.now() + LAST_WITHIN, ask).catch(() => undefined);
       return { store, last, recent };
     },
-
-    recentStoreOperations,
 
     async runJanitor(raw) {
       const input: JanitorInput = check(janitorInputSchema, raw);
@@ -622,7 +648,7 @@ export function withProgress(stage: StageView, progress: WaveProgress | undefine
 /** Ended operations as the ledger tells them, where it does; what Temporal alone knows beside them. Newest first. */
 export function mergeOperations(fromTemporal: StoreOperation[], rows: ResultRow[]): StoreOperation[] {
   const told = rows.map((row): StoreOperation => ({
-    operation: row.stage === BACKUP_STAGE ? 'backup' : 'patch',
+    operation: operationOfStage(row.stage),
     status: 'ended',
     train: row.train,
     stage: row.stage,
@@ -642,9 +668,15 @@ export function mergeOperations(fromTemporal: StoreOperation[], rows: ResultRow[
   );
 }
 
+/** Of a backup, only its dumps run on the store. */
+const DUMP = 'dump';
+const operationWord = (word: string): string => (word === DUMP ? BACKUP_STAGE : word);
+const wordsFor = (kind: StoreOperationKind): string =>
+  (kind === BACKUP_STAGE ? [kind, DUMP] : [kind]).map((word) => `'${word}'`).join();
+
 function operationOf(run: WorkflowExecutionInfo): StoreOperation {
   return {
-    operation: attribute(run, SEARCH_ATTRIBUTES.operation) ?? run.type,
+    operation: operationWord(attribute(run, SEARCH_ATTRIBUTES.operation) ?? run.type),
     status: run.status.name === 'RUNNING' ? 'running' : 'ended',
     train: attribute(run, SEARCH_ATTRIBUTES.train),
     stage: attribute(run, SEARCH_ATTRIBUTES.stage),

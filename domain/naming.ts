@@ -80,6 +80,13 @@ export const BACKUP_STAGE = 'backup';
 /** And under this one, what became of its guests in a run of restore tests. */
 export const RESTORE_STAGE = 'restore';
 
+/** What is done to a store, as its history tells it. */
+export const STORE_OPERATIONS = ['patch', ROLLBACK_STAGE, BACKUP_STAGE, RESTORE_STAGE] as const;
+export type StoreOperationKind = (typeof STORE_OPERATIONS)[number];
+/** Of a result in the ledger: whatever ran under a name of its own, else the patch of a train's stage. */
+export const operationOfStage = (stage: string): StoreOperationKind =>
+  STORE_OPERATIONS.find((operation) => operation === stage) ?? 'patch';
+
 /** The systemd unit that upgrades a node. Named by the release, so that a later operation with the same release adopts it. */
 export const upgradeUnit = (releaseDigest: string): string => `edge-governor-upgrade-${shortDigest(releaseDigest)}`;
 export const UPGRADE_UNIT_PREFIX = 'edge-governor-upgrade-';

@@ -1,4 +1,3 @@
-import { upsertSearchAttributes } from '@temporalio/workflow';
 import { plural } from '#domain/counted.js';
 import { decideGate, guardsNothing, type GateVerdict } from '#domain/gate.js';
 import { formatDuration } from '#domain/durations.js';
@@ -16,7 +15,6 @@ import { isPassed } from './gate-passed.js';
 import { parseInput } from './parse-input.js';
 import { buildRelease, control, messageOf } from './proxies.js';
 import { takeBackTrain } from './rollback.js';
-import { searchKeys } from './search-keys.js';
 import { isTakenBackByPolicy, runRounds, standStillIfAborted } from './stage-rounds.js';
 import { openDesk, type TrainDesk } from './train-desk.js';
 import { attended } from './train-messages.js';
@@ -52,7 +50,7 @@ async function run(input: TrainInput, desk: TrainDesk): Promise<TrainReport> {
     startedAt: desk.view.startedAt,
   });
   desk.doing(`Building the release of ${opened.commit.slice(0, 12)}.`, { train: opened.train, commit: opened.commit });
-  upsertSearchAttributes([{ key: searchKeys.train, value: opened.train }]);
+  desk.label({ train: opened.train });
   watchForStall(desk, opened.noProgressAfter);
   await recordTrain(desk);
 
@@ -82,6 +80,7 @@ async function run(input: TrainInput, desk: TrainDesk): Promise<TrainReport> {
 
 async function runStages(train: Run, catchUp: CatchUp): Promise<Over | undefined> {
   for (const stage of train.plan.stages) {
+    train.desk.enter(stage.name);
     const over = await runStage(train, stage, catchUp);
     if (over) return over;
   }

@@ -1,9 +1,7 @@
-import { upsertSearchAttributes } from '@temporalio/workflow';
 import { rollbackInputSchema, type RollbackInput, type TrainReport } from '#domain/messages/train.js';
 import { parseInput } from './parse-input.js';
 import { control } from './proxies.js';
 import { takeBackTrain } from './rollback.js';
-import { searchKeys } from './search-keys.js';
 import { watchForStall } from './stall-watch.js';
 import { openDesk, type TrainDesk } from './train-desk.js';
 import { end, reportOf } from './train-end.js';
@@ -31,10 +29,7 @@ async function run({ fleet, train, by, reason }: RollbackInput, desk: TrainDesk)
     return leave(desk, { state: 'failed', reason: 'RollbackRefused', summary: past.problems.join('; ') });
 
   const { plan, planHash, startedAt, stages, nextRound, caveats } = past;
-  upsertSearchAttributes([
-    { key: searchKeys.train, value: plan.train },
-    { key: searchKeys.release, value: plan.release.version },
-  ]);
+  desk.label({ train: plan.train, release: plan.release.version });
   desk.showPlan(plan, planHash);
   desk.reopen(startedAt, stages, nextRound);
   watchForStall(desk, past.noProgressAfter);
@@ -50,6 +45,6 @@ async function run({ fleet, train, by, reason }: RollbackInput, desk: TrainDesk)
 
 /** Ends without a word to the ledger. */
 function leave(desk: TrainDesk, over: Over): TrainReport {
-  desk.doing(over.summary, { state: over.state });
+  desk.close(over);
   return reportOf(desk, over);
 }

@@ -14,6 +14,7 @@ import type {
   PastStage,
   TrainInput,
   TrainPlan,
+  TrainReport,
   TrainView,
   WaveProgress,
   WaveSteering,
@@ -21,9 +22,11 @@ import type {
 import { ROLLBACK_STAGE } from '#domain/naming.js';
 import { addTallies, emptyTally, tallyOf, type Outcome, type StoreResult, type Tally } from '#domain/outcomes.js';
 import { renderTrainDetails } from '#domain/progress.js';
+import type { Reason } from '#domain/reasons.js';
 import { shouldMove } from '#domain/stall.js';
-import type { Over } from './train-waves.js';
 import { notify } from './proxies.js';
+import { openLabels } from './search-keys.js';
+import type { Over } from './train-waves.js';
 
 /**
  * The desk of a train: what people see of it and what they have said to it. It keeps the view, remembers what was said
@@ -83,6 +86,10 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   /** The wave in work. Its stores are counted by its reports, not by the outcomes that they had before. */
   let followed: { stage: string; wave: string; stores: Set<string>; tally: Tally } | undefined;
   let turn: Promise<unknown> = Promise.resolve();
+  const labels = openLabels();
+  /** The stage whose turn it is; and why the train ended as it did. */
+  let at: string | undefined;
+  let endedFor: Reason | undefined;
   let movedAt = Date.now();
 
   const resultsOf = (stage: string) => (stageStores.get(stage) ?? []).flatMap((store) => results.get(store) ?? []);
@@ -109,6 +116,12 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     view.answers = answersNow();
     if (!isMoving()) view.stalled = undefined;
     setCurrentDetails(renderTrainDetails(view));
+    labels.follow({
+      release: view.release?.version,
+      stage: view.hold?.stage ?? at,
+      reason: view.hold?.reason ?? endedFor,
+      outcome: isOver() ? phase : undefined,
+    });
   };
 
   const moved = () => {
@@ -140,6 +153,8 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     answersNow,
     mustStop,
     deadlineReached,
+    /** Makes it found by these in the Temporal UI. Stage, reason and outcome follow what happens by themselves. */
+    label: labels.show,
 
     doing(what: string, change: Partial<TrainView> = {}): void {
       const { state, ...rest } = change;
@@ -149,6 +164,11 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       // What people said stands until the end, which says it in its own words.
       if (isOver() || (!view.paused && !said.aborted)) view.doing = what;
       refresh();
+    },
+    /** It is over, so. */
+    close({ state, reason, summary }: Pick<TrainReport, 'state' | 'reason' | 'summary'>): void {
+      endedFor = reason;
+      desk.doing(summary, { state });
     },
     /** Of what people said, in their words. */
     say(what: string): string {
@@ -192,6 +212,10 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
         for (const result of past) desk.written.add(result);
         desk.stage(name, then);
       }
+    },
+    /** It is the turn of this stage. */
+    enter(stage: string): void {
+      at = stage;
     },
     stage(name: string, change: Partial<StageView>): void {
       const stage = stageView(name);
@@ -369,6 +393,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     /** A rollback has begun: what was asked for is being done. */
     rollingBack(): void {
       rollingBack = true;
+      desk.enter(ROLLBACK_STAGE);
       // It was said of the way there.
       said.abortedStages.clear();
       said.abortedStores.clear();

@@ -20,7 +20,7 @@ export async function end(desk: TrainDesk, plan?: TrainPlan, over?: Over): Promi
   }
   const report = reportOf(desk, over);
   const { train, reason, summary } = report;
-  desk.doing(summary, { state });
+  desk.close(report);
   await recordTrain(desk, over);
   await notify({ event: state, fleet: desk.view.fleet, train, reason, summary, answers: [] }).catch(() => undefined);
   return report;

@@ -1,9 +1,10 @@
-import { allHandlersFinished, CancellationScope, condition, setHandler } from '@temporalio/workflow';
+import { allHandlersFinished, CancellationScope, condition, patched, setHandler } from '@temporalio/workflow';
 import { parse } from '#domain/messages/parse.js';
 import {
   commandSchema,
   decisionSchema,
   isTrainOver,
+  problemsOfDecision,
   steeringSchema,
   waveProgressSchema,
   type Answer,
@@ -24,7 +25,8 @@ import {
   type PlainAnswer,
 } from './messages.js';
 import { heard, messageOrRefusal, refused } from './parse-input.js';
-import { control, notify } from './proxies.js';
+import { control } from './proxies.js';
+import { openRefusals, type Refusals } from './refusals.js';
 import type { TrainDesk } from './train-desk.js';
 
 /**
@@ -32,11 +34,12 @@ import type { TrainDesk } from './train-desk.js';
  * work itself is never torn; who has spoken gets an answer before the end.
  */
 export async function attended<T>(desk: TrainDesk, work: () => Promise<T>): Promise<T> {
-  listenToPeople(desk);
+  const refusals = openRefusals(desk);
+  listenToPeople(desk, refusals);
   CancellationScope.current().cancelRequested.catch(() => desk.cancel());
   return CancellationScope.nonCancellable(async () => {
     const result = await work();
-    await condition(allHandlersFinished);
+    await condition(() => allHandlersFinished() && refusals.areWritten());
     return result;
   });
 }
@@ -45,20 +48,20 @@ export async function attended<T>(desk: TrainDesk, work: () => Promise<T>): Prom
  * How messages reach a train: each is judged against the moment (does the train ask this now? for this stage? for this
  * plan?) and taken, or refused with a sentence that changes nothing.
  */
-function listenToPeople(desk: TrainDesk): void {
+function listenToPeople(desk: TrainDesk, refusals: Refusals): void {
   setHandler(trainQuery, () => desk.view);
   setHandler(
     waveProgressSignal,
     heard('waveProgress', waveProgressSchema, (progress) => desk.progress(progress)),
   );
-  listenToDecisions(desk);
+  listenToDecisions(desk, refusals);
   listenToSteering(desk);
   for (const answer of Object.keys(answerUpdates) as PlainAnswer[]) listenToAnswer(desk, answer);
 }
 
 const MOVES_WITHIN = '10 seconds';
 
-function listenToDecisions(desk: TrainDesk): void {
+function listenToDecisions(desk: TrainDesk, refusals: Refusals): void {
   const { view, said } = desk;
   const seen = new Set<string>();
 
@@ -86,29 +89,42 @@ function listenToDecisions(desk: TrainDesk): void {
     said.answer = known.decision;
     return known;
   };
-  const record = (decision: Decision, refusal?: string) =>
+  const record = (decision: Decision & { id: string }) =>
     control.record({
       kind: 'approval',
       row: {
         train: view.train,
         stage: decision.stage,
-        id: decision.id ?? `${decision.by}/${decision.decision}/${new Date().toISOString()}`,
+        id: decision.id,
         planHash: decision.planHash,
         decision: decision.decision,
         by: decision.by,
         via: decision.via,
         comment: decision.comment,
-        accepted: refusal === undefined,
-        refusal,
+        accepted: true,
         at: new Date().toISOString(),
       },
     });
+
+  /** The decision, or why it is none: in the words for the sender, and in those that are kept. */
+  const judge = (raw: unknown): { decision: Decision } | { refusal: string; kept: string } => {
+    const parsed = parse(decisionSchema, raw);
+    if (!parsed.ok) return { refusal: parsed.problems.join('; '), kept: problemsOfDecision(parsed.problems) };
+    const refusal = refusalOf(parsed.value);
+    return refusal === undefined ? { decision: parsed.value } : { refusal, kept: refusal };
+  };
 
   setHandler(
     decideUpdate,
     async (raw) => {
       const asked = view.hold;
-      const decision = accept(decisionSchema.parse(raw));
+      const judged = judge(raw);
+      if ('refusal' in judged) {
+        // Not awaited: the sender hears it at once, and a ledger that is away keeps no other Update waiting.
+        refusals.keep(raw, judged.kept);
+        throw refused(judged.refusal);
+      }
+      const decision = accept(judged.decision);
       await record(decision);
       if (decision.decision === 'approve') return `Stage ${decision.stage} is approved.`;
       // What the train makes of it is the answer; it may be a moment behind the ledger.
@@ -120,8 +136,9 @@ function listenToDecisions(desk: TrainDesk): void {
     },
     {
       validator: (raw) => {
-        const refusal = refusalOf(messageOrRefusal(decisionSchema, raw));
-        if (refusal) throw refused(refusal);
+        const judged = judge(raw);
+        // Refused here, an Update leaves no trace; those that are kept are let in, and refused in the same words.
+        if ('refusal' in judged && !(refusals.hasRoom() && refusals.isShort(raw))) throw refused(judged.refusal);
       },
       description: 'Approves or rejects the stage that the train asks for: {stage, planHash, decision, by, comment?}',
     },
@@ -130,30 +147,20 @@ function listenToDecisions(desk: TrainDesk): void {
     approveWaveSignal,
     async (raw) => {
       const parsed = parse(decisionSchema, raw);
-      if (!parsed.ok) {
-        desk.refuse('unknown', parsed.problems.join('; '));
+      const id = parsed.ok ? parsed.value.id : undefined;
+      // Signals are delivered at least once; the second time is not a refusal.
+      if (id && seen.has(id)) return;
+      const judged = judge(raw);
+      if ('decision' in judged) {
+        await record(accept(judged.decision));
         return;
       }
-      const decision = parsed.value;
-      // Signals are delivered at least once; the second time is not a refusal and must not overwrite the first.
-      if (decision.id && seen.has(decision.id)) return;
-      const refusal = refusalOf(decision);
-      if (refusal === undefined) {
-        await record(accept(decision));
-        return;
+      // Trains of earlier builds recorded what was well formed, without end, and showed the rest.
+      if (!parsed.ok && !patched('refusals-kept')) desk.refuse('unknown', judged.kept);
+      else if (refusals.hasRoom() || !patched('refusals-kept')) {
+        if (id) seen.add(id);
+        refusals.keep(raw, judged.kept, { tells: true });
       }
-      if (decision.id) seen.add(decision.id);
-      desk.refuse(decision.by, refusal);
-      await record(decision, refusal);
-      const { fleet, train } = view;
-      await notify({
-        event: 'refused',
-        fleet,
-        train,
-        stage: decision.stage,
-        summary: refusal,
-        answers: desk.answersNow(),
-      }).catch(() => undefined);
     },
     { description: 'The same as the update `decide`, for senders that cannot wait; a refused one is recorded.' },
   );

@@ -1,4 +1,5 @@
 import type { ResultRow } from '#domain/messages/ledger.js';
+import type { StoreOperationKind } from '#domain/naming.js';
 import { openLedger } from '#systems/ledger/client.js';
 import type { Ledger } from '#systems/ledger/types.js';
 import type { Target } from './context.js';
@@ -38,7 +39,9 @@ export async function fromLedger<T>(
 /** The history of stores as the operations facade asks for it; opened for each question. */
 export function lazyLedger(io: Io, target: Pick<Target, 'service'>) {
   return {
-    storeHistory: async (store: string, limit: number): Promise<ResultRow[]> =>
-      (await fromLedger(io, target, (ledger) => ledger.storeHistory(store, limit))) ?? [],
+    storeHistory: async (store: string, limit: number, operation?: StoreOperationKind): Promise<ResultRow[]> =>
+      (await fromLedger(io, target, (ledger) => ledger.storeHistory(store, limit, operation))) ?? [],
+    newestOfEach: async (store: string): Promise<ResultRow[]> =>
+      (await fromLedger(io, target, (ledger) => ledger.newestOfEach(store))) ?? [],
   };
 }

@@ -1,25 +1,36 @@
 import { plural } from '#domain/counted.js';
 import { formatDuration } from '#domain/durations.js';
 import type { StoreView } from '#domain/messages/store.js';
-import type { StoreAnswer, StoreOperation } from '../operations.js';
+import type { StoreAnswer, StoreOperation, WhichOperations } from '../operations.js';
 import { LEFT_IN_PLACE, OUTCOME_WORDS, stateWords } from '#domain/outcomes.js';
 import { clause } from './render-train.js';
 import { columns, printable, timeInZone, timeOf, type Clock } from './text.js';
 
 /** What `edge store show` says. Pure. */
-export function renderStore(answer: StoreAnswer, clock: Clock): string[] {
+export function renderStore(answer: StoreAnswer, clock: Clock, which: WhichOperations = {}): string[] {
   const { store, current, last, recent } = answer;
   const head = current === undefined ? [`${printable(store)}: no operation is running.`] : currentLines(current, clock);
-  if (recent.length === 0) return [...head, 'Nothing is known of earlier operations.'];
+  if (recent.length === 0) return [...head, `Nothing is known of ${earlier(which)}.`];
   const ended = recent.filter(({ status }) => status === 'ended');
   if (ended.length === 0) return head;
   return [
     ...head,
-    `Last ${plural(ended.length, 'operation')} (times in ${clock.zone}):`,
+    `${headingOf(ended, which)} (times in ${clock.zone}):`,
     ...columns(ended.map((operation) => operationRow(operation, clock))),
     ...(last === undefined ? [] : lastLines(last, clock)),
     ...reasonLine(ended),
+    ...(isOverview(which) ? [`More: edge store show ${printable(store)} --limit 20, or --operation backup`] : []),
   ];
+}
+
+const isOverview = ({ limit, operation }: WhichOperations): boolean => limit === undefined && operation === undefined;
+const earlier = ({ operation }: WhichOperations): string =>
+  operation === undefined ? 'earlier operations' : `an earlier ${operation}`;
+
+function headingOf(ended: readonly StoreOperation[], which: WhichOperations): string {
+  if (isOverview(which)) return 'Last operation of each kind';
+  const { operation } = which;
+  return `Last ${plural(ended.length, 'operation')}${operation === undefined ? '' : ` of the kind ${operation}`}`;
 }
 
 /** The last state that is known of a store that did not succeed: nobody should have to look for it node by node. */

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
-import type { Operations, Reply } from '../operations.js';
-import { answer, clockOf, withSession, withTargetOptions, type TargetOptions } from './context.js';
-import { CliFailure } from './failure.js';
+import { STORE_OPERATIONS } from '#domain/naming.js';
+import type { Operations, Reply, WhichOperations } from '../operations.js';
+import { answer, clockOf, limitOf, withSession, withTargetOptions, type TargetOptions } from './context.js';
+import { CliFailure, wrongUsage } from './failure.js';
 import type { Io } from './io.js';
 import type { AddCommands, CommandResult } from './main.js';
 import { renderStore } from './render-store.js';
@@ -14,13 +15,19 @@ export const addStoreCommands: AddCommands = (program, io, result) => {
   const store = program.command('store').description('One store: what runs on it, what ran before, and to steer it.');
 
   withTargetOptions(store.command('show'))
-    .description('Show the operation that runs on a store, node by node, and its last operations.')
+    .description('Show the operation that runs on a store, node by node, and the last operation of each kind.')
     .argument('<id>', 'id of the store, e.g. store-014')
-    .addHelpText('after', '\nExample:\n  edge store show store-014 --zone Europe/Berlin')
-    .action(async (id: string, options: TargetOptions) => {
+    .option('--operation <kind>', `only operations of this kind: ${STORE_OPERATIONS.join(', ')}`)
+    .option('--limit <number>', 'so many operations, newest first (default: 20 with --operation)')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  edge store show store-014 --zone Europe/Berlin\n  edge store show store-014 --operation patch --limit 5',
+    )
+    .action(async (id: string, options: ShowOptions) => {
       const clock = clockOf(io, options);
+      const which = whichOf(options);
       await withSession(io, options, async ({ operations, target }) => {
-        const found = await operations.storeView(id);
+        const found = await operations.storeView(id, which);
         const fleet = await fleetWithout(id, target.service);
         if (fleet !== undefined && found.recent.length === 0)
           throw new CliFailure(
@@ -28,13 +35,25 @@ export const addStoreCommands: AddCommands = (program, io, result) => {
           );
         answer(io, options, found, [
           ...(fleet === undefined ? [] : [`${printable(id)} is not a store of fleet ${fleet} any more.`]),
-          ...renderStore(found, clock),
+          ...renderStore(found, clock, which),
         ]);
       });
     });
 
   for (const spec of STEERING) addSteering(store, io, result, spec);
 };
+
+interface ShowOptions extends TargetOptions {
+  operation?: string;
+  limit?: string;
+}
+
+function whichOf({ operation, limit }: ShowOptions): WhichOperations {
+  const kind = STORE_OPERATIONS.find((known) => known === operation);
+  if (operation !== undefined && kind === undefined)
+    throw wrongUsage(`${printable(operation)} is not an operation. There are: ${STORE_OPERATIONS.join(', ')}`);
+  return { operation: kind, limit: limit === undefined ? undefined : limitOf({ limit }) };
+}
 
 /** The fleet of the service, when its repo is on this machine and does not have the store. */
 async function fleetWithout(id: string, service: ServiceFile | undefined): Promise<string | undefined> {

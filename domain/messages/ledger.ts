@@ -53,7 +53,8 @@ export interface ApprovalRow {
   /** Stable id of the attempt, so that a repeated message is one row. */
   id: string;
   planHash: string;
-  decision: 'approve' | 'reject';
+  /** `unknown` of a refused message that named none. */
+  decision: 'approve' | 'reject' | 'unknown';
   by: string;
   via: string;
   comment?: string | undefined;

@@ -15,6 +15,7 @@ import { trialSchema, type RestorePlanOutcome } from './restore.js';
 import { backupOrdersSchema, guestOrdersSchema, type NightPlanOutcome } from './backup.js';
 import { commitHash, fleetName, instant, personSchema, stageName, storeId, trainId } from './names.js';
 import { SHA256 } from '../naming.js';
+import { UNKNOWN_KEY } from '../issue-words.js';
 import { OUTCOMES, type StoreResult, type Tally } from '../outcomes.js';
 import { isReason, type Reason, type Stop } from '../reasons.js';
 import type { RecoverabilityLimits, RecoverabilityOverride } from '../recoverability.js';
@@ -26,6 +27,9 @@ import type { ProbeFacts } from '../facts.js';
 
 /** What people and bots write ends up in terminals, tables and the ledger. */
 const NO_CONTROL = /^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u;
+export const withoutControl = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, ' ');
+/** Below it stand the refused decisions of the ledger: no sender may choose such an id. */
+export const REFUSED = 'refused';
 const comment = z.string().max(500).regex(NO_CONTROL, 'may hold no control characters; write it on one line');
 
 export const trainInputSchema = z
@@ -68,10 +72,39 @@ export const decisionSchema = z
       .regex(/^[a-z][a-z0-9-]{0,30}$/, 'is not the name of a way, such as cli or chat')
       .default('cli'),
     /** The sender's own id of this message; a repeated one changes nothing. */
-    id: z.string().min(1).max(120).regex(NO_CONTROL, 'may hold no control characters').optional(),
+    id: z
+      .string()
+      .min(1)
+      .max(120)
+      .regex(NO_CONTROL, 'may hold no control characters')
+      .refine((id) => !id.startsWith(`${REFUSED}/`), `may not begin with ${REFUSED}/`)
+      .optional(),
   })
   .strict();
 export type Decision = z.infer<typeof decisionSchema>;
+
+/** What can be believed of a message that may be no decision: each field that is by itself what it must be. */
+export function partsOfDecision(raw: unknown): Partial<Decision> {
+  if (typeof raw !== 'object' || raw === null) return {};
+  const given = new Map(Object.entries(raw));
+  return Object.fromEntries(
+    Object.entries(decisionSchema.shape).flatMap(([name, schema]) => {
+      const parsed = given.has(name) ? schema.safeParse(given.get(name)) : undefined;
+      return parsed?.success ? [[name, parsed.data]] : [];
+    }),
+  );
+}
+
+/** What is wrong with it, for the record: fields that a decision does not have are not named, their names are anything. */
+export function problemsOfDecision(problems: readonly string[]): string {
+  const names = ['The input', ...Object.keys(decisionSchema.shape).map((name) => `${name}:`)];
+  const told = problems.map((problem) =>
+    names.some((name) => problem.startsWith(`${name} `)) && !problem.endsWith(UNKNOWN_KEY)
+      ? problem
+      : 'It has fields that a decision does not have.',
+  );
+  return [...new Set(told)].join('; ');
+}
 
 export const commandSchema = z.object({ by: personSchema, reason: comment.optional() }).strict();
 export type Command = z.infer<typeof commandSchema>;

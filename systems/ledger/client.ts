@@ -1,6 +1,12 @@
 import pg from 'pg';
 import type { z } from 'zod';
-import { BACKUP_STAGE, RESTORE_STAGE, ROLLBACK_STAGE } from '#domain/naming.js';
+import {
+  BACKUP_STAGE,
+  RESTORE_STAGE,
+  ROLLBACK_STAGE,
+  STORE_OPERATIONS,
+  type StoreOperationKind,
+} from '#domain/naming.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { LastGood } from '#domain/rollback.js';
 import { LedgerError } from './errors.js';
@@ -42,6 +48,10 @@ export interface LedgerOptions {
   /** Told when an idle connection breaks; the next call opens a new one. */
   onConnectionLost?: (error: Error) => void;
 }
+
+/** Of results: as `operationOfStage` says, and in which order the history of a store stands. */
+const KIND = `CASE WHEN stage IN (${STORE_OPERATIONS.map((operation) => `'${operation}'`).join()}) THEN stage ELSE 'patch' END`;
+const NEWEST_FIRST = 'coalesce(ended_at, started_at, recorded_at) DESC, round DESC';
 
 /**
  * Opens the ledger in a PostgreSQL database (`postgresql://…`) and brings its schema up to date.
@@ -283,12 +293,23 @@ class PgLedger implements Ledger {
     ]);
   }
 
-  storeHistory(store: string, limit: number): Promise<ResultRow[]> {
+  storeHistory(store: string, limit: number, operation?: StoreOperationKind): Promise<ResultRow[]> {
     return this.#select(
       'results',
       resultRow,
-      'SELECT * FROM results WHERE store = $1 ORDER BY coalesce(ended_at, started_at, recorded_at) DESC, round DESC LIMIT $2',
-      [store, limit],
+      `SELECT * FROM results
+        WHERE store = $1 AND ($3::text IS NULL OR ${KIND} = $3)
+        ORDER BY ${NEWEST_FIRST} LIMIT $2`,
+      [store, limit, operation ?? null],
+    );
+  }
+
+  newestOfEach(store: string): Promise<ResultRow[]> {
+    return this.#select(
+      'results',
+      resultRow,
+      `SELECT DISTINCT ON (${KIND}) * FROM results WHERE store = $1 ORDER BY ${KIND}, ${NEWEST_FIRST}`,
+      [store],
     );
   }
 

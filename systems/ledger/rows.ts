@@ -85,7 +85,7 @@ export const approvalRow = z
     stage: text,
     id: text,
     plan_hash: text,
-    decision: z.enum(['approve', 'reject']),
+    decision: z.enum(['approve', 'reject', 'unknown']),
     by_whom: text,
     via: text,
     comment: maybe(text),

@@ -1,3 +1,4 @@
+import type { StoreOperationKind } from '#domain/naming.js';
 import type {
   ApprovalRow,
   GuestBackupRow,
@@ -30,7 +31,9 @@ export interface LedgerReader {
   trains(limit: number): Promise<TrainRow[]>;
   stages(train: string): Promise<StageRow[]>;
   results(train: string): Promise<ResultRow[]>;
-  storeHistory(store: string, limit: number): Promise<ResultRow[]>;
+  storeHistory(store: string, limit: number, operation?: StoreOperationKind): Promise<ResultRow[]>;
+  /** The newest result of each kind of operation on the store. */
+  newestOfEach(store: string): Promise<ResultRow[]>;
   approvals(train: string): Promise<ApprovalRow[]>;
   /** Milliseconds that successful operations of trains took, newest first: the basis of an estimate. */
   durations(limit: number): Promise<number[]>;

@@ -138,11 +138,10 @@ describe('approvals', () => {
         `The train asks for stage canary, not for ${stage}.`,
       );
     }
-    const view = await practice.until('both to be refused', ({ refusedDecisions }) => refusedDecisions.length >= 2);
-    expect(view.refusedDecisions.map(({ by, why }) => [by, why])).toEqual([
-      ['early', 'The train asks for stage canary, not for unasked.'],
-      ['early', 'The train asks for stage canary, not for last.'],
-    ]);
+    const view = await practice.until('all to be refused', ({ refusedDecisions }) => refusedDecisions.length >= 4);
+    expect(view.refusedDecisions.map(({ by, why }) => [by, why])).toEqual(
+      [UNASKED, UNASKED, LAST, LAST].map((stage) => ['early', `The train asks for stage canary, not for ${stage}.`]),
+    );
     expect(view.hold).toMatchObject({ reason: 'ApprovalPending', stage: CANARY });
   });
 
@@ -261,18 +260,23 @@ describe('a node that does not come back after its reboot', () => {
       const [row] = await ledger.trains(1);
       expect(row).toMatchObject({ state: 'done' });
       const rows = await ledger.approvals(row?.id ?? '');
-      expect(rows.map(({ stage, id, by, accepted }) => [stage, id, by, accepted])).toEqual([
-        [UNASKED, 'early/unasked', 'early', false],
-        [LAST, 'early/last', 'early', false],
-        [CANARY, 'message-1', 'bot', true],
-        [LAST, expect.stringContaining('test/approve'), 'test', true],
+      const taken = rows.filter(({ accepted }) => accepted);
+      expect(taken.map(({ stage, id, by }) => [stage, id, by])).toEqual([
+        [CANARY, 'message-1', 'bot'],
+        [LAST, expect.stringContaining('test/approve'), 'test'],
       ]);
-      expect(rows.map(({ refusal: why }) => why)).toEqual([
-        'The train asks for stage canary, not for unasked.',
-        'The train asks for stage canary, not for last.',
-        undefined,
-        undefined,
+      // By signal and by update alike, each under a name of its own.
+      const refused = rows.filter(({ accepted }) => !accepted);
+      expect(refused.map(({ stage, by, via, refusal: why }) => [stage, by, via, why])).toEqual([
+        [UNASKED, 'early', 'chat', 'The train asks for stage canary, not for unasked.'],
+        [UNASKED, 'early', expect.any(String), 'The train asks for stage canary, not for unasked.'],
+        [LAST, 'early', 'chat', 'The train asks for stage canary, not for last.'],
+        [LAST, 'early', expect.any(String), 'The train asks for stage canary, not for last.'],
+        [CANARY, 'bot', 'chat', 'This decision was already recorded.'],
+        [CANARY, 'second', 'chat', 'Stage canary was already approved by bot.'],
+        [CANARY, 'third', 'chat', 'Stage canary was already approved by bot.'],
       ]);
+      expect(refused[0]?.id).toMatch(/^refused\/.*\/early\/unasked$/);
       const results = (await ledger.results(row?.id ?? '')).filter(({ store }) => store === broken);
       expect(results.map(({ round, outcome, reason }) => [round, outcome, reason])).toEqual([
         [0, 'failed', 'RebootTimeout'],

@@ -4,11 +4,13 @@ import { join } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import { execa } from 'execa';
 import type { StepAnswer } from '#domain/messages/store.js';
+import type { Decision } from '#domain/messages/train.js';
 import { CONTROL_QUEUE, launchWorkflowId, restoreWorkflowId, SEARCH_ATTRIBUTES } from '#domain/naming.js';
 import type { launchTrain } from '#workflows/index.js';
 import {
   abortUpdate,
   answerUpdates,
+  approveWaveSignal,
   decideUpdate,
   pauseUpdate,
   resumeUpdate,
@@ -151,6 +153,7 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'patch-train-caught-up': caughtUpTrain,
   'patch-train-paused-aborted': pausedAndAbortedTrain,
   'patch-train-stage-aborted': stageAbortedTrain,
+  'patch-train-refusals': refusingTrain,
   'rollback-train': async (world) => {
     const { central } = world;
     await world.store('s001', { readFacts: async () => currentPreflight() });
@@ -372,6 +375,26 @@ async function cutOffWave(world: World) {
   held.release();
   await ended(world.storeHandle('s001'));
   return wave;
+}
+
+/** Refuses decisions of both kinds and a signal that is none, each of which it writes down. */
+async function refusingTrain(world: World) {
+  await world.store('s001', { readFacts: async () => currentPreflight() });
+  world.central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001'], approval: { required: true } })
+      .build(),
+  );
+  const train = await world.startTrain();
+  await trainUntil(train, 'the approval is asked for', ({ hold }) => hold?.reason === 'ApprovalPending');
+  const right = { stage: 'canary', planHash: PLAN_HASH, decision: 'approve' as const, by: 'anna', via: 'cli' };
+  const wrong = { ...right, planHash: OTHER_HASH };
+  await train.executeUpdate(decideUpdate, { args: [wrong] }).catch(() => undefined);
+  await train.signal(approveWaveSignal, wrong);
+  await train.signal(approveWaveSignal, { by: 'eve' } as Decision);
+  await trainUntil(train, 'all are refused', ({ refusedDecisions }) => refusedDecisions.length === 3);
+  await train.executeUpdate(decideUpdate, { args: [right] });
+  return ended(train);
 }
 
 const happened = async (handle: Pick<WorkflowHandle, 'fetchHistory'>, which: (event: HistoryEvent) => unknown) =>

@@ -64,6 +64,12 @@ describe('a changed workflow', () => {
       'until(() => false, milliseconds)',
     ],
     [
+      'patch-train-held-labelled',
+      'a reason of a hold that is no longer shown',
+      'reason: view.hold?.reason ?? endedFor',
+      'reason: endedFor',
+    ],
+    [
       'restore-store',
       'a guest that is left at the site',
       'mutate.removeGuest(task)',

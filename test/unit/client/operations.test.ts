@@ -106,9 +106,14 @@ describe('mergeOperations', () => {
     startedAt: '2026-11-24T09:00:01Z',
   };
 
-  it('tells a night of backups from a patch', () => {
-    const night = { ...row, train: 'night-2026-11-24', stage: 'backup' };
-    expect(mergeOperations([], [row, night]).map(({ operation }) => operation)).toEqual(['patch', 'backup']);
+  it('tells a night of backups, a restore test and a rollback from a patch', () => {
+    const others = ['backup', 'restore', 'rollback'].map((stage) => ({ ...row, train: stage, stage }));
+    expect(mergeOperations([], [row, ...others]).map(({ operation }) => operation)).toEqual([
+      'patch',
+      'backup',
+      'restore',
+      'rollback',
+    ]);
   });
 
   it('tells an operation that both know once, in the ledger’s words', () => {

@@ -729,6 +729,28 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
     expect((await ledger.storeHistory('store-001', 2)).map(({ train }) => train)).toEqual(['2026-w49', '2026-w48']);
   });
 
+  it('tells it of one kind of operation alone, and the newest of each kind however many others came after it', async () => {
+    const at = (day: number) => aResult({ endedAt: `2026-12-${String(day).padStart(2, '0')}T09:30:00.000Z` });
+    await ledger.recordResults('2026-w48', 'canary', 0, [at(1)]);
+    await ledger.recordResults('2026-w48', 'rollback', 0, [at(2)]);
+    await ledger.recordResults('2026-w48', 'wave-1', 0, [at(3)]);
+    for (let day = 4; day < 9; day += 1) await ledger.recordResults(`night-${day}`, 'backup', 0, [at(day)]);
+    await ledger.recordResults('night-9', 'backup', 0, [{ ...at(9), store: 'store-002' }]);
+    const placesOf = (rows: { train: string; stage: string }[]) => rows.map(({ train, stage }) => `${train}/${stage}`);
+    expect(placesOf(await ledger.storeHistory('store-001', 10, 'patch'))).toEqual([
+      '2026-w48/wave-1',
+      '2026-w48/canary',
+    ]);
+    expect(placesOf(await ledger.storeHistory('store-001', 1, 'patch'))).toEqual(['2026-w48/wave-1']);
+    expect(placesOf(await ledger.storeHistory('store-001', 2, 'backup'))).toEqual(['night-8/backup', 'night-7/backup']);
+    expect(await ledger.storeHistory('store-001', 10, 'restore')).toEqual([]);
+    expect(placesOf(await ledger.newestOfEach('store-001')).toSorted()).toEqual([
+      '2026-w48/rollback',
+      '2026-w48/wave-1',
+      'night-8/backup',
+    ]);
+  });
+
   it('gives the durations of successes only, newest first', async () => {
     await ledger.recordResults('2026-w48', 'canary', 0, [
       aResult({ store: 'store-001', endedAt: '2026-11-24T09:10:00.250Z' }),
@@ -743,6 +765,7 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
   it('keeps refused approvals with their refusal, in the order they came', async () => {
     const refused = anApproval({
       id: 'chat:18',
+      decision: 'unknown',
       accepted: false,
       refusal: 'the requester may not approve',
       comment: 'please',

@@ -81,9 +81,10 @@ describe('renderStore', () => {
       '    n2  stopped  since Tue 11:20',
       '  Seen: connect ECONNREFUSED',
       '  Note: undone: noout of n2',
+      'More: edge store show store-033 --limit 20, or --operation backup',
     ]);
     const succeeded = { ...last, result: { ...last.result, outcome: 'succeeded' as const } };
-    expect(renderStore({ store: 'store-033', last: succeeded, recent }, clock)).toHaveLength(3);
+    expect(renderStore({ store: 'store-033', last: succeeded, recent }, clock)).toHaveLength(4);
   });
 
   it('lists ended operations with reason and summary, and names the runbook of the newest', () => {
@@ -106,6 +107,7 @@ describe('renderStore', () => {
         ],
       },
       clock,
+      { limit: 5 },
     );
     expect(lines).toEqual([
       'store-033: no operation is running.',
@@ -113,5 +115,19 @@ describe('renderStore', () => {
       '  Tue 11:00  patch  2026-w48/wave-1 round 1  failed  RebootTimeout: n2 did not come back in 5 min; took 21 min',
       'What to do: edge runbook RebootTimeout',
     ]);
+  });
+
+  it.each([
+    [{}, 'Last operation of each kind (times in Europe/Berlin):', 'Nothing is known of earlier operations.'],
+    [{ limit: 5 }, 'Last 2 operations (times in Europe/Berlin):', 'Nothing is known of earlier operations.'],
+    [
+      { operation: 'backup' as const, limit: 5 },
+      'Last 2 operations of the kind backup (times in Europe/Berlin):',
+      'Nothing is known of an earlier backup.',
+    ],
+  ])('says which operations are listed: %j', (which, heading, none) => {
+    const recent = ['patch', 'backup'].map((operation) => ({ operation, status: 'ended' as const }));
+    expect(renderStore({ store: 'store-014', recent }, clock, which)[1]).toBe(heading);
+    expect(renderStore({ store: 'store-014', recent: [] }, clock, which)[1]).toBe(none);
   });
 });
