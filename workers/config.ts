@@ -231,12 +231,14 @@ export const pinnedKeysSchema = z
   .min(1);
 
 /** A credential, from the file of its own that the configuration names. */
-export const readSecret = async (path: string): Promise<string> => (await readFile(path, 'utf8')).trim();
+export async function readSecret(path: string): Promise<string> {
+  const secret = (await readText(path)).trim();
+  if (secret === '') throw new ConfigError(`${path} is empty.`);
+  return secret;
+}
 
 export async function readConfigFile<T>(path: string, schema: z.ZodType<T>): Promise<T> {
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw new ConfigError(`${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`);
-  });
+  const text = await readText(path);
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -248,7 +250,16 @@ export async function readConfigFile<T>(path: string, schema: z.ZodType<T>): Pro
   throw new ConfigError(`${path}: ${parsed.problems.join('; ')}`);
 }
 
+const readText = (path: string): Promise<string> =>
+  readFile(path, 'utf8').catch((error: unknown) => {
+    throw new ConfigError(`${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+  });
+
+/** What people have to mend; no retry does. */
 export class ConfigError extends Error {
+  readonly kind = 'Config';
+  readonly retryable = false;
+
   constructor(message: string) {
     super(message);
     this.name = 'ConfigError';

@@ -1,5 +1,5 @@
 import { Client } from '@temporalio/client';
-import { NativeConnection, Worker } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
 import { allBeating } from '#activities/beating.js';
 import { createControlActivities } from '#activities/control.js';
 import { CONTROL_DEPLOYMENT, CONTROL_QUEUE } from '#domain/naming.js';
@@ -9,7 +9,7 @@ import { openObjects } from '#systems/objects/open.js';
 import { readWorkflowBundle } from './bundle.js';
 import { controlConfig } from './config.js';
 import { inWorkIn, isRunningIn } from './running.js';
-import { openLog, runUntilStopped, start } from './runtime.js';
+import { connectTemporal, ENDING, openLog, runUntilStopped, start } from './runtime.js';
 import { createTeller } from './teller.js';
 import { readVersions, takeOver } from './versions.js';
 
@@ -20,7 +20,7 @@ start(async () => {
   const [{ build, ...workflowBundle }, ledger, connection] = await Promise.all([
     readWorkflowBundle(),
     openLedger(config.EDGE_DATABASE_URL),
-    NativeConnection.connect({ address: config.EDGE_TEMPORAL_ADDRESS }),
+    connectTemporal(config.EDGE_TEMPORAL_ADDRESS),
   ]);
   const repo = openGitRepo({ dir: config.EDGE_REPO });
   const objects = openObjects(config.EDGE_OBJECTS);
@@ -61,7 +61,7 @@ start(async () => {
     maxConcurrentActivityTaskExecutions: 20,
     // Tasks for workflows that a killed worker had in its cache wait so long before another worker may have them.
     stickyQueueScheduleToStartTimeout: '3 seconds',
-    shutdownGraceTime: '5 seconds',
+    ...ENDING,
   });
   const running = runUntilStopped(log, [worker], async () => {
     await connection.close();

@@ -1,10 +1,10 @@
-import { NativeConnection, Worker } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
 import { createTendActivities } from '#activities/backup/tend.js';
 import { translated } from '#activities/to-failure.js';
 import { OFFSITE_QUEUE } from '#domain/naming.js';
 import { ConfigError, offsiteWorkerSchema, readConfigFile } from './config.js';
 import { openPbs } from './pbs.js';
-import { openLog, runUntilStopped, start } from './runtime.js';
+import { connectTemporal, ENDING, openLog, runUntilStopped, start } from './runtime.js';
 
 /**
  * The offsite worker: tends the central backup server, to which every store sends its backups, into a namespace of its
@@ -19,7 +19,7 @@ start(async () => {
   if (file === undefined) throw new ConfigError('Say how the central backup server is reached: --config FILE.');
   const config = await readConfigFile(file, offsiteWorkerSchema);
   const pbs = await openPbs(config.pbs);
-  const connection = await NativeConnection.connect({ address: config.temporal.address });
+  const connection = await connectTemporal(config.temporal.address);
   const worker = await Worker.create({
     connection,
     namespace: config.temporal.namespace,
@@ -35,7 +35,7 @@ start(async () => {
     ),
     // Stores send when they are through; a server with spinning disks verifies no faster for more tasks at once.
     maxConcurrentActivityTaskExecutions: 8,
-    shutdownGraceTime: '5 seconds',
+    ...ENDING,
     maxHeartbeatThrottleInterval: '10 seconds',
   });
   log.info({ queue: OFFSITE_QUEUE }, 'polling');

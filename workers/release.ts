@@ -1,5 +1,4 @@
-import { readFile } from 'node:fs/promises';
-import { NativeConnection, Worker } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
 import { allBeating } from '#activities/beating.js';
 import { createReleaseActivities } from '#activities/release.js';
 import { RELEASE_QUEUE } from '#domain/naming.js';
@@ -8,16 +7,16 @@ import { openLedgerReader } from '#systems/ledger/client.js';
 import { openObjects } from '#systems/objects/open.js';
 import { createReleaseBuilder } from '#systems/release/build.js';
 import { createPermitSigner } from '#systems/release/permit.js';
-import { releaseConfig } from './config.js';
-import { openLog, runUntilStopped, start } from './runtime.js';
+import { readSecret, releaseConfig } from './config.js';
+import { connectTemporal, ENDING, openLog, runUntilStopped, start } from './runtime.js';
 
 /** The release worker: builds, scans and signs. The only process that is given the signing key. */
 start(async () => {
   const config = releaseConfig();
   const log = openLog('release-worker');
   const ledger = openLedgerReader(config.EDGE_DATABASE_URL, { connections: 1 });
-  const connection = await NativeConnection.connect({ address: config.EDGE_TEMPORAL_ADDRESS });
-  const key = await readFile(config.EDGE_RELEASE_KEY_FILE, 'utf8');
+  const connection = await connectTemporal(config.EDGE_TEMPORAL_ADDRESS);
+  const key = await readSecret(config.EDGE_RELEASE_KEY_FILE);
   const repo = openGitRepo({ dir: config.EDGE_REPO });
   const branch = config.EDGE_BRANCH;
   const objects = openObjects(config.EDGE_OBJECTS);
@@ -32,7 +31,7 @@ start(async () => {
       createReleaseActivities({ builder, signer, repo, branch, objects, ledger, now: () => new Date() }),
     ),
     maxConcurrentActivityTaskExecutions: 1,
-    shutdownGraceTime: '5 seconds',
+    ...ENDING,
   });
   log.info({ queue: RELEASE_QUEUE }, 'polling');
   process.stdout.write(`${JSON.stringify({ ready: true })}\n`);

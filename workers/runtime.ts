@@ -1,4 +1,4 @@
-import { DefaultLogger, Runtime, type Worker } from '@temporalio/worker';
+import { DefaultLogger, NativeConnection, Runtime, type Worker } from '@temporalio/worker';
 import pino, { type Logger } from 'pino';
 import { exitWithParent } from './exit-with-parent.js';
 import { logLevel } from './config.js';
@@ -25,6 +25,29 @@ export function openLog(name: string): Logger {
   return log;
 }
 
+/** What a worker holds when it is stopped is asked to end after this time. */
+export const ENDING = { shutdownGraceTime: '5 seconds' } as const;
+
+/**
+ * And is given up after this, within the ten seconds that a container gets: it is asked for again when its heartbeat is
+ * missed. The SDK's own `shutdownForceTime` ends in an error about references that are still held.
+ */
+const GIVE_UP_MS = 8_000;
+
+/** Throws one sentence when nobody answers there. */
+export async function connectTemporal(address: string): Promise<NativeConnection> {
+  try {
+    return await NativeConnection.connect({ address });
+  } catch (error) {
+    throw new Error(`Temporal does not answer at ${address}: ${causeOf(error)}`, { cause: error });
+  }
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** The SDK tells it in the words of its libraries, the operating system's innermost. */
+const causeOf = (error: unknown): string => /message: "([^"]+)"/.exec(messageOf(error))?.[1] ?? messageOf(error);
+
 /** Runs the workers until SIGTERM, SIGINT or the end of the parent; lets them finish what they hold for a moment. */
 export async function runUntilStopped(log: Logger, workers: Worker[], close: () => Promise<void>): Promise<void> {
   let stopping = false;
@@ -33,6 +56,11 @@ export async function runUntilStopped(log: Logger, workers: Worker[], close: () 
     stopping = true;
     log.info({ why }, 'stopping');
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+    const giveUp = () => {
+      log.warn('what did not end in time is given up');
+      process.exit(0);
+    };
+    setTimeout(giveUp, GIVE_UP_MS).unref();
   };
   process.once('SIGTERM', () => stop('SIGTERM'));
   process.once('SIGINT', () => stop('SIGINT'));
@@ -46,7 +74,8 @@ export function start(main: () => Promise<void>): void {
   main().then(
     () => process.exit(0),
     (error: unknown) => {
-      process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+      // What the SDK adds of a gRPC status is for those who write it.
+      process.stderr.write(`${messageOf(error).replace(/: Status \{.*$/s, '.')}\n`);
       process.exit(1);
     },
   );

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import type { RestoreDeps } from '#activities/restore/deps.js';
 import { createPbsClient } from '#systems/pbs/client.js';
 import { createProxmoxClient } from '#systems/proxmox/client.js';
@@ -12,7 +11,7 @@ export async function openSite(config: StagingWorkerConfig): Promise<{ deps: Res
   const [token, ca, privateKey, readToken] = await Promise.all([
     readSecret(config.proxmox.tokenFile),
     readSecret(config.proxmox.caFile),
-    readFile(config.ssh.keyFile, 'utf8'),
+    readSecret(config.ssh.keyFile),
     readSecret(copies.readTokenFile),
   ]);
   const { node, address, port, fingerprint, datastore } = copies;

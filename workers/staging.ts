@@ -1,8 +1,8 @@
-import { NativeConnection, Worker } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
 import { createRestoreActivities } from '#activities/restore/index.js';
 import { STAGING_QUEUE } from '#domain/naming.js';
 import { ConfigError, readConfigFile, stagingWorkerSchema } from './config.js';
-import { openLog, runUntilStopped, start } from './runtime.js';
+import { connectTemporal, ENDING, openLog, runUntilStopped, start } from './runtime.js';
 import { openSite } from './site.js';
 
 /**
@@ -18,7 +18,7 @@ start(async () => {
   if (file === undefined) throw new ConfigError('Say how the staging site is reached: --config FILE.');
   const config = await readConfigFile(file, stagingWorkerSchema);
   const { deps, close } = await openSite(config);
-  const connection = await NativeConnection.connect({ address: config.temporal.address });
+  const connection = await connectTemporal(config.temporal.address);
   const worker = await Worker.create({
     connection,
     namespace: config.temporal.namespace,
@@ -27,7 +27,7 @@ start(async () => {
     activities: createRestoreActivities(deps),
     // A few restores fill the link to the backup server; a sweep, a boot or a probe finds a slot beside them.
     maxConcurrentActivityTaskExecutions: 8,
-    shutdownGraceTime: '5 seconds',
+    ...ENDING,
     maxHeartbeatThrottleInterval: '10 seconds',
   });
   log.info({ queue: STAGING_QUEUE }, 'polling');

@@ -1,8 +1,8 @@
 import { setMaxListeners } from 'node:events';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { NativeConnection, Worker } from '@temporalio/worker';
+import { type NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import type { StoreBackup } from '#activities/backup/deps.js';
 import { createStoreBackupActivities } from '#activities/backup/index.js';
@@ -28,7 +28,7 @@ import {
 } from './config.js';
 import { probeGuest } from './guest-prober.js';
 import { openPbs } from './pbs.js';
-import { openLog, runUntilStopped, start } from './runtime.js';
+import { connectTemporal, ENDING, openLog, runUntilStopped, start } from './runtime.js';
 
 /**
  * The store worker: dials out, pulls the tasks of its store and is the only process that holds the store's credentials.
@@ -68,7 +68,7 @@ async function open(
   const [token, ca, privateKey, keys] = await Promise.all([
     readSecret(config.proxmox.tokenFile),
     readSecret(config.proxmox.caFile),
-    readFile(config.ssh.keyFile, 'utf8'),
+    readSecret(config.ssh.keyFile),
     readConfigFile(config.releaseKeys, pinnedKeysSchema),
   ]);
   const proxmox = createProxmoxClient({ nodes: config.proxmox.nodes, token, ca });
@@ -114,7 +114,7 @@ async function open(
     // One long poll a store: hundreds of stores share one server.
     maxConcurrentActivityTaskPolls: 1,
     maxConcurrentActivityTaskExecutions: ACTIVITY_SLOTS,
-    shutdownGraceTime: '5 seconds',
+    ...ENDING,
     // Steps go on through a lost link; the server is told at once when the link is back.
     maxHeartbeatThrottleInterval: '10 seconds',
   });
@@ -149,7 +149,7 @@ async function connect(
 ): Promise<NativeConnection> {
   for (let wait = 500; ; wait = Math.min(wait * 2, 15_000)) {
     try {
-      return await NativeConnection.connect({ address: temporal.address });
+      return await connectTemporal(temporal.address);
     } catch (error) {
       log.warn(
         { store, address: temporal.address, error: error instanceof Error ? error.message : String(error) },

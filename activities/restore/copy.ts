@@ -52,10 +52,19 @@ export async function closeCopy(deps: RestoreDeps, { store }: CopyTask): Promise
   return { kind: 'done' };
 }
 
+/** What the role DatastoreReader of a backup server holds. */
+const READING = /\.Audit$|^Datastore\.(Read|Verify)$/;
+
 async function readCopy({ copies }: RestoreDeps, store: string): Promise<CopyFacts> {
   const { client, datastore, node } = copies;
   const path = `/datastore/${datastore}/${store}`;
-  const held = heldOn(await client.permissions(), path);
+  const permissions = await client.permissions();
+  const excess = Object.entries(permissions).flatMap(([on, privileges]) =>
+    privileges.filter((name) => !READING.test(name)).map((name) => `${name} on ${on}`),
+  );
+  // The nodes of the site get it, and all copies of all stores are behind it.
+  if (excess.length > 0) throw new Refused(`The token of the copies may do more than read: ${excess.join(', ')}.`);
+  const held = heldOn(permissions, path);
   // Lists leave out what a token may not see, without a word.
   const lacking = ['Datastore.Audit', 'Datastore.Read'].filter((privilege) => !held.includes(privilege));
   if (lacking.length > 0) throw new Refused(`The token lacks ${lacking.join(' and ')} on ${path}.`);

@@ -1,4 +1,5 @@
-import { createSecureContext } from 'node:tls';
+import { X509Certificate } from 'node:crypto';
+import { createSecureContext, type SecureContext } from 'node:tls';
 import { createApi, parseJson } from '../http/api.js';
 import type { Api, Dialect, Refusal } from '../http/api.js';
 import type { Trust } from '../http/pinned.js';
@@ -18,7 +19,7 @@ export function createProxmoxHttp(options: ProxmoxOptions): { api: Api; tokenId:
     throw new ProxmoxError('Auth', 'The Proxmox token is not of the form user@realm!tokenid=secret.');
   }
   // Made once: to read the CA anew at each connection costs more than the handshake.
-  const authority = options.ca ? createSecureContext({ ca: options.ca }) : undefined;
+  const authority = options.ca ? authorityIn(options.ca) : undefined;
   const trustIn = ({ name }: ProxmoxEndpoint): Trust => {
     const pin = options.fingerprints?.[name];
     if (pin) return { pin };
@@ -33,6 +34,16 @@ export function createProxmoxHttp(options: ProxmoxOptions): { api: Api; tokenId:
     timeoutMs: options.timeoutMs,
   });
   return { api, tokenId };
+}
+
+/** Text that is no certificate would be taken, and trust nobody. */
+function authorityIn(ca: string): SecureContext {
+  try {
+    new X509Certificate(ca);
+  } catch (error) {
+    throw new ProxmoxError('Untrusted', 'The CA of the nodes is not a certificate in PEM.', { cause: error });
+  }
+  return createSecureContext({ ca });
 }
 
 const dialectOf = (authorization: string, secret: string): Dialect<ProxmoxErrorKind> => ({

@@ -1,6 +1,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import net from 'node:net';
 import { NodeSSH } from 'node-ssh';
+import ssh2 from 'ssh2';
 import { CommandError } from './errors.js';
 import type { CommandErrorKind } from './errors.js';
 import { shellQuote } from './quote.js';
@@ -13,7 +14,10 @@ const KEEPALIVE_MS = 5_000;
 const KEEPALIVE_MISSES = 3;
 const MAX_OUTPUT_BYTES = 10 * 1024 * 1024;
 
-/** One node over SSH. Connects on first use, keeps the connection for all commands, and leaves it when idle. */
+/**
+ * One node over SSH. Throws at once when the options cannot make a safe connection. Connects on first use, keeps the
+ * connection for all commands, and leaves it when idle.
+ */
 export function createSshRunner(options: SshOptions): CommandRunner {
   return new SshRunner(options);
 }
@@ -51,6 +55,9 @@ class SshRunner implements CommandRunner {
         'HostKeyMismatch',
         `No host key is pinned for ${options.host}. Enrol the store to get it.`,
       );
+    }
+    if (ssh2.utils.parseKey(options.privateKey) instanceof Error) {
+      throw new CommandError('AuthRefused', `The key for ${options.user}@${options.host} is no readable private key.`);
     }
   }
 
