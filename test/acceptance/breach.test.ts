@@ -1,6 +1,8 @@
+import { readFile } from 'node:fs/promises';
 import type { WorkflowHandle } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LabEntry } from '#client/cli/lab-client.js';
+import { desiredPointer, type DesiredRecord, type ReleaseRef } from '#domain/release.js';
 import { countByNode, givenPractice, NEXT_WEEK, type Practice } from '../support/practice.js';
 
 /**
@@ -51,12 +53,26 @@ const touchesLaterThan = async (untouched: string[], breach: LabEntry): Promise<
     .flatMap(({ store, effect, at }) => (Date.parse(at) > limit ? [`${store} ${effect} ${at}`] : []));
 };
 /** Somebody sets a flag while a node is upgraded, so the store refuses the reboot. */
-const failsBeforeItsReboot = async (store: string): Promise<void> => {
-  await practice.seen(`${store} upgraded`, (entry) => entry.store === store && entry.effect === 'packages.begin');
+const failsBeforeItsReboot = async (store: string, since = 0): Promise<void> => {
+  await practice.seen(
+    `${store} upgraded`,
+    (entry) => entry.seq > since && entry.store === store && entry.effect === 'packages.begin',
+  );
   await practice.lab.addFault({ id: 'flag', store, kind: 'foreign-noout' });
 };
 /** The last effect at a store that failed: what comes after it is news to the train, so this is before the breach. */
 const lastAt = async (store: string): Promise<LabEntry> => (await practice.effects(store)).at(-1) as LabEntry;
+const desiredOf = async (store: string): Promise<DesiredRecord> =>
+  JSON.parse(await readFile(practice.objects('pointers', desiredPointer(store)), 'utf8'));
+/** What a node runs, but for what no rollback takes back: packages of Ceph, and kernels that are installed. */
+const nodesOf = async (store: string) =>
+  (await practice.snapshot(store)).nodes.map(({ name, kernel, packages }) => ({
+    name,
+    kernel,
+    packages: Object.fromEntries(
+      Object.entries(packages).filter(([of]) => !/^ceph-|^proxmox-kernel-.*-signed$/.test(of)),
+    ),
+  }));
 
 describe('a stage that breaches its threshold', () => {
   it('touches no further store from that second on, and what is in flight reaches its end safely', async () => {
@@ -117,8 +133,53 @@ describe('a stage that breaches its threshold', () => {
     expect(await practice.violations()).toEqual([]);
   });
 
-  it('ends with what is left untouched: `abort`', async () => {
+  it('takes back who took the release, and nobody else, once that is approved too: `rollback`', async () => {
+    const [refusing, halfWay, ...untouched] = stores as [string, string, string, string];
+    const took = [canary, halfWay];
+    const good = (await desiredOf(canary)).release;
+    const was = new Map(await Promise.all(took.map(async (store) => [store, await nodesOf(store)] as const)));
     await practice.editFleet((fleet) => void Object.assign(fleet.release, NEXT_WEEK));
+    // One refuses before anything is done to it; the other, beside it, with the packages of one node changed.
+    await practice.lab.addFault({ id: 'refuses', store: refusing, kind: 'foreign-noout' });
+    const before = await newest();
+    const next = await practice.startTrain();
+    await failsBeforeItsReboot(halfWay, before);
+    const held = await heldFor('ErrorThresholdExceeded', undefined);
+    const bad = held.release as ReleaseRef;
+    expect(held.stages[1]).toMatchObject({ tally: { failed: 2 } });
+    expect(countByNode(await effectsSince(before, canary), 'packages.install')).toEqual(ONCE);
+    const [half] = Object.keys(countByNode(await effectsSince(before, halfWay), 'packages.install')) as [string];
+    for (const store of took) expect(await nodesOf(store)).not.toEqual(was.get(store));
+    expect(await effectsSince(before, refusing), 'nothing was done to it').toEqual([]);
+    for (const id of ['flag', 'refuses']) await practice.lab.removeFault(id);
+
+    const turned = await newest();
+    await practice.answer('rollback');
+    const asked = await practice.until('the way back to ask', ({ hold }) => hold?.stage === 'rollback');
+    expect(asked).toMatchObject({ hold: { reason: 'ApprovalPending', answers: ['approve', 'reject', 'abort'] } });
+    expect(asked.hold?.planHash, 'an approval of its own').not.toBe(held.planHash);
+    for (const store of [canary, ...stores]) expect(await effectsSince(turned, store)).toEqual([]);
+    for (const store of took) expect((await desiredOf(store)).release.version).toBe(bad.version);
+
+    await practice.approve();
+    expect(await next.result()).toMatchObject({ state: 'rolled back', planned: 5 });
+    const back = ['packages.install', 'node.reboot.request', 'node.up', 'ha.maintenance.enable'];
+    for (const effect of back) {
+      expect({ [effect]: countByNode(await effectsSince(turned, canary), effect) }).toEqual({ [effect]: ONCE });
+    }
+    expect(countByNode(await effectsSince(turned, halfWay), 'packages.install')).toEqual({ [half]: 1 });
+    for (const store of took) {
+      expect(await nodesOf(store)).toEqual(was.get(store));
+      const { release, permit } = await desiredOf(store);
+      expect(release).toEqual(good);
+      expect(permit).toBeDefined();
+    }
+    for (const store of untouched) expect(await effectsSince(before, store)).toEqual([]);
+    expect(await effectsSince(turned, refusing), 'nor on the way back').toEqual([]);
+    expect(await practice.violations()).toEqual([]);
+  });
+
+  it('ends with what is left untouched: `abort`', async () => {
     const before = await newest();
     await practice.lab.addFault({ id: 'flag', store: canary, kind: 'foreign-noout' });
     const next = await practice.startTrain();
