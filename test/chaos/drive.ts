@@ -3,29 +3,13 @@ import type { WorkflowHandle } from '@temporalio/client';
 import type { LabEntry } from '#client/cli/lab-client.js';
 import type { PatchStoreInput } from '#domain/messages/store.js';
 import { CONTROL_QUEUE } from '#domain/naming.js';
-import { openLedger } from '#systems/ledger/client.js';
-import type { StoreSnapshot } from '#lab/control/snapshot.js';
 import type { Practice } from '../support/practice.js';
 import type { Ground } from './ground.js';
 import { follow } from './journal.js';
 import { SPEED, worksOf, type ChaosPlan } from './plan.js';
-import {
-  faultsOf,
-  heldOf,
-  operationsOf,
-  resultRows,
-  secondId,
-  serversOf,
-  statesOf,
-  timesOf,
-  untilAtWork,
-  untilNothingRuns,
-  untilQuiet,
-  type Operation,
-  type Seen,
-} from './seen.js';
+import { collect, faultsOf, secondId, untilAtWork, untilNothingRuns, untilQuiet, type Seen } from './seen.js';
 import { isProcessKind, type Work } from './table.js';
-import { FLEET, ride, sleepThrough, tryOut, type Course } from './works.js';
+import { FLEET, ride, sleepThrough, tryOut, type Course, type Endings } from './works.js';
 
 /** A moment that a fault waits for is soon over; an operator has time, and each look at a train costs the service. */
 const WATCH_EVERY_MS = 80;
@@ -40,10 +24,9 @@ export interface RunOptions {
 export async function run(plan: ChaosPlan, ground: Ground, { beside, limitMs }: RunOptions = {}): Promise<Seen> {
   const startedAt = performance.now();
   const { practice, stores } = ground;
-  const { service, lab } = practice;
+  const { lab } = practice;
   const order = Object.values(await practice.stages()).flat();
   const journal = await follow(practice, [...stores, 'central', 'staging']);
-  const ledger = await openLedger(service.databaseUrl);
   const said: string[] = [];
 
   const repair = async (): Promise<void> => {
@@ -85,20 +68,20 @@ export async function run(plan: ChaosPlan, ground: Ground, { beside, limitMs }: 
   };
   const watching = watch();
 
-  const ended: { train?: Awaited<ReturnType<typeof ride>>; night?: Awaited<ReturnType<typeof sleepThrough>> } & {
-    restores?: Awaited<ReturnType<typeof tryOut>>;
-  } = {};
-  const train = async () => void (ended.train = await ride(course));
-  const night = async () => void (ended.night = await sleepThrough(course));
-  const restores = async () => void (ended.restores = await tryOut(course));
+  const ended: Endings = {};
+  const works = {
+    train: async () => void (ended.train = await ride(course)),
+    night: async () => void (ended.night = await sleepThrough(course)),
+    restores: async () => void (ended.restores = await tryOut(course)),
+  };
   try {
     if (plan.kind === 'meeting') {
       await trouble.arm('train', 'night');
-      await meet(course, train, night);
+      await meet(course, works.train, works.night);
     } else {
       for (const work of worksOf(plan.kind)) {
         await trouble.arm(work);
-        await { train, night, restores }[work]();
+        await works[work]();
       }
     }
   } finally {
@@ -109,57 +92,12 @@ export async function run(plan: ChaosPlan, ground: Ground, { beside, limitMs }: 
   await repair();
   const running = await untilNothingRuns(practice);
   await untilQuiet(practice, [...stores, 'staging'], journal);
-  try {
-    const { operations, broken } = await operationsOf(practice, stores);
-    const { effects, rules } = await lab.check();
-    const sites = [...stores, ...(ended.restores ? ['staging'] : [])];
-    const ran = async <R>(
-      { report, view }: { report: R | undefined; view: { doing: string } | undefined },
-      id: string | undefined,
-      own: Operation[],
-    ) => ({ report, doing: view?.doing, rows: await resultRows(ledger, id, stores), operations: own });
-    const { train: t, night: n, restores: r } = ended;
-    const nightId = n?.report?.night ?? n?.view?.night;
-    const runId = r?.report?.run ?? r?.view?.run;
-    const isOwn = ({ store }: { store: string }): boolean => stores.includes(store);
-    return {
-      plan,
-      stores,
-      train: t && {
-        ...(await ran(t, t.view?.train, operations.patchStore)),
-        release: t.view?.train ? (await ledger.train(t.view.train))?.release : undefined,
-        builds: await timesOf(t.handle, 'buildRelease'),
-      },
-      night: n && {
-        ...(await ran(n, nightId, operations.backupStore)),
-        guests: nightId ? (await ledger.nightGuests(nightId)).filter(isOwn) : [],
-        known: (await ledger.guestBackups()).filter(isOwn),
-      },
-      restores: r && {
-        ...(await ran(r, runId, operations.restoreStore)),
-        tests: runId ? (await ledger.restoreTests(runId)).filter(isOwn) : [],
-      },
-      broken,
-      running,
-      journal: journal.entries,
-      check: {
-        effects,
-        rules: rules.map((rule) => ({
-          ...rule,
-          violations: rule.violations.filter(({ store }) => sites.includes(store)),
-        })),
-      },
-      now: await statesOf(practice, stores),
-      site: (await lab.state('staging')) as StoreSnapshot,
-      servers: await serversOf(practice, [...stores, 'central']),
-      held: await heldOf(practice, stores),
-      struck: trouble.struck,
-      said,
-      seconds: Math.round((performance.now() - startedAt) / 1_000),
-    };
-  } finally {
-    await Promise.all([ledger.close(), journal.close()]);
-  }
+  await journal.close();
+  return {
+    ...{ plan, stores, said, running, struck: trouble.struck, journal: journal.entries },
+    ...(await collect(practice, stores, ended)),
+    seconds: Math.round((performance.now() - startedAt) / 1_000),
+  };
 }
 
 /** One of the two finds the other at work. When what it waits for does not come, it begins after the other. */

@@ -11,12 +11,13 @@ import type { TrainReport } from '#domain/messages/train.js';
 import { backupWorkflowId, restoreWorkflowId, storeWorkflowId } from '#domain/naming.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { PbsSnapshot, StoreSnapshot } from '#lab/control/snapshot.js';
-import type { Ledger } from '#systems/ledger/types.js';
+import { openLedger } from '#systems/ledger/client.js';
 import type { Practice } from '../support/practice.js';
 import type { Journal } from './journal.js';
 import { within } from './patience.js';
 import type { ChaosPlan, PlannedFault } from './plan.js';
 import type { Work } from './table.js';
+import type { Endings } from './works.js';
 
 /** What was seen of one work of a run; nothing of it is judged yet. */
 export interface Ran<Report> {
@@ -124,14 +125,14 @@ export async function untilQuiet(practice: Practice, fleet: readonly string[], j
   }
 }
 
-export const statesOf = ({ lab }: Practice, stores: readonly string[]): Promise<StoreSnapshot[]> =>
+const statesOf = ({ lab }: Practice, stores: readonly string[]): Promise<StoreSnapshot[]> =>
   Promise.all(stores.map(async (store) => (await lab.state(store)) as StoreSnapshot));
 
-export const serversOf = ({ lab }: Practice, ids: readonly string[]): Promise<PbsSnapshot[]> =>
+const serversOf = ({ lab }: Practice, ids: readonly string[]): Promise<PbsSnapshot[]> =>
   Promise.all(ids.map(async (id) => (await lab.pbs(id)) as PbsSnapshot));
 
 /** From the memory of each store's worker; a store that nothing was ever done to has none. */
-export async function heldOf({ dir }: Practice, stores: readonly string[]): Promise<Seen['held']> {
+async function heldOf({ dir }: Practice, stores: readonly string[]): Promise<Seen['held']> {
   const all = await Promise.all(
     stores.map(async (store) => {
       const text = await readFile(join(dir, 'edge', 'lab', 'workers', store, 'operation.json'), 'utf8').catch(() => '');
@@ -151,7 +152,7 @@ const OPERATIONS = {
 type OperationType = keyof typeof OPERATIONS;
 
 /** Stores belong to one run, so that all operations on them do. */
-export async function operationsOf(
+async function operationsOf(
   { client }: Practice,
   stores: readonly string[],
 ): Promise<{ operations: Record<OperationType, Operation[]>; broken: string[] }> {
@@ -190,7 +191,7 @@ export async function untilAtWork(handle: WorkflowHandle, activity: string): Pro
 }
 
 /** When the activity ran to its end, by the history of the workflow. */
-export async function timesOf(handle: WorkflowHandle, activity: string): Promise<TrainSeen['builds']> {
+async function timesOf(handle: WorkflowHandle, activity: string): Promise<TrainSeen['builds']> {
   const events = (await handle.fetchHistory()).events ?? [];
   const at = ({ eventTime }: (typeof events)[number]): string => new Date(tsToMs(eventTime)).toISOString();
   const begun = new Map(
@@ -204,6 +205,54 @@ export async function timesOf(handle: WorkflowHandle, activity: string): Promise
   });
 }
 
-/** Rows of the ledger that are about these stores: ids of runs are of a second or of a week, and are used again. */
-export const resultRows = async (ledger: Ledger, run: string | undefined, stores: readonly string[]) =>
-  run === undefined ? [] : (await ledger.results(run)).filter(({ store }) => stores.includes(store));
+/** Everything that is to be judged, once nothing runs any more. */
+export async function collect(
+  practice: Practice,
+  stores: string[],
+  { train, night, restores }: Endings,
+): Promise<Omit<Seen, 'plan' | 'stores' | 'said' | 'running' | 'struck' | 'journal' | 'seconds'>> {
+  const { service, lab } = practice;
+  const ledger = await openLedger(service.databaseUrl);
+  const isOwn = ({ store }: { store: string }): boolean => stores.includes(store);
+  /** Ids of runs are of a second or of a week, and are used again: what is about other stores is of other runs. */
+  const own = async <Row extends { store: string }>(
+    id: string | undefined,
+    rows: (id: string) => Promise<Row[]>,
+  ): Promise<Row[]> => (id === undefined ? [] : (await rows(id)).filter(isOwn));
+  try {
+    const { operations, broken } = await operationsOf(practice, stores);
+    const { effects, rules } = await lab.check();
+    const sites = [...stores, ...(restores ? ['staging'] : [])];
+    const violationsOf = (rule: (typeof rules)[number]) => rule.violations.filter(({ store }) => sites.includes(store));
+    const trainId = train?.view?.train;
+    const nightId = night?.report?.night ?? night?.view?.night;
+    const runId = restores?.report?.run ?? restores?.view?.run;
+    return {
+      train: train && {
+        ...{ report: train.report, doing: train.view?.doing, operations: operations.patchStore },
+        rows: await own(trainId, (id) => ledger.results(id)),
+        release: trainId === undefined ? undefined : (await ledger.train(trainId))?.release,
+        builds: await timesOf(train.handle, 'buildRelease'),
+      },
+      night: night && {
+        ...{ report: night.report, doing: night.view?.doing, operations: operations.backupStore },
+        rows: await own(nightId, (id) => ledger.results(id)),
+        guests: await own(nightId, (id) => ledger.nightGuests(id)),
+        known: (await ledger.guestBackups()).filter(isOwn),
+      },
+      restores: restores && {
+        ...{ report: restores.report, doing: restores.view?.doing, operations: operations.restoreStore },
+        rows: await own(runId, (id) => ledger.results(id)),
+        tests: await own(runId, (id) => ledger.restoreTests(id)),
+      },
+      broken,
+      check: { effects, rules: rules.map((rule) => ({ ...rule, violations: violationsOf(rule) })) },
+      now: await statesOf(practice, stores),
+      site: (await lab.state('staging')) as StoreSnapshot,
+      servers: await serversOf(practice, [...stores, 'central']),
+      held: await heldOf(practice, stores),
+    };
+  } finally {
+    await ledger.close();
+  }
+}

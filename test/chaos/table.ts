@@ -265,7 +265,6 @@ const RESTORE_OTHERS: Cell[] = [
   ...atStaging('proxy-596', { 'guest.restore': AROUND, 'guest.start': AROUND, 'guest.destroy': AROUND }),
   ...atStaging('token-expired', { 'guest.restore': 'before', 'guest.destroy': 'before', 'storage.remove': 'before' }),
   ...atStaging('restore-fails', { 'guest.restore': 'before' }),
-  ...atStaging('restore-slow', { 'guest.restore': 'before' }),
   ...atStaging('agent-silent', { 'guest.start': 'after' }),
   ...atStaging('boot-fails', { 'guest.start': 'after' }),
   ...atStaging('lock-contention', { 'guest.start': 'before', 'guest.stop': 'before' }),

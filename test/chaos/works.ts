@@ -35,10 +35,17 @@ export interface Course {
   limitMs?: number | undefined;
 }
 
-export interface Ended<Report, View> {
+interface Ended<Report, View> {
   handle: WorkflowHandle;
   report: Report | undefined;
   view: View | undefined;
+}
+
+/** Of the works that a run has done. */
+export interface Endings {
+  train?: Ended<TrainReport, TrainView>;
+  night?: Ended<NightReport, NightView>;
+  restores?: Ended<RestoreReport, RestoreView>;
 }
 
 export async function ride(course: Course): Promise<Ended<TrainReport, TrainView>> {
