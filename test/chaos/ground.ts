@@ -125,7 +125,7 @@ const backupOf = ({ night, restores }: ChaosPlan): object => ({
   maxConcurrency: night.maxConcurrency,
   storeTimeout: '3m',
   offlineAfter: '6s',
-  cutOffAfter: '15s',
+  cutOffAfter: '6s',
   deferFor: '1s',
   restoreTest: { maxConcurrency: restores.maxConcurrency },
 });

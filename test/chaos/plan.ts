@@ -89,8 +89,13 @@ const real = (seconds: number): number => Math.round(seconds * 1_000 * SPEED);
 const isLink = (kind: string): boolean => kind === 'wan-cut' || kind === 'wan-flap';
 /** A trap is set from the start, so its time would be over before anybody came by. */
 const isKeptUp = (kind: string): boolean => ['node-stays-down', 'stuck-recovery', 'slow-recovery'].includes(kind);
-/** What a night or a restore test may have to be ended without; a patch never. */
-const OUTLASTING = ['pbs-down', 'datastore-full', 'guest-locked'];
+/** What a night or a restore test may have to be ended without; a patch never. In seconds; a link is away so long that nobody waits for the store. */
+const OUTLASTING: Partial<Record<string, number>> = {
+  'pbs-down': 50,
+  'datastore-full': 50,
+  'guest-locked': 50,
+  'wan-cut': 25,
+};
 
 export function planOf(seed: number): ChaosPlan {
   const random = randomFrom(seed * 7_919 + SALT);
@@ -165,8 +170,9 @@ function stagesOf(random: Random, stores: number): StagePlan[] {
 function faultOf(random: Random, cell: Cell, store: number): PlannedFault {
   if (isProcessKind(cell.kind)) return { cell, store };
   const { kind, step, moment, work } = cell;
-  const times = [2, 5, 9, ...(work !== 'train' && OUTLASTING.includes(kind) ? [50] : [])];
-  const lasts = random.pick(isLink(kind) ? [1, 4, 8, 14] : times);
+  const longer = work === 'train' ? undefined : OUTLASTING[kind];
+  const usual = isLink(kind) ? [1, 4, 8, 14] : [2, 5, 9];
+  const lasts = random.pick(longer === undefined ? usual : [...usual, longer]);
   // Without a node it meets the first one that gets there. A guest's step comes by one node only.
   const isOfNode = work === 'train' && !step.startsWith('guest.');
   const node = isOfNode && random.chance(0.15) ? { node: random.pick(NODES) } : {};
