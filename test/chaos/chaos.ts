@@ -33,7 +33,7 @@ export interface ChaosOptions {
   say: (line: string) => void;
 }
 
-/** Within so many seeds a broken build has to be caught. */
+/** Within so many seeds of the kinds of run that get to the place a broken build has to be caught. */
 const SEEDS_TO_CATCH = 30;
 /** A cell that so many rounds do not hit will not be hit by more of them either. */
 const ROUNDS_AHEAD = 10;
@@ -115,10 +115,9 @@ async function catchBroken(options: ChaosOptions, broken: string): Promise<numbe
  */
 async function catchOne(options: ChaosOptions, name: BrokenBuild): Promise<{ isCaught: boolean; text: string }> {
   const { edits, kinds, shows }: Broken = BROKEN_BUILDS[name];
-  const first = options.seed ?? 1;
-  const seeds = Array.from({ length: SEEDS_TO_CATCH }, (_, i) => first + i).filter((seed) =>
-    kinds.includes(turnOf(seed).kind),
-  );
+  const seeds: number[] = [];
+  for (let seed = options.seed ?? 1; seeds.length < SEEDS_TO_CATCH; seed += 1)
+    if (kinds.includes(turnOf(seed).kind)) seeds.push(seed);
   const beside = new Set<string>();
   return withBuild(name, edits, async (root) => {
     const grounds = await groundsOf(options, root, name, seeds.length);

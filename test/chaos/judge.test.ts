@@ -4,7 +4,15 @@ import { nextSeed } from './chaos.js';
 import { judge } from './judge.js';
 import { planOf, worksOf } from './plan.js';
 import type { Result } from './results.js';
-import { faultId, type NightSeen, type Operation, type RestoresSeen, type Seen, type TrainSeen } from './seen.js';
+import {
+  faultId,
+  type Memory,
+  type NightSeen,
+  type Operation,
+  type RestoresSeen,
+  type Seen,
+  type TrainSeen,
+} from './seen.js';
 import { CELLS, cellName, impossibleCells, SEEDS_OF_A_ROUND, turnOf, type RunKind } from './table.js';
 
 const at = (second: number) => new Date(Date.UTC(2026, 10, 26, 3, 0, second)).toISOString();
@@ -47,7 +55,7 @@ const aRun = (change: Partial<Seen>): Seen => ({
   now: [{ id: 's1', nodes: NODES.map((name) => ({ name })), guests: [{ vmid: 101 }] }] as never,
   site: { id: 'staging', guests: [{ vmid: 100, name: 'pbs' }] } as never,
   servers: [],
-  held: [],
+  memories: [],
   struck: [],
   said: [],
   seconds: 40,
@@ -58,6 +66,18 @@ const rulesOf = (seen: Seen): string[] =>
   judge({ ...seen, journal: seen.journal.map((each, i) => ({ ...each, seq: i })) }).wrong.map(
     (finding) => finding.rule,
   );
+
+const memory: Memory = {
+  store: 's1',
+  operationId: 'x',
+  startedAt: at(5),
+  open: false,
+  steps: [
+    { key: 'y|1|reboot n1', at: at(4) },
+    { key: 'x|2|reboot n1', at: at(6) },
+    { key: 'y|1|self-undo', at: at(7) },
+  ],
+};
 
 /** Patched without any trouble. */
 const aTrain = (change: Partial<TrainSeen> = {}): TrainSeen => ({
@@ -89,7 +109,7 @@ describe('the judge of a train', () => {
   const judged = (change: Partial<TrainSeen>, of: Partial<Seen> = {}) =>
     rulesOf(aRun({ journal: PATCHED, ...of, train: aTrain(change) }));
 
-  it('finds nothing wrong with a good one', () => expect(judged({})).toEqual([]));
+  it('finds nothing wrong with a good one', () => expect(judged({}, { memories: [memory] })).toEqual([]));
 
   it.each<[string, Partial<TrainSeen>, Partial<Seen>, string]>([
     ['a train that does not end', { report: undefined }, {}, 'train-ends'],
@@ -121,7 +141,13 @@ describe('the judge of a train', () => {
       { check: { effects: 1, rules: [rule('nothing-left-set', 'n2 is still in maintenance')] } },
       'nothing-left-set',
     ],
-    ['a store that is not given back', {}, { held: [{ store: 's1', operationId: 'x' }] }, 'given-back'],
+    ['a store that is not given back', {}, { memories: [{ ...memory, open: true }] }, 'given-back'],
+    [
+      'a step of an operation that has lost the store',
+      {},
+      { memories: [{ ...memory, steps: [{ key: 'y|1|reboot n1', at: at(6) }] }] },
+      'one-holder',
+    ],
     ['a release that was built twice', { builds: [...train.builds, ...train.builds] }, {}, 'build-once'],
     ['a store that runs another release', { release: '2026.48.2' }, {}, 'build-once'],
   ])('sees %s', (_, change, of, expected) => expect(judged(change, of)).toContain(expected));

@@ -19,6 +19,7 @@ export function judge(seen: Seen): Verdict {
       ...nothingRuns(seen),
       ...lawOfTheJournal(seen),
       ...storesAreGivenBack(seen),
+      ...oneHolderAtATime(seen),
       ...(train ? judgeTrain(seen, train) : []),
       ...(night ? judgeNight(seen, night) : []),
       ...(restores ? judgeRestores(seen, restores) : []),
@@ -69,15 +70,27 @@ function isNamed({ train, night }: Seen, store: string, summary: string): boolea
 const isLock = (text: string | undefined): boolean => /is locked \(backup\)/.test(text ?? '');
 
 /** No operation holds a store after its end, unless it said that it could not give it back. */
-function storesAreGivenBack({ held, train, night }: Seen): Finding[] {
+function storesAreGivenBack({ memories, train, night }: Seen): Finding[] {
   const all = [...(train?.operations ?? []), ...(night?.operations ?? [])];
   const isTold = (store: string): boolean =>
     lastOf(all.filter((one) => one.store === store))?.reason === 'UndoIncomplete';
   return found(
     'given-back',
-    held
-      .filter(({ store }) => !isTold(store))
+    memories
+      .filter(({ store, open }) => open && !isTold(store))
       .map(({ store, operationId }) => `${store} is still held by ${operationId}`),
+  );
+}
+
+/** Once another operation has taken a store, the one before takes no further step there; what it left may be taken back. */
+function oneHolderAtATime({ memories }: Seen): Finding[] {
+  return found(
+    'one-holder',
+    memories.flatMap(({ store, operationId, startedAt, steps }) =>
+      steps
+        .filter(({ key, at }) => at > startedAt && !key.startsWith(`${operationId}|`) && !key.endsWith('|self-undo'))
+        .map(({ key, at }) => `${store} was taken by ${operationId}, and then did for another: ${key} at ${at}`),
+    ),
   );
 }
 

@@ -46,6 +46,16 @@ export interface RestoresSeen extends Ran<RestoreReport> {
   tests: RestoreTestRow[];
 }
 
+/** What a store's own worker remembers: the operation that took the store last, and its steps. */
+export interface Memory {
+  store: string;
+  operationId: string;
+  startedAt: string;
+  open: boolean;
+  /** Written down since that operation took the store. The key begins with the id of the operation that the step is of. */
+  steps: { key: string; at: string }[];
+}
+
 /** What was seen of a run. */
 export interface Seen {
   plan: ChaosPlan;
@@ -64,8 +74,7 @@ export interface Seen {
   site: StoreSnapshot;
   /** The backup servers of the stores, and the central one. */
   servers: PbsSnapshot[];
-  /** Operations that hold a store by that store's own memory. */
-  held: { store: string; operationId: string }[];
+  memories: Memory[];
   /** Which planned faults the suite itself made strike, where and when. */
   struck: { fault: number; store: string | undefined; at: string }[];
   /** What the operator said, in order. */
@@ -132,12 +141,17 @@ const serversOf = ({ lab }: Practice, ids: readonly string[]): Promise<PbsSnapsh
   Promise.all(ids.map(async (id) => (await lab.pbs(id)) as PbsSnapshot));
 
 /** From the memory of each store's worker; a store that nothing was ever done to has none. */
-async function heldOf({ dir }: Practice, stores: readonly string[]): Promise<Seen['held']> {
+async function memoriesOf({ dir }: Practice, stores: readonly string[]): Promise<Seen['memories']> {
   const all = await Promise.all(
     stores.map(async (store) => {
-      const text = await readFile(join(dir, 'edge', 'lab', 'workers', store, 'operation.json'), 'utf8').catch(() => '');
-      const held = (text === '' ? {} : JSON.parse(text)) as { open?: boolean; operationId?: string };
-      return held.open === true ? [{ store, operationId: held.operationId ?? '' }] : [];
+      const read = (file: string) => readFile(join(dir, 'edge', 'lab', 'workers', store, file), 'utf8').catch(() => '');
+      const [operation, steps] = await Promise.all([read('operation.json'), read('steps.jsonl')]);
+      if (operation === '') return [];
+      const { operationId, startedAt, open } = JSON.parse(operation) as Omit<Memory, 'store' | 'steps'>;
+      const lines = steps.split('\n').filter(Boolean);
+      return [
+        { store, operationId, startedAt, open, steps: lines.map((line) => JSON.parse(line) as Memory['steps'][0]) },
+      ];
     }),
   );
   return all.flat();
@@ -250,7 +264,7 @@ export async function collect(
       now: await statesOf(practice, stores),
       site: (await lab.state('staging')) as StoreSnapshot,
       servers: await serversOf(practice, [...stores, 'central']),
-      held: await heldOf(practice, stores),
+      memories: await memoriesOf(practice, stores),
     };
   } finally {
     await ledger.close();
