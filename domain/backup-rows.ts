@@ -88,7 +88,7 @@ const sizeOf = ({ proven }: CopyState) =>
 
 function nightRow({ guest, here, there }: Judged, { task, missing }: Learned): NightGuestRow {
   const { vmid, name } = guest;
-  const lacking = missing.find((one) => one.vmid === vmid);
+  const lacking = here ? missing.find((one) => one.vmid === vmid) : NOT_READ;
   const snapshot = lacking ? undefined : here?.proven?.time;
   return {
     night: task.night,
@@ -101,6 +101,12 @@ function nightRow({ guest, here, there }: Judged, { task, missing }: Learned): N
     ...(there && snapshot !== undefined ? { offsite: there.proven?.time === snapshot } : {}),
   };
 }
+
+/** Of a server that nobody could read nothing is known, and what is not known is not proven. */
+const NOT_READ: Pick<MissingGuest, 'why' | 'text'> = {
+  why: 'unreadable',
+  text: 'The backup server could not be read.',
+};
 
 /** Epoch seconds; what no calendar has is the beginning of time, which no objective takes for young. */
 function instantOf(seconds: number): string {

@@ -1,6 +1,7 @@
 import { cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ROOT } from '../support/build.js';
+import type { RunKind } from './table.js';
 
 export interface Edit {
   /** Below dist/. */
@@ -12,37 +13,70 @@ export interface Edit {
 const STEPS = 'activities/store/node-steps.js';
 const OPERATION = 'activities/store/operation.js';
 
+/** A build that lacks a safeguard. */
+export interface Broken {
+  edits: readonly Edit[];
+  /** Kinds of run that get to the place. */
+  kinds: readonly RunKind[];
+  /** Rules that only what it lacks would break: any other finding is no sign that the suite has noticed. */
+  shows: readonly string[];
+}
+
+const PATCHES: readonly RunKind[] = ['train', 'meeting'];
+
 /**
  * Builds that lack one of the safeguards. The suite has to catch each of them, or it would not have noticed that the
  * safeguard is gone.
  */
 export const BROKEN_BUILDS = {
-  'no-fence': [
-    { file: OPERATION, find: 'const notOurs = staleness(task);', put: 'const notOurs = undefined;' },
-    { file: OPERATION, find: 'return task.fence <= held.fence ?', put: 'return task.fence < 0 ?' },
-  ],
-  'no-adoption': [
-    { file: STEPS, find: "const recorded = state.step(key)?.intent?.['bootId'];", put: 'const recorded = undefined;' },
-  ],
-  'no-undo': [
-    {
-      file: OPERATION,
-      find: 'const { undone, leftSet } = await undo(held.marks);',
-      put: 'const { undone, leftSet } = { undone: [], leftSet: [] };',
-    },
-  ],
-  'no-recheck': [
-    {
-      file: STEPS,
-      find: "if (decision.kind === 'proceed')\n            return { node",
-      put: 'if (decision)\n            return { node',
-    },
-  ],
-  'blind-post': [
-    {
-      file: 'systems/proxmox/client.js',
-      find: "await api.post(`/nodes/${segment(node)}/status`, { command: 'reboot' });",
-      put: `for (;;) {
+  'no-fence': {
+    edits: [
+      { file: OPERATION, find: 'const notOurs = staleness(task);', put: 'const notOurs = undefined;' },
+      { file: OPERATION, find: 'return task.fence <= held.fence ?', put: 'return task.fence < 0 ?' },
+    ],
+    kinds: PATCHES,
+    // Two that both think the store is theirs: each does what the other has done, or takes its marks away.
+    shows: ['one-holder', 'nothing-twice', 'one-node-at-a-time', 'maintenance-first', 'nothing-left-set'],
+  },
+  'no-adoption': {
+    edits: [
+      {
+        file: STEPS,
+        find: "const recorded = state.step(key)?.intent?.['bootId'];",
+        put: 'const recorded = undefined;',
+      },
+    ],
+    kinds: PATCHES,
+    shows: ['nothing-twice'],
+  },
+  'no-undo': {
+    edits: [
+      {
+        file: OPERATION,
+        find: 'const { undone, leftSet } = await undo(held.marks);',
+        put: 'const { undone, leftSet } = { undone: [], leftSet: [] };',
+      },
+    ],
+    kinds: PATCHES,
+    shows: ['nothing-left-set'],
+  },
+  'no-recheck': {
+    edits: [
+      {
+        file: STEPS,
+        find: "if (decision.kind === 'proceed')\n            return { node",
+        put: 'if (decision)\n            return { node',
+      },
+    ],
+    kinds: PATCHES,
+    shows: ['clean-before-reboot', 'empty-before-reboot', 'one-node-at-a-time', 'quorum-kept'],
+  },
+  'blind-post': {
+    edits: [
+      {
+        file: 'systems/proxmox/client.js',
+        find: "await api.post(`/nodes/${segment(node)}/status`, { command: 'reboot' });",
+        put: `for (;;) {
                 try {
                     await api.post(\`/nodes/\${segment(node)}/status\`, { command: 'reboot' });
                     return;
@@ -50,9 +84,34 @@ export const BROKEN_BUILDS = {
                     await new Promise((again) => setTimeout(again, 100));
                 }
             }`,
-    },
-  ],
-} as const satisfies Record<string, Edit[]>;
+      },
+    ],
+    kinds: PATCHES,
+    shows: ['nothing-twice'],
+  },
+  'no-vzdump-adoption': {
+    edits: [
+      {
+        file: 'activities/backup/dump.js',
+        find: 'const known = begun && (begun.upid ?? (await search(task, key, begun)));',
+        put: 'const known = undefined;',
+      },
+    ],
+    kinds: ['night', 'restores', 'meeting'],
+    shows: ['dumped-twice'],
+  },
+  'no-removal': {
+    edits: [
+      {
+        file: 'activities/restore/remove.js',
+        find: 'const found = await findGuest(deps, task.as);',
+        put: 'const found = undefined;',
+      },
+    ],
+    kinds: ['restores'],
+    shows: ['nothing-restored-left'],
+  },
+} as const satisfies Record<string, Broken>;
 
 export type BrokenBuild = keyof typeof BROKEN_BUILDS;
 export const BROKEN_NAMES = Object.keys(BROKEN_BUILDS) as BrokenBuild[];

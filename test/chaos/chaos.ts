@@ -1,21 +1,26 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { emptyTally, happened, OUTCOME_WORDS, type Tally } from '#domain/outcomes.js';
 import { cacheFolder } from '#workers/embedded/cache-folder.js';
 import { ROOT } from '../support/build.js';
-import { BROKEN_BUILDS, BROKEN_NAMES, makeBuild, type BrokenBuild } from './broken.js';
-import { run, type Seen } from './drive.js';
+import { BROKEN_BUILDS, BROKEN_NAMES, makeBuild, type Broken, type BrokenBuild } from './broken.js';
+import { run } from './drive.js';
+import { renderFinding, type Finding } from './findings.js';
 import { createGrounds, type Grounds } from './ground.js';
 import { judge } from './judge.js';
-import { MOST_STORES, planOf, renderPlan } from './plan.js';
+import { MOST_STORES, planOf, renderPlan, worksOf } from './plan.js';
 import { appendResult, missingCells, newest, readResults, renderCoverage, type Result } from './results.js';
+import type { Seen } from './seen.js';
 import { createSweep, HALTING_BUILD, SWEEP_LIMIT_MS, SWEEP_PLAN } from './sweep.js';
-import { cellName, cellsOf, impossibleCells, SEEDS_OF_A_ROUND } from './table.js';
+import { cellName, impossibleCells, RUN_KINDS, SEEDS_OF_A_ROUND, turnOf, type RunKind } from './table.js';
 
 export interface ChaosOptions {
   /** The first seed. Undefined: those that have no result yet, and whose faults are missing most. */
   seed: number | undefined;
   runs: number;
+  /** Only seeds of this kind of run. */
+  kind: RunKind | undefined;
   /** Undefined: the file in the user's cache. */
   out: string | undefined;
   /** A name of `broken.ts`, or `all`. */
@@ -28,13 +33,16 @@ export interface ChaosOptions {
   say: (line: string) => void;
 }
 
-/** Within so many seeds a broken build has to be caught. */
+/** Within so many seeds of the kinds of run that get to the place a broken build has to be caught. */
 const SEEDS_TO_CATCH = 30;
 /** A cell that so many rounds do not hit will not be hit by more of them either. */
 const ROUNDS_AHEAD = 10;
 
 /** The exit code. */
 export async function chaos(options: ChaosOptions): Promise<number> {
+  const { kind } = options;
+  if (kind !== undefined && !RUN_KINDS.includes(kind))
+    throw new Error(`There is no kind of run ${String(kind)}. There are: ${RUN_KINDS.join(', ')}.`);
   const impossible = impossibleCells();
   if (impossible.length > 0) throw new Error(`The table of the chaos suite does not fit: ${impossible.join('; ')}`);
   if (options.broken !== undefined) return catchBroken(options, options.broken);
@@ -46,10 +54,12 @@ export async function chaos(options: ChaosOptions): Promise<number> {
   const grounds = await groundsOf(options, ROOT, 'sound', options.runs);
   let begun = 0;
   let failed = 0;
+  let last = (options.seed ?? 1) - 1;
   try {
     for (; begun < options.runs && performance.now() < until; begun += 1) {
-      const seed = options.seed === undefined ? nextSeed(known) : options.seed + begun;
-      const result = await oneRun({ seed, build: 'sound', grounds, say: options.say });
+      const seed = options.seed === undefined ? nextSeed(known, kind) : seedAfter(last, kind);
+      last = seed;
+      const { result } = await oneRun({ seed, build: 'sound', grounds, say: options.say });
       await appendResult(out, result);
       known.push(result);
       if (!result.ok) failed += 1;
@@ -64,14 +74,20 @@ export async function chaos(options: ChaosOptions): Promise<number> {
 }
 
 /** The first without a result of those that could hit most of what no run has hit yet. */
-export function nextSeed(known: readonly Result[]): number {
+export function nextSeed(known: readonly Result[], kind?: RunKind): number {
   const done = new Set(newest(known).map(({ seed }) => seed));
   const missing = new Set(missingCells(known));
   const open = Array.from({ length: ROUNDS_AHEAD * SEEDS_OF_A_ROUND }, (_, i) => i + 1)
-    .filter((seed) => !done.has(seed))
-    .map((seed) => ({ seed, worth: cellsOf(seed).filter((cell) => missing.has(cellName(cell))).length }));
+    .filter((seed) => !done.has(seed) && isOf(kind, seed))
+    .map((seed) => ({ seed, worth: turnOf(seed).cells.filter((cell) => missing.has(cellName(cell))).length }));
   const best = open.toSorted((a, b) => b.worth - a.worth || a.seed - b.seed)[0];
-  return best?.seed ?? Math.max(...done) + 1;
+  return best?.seed ?? seedAfter(Math.max(...done), kind);
+}
+
+const isOf = (kind: RunKind | undefined, seed: number): boolean => kind === undefined || turnOf(seed).kind === kind;
+
+function seedAfter(seed: number, kind: RunKind | undefined): number {
+  for (let next = seed + 1; ; next += 1) if (isOf(kind, next)) return next;
 }
 
 async function groundsOf({ load }: ChaosOptions, root: string, name: string, runs: number): Promise<Grounds> {
@@ -87,23 +103,37 @@ async function catchBroken(options: ChaosOptions, broken: string): Promise<numbe
   const names = BROKEN_NAMES.filter((name) => broken === 'all' || broken === name);
   if (names.length === 0)
     throw new Error(`There is no broken build ${broken}. There are: ${BROKEN_NAMES.join(', ')}, all.`);
-  const verdicts: string[] = [];
+  const verdicts: { isCaught: boolean; text: string }[] = [];
   for (const name of names) verdicts.push(await catchOne(options, name));
-  for (const verdict of verdicts) options.say(verdict);
-  return verdicts.every((verdict) => verdict.includes(' is caught ')) ? 0 : 1;
+  for (const { text } of verdicts) options.say(text);
+  return verdicts.every(({ isCaught }) => isCaught) ? 0 : 1;
 }
 
-async function catchOne(options: ChaosOptions, name: BrokenBuild): Promise<string> {
-  const first = options.seed ?? 1;
-  return withBuild(name, BROKEN_BUILDS[name], async (root) => {
-    const grounds = await groundsOf(options, root, name, SEEDS_TO_CATCH);
+/**
+ * Only a finding that the missing safeguard explains is a catch: a run that is bad for another reason would be so
+ * whatever the suite looks for. Seeds of a kind that never gets to the place are left out.
+ */
+async function catchOne(options: ChaosOptions, name: BrokenBuild): Promise<{ isCaught: boolean; text: string }> {
+  const { edits, kinds, shows }: Broken = BROKEN_BUILDS[name];
+  const seeds: number[] = [];
+  for (let seed = options.seed ?? 1; seeds.length < SEEDS_TO_CATCH; seed += 1)
+    if (kinds.includes(turnOf(seed).kind)) seeds.push(seed);
+  const beside = new Set<string>();
+  return withBuild(name, edits, async (root) => {
+    const grounds = await groundsOf(options, root, name, seeds.length);
     try {
-      for (let seed = first; seed < first + SEEDS_TO_CATCH; seed += 1) {
-        const result = await oneRun({ seed, build: name, grounds, say: options.say });
+      for (const seed of seeds) {
+        const { result, wrong } = await oneRun({ seed, build: name, grounds, say: options.say });
         if (options.out) await appendResult(options.out, result);
-        if (!result.ok) return `The build ${name} is caught by seed ${seed}: ${result.wrong[0]}`;
+        const shown = wrong.find(({ rule }) => shows.includes(rule));
+        if (shown)
+          return { isCaught: true, text: `The build ${name} is caught by seed ${seed}: ${renderFinding(shown)}` };
+        for (const { rule } of wrong) beside.add(rule);
+        // What it left is no ground for another run.
+        if (wrong.length > 0) await grounds.clear('remove');
       }
-      return `The build ${name} gets through ${SEEDS_TO_CATCH} seeds.`;
+      const others = beside.size > 0 ? ` Found, and no sign of what it lacks: ${[...beside].join(', ')}.` : '';
+      return { isCaught: false, text: `The build ${name} gets through ${seeds.length} seeds.${others}` };
     } finally {
       await grounds.clear('remove');
     }
@@ -130,12 +160,15 @@ async function sweepOnce(options: ChaosOptions): Promise<number> {
     const ground = await grounds.prepare(SWEEP_PLAN);
     const sweep = createSweep(ground.dir, say);
     await sweep.prepare();
-    const seen = await run(SWEEP_PLAN, ground, { beside: sweep.beside, trainLimitMs: SWEEP_LIMIT_MS });
+    const seen = await run(SWEEP_PLAN, ground, { beside: sweep.beside, limitMs: SWEEP_LIMIT_MS });
     const missing = sweep.missing();
-    const wrong = [...judge(seen).wrong, ...missing.map((name) => `Nobody got to this boundary: ${name}`)];
+    const wrong = [
+      ...judge(seen).wrong.map(renderFinding),
+      ...missing.map((name) => `Nobody got to this boundary: ${name}`),
+    ];
     for (const each of wrong) say(`  WRONG ${each}`);
     say(
-      `Sweep: ${sweep.kills.length} kills, train ${seen.report?.state ?? 'without end'} in ${seen.seconds} s, ${wrong.length} wrong.`,
+      `Sweep: ${sweep.kills.length} kills, train ${seen.train?.report?.state ?? 'without end'} in ${seen.seconds} s, ${wrong.length} wrong.`,
     );
     await leave(grounds, wrong.length > 0 ? { seen, dir: ground.dir, say } : undefined);
     return wrong.length > 0 ? 1 : 0;
@@ -158,34 +191,41 @@ async function oneRun(options: {
   build: string;
   grounds: Grounds;
   say: (line: string) => void;
-}): Promise<Result> {
+}): Promise<{ result: Result; wrong: Finding[] }> {
   const { seed, build, grounds, say } = options;
   const plan = planOf(seed);
   say(renderPlan(plan));
   const ground = await grounds.prepare(plan);
   const seen = await run(plan, ground);
   const { wrong, hits } = judge(seen);
-  const state = seen.report?.state ?? 'no end';
+  const works = worksOf(plan.kind);
+  const state = works.map((work) => `${work} ${seen[work]?.report?.state ?? 'without end'}`).join(', ');
   const result: Result = {
     seed,
     build,
+    kind: plan.kind,
     ok: wrong.length === 0,
     state,
     seconds: seen.seconds,
     stores: plan.stores,
     faults: plan.faults.map(({ cell }) => cellName(cell)),
     hits,
-    wrong,
+    wrong: wrong.map(renderFinding),
   };
-  const outcomes = Object.entries(seen.report?.tally ?? {}).flatMap(([name, n]) => (n > 0 ? [`${n} ${name}`] : []));
+  const outcomes = works.map((work) => outcomesOf(seen[work]?.report?.tally));
   say(
-    `  → ${state} (${outcomes.join(', ')}) in ${seen.seconds} s; hit: ${hits.join(', ') || 'nothing'}; said: ${seen.said.join(', ') || 'nothing'}`,
+    `  → ${state} (${outcomes.join('; ')}) in ${seen.seconds} s; hit: ${hits.join(', ') || 'nothing'}; said: ${seen.said.join(', ') || 'nothing'}`,
   );
-  for (const each of wrong.slice(0, 20)) say(`  WRONG ${each}`);
+  for (const each of result.wrong.slice(0, 20)) say(`  WRONG ${each}`);
   // A broken build that was caught is what was wanted; there is nothing to look into.
   if (!result.ok && build === 'sound') {
     await leave(grounds, { seen, dir: ground.dir, say });
     say(`  Again: npm run test:chaos -- --seed ${seed} --runs 1`);
   }
-  return result;
+  return { result, wrong };
 }
+
+const outcomesOf = (tally: Tally | undefined): string =>
+  happened(tally ?? emptyTally())
+    .map((outcome) => `${tally?.[outcome]} ${OUTCOME_WORDS[outcome]}`)
+    .join(', ');

@@ -93,6 +93,7 @@ async function layOut(
   await git(practice, 'checkout', '--quiet', commit, '--', ...stores.map((id) => `clusters/${id}`));
   await practice.editFleet((fleet) => {
     fleet.stages = stagesOf(plan, fleet);
+    fleet['backup'] = { ...(fleet['backup'] as object), ...backupOf(plan) };
     fleet.release = { ...fleet.release, version: `2026.48.${number}`, sequence: 48 + number };
   });
 }
@@ -118,6 +119,16 @@ function stagesOf(plan: ChaosPlan, { stages: [first] }: EditableFleet): Editable
     },
   }));
 }
+
+/** Short patience: what is locked or away for longer than a run lasts shall be told, not waited for. */
+const backupOf = ({ night, restores }: ChaosPlan): object => ({
+  maxConcurrency: night.maxConcurrency,
+  storeTimeout: '3m',
+  offlineAfter: '6s',
+  cutOffAfter: '6s',
+  deferFor: '1s',
+  restoreTest: { maxConcurrency: restores.maxConcurrency },
+});
 
 const git = async ({ repo }: Practice, ...args: string[]): Promise<string> =>
   (await execa('git', ['-C', repo, ...args], { stdin: 'ignore' })).stdout.trim();

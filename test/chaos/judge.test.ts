@@ -1,11 +1,19 @@
 import { describe, expect, it } from 'vitest';
 import { emptyTally } from '#domain/outcomes.js';
 import { nextSeed } from './chaos.js';
-import type { Seen } from './drive.js';
 import { judge } from './judge.js';
-import { planOf } from './plan.js';
+import { planOf, worksOf } from './plan.js';
 import type { Result } from './results.js';
-import { CELLS, cellName, cellsOf, impossibleCells, SEEDS_OF_A_ROUND } from './table.js';
+import {
+  faultId,
+  type Memory,
+  type NightSeen,
+  type Operation,
+  type RestoresSeen,
+  type Seen,
+  type TrainSeen,
+} from './seen.js';
+import { CELLS, cellName, impossibleCells, SEEDS_OF_A_ROUND, turnOf, type RunKind } from './table.js';
 
 const at = (second: number) => new Date(Date.UTC(2026, 10, 26, 3, 0, second)).toISOString();
 const NODES = ['n1', 'n2', 'n3'];
@@ -29,124 +37,314 @@ const patched = (node: string, second: number) => [
   entry(second + 5, 'ha.maintenance.disable', node),
 ];
 
-/** One store, patched without any trouble. */
-function goodRun(change: Partial<Seen> = {}): Seen {
-  const times = { startedAt: at(0), endedAt: at(40) };
-  return {
-    plan: { ...planOf(1), stores: 1 },
-    report: {
-      train: '2026-w48',
-      state: 'done',
-      tally: { ...emptyTally(), succeeded: 1 },
-      planned: 1,
-      summary: '',
-    },
-    rows: [{ train: '2026-w48', stage: 'rest', store: 's1', round: 0, outcome: 'succeeded', ...times }],
-    operations: [
-      {
-        workflowId: 'store/s1',
-        store: 's1',
-        outcome: 'succeeded',
-        operationId: '2026-w48/rest/s1/r0',
-        nodesPatched: 3,
-        ...times,
-      },
-    ],
-    broken: [],
-    running: [],
-    journal: NODES.flatMap((node, i) => patched(node, 1 + 10 * i)),
-    check: { effects: 18, rules: [{ id: 'nothing-left-set', title: '', violations: [] }] },
-    now: [{ id: 's1', nodes: NODES.map((name) => ({ name })) }] as never,
-    struck: [],
-    said: [],
-    seconds: 40,
-    ...change,
-  };
-}
-const run = goodRun();
-const [operation] = run.operations as [Seen['operations'][number]];
-const [row] = run.rows as [Seen['rows'][number]];
-const leftSet = (summary: string): Seen['check'] => ({
-  effects: 1,
-  rules: [{ id: 'nothing-left-set', title: '', violations: [{ store: 's1', summary }] }],
+const times = { startedAt: at(0), endedAt: at(40) };
+const rule = (id: string, ...summaries: string[]): Seen['check']['rules'][number] => ({
+  id,
+  title: '',
+  violations: summaries.map((summary) => ({ store: 's1', summary })),
 });
 
-describe('the judge of a run', () => {
-  it('finds nothing wrong with a good one', () => expect(judge(run).wrong).toEqual([]));
+/** What all runs have in common: one store, with whatever is said of it, and nothing that is wrong. */
+const aRun = (change: Partial<Seen>): Seen => ({
+  plan: { ...planOf(1), stores: 1, faults: [], restores: { maxConcurrency: 1, slow: 1 } },
+  stores: ['s1'],
+  broken: [],
+  running: [],
+  journal: [],
+  check: { effects: 18, rules: [rule('nothing-left-set')] },
+  now: [{ id: 's1', nodes: NODES.map((name) => ({ name })), guests: [{ vmid: 101 }] }] as never,
+  site: { id: 'staging', guests: [{ vmid: 100, name: 'pbs' }] } as never,
+  servers: [],
+  memories: [],
+  struck: [],
+  said: [],
+  seconds: 40,
+  ...change,
+});
+/** The journal is in the order in which it is written here. */
+const rulesOf = (seen: Seen): string[] =>
+  judge({ ...seen, journal: seen.journal.map((each, i) => ({ ...each, seq: i })) }).wrong.map(
+    (finding) => finding.rule,
+  );
 
-  it.each<[string, Partial<Seen>, RegExp]>([
-    ['a train that does not end', { report: undefined }, /did not end/],
-    ['a workflow that still runs', { running: ['store/s1 []'] }, /Still running/],
-    ['an operation that ended by an exception', { broken: ['store/s1: x'] }, /exception/],
+const memory: Memory = {
+  store: 's1',
+  operationId: 'x',
+  startedAt: at(5),
+  open: false,
+  steps: [
+    { key: 'y|1|reboot n1', at: at(4) },
+    { key: 'x|2|reboot n1', at: at(6) },
+    { key: 'y|1|self-undo', at: at(7) },
+  ],
+};
+
+/** Patched without any trouble. */
+const aTrain = (change: Partial<TrainSeen> = {}): TrainSeen => ({
+  report: { train: '2026-w48', state: 'done', tally: { ...emptyTally(), succeeded: 1 }, planned: 1, summary: '' },
+  rows: [{ train: '2026-w48', stage: 'rest', store: 's1', round: 0, outcome: 'succeeded', ...times }],
+  operations: [
+    {
+      workflowId: 'store/s1',
+      store: 's1',
+      outcome: 'succeeded',
+      operationId: '2026-w48/rest/s1/r0',
+      nodesPatched: 3,
+      release: '2026.48.1',
+      ...times,
+    },
+  ],
+  release: '2026.48.1',
+  builds: [{ from: at(0), to: at(1) }],
+  ...change,
+});
+const PATCHED = NODES.flatMap((node, i) => patched(node, 1 + 10 * i));
+const train = aTrain();
+const [patch] = train.operations as [Operation];
+const [row] = train.rows as [TrainSeen['rows'][number]];
+const without = (effect: string, node: string) =>
+  PATCHED.filter((each) => each.effect !== effect || each.node !== node);
+
+describe('the judge of a train', () => {
+  const judged = (change: Partial<TrainSeen>, of: Partial<Seen> = {}) =>
+    rulesOf(aRun({ journal: PATCHED, ...of, train: aTrain(change) }));
+
+  it('finds nothing wrong with a good one', () => expect(judged({}, { memories: [memory] })).toEqual([]));
+
+  it.each<[string, Partial<TrainSeen>, Partial<Seen>, string]>([
+    ['a train that does not end', { report: undefined }, {}, 'train-ends'],
+    ['a workflow that still runs', {}, { running: ['store/s1 []'] }, 'still-running'],
+    ['an operation that ended by an exception', {}, { broken: ['store/s1: x'] }, 'exception'],
+    ['outcomes that do not add up', {}, { plan: { ...planOf(1), stores: 2, faults: [] } }, 'sum'],
+    ['a ledger that says otherwise', { rows: [{ ...row, outcome: 'failed' }] }, {}, 'ledger'],
+    ['an operation that is not in the ledger', { rows: [] }, {}, 'ledger'],
+    ['a success that no operation had', { operations: [{ ...patch, outcome: 'failed' }] }, {}, 'ledger'],
+    ['an operation that succeeded and is said to be aborted', { rows: [{ ...row, outcome: 'aborted' }] }, {}, 'ledger'],
+    ['a store that is missed though it was done', { rows: [{ ...row, round: 1, outcome: 'missed' }] }, {}, 'ledger'],
     [
-      'outcomes that do not add up',
-      { plan: { ...run.plan, stores: 2 } },
-      /The outcomes add up to 1 of 2 stores|plans 1 stores/,
+      'a store that fell silent in no operation',
+      { rows: [row, { ...row, round: 1, outcome: 'cutOff' }] },
+      {},
+      'ledger',
     ],
-    ['a ledger that says otherwise', { rows: [{ ...row, outcome: 'failed' }] }, /the ledger says failed/],
-    ['an operation that is not in the ledger', { rows: [] }, /is not in the ledger/],
-    [
-      'a success that no operation had',
-      { operations: [{ ...operation, outcome: 'failed' }] },
-      /says that s1 succeeded/,
-    ],
-    [
-      'a success without a boot',
-      { journal: run.journal.filter(({ effect, node }) => effect !== 'node.up' || node !== 'n2') },
-      /does not show n2 upgraded and then booted/,
-    ],
-    [
-      'more nodes claimed than came back',
-      { journal: run.journal.filter(({ effect, node }) => effect !== 'ha.maintenance.disable' || node !== 'n3') },
-      /claims 3 nodes, the journal shows 2/,
-    ],
+    ['a success without a boot', {}, { journal: without('node.up', 'n2') }, 'success'],
+    ['more nodes claimed than came back', {}, { journal: without('ha.maintenance.disable', 'n3') }, 'success'],
     [
       'a reboot that nobody is on record for',
-      { journal: [...run.journal, entry(50, 'node.reboot.request', 'n1')] },
-      /Nobody on record did node\.reboot\.request on n1/,
+      {},
+      { journal: [...PATCHED, entry(50, 'node.reboot.request', 'n1')] },
+      'on-record',
     ],
-    ['maintenance that nobody told of', { check: leftSet('n2 is still in maintenance') }, /still in maintenance/],
-  ])('sees %s', (_, change, sentence) => {
-    const { wrong } = judge(goodRun(change));
-    expect(wrong.filter((each) => sentence.test(each))).not.toEqual([]);
-  });
+    [
+      'maintenance that nobody told of',
+      {},
+      { check: { effects: 1, rules: [rule('nothing-left-set', 'n2 is still in maintenance')] } },
+      'nothing-left-set',
+    ],
+    ['a store that is not given back', {}, { memories: [{ ...memory, open: true }] }, 'given-back'],
+    [
+      'a step of an operation that has lost the store',
+      {},
+      { memories: [{ ...memory, steps: [{ key: 'y|1|reboot n1', at: at(6) }] }] },
+      'one-holder',
+    ],
+    ['a release that was built twice', { builds: [...train.builds, ...train.builds] }, {}, 'build-once'],
+    ['a store that runs another release', { release: '2026.48.2' }, {}, 'build-once'],
+  ])('sees %s', (_, change, of, expected) => expect(judged(change, of)).toContain(expected));
 
   it('accepts what was left set when the operation named it', () => {
-    const told = {
-      ...operation,
-      outcome: 'failed' as const,
-      stop: {
-        reason: 'RebootTimeout' as const,
-        summary: '',
-        detail: ['left in place: maintenance of n2 (it is down)'],
-      },
+    const stop = {
+      reason: 'RebootTimeout' as const,
+      summary: '',
+      detail: ['left in place: maintenance of n2 (it is down)'],
     };
-    const tally = { ...emptyTally(), failed: 1 };
-    const seen = goodRun({
-      operations: [told],
-      rows: [{ ...row, outcome: 'failed' }],
-      report: { ...(run.report as NonNullable<Seen['report']>), tally },
-      check: leftSet('n2 is still in maintenance'),
-    });
-    expect(judge(seen).wrong).toEqual([]);
+    const told = { ...patch, outcome: 'failed' as const, stop };
+    const report = { ...(train.report as NonNullable<TrainSeen['report']>), tally: { ...emptyTally(), failed: 1 } };
+    const check = { effects: 1, rules: [rule('nothing-left-set', 'n2 is still in maintenance')] };
+    const rows = [{ ...row, outcome: 'failed' as const }];
+    expect(judged({ operations: [told], rows, report }, { check })).toEqual([]);
   });
 
-  it('counts a fault only when it was at work during an operation', () => {
-    const fault = { kind: 'wan-cut', step: 'node.up', moment: 'after' };
-    const kill = { kind: 'kill-store', step: 'node.up', moment: 'after', store: 's1' } as const;
-    const seen = goodRun({
-      journal: [
-        ...run.journal,
-        entry(20, 'fault.active', 'n1', fault),
-        entry(60, 'fault.active', 'n1', { ...fault, moment: 'before' }),
-      ],
-      struck: [
-        { ...kill, at: at(10) },
-        { ...kill, kind: 'kill-control', at: at(70) },
-      ],
-    });
-    expect(judge(seen).hits).toEqual(['wan-cut node.up after', 'kill-store node.up after']);
+  it('accepts a store that fell silent and ended later', () => {
+    const report = { ...(train.report as NonNullable<TrainSeen['report']>), tally: { ...emptyTally(), cutOff: 1 } };
+    expect(judged({ rows: [{ ...row, outcome: 'cutOff' }], report })).toEqual([]);
   });
+
+  it('counts a fault only when it was at work during an operation, and one of the build only during that', () => {
+    const cut = { work: 'train', kind: 'wan-cut', step: 'node.up', moment: 'after' } as const;
+    const kill = { ...cut, kind: 'kill-store' } as const;
+    const build = { work: 'train', kind: 'kill-release', step: 'release.build', moment: 'during' } as const;
+    const faults = [
+      cut,
+      { ...cut, moment: 'before' as const },
+      kill,
+      { ...kill, kind: 'kill-control' as const },
+      build,
+    ];
+    const plan = { ...planOf(1), stores: 1, faults: faults.map((cell) => ({ cell, store: 0 })) };
+    const active = (second: number, id: string) => entry(second, 'fault.active', 'n1', { id, step: 'node.up' });
+    const hitsAt = (built: number) =>
+      judge(
+        aRun({
+          plan,
+          train: aTrain(),
+          journal: [...PATCHED, active(20, faultId(plan, 0)), active(60, faultId(plan, 1))],
+          struck: [
+            { fault: 2, store: 's1', at: at(10) },
+            { fault: 3, store: 's1', at: at(70) },
+            { fault: 4, store: undefined, at: at(built) },
+          ],
+        }),
+      ).hits;
+    expect(hitsAt(1)).toEqual([cut, kill, build].map(cellName));
+    expect(hitsAt(3)).toEqual([cut, kill].map(cellName));
+  });
+});
+
+const AT = at(4);
+const NAME = `vm/101/${AT.slice(0, 19)}Z`;
+const vzdump = (second: number, upid: string, done: number[], until = second + 4) => [
+  entry(second, 'backup.start', 'n1', { upid, vmids: [101] }),
+  ...done.map((vmid) => ({ ...entry(until - 1, 'snapshot.create', 'n1', { snapshot: NAME }), guest: vmid })),
+  entry(until, 'backup.done', 'n1', { upid, done }),
+];
+const DUMPED = [...vzdump(2, 'a', [101]), entry(8, 'snapshot.verify', '', { snapshot: NAME, state: 'ok' })];
+const held = (id: string, ns: string) =>
+  ({
+    id,
+    datastores: [{ snapshots: [{ ns, name: NAME, finished: true, verified: 'ok', verifiedBy: `pbs-${id}` }] }],
+  }) as never;
+const backedUp = {
+  workflowId: 'pbs/s1',
+  store: 's1',
+  outcome: 'succeeded' as const,
+  operationId: 'night/backup/s1/r0',
+  ...times,
+};
+const aNight = (change: Partial<NightSeen> = {}): NightSeen => ({
+  report: { night: 'night', state: 'done', tally: { ...emptyTally(), succeeded: 1 }, planned: 1, summary: '' },
+  rows: [{ train: 'night', stage: 'backup', store: 's1', round: 0, outcome: 'succeeded', ...times }],
+  operations: [backedUp],
+  guests: [{ night: 'night', store: 's1', vmid: 101, name: 'pos', result: 'proven', snapshotAt: AT, offsite: true }],
+  known: [
+    { store: 's1', vmid: 101, local: { readAt: at(30), provenAt: AT }, offsite: { readAt: at(30), provenAt: AT } },
+  ] as never,
+  ...change,
+});
+const night = aNight();
+const [told] = night.guests as [NightSeen['guests'][number]];
+const partial: Partial<NightSeen> = {
+  report: { ...(night.report as NonNullable<NightSeen['report']>), tally: { ...emptyTally(), failed: 1 } },
+  rows: [{ ...(night.rows[0] as NightSeen['rows'][number]), outcome: 'failed' }],
+  operations: [{ ...backedUp, outcome: 'failed' }],
+};
+
+describe('the judge of a night', () => {
+  const judged = (change: Partial<NightSeen>, of: Partial<Seen> = {}) =>
+    rulesOf(aRun({ journal: DUMPED, servers: [held('s1', ''), held('central', 's1')], ...of, night: aNight(change) }));
+
+  it('finds nothing wrong with a good one', () => expect(judged({})).toEqual([]));
+
+  it.each<[string, Partial<NightSeen>, Partial<Seen>, string]>([
+    ['a night that does not end', { report: undefined }, {}, 'night-ends'],
+    [
+      'a second vzdump of a guest that has its snapshot',
+      {},
+      { journal: [...DUMPED, ...vzdump(12, 'b', [])] },
+      'dumped-twice',
+    ],
+    [
+      'a second vzdump while the first runs',
+      {},
+      { journal: [...DUMPED, ...vzdump(12, 'b', [], 30), ...vzdump(14, 'c', [], 28)] },
+      'dumped-twice',
+    ],
+    ['a vzdump that nobody is on record for', {}, { journal: [...DUMPED, ...vzdump(50, 'b', [])] }, 'on-record'],
+    [
+      'a node that is drained while guests are dumped',
+      {},
+      { journal: [DUMPED[0], entry(3, 'ha.maintenance.enable', 'n2'), ...DUMPED.slice(1)] as never },
+      'dumped-in-peace',
+    ],
+    ['a success without a word on its guest', { guests: [] }, {}, 'one-outcome'],
+    ['a success with a guest that is not proven', { guests: [{ ...told, result: 'not verified' }] }, {}, 'one-outcome'],
+    [
+      'a guest that is called backed up and names no snapshot',
+      { guests: [{ ...told, snapshotAt: undefined }] },
+      {},
+      'claimed',
+    ],
+    ['a snapshot that the server has not', {}, { servers: [held('central', 's1')] }, 'claimed'],
+    ['a snapshot that the second place has not', {}, { servers: [held('s1', '')] }, 'claimed'],
+    ['a snapshot that nobody made', { known: [] }, { journal: [] }, 'claimed'],
+    ['a backup that nobody tells of', { ...partial, guests: [] }, {}, 'unclaimed'],
+    ['a backup that is said to be none', { ...partial, guests: [{ ...told, result: 'nothing new' }] }, {}, 'unclaimed'],
+  ])('sees %s', (_, change, of, expected) => expect(judged(change, of)).toContain(expected));
+
+  it('accepts a second vzdump of a guest when the first ended without a snapshot, or its node was lost', () => {
+    const failed = vzdump(1, 'z', [], 2);
+    expect(judged({}, { journal: [...failed, ...DUMPED] })).toEqual([]);
+    const lost = [...vzdump(1, 'z', [101], 2), entry(2, 'node.down', 'n1'), ...DUMPED];
+    expect(judged({}, { journal: lost })).toEqual([]);
+  });
+
+  it('accepts the lock that a vzdump has left when the night tells of it', () => {
+    const check = { effects: 1, rules: [rule('nothing-left-set', 'guest 101 is still locked (backup)')] };
+    const text = 'it is locked (backup)';
+    const locked = { ...partial, known: [], guests: [{ ...told, result: 'nothing new' as const, text }] };
+    expect(judged(locked, { check, journal: [] })).toEqual([]);
+    expect(judged({}, { check })).toContain('nothing-left-set');
+  });
+});
+
+const ARCHIVE = `edge-copy-s1:backup/${NAME}`;
+const atSite = (second: number, effect: string, detail?: Record<string, unknown>) => ({
+  ...entry(second, effect, 'p1', detail),
+  store: 'staging',
+  guest: 90_001,
+});
+const TRIED = [
+  atSite(5, 'guest.restore', { archive: ARCHIVE }),
+  atSite(6, 'guest.start'),
+  atSite(9, 'guest.destroy', { restored: true }),
+];
+const aTrial = (change: Partial<RestoresSeen> = {}): RestoresSeen => ({
+  report: { run: 'restore', state: 'done', tally: { ...emptyTally(), succeeded: 1 }, planned: 1, summary: '' },
+  rows: [{ train: 'restore', stage: 'restore', store: 's1', round: 0, outcome: 'succeeded', ...times }],
+  operations: [{ ...backedUp, workflowId: 'restore/s1', operationId: 'restore/restore/s1/r0' }],
+  tests: [{ run: 'restore', store: 's1', vmid: 101, result: 'pass', snapshotAt: AT }] as never,
+  ...change,
+});
+const [test] = aTrial().tests as [RestoresSeen['tests'][number]];
+
+describe('the judge of restore tests', () => {
+  const judged = (change: Partial<RestoresSeen>, of: Partial<Seen> = {}) =>
+    rulesOf(aRun({ journal: TRIED, servers: [held('central', 's1')], ...of, restores: aTrial(change) }));
+
+  it('finds nothing wrong with good ones', () => expect(judged({})).toEqual([]));
+
+  it.each<[string, Partial<RestoresSeen>, Partial<Seen>, string]>([
+    ['a run that does not end', { report: undefined }, {}, 'restores-end'],
+    [
+      'a guest that is left at the staging site, whoever made it',
+      {},
+      { site: { id: 'staging', guests: [{ vmid: 90_001, name: 'pos', status: 'running' }] } as never },
+      'nothing-restored-left',
+    ],
+    ['a guest that was restored twice', {}, { journal: [...TRIED, ...TRIED] }, 'restored-once'],
+    [
+      'a restore that nobody is on record for',
+      {},
+      { journal: [...TRIED, atSite(50, 'guest.restore', { archive: ARCHIVE })] },
+      'restored-once',
+    ],
+    ['a guest without a word', { tests: [] }, {}, 'one-outcome'],
+    ['a success with a guest that did not pass', { tests: [{ ...test, result: 'partial' }] }, {}, 'one-outcome'],
+    ['a guest that passed and was not restored', {}, { journal: [] }, 'claimed'],
+    ['a guest that passed and was not started', {}, { journal: [TRIED[0], TRIED[2]] as never }, 'claimed'],
+    ['a guest that passed and was not taken away', {}, { journal: TRIED.slice(0, 2) }, 'claimed'],
+    ['a guest that is called bad and is not', { tests: [{ ...test, result: 'fail' }] }, {}, 'blamed'],
+  ])('sees %s', (_, change, of, expected) => expect(judged(change, of)).toContain(expected));
 });
 
 describe('the plan of a run', () => {
@@ -159,6 +357,13 @@ describe('the plan of a run', () => {
     expect(CELLS.map(cellName).filter((name) => !met.has(name))).toEqual([]);
   });
 
+  it('meets only faults of what it does, and a few seeds in a row do all of it', () => {
+    const plans = Array.from({ length: 8 }, (_, i) => planOf(i + 1));
+    for (const { kind, faults } of plans)
+      expect(faults.every(({ cell }) => worksOf(kind).includes(cell.work))).toBe(true);
+    expect(new Set(plans.map(({ kind }) => kind))).toEqual(new Set<RunKind>(['train', 'night', 'restores', 'meeting']));
+  });
+
   it('asks the practice fleet only for what it can do', () => expect(impossibleCells()).toEqual([]));
 });
 
@@ -166,15 +371,16 @@ describe('the next seed', () => {
   const result = (seed: number, hits: string[]): Result => ({
     seed,
     build: 'sound',
+    kind: turnOf(seed).kind,
     ok: true,
     state: 'done',
     seconds: 1,
     stores: 2,
-    faults: [],
+    faults: planOf(seed).faults.map(({ cell }) => cellName(cell)),
     hits,
     wrong: [],
   });
-  const namesOf = (seed: number) => cellsOf(seed).map(cellName);
+  const namesOf = (seed: number) => turnOf(seed).cells.map(cellName);
 
   it('is the first one when nothing was run', () => expect(nextSeed([])).toBe(1));
 
@@ -190,6 +396,9 @@ describe('the next seed', () => {
     expect(next).toBeGreaterThan(SEEDS_OF_A_ROUND);
     expect(namesOf(next)).toContain(missed);
   });
+
+  it('does not take a result for one of a seed that stands for other faults now', () =>
+    expect(nextSeed([{ ...result(1, []), faults: ['another'] }])).toBe(1));
 
   it('goes on when all were hit', () => expect(nextSeed([result(1, CELLS.map(cellName))])).toBe(2));
 });

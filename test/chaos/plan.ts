@@ -1,21 +1,40 @@
-import { kindOf } from '#lab/world/fault-table.js';
-import { CELLS, cellsOf, isProcessKind, type Cell, type ProcessKind } from './table.js';
+import { kindOf, type Step } from '#lab/world/fault-table.js';
+import { CELLS, isProcessKind, turnOf, type Cell, type RunKind, type Work } from './table.js';
 import { randomFrom, type Random } from './random.js';
 
 /** Everything that one run does, drawn from its seed and nothing else. */
 export interface ChaosPlan {
   seed: number;
+  kind: RunKind;
   stores: number;
   stages: StagePlan[];
   faults: PlannedFault[];
   operator: OperatorPlan;
+  night: NightPart;
+  restores: RestoresPart;
+  /** Of a train and a night on the same stores: which of them the other one finds at work. */
+  first: 'train' | 'night' | 'neither';
   /** Limits of all stages, where they are to be others than those of all runs. */
   limits?: Record<string, string>;
 }
 
-interface PlannedFault {
+interface NightPart {
+  /** Stores at the same time. */
+  maxConcurrency: number;
+  /** Times as long as the practice fleet's dumps take. */
+  slow: number;
+  /** Somebody ends the night at this effect. */
+  abortsAt?: Step;
+}
+
+interface RestoresPart extends NightPart {
+  /** Absent: all guests of the stores. */
+  vmids?: number[];
+}
+
+export interface PlannedFault {
   cell: Cell;
-  /** The store that it is aimed at: the nth of the plan, in the order of the stages. */
+  /** The store that it is aimed at, or is about: the nth of the plan, in the order of the stages. */
   store: number;
   lab?: LabFault;
   /** Seconds after which the suite ends what the practice fleet would keep up for ever once it has struck. */
@@ -60,25 +79,41 @@ export const MOST_STORES = 8;
 /** Chosen so that the first seeds, which are those of the short run, have small fleets. */
 const SALT = 1556;
 const NODES = ['n1', 'n2', 'n3'] as const;
+const SIZES: Record<RunKind, readonly number[]> = {
+  train: [2, 2, 2, 2, 2, 3, 3, 3, 4, 5, MOST_STORES],
+  night: [2, 2, 2, 3, 3, 4, 6, MOST_STORES],
+  restores: [1, 2, 2, 2, 3, 4],
+  meeting: [2, 2, 3, 4],
+};
 const real = (seconds: number): number => Math.round(seconds * 1_000 * SPEED);
 const isLink = (kind: string): boolean => kind === 'wan-cut' || kind === 'wan-flap';
 /** A trap is set from the start, so its time would be over before anybody came by. */
 const isKeptUp = (kind: string): boolean => ['node-stays-down', 'stuck-recovery', 'slow-recovery'].includes(kind);
+/** What a night or a restore test may have to be ended without; a patch never. In seconds; a link is away so long that nobody waits for the store. */
+const OUTLASTING: Partial<Record<string, number>> = {
+  'pbs-down': 50,
+  'datastore-full': 50,
+  'guest-locked': 50,
+  'wan-cut': 25,
+};
 
 export function planOf(seed: number): ChaosPlan {
   const random = randomFrom(seed * 7_919 + SALT);
-  const stores = random.pick([2, 2, 2, 2, 2, 3, 3, 3, 4, 5, MOST_STORES]);
+  const { kind, cells } = turnOf(seed);
+  const stores = random.pick(SIZES[kind]);
   const stages = stagesOf(random, stores);
   const firstStage = stages.length === 1 ? stores : (stages[0]?.stores as number);
   const aim = (): number => (random.chance(0.6) ? random.int(0, firstStage - 1) : random.int(0, stores - 1));
   const first = aim();
   const count = random.chance(0.15) ? 3 : 2;
-  const cells = cellsOf(seed);
+  const works = worksOf(kind);
+  const others = CELLS.filter(({ work }) => works.includes(work));
   const faults = Array.from({ length: count }, (_, i) =>
-    faultOf(random, cells[i] ?? random.pick(CELLS), i > 0 && random.chance(0.5) ? aim() : first),
+    faultOf(random, cells[i] ?? random.pick(others), i > 0 && random.chance(0.5) ? aim() : first),
   );
   return {
     seed,
+    kind,
     stores,
     stages,
     faults,
@@ -90,7 +125,28 @@ export function planOf(seed: number): ChaosPlan {
         ? { pausesAt: random.pick(['packages.install', 'ha.maintenance.enable', 'node.up']) }
         : {}),
     },
+    night: {
+      maxConcurrency: random.int(1, 4),
+      slow: random.pick([2, 8, 20]),
+      // What no night has backed up no restore test can try.
+      ...(kind === 'night' && random.chance(0.12)
+        ? { abortsAt: random.pick(['backup.start', 'snapshot.verify']) }
+        : {}),
+    },
+    restores: {
+      maxConcurrency: random.int(1, 4),
+      slow: random.pick([2, 6]),
+      ...(random.chance(0.4) ? { vmids: random.pick([[101], [101, 103], [102, 103]]) } : {}),
+      ...(random.chance(0.12) ? { abortsAt: random.pick(['storage.add', 'guest.restore']) } : {}),
+    },
+    first: random.pick(['train', 'night', 'neither']),
   };
+}
+
+/** In the order in which they begin. */
+export function worksOf(kind: RunKind): readonly Work[] {
+  if (kind === 'meeting') return ['train', 'night'];
+  return kind === 'restores' ? ['night', 'restores'] : [kind];
 }
 
 function stagesOf(random: Random, stores: number): StagePlan[] {
@@ -113,29 +169,32 @@ function stagesOf(random: Random, stores: number): StagePlan[] {
 
 function faultOf(random: Random, cell: Cell, store: number): PlannedFault {
   if (isProcessKind(cell.kind)) return { cell, store };
-  const { kind, step, moment } = cell;
-  const lasts = isLink(kind) ? random.pick([1, 4, 8, 14]) : random.pick([2, 5, 9]);
+  const { kind, step, moment, work } = cell;
+  const longer = work === 'train' ? undefined : OUTLASTING[kind];
+  const usual = isLink(kind) ? [1, 4, 8, 14] : [2, 5, 9];
+  const lasts = random.pick(longer === undefined ? usual : [...usual, longer]);
   // Without a node it meets the first one that gets there. A guest's step comes by one node only.
-  const node = !step.startsWith('guest.') && random.chance(0.15) ? { node: random.pick(NODES) } : {};
+  const isOfNode = work === 'train' && !step.startsWith('guest.');
+  const node = isOfNode && random.chance(0.15) ? { node: random.pick(NODES) } : {};
   const lab = { kind, step, moment, ...node };
   if (isKeptUp(kind)) return { cell, store, lab, endsAfter: lasts };
-  // Each hanging command costs its whole time limit.
+  // Each hanging command costs its whole time limit, and each dump that dies a guest.
   if (kindOf(kind).sort === 'trap')
-    return { cell, store, lab: { ...lab, times: kind === 'command-hangs' ? 1 : random.pick([1, 1, 2, 3]) } };
+    return {
+      cell,
+      store,
+      lab: { ...lab, times: ['command-hangs', 'vzdump-dies'].includes(kind) ? 1 : random.pick([1, 1, 2, 3]) },
+    };
   const params = kind === 'wan-flap' ? { params: { downSeconds: 0.8 * SPEED, upSeconds: 0.5 * SPEED } } : {};
   return { cell, store, lab: { ...lab, times: 1, durationMs: real(lasts), ...params } };
 }
 
-export const processFaults = (plan: ChaosPlan): { kind: ProcessKind; step: Cell['step']; store: number }[] =>
-  plan.faults.flatMap(({ cell: { kind, step }, store }) => (isProcessKind(kind) ? [{ kind, step, store }] : []));
-
 /** The plan as people read it. */
 export function renderPlan(plan: ChaosPlan): string {
-  const { seed, stores, stages, faults, operator } = plan;
-  const stage = ({ name, stores: size, soak, approval, maxConcurrency, failures }: StagePlan) =>
-    `${name} (${size}, ${maxConcurrency} at once, up to ${failures} failures, soak ${soak}${approval ? ', approval' : ''})`;
+  const { seed, kind, stores, faults } = plan;
   return [
-    `Seed ${seed}: ${stores} stores; ${stages.map(stage).join(', ')}.`,
+    `Seed ${seed}: ${KIND_WORDS[kind]} over ${stores} ${stores === 1 ? 'store' : 'stores'}.`,
+    ...worksOf(kind).map((work) => `  ${RENDER[work](plan)}`),
     ...faults.map(({ cell, store, lab, endsAfter }) => {
       const { node, times, durationMs } = lab ?? {};
       const how = [
@@ -144,9 +203,31 @@ export function renderPlan(plan: ChaosPlan): string {
         durationMs === undefined ? '' : `for ${durationMs / 1_000 / SPEED} s`,
         endsAfter === undefined ? '' : `until ${endsAfter} s after it struck`,
       ].filter((word) => word !== '');
-      return `  ${cell.kind} ${cell.moment} ${cell.step} at store ${store + 1} of the plan${how.length > 0 ? `, ${how.join(', ')}` : ''}`;
+      const where = cell.at === undefined ? `at store ${store + 1} of the plan` : `at ${cell.at}`;
+      return `  ${cell.kind} ${cell.moment} ${cell.step} ${where}${how.length > 0 ? `, ${how.join(', ')}` : ''}`;
     }),
-    `  operator: ${operator.retries} retries, ${operator.repairs ? 'repairs first' : 'repairs nothing'}, then ${operator.atLast}` +
-      (operator.pausesAt === undefined ? '' : `; pauses at ${operator.pausesAt}`),
   ].join('\n');
 }
+
+const KIND_WORDS: Record<RunKind, string> = {
+  train: 'a train',
+  night: 'a night',
+  restores: 'a night and restore tests',
+  meeting: 'a train and a night at once',
+};
+
+const RENDER: Record<Work, (plan: ChaosPlan) => string> = {
+  train: ({ stages, operator: { retries, repairs, atLast, pausesAt } }) =>
+    `train: ${stages.map(renderStage).join(', ')}; operator: ${retries} retries, ${repairs ? 'repairs first' : 'repairs nothing'}, then ${atLast}` +
+    (pausesAt === undefined ? '' : `; pauses at ${pausesAt}`),
+  night: ({ kind, first, night }) =>
+    `night: ${renderPart(night)}${kind === 'meeting' ? `; ${first} is at work when the other begins` : ''}`,
+  restores: ({ restores: { vmids, ...part } }) =>
+    `restores: ${vmids === undefined ? 'all guests' : `guests ${vmids.join(', ')}`}, ${renderPart(part)}`,
+};
+
+const renderStage = ({ name, stores, soak, approval, maxConcurrency, failures }: StagePlan): string =>
+  `${name} (${stores}, ${maxConcurrency} at once, up to ${failures} failures, soak ${soak}${approval ? ', approval' : ''})`;
+
+const renderPart = ({ maxConcurrency, slow, abortsAt }: NightPart): string =>
+  `${maxConcurrency} stores at once, ${slow} times as long${abortsAt === undefined ? '' : `, ended at ${abortsAt}`}`;

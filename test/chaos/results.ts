@@ -1,11 +1,13 @@
 import { appendFile, mkdir, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { CELLS, cellName } from './table.js';
+import { planOf } from './plan.js';
+import { CELLS, cellName, type RunKind } from './table.js';
 
 /** One line of the file of results. */
 export interface Result {
   seed: number;
   build: string;
+  kind: RunKind;
   ok: boolean;
   state: string;
   seconds: number;
@@ -32,10 +34,21 @@ export async function appendResult(file: string, result: Result): Promise<void> 
   await appendFile(file, `${JSON.stringify(result)}\n`);
 }
 
-/** Of the sound build. What was run again counts as it went the last time. */
+/** Of the sound build, and of what their seeds mean now. What was run again counts as it went the last time. */
 export const newest = (results: readonly Result[]): Result[] => [
-  ...new Map(results.filter(({ build }) => build === 'sound').map((result) => [result.seed, result])).values(),
+  ...new Map(
+    results
+      .filter(({ build }) => build === 'sound')
+      .flatMap((result) => (isOfItsSeed(result) ? [[result.seed, result]] : [])),
+  ).values(),
 ];
+
+/** The table grows, and then a seed stands for other faults. */
+const isOfItsSeed = ({ seed, faults }: Result): boolean =>
+  faults.join() ===
+  planOf(seed)
+    .faults.map(({ cell }) => cellName(cell))
+    .join();
 
 export function missingCells(results: readonly Result[]): string[] {
   const hit = new Set(newest(results).flatMap(({ hits }) => hits));

@@ -1,5 +1,5 @@
 /**
- * `npm run test:chaos -- --seed S --runs N [--out FILE] [--broken NAME|all] [--sweep] [--within SECONDS]`:
+ * `npm run test:chaos -- --seed S --runs N [--kind KIND] [--out FILE] [--broken NAME|all] [--sweep] [--within SECONDS]`:
  * see docs/chaos.md.
  *
  * Without --seed a long run is continued: with seeds that have no result in the file yet.
@@ -28,7 +28,15 @@ await enter(async () => {
 });
 
 function read(argv) {
-  const known = { seed: 'string', runs: 'string', out: 'string', broken: 'string', within: 'string', sweep: 'boolean' };
+  const known = {
+    seed: 'string',
+    runs: 'string',
+    kind: 'string',
+    out: 'string',
+    broken: 'string',
+    within: 'string',
+    sweep: 'boolean',
+  };
   let values;
   try {
     ({ values } = parseArgs({
@@ -52,6 +60,7 @@ function read(argv) {
   return {
     seed: number('seed', undefined),
     runs: number('runs', 10),
+    kind: values.kind,
     out: values.out === undefined ? undefined : resolve(values.out),
     broken: values.broken,
     sweep: values.sweep ?? false,

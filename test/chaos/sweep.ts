@@ -83,6 +83,7 @@ export const SWEEP_LIMIT_MS = 2_400_000;
 export const SWEEP_PLAN: ChaosPlan = {
   ...planOf(1),
   seed: 0,
+  kind: 'train',
   stores: 3,
   stages: [
     { name: 'canary', stores: 1, soak: '0s', approval: true, maxConcurrency: 1, failures: 0 },

@@ -78,6 +78,7 @@ describe('the backup of a store', () => {
     expect(result).toMatchObject({ outcome: 'failed', reason: 'FactsUnreadable' });
     const [entry] = world.central.ledgerOf('backups');
     expect(entry?.guests.map(({ local }) => local)).toEqual([undefined, undefined, undefined]);
+    expect(entry?.night.map((row) => row.result)).toEqual(['unreadable', 'unreadable', 'unreadable']);
   });
 
   it('dumps once more, and alone, the guest that somebody else had locked', async () => {
