@@ -181,6 +181,7 @@ describe('an approval', () => {
     expect(refusedDecisions[0]).toMatchObject({ by: 'ben', why: expect.stringMatching(/plan hash/) as string });
     expect(refusedDecisions[1]).toMatchObject({ by: 'eve', why: expect.stringMatching(/planHash: /) as string });
     await eventually('the refusal is told', () => central.notifications.some(({ event }) => event === 'refused'));
+    await eventually('both are written down', () => central.ledgerOf('approval').length === 2);
     expect(store.calls).toEqual([]);
 
     const held = store.hold('openOperation');
