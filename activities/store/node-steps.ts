@@ -198,26 +198,34 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     // Unreadable: the node is on its way down or up, as an earlier attempt asked.
     const current = recorded === undefined ? await bootId(runner) : await bootId(runner).catch(() => undefined);
     const old = recorded ?? current;
-    if (current !== undefined && current === old) {
+    const look = async (): ReturnType<typeof lookAgain> => {
       const late = outsideWindow(task, step);
-      if (late) return refused(late);
-      const look = await lookAgain(task, context, decideReboot, { stoppable: [node] });
-      if (look.stop) return refused(look.stop);
+      return late ? { stop: late } : lookAgain(task, context, decideReboot, { stoppable: [node] });
+    };
+    if (current !== undefined && current === old) {
+      const first = await look();
+      if (first.stop) return refused(first.stop);
       if (recorded === undefined) await state.intent(key, { bootId: current });
-      if (look.node) await chooseKernel(look.node, context.kernel);
+      if (first.node) await chooseKernel(first.node, context.kernel);
     }
     // An attempt before this one may have asked just now; the node gets its time to act on that.
     let askedAt = recorded === undefined ? undefined : performance.now();
     const back = await waitFor(deps, timing.reboot, async () => {
       const now = await bootId(runner);
-      if (now !== old) return now;
+      if (now !== old) return { boot: now };
       // Still the old boot. Ask, and ask again only when an accepted request has plainly come to nothing.
-      if (askedAt !== undefined && performance.now() - askedAt < timing.rebootGrace) return undefined;
+      if (askedAt !== undefined) {
+        if (performance.now() - askedAt < timing.rebootGrace) return undefined;
+        // What allowed the request before is as old as that.
+        const { stop } = await look();
+        if (stop) return { stop };
+      }
       askedAt = performance.now();
       await askToReboot(node);
       return undefined;
     });
     if (!back.seen) return failed('RebootTimeout', step, `${node} did not come back in time.`, [back.lastError]);
+    if (back.seen.stop) return refused(back.seen.stop);
 
     const kernel = await waitFor(deps, timing.rejoin, async () => (await lines(runner, ['uname', '-r']))[0]);
     if (kernel.seen !== context.kernel) {

@@ -438,6 +438,29 @@ describe('reboot', () => {
     expect(given.store.count('reboot')).toBeGreaterThanOrEqual(2);
   });
 
+  it('does not ask again when what allowed the first request is no longer true', async () => {
+    const given = await after('upgrade', { timing: { rebootGrace: 1 } });
+    given.n1.rebootsIgnored = 1;
+    given.store.before('reboot', () => {
+      given.store.cephShows = (ceph) => void ceph.flags.push('noout');
+    });
+    expect(await run(given, 'reboot')).toMatchObject({ kind: 'refused', stop: { reason: 'FactsChanged' } });
+    expect([given.store.count('reboot'), given.n1.boots]).toEqual([1, 0]);
+  });
+
+  it('does not ask after the grace of an earlier attempt when facts have turned bad meanwhile', async () => {
+    const given = await after('upgrade', { timing: { rebootGrace: 1 } });
+    await given.store.state.intent(keyOf('reboot'), { bootId: bootIdOf('n1', 0) });
+    let looks = 0;
+    given.store.cephShows = (ceph) => {
+      looks += 1;
+      if (looks > 1) ceph.flags.push('noout');
+    };
+    expect(await run(given, 'reboot')).toMatchObject({ kind: 'refused', stop: { reason: 'FactsChanged' } });
+    expect(looks).toBe(2);
+    expect(given.store.count('reboot')).toBe(0);
+  });
+
   it('does not give up when the request is refused for the moment', async () => {
     const given = await after('upgrade', { timing: { rebootGrace: 1 } });
     let refusals = 2;
