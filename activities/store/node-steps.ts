@@ -138,13 +138,17 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     const unit = upgradeUnit(task.release.manifest);
 
     const before = await readInstalled(runner, names);
-    const present = await readUpgradeUnit(runner);
+    const found = await readUpgradeUnit(runner);
+    // One of another release that has ended says nothing of this one.
+    const over = found && found.name !== unit && found.state !== 'running' ? found : undefined;
+    const present = over ? undefined : found;
     const changed = lacking({ installed: before }, context).length;
     const request = aptRequest({ installed: before }, context);
     if (!present && changed > 0 && request) {
       const late =
         outsideWindow(task, step) ?? (await lookAgain(task, context, decidePackages, { stoppable: [] })).stop;
       if (late) return refused(late);
+      if (over) await removeUnit(deps, node, over);
       await state.intent(key, { unit, changed });
       await lines(runner, [
         ...SUDO,
@@ -156,16 +160,16 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
         '--',
         ...aptCommand(request),
       ]);
-    } else if (present && present.name !== unit && present.state === 'running') {
+    } else if (present && present.name !== unit) {
       return failed('PackagesBroken', step, `Another upgrade (${present.name}) runs on ${node}.`);
     }
 
-    const over = await waitFor(deps, timing.upgrade, async () => {
+    const waited = await waitFor(deps, timing.upgrade, async () => {
       const now = await readUpgradeUnit(runner);
       return now?.state === 'running' ? undefined : { unit: now };
     });
-    if (!over.seen) return failed('UpgradeTimeout', step, `apt has not ended on ${node}.`, [over.lastError]);
-    const ended = over.seen.unit;
+    if (!waited.seen) return failed('UpgradeTimeout', step, `apt has not ended on ${node}.`, [waited.lastError]);
+    const ended = waited.seen.unit;
     if (ended?.state === 'failed') {
       const log = await unitLog(runner, ended.name);
       return failed('UpgradeFailed', step, `apt failed on ${node}.`, log);

@@ -193,6 +193,16 @@ describe('drain', () => {
     expect(given.operation.ours().noout).toEqual(['n1']);
   });
 
+  it.each(['succeeded', 'failed'] as const)(
+    'starts its own after an upgrade of another release that %s',
+    async (state) => {
+      const given = await after('drain');
+      given.n1.unit = { name: 'edge-governor-upgrade-000000000000', state };
+      expect(await run(given, 'upgrade')).toMatchObject({ kind: 'done' });
+      expect(given.store.effects).toEqual(['remove unit n1', expect.stringMatching(/^upgrade n1 /), 'remove unit n1']);
+    },
+  );
+
   const changed: Record<string, (given: Given) => void> = {
     'another node went down': ({ store }) =>
       goDown(Object.assign(store.nodes['n2'] as FakeNode, { rebootLooks: 'never' })),
