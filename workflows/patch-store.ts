@@ -11,6 +11,7 @@ import {
 } from '#domain/messages/store.js';
 import { operationId } from '#domain/naming.js';
 import { withLeftSet, type StoreResult } from '#domain/outcomes.js';
+import type { Stop } from '#domain/reasons.js';
 import { ended, stopOf, type Ended } from './ended.js';
 import { storeQuery } from './messages.js';
 import { listenForStop, type Stopping } from './store-steering.js';
@@ -175,14 +176,16 @@ async function close(task: StoreTask, view: View, end: Ended): Promise<Ended> {
     view.note(...undone.map((what) => `undone: ${what}`), ...leftSet.map((what) => `left: ${what}`));
     if (end.stop) return { ...end, stop: withLeftSet(end.stop, leftSet) };
     if (leftSet.length === 0) return end;
-    return ended('failed', { reason: 'UndoIncomplete', step: 'close', summary: `Still set: ${leftSet.join(', ')}.` });
+    const stop: Stop = { reason: 'UndoIncomplete', step: 'close', summary: `Still set: ${leftSet.join(', ')}.` };
+    return ended('failed', withLeftSet(stop, leftSet));
   } catch (error) {
     const stop = stopOf(error, 'close');
-    return ended('failed', {
+    const undone: Stop = {
       ...stop,
       reason: 'UndoIncomplete',
       detail: [...(end.stop ? [end.stop.summary] : []), ...(stop.detail ?? [])],
-    });
+    };
+    return ended('failed', withLeftSet(undone, ['not known, giving the store back failed']));
   }
 }
 

@@ -138,13 +138,17 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     const unit = upgradeUnit(task.release.manifest);
 
     const before = await readInstalled(runner, names);
-    const present = await readUpgradeUnit(runner);
+    const found = await readUpgradeUnit(runner);
+    // One of another release that has ended says nothing of this one.
+    const over = found && found.name !== unit && found.state !== 'running' ? found : undefined;
+    const present = over ? undefined : found;
     const changed = lacking({ installed: before }, context).length;
     const request = aptRequest({ installed: before }, context);
     if (!present && changed > 0 && request) {
       const late =
         outsideWindow(task, step) ?? (await lookAgain(task, context, decidePackages, { stoppable: [] })).stop;
       if (late) return refused(late);
+      if (over) await removeUnit(deps, node, over);
       await state.intent(key, { unit, changed });
       await lines(runner, [
         ...SUDO,
@@ -156,16 +160,16 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
         '--',
         ...aptCommand(request),
       ]);
-    } else if (present && present.name !== unit && present.state === 'running') {
+    } else if (present && present.name !== unit) {
       return failed('PackagesBroken', step, `Another upgrade (${present.name}) runs on ${node}.`);
     }
 
-    const over = await waitFor(deps, timing.upgrade, async () => {
+    const waited = await waitFor(deps, timing.upgrade, async () => {
       const now = await readUpgradeUnit(runner);
       return now?.state === 'running' ? undefined : { unit: now };
     });
-    if (!over.seen) return failed('UpgradeTimeout', step, `apt has not ended on ${node}.`, [over.lastError]);
-    const ended = over.seen.unit;
+    if (!waited.seen) return failed('UpgradeTimeout', step, `apt has not ended on ${node}.`, [waited.lastError]);
+    const ended = waited.seen.unit;
     if (ended?.state === 'failed') {
       const log = await unitLog(runner, ended.name);
       return failed('UpgradeFailed', step, `apt failed on ${node}.`, log);
@@ -198,26 +202,34 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     // Unreadable: the node is on its way down or up, as an earlier attempt asked.
     const current = recorded === undefined ? await bootId(runner) : await bootId(runner).catch(() => undefined);
     const old = recorded ?? current;
-    if (current !== undefined && current === old) {
+    const look = async (): ReturnType<typeof lookAgain> => {
       const late = outsideWindow(task, step);
-      if (late) return refused(late);
-      const look = await lookAgain(task, context, decideReboot, { stoppable: [node] });
-      if (look.stop) return refused(look.stop);
+      return late ? { stop: late } : lookAgain(task, context, decideReboot, { stoppable: [node] });
+    };
+    if (current !== undefined && current === old) {
+      const first = await look();
+      if (first.stop) return refused(first.stop);
       if (recorded === undefined) await state.intent(key, { bootId: current });
-      if (look.node) await chooseKernel(look.node, context.kernel);
+      if (first.node) await chooseKernel(first.node, context.kernel);
     }
     // An attempt before this one may have asked just now; the node gets its time to act on that.
     let askedAt = recorded === undefined ? undefined : performance.now();
     const back = await waitFor(deps, timing.reboot, async () => {
       const now = await bootId(runner);
-      if (now !== old) return now;
+      if (now !== old) return { boot: now };
       // Still the old boot. Ask, and ask again only when an accepted request has plainly come to nothing.
-      if (askedAt !== undefined && performance.now() - askedAt < timing.rebootGrace) return undefined;
+      if (askedAt !== undefined) {
+        if (performance.now() - askedAt < timing.rebootGrace) return undefined;
+        // What allowed the request before is as old as that.
+        const { stop } = await look();
+        if (stop) return { stop };
+      }
       askedAt = performance.now();
       await askToReboot(node);
       return undefined;
     });
     if (!back.seen) return failed('RebootTimeout', step, `${node} did not come back in time.`, [back.lastError]);
+    if (back.seen.stop) return refused(back.seen.stop);
 
     const kernel = await waitFor(deps, timing.rejoin, async () => (await lines(runner, ['uname', '-r']))[0]);
     if (kernel.seen !== context.kernel) {

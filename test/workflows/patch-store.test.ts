@@ -353,7 +353,7 @@ describe('closing', () => {
       outcome: 'failed',
       reason: 'UndoIncomplete',
       nodesPatched: 3,
-      stop: { summary: 'Still set: noout on n2.' },
+      stop: { summary: 'Still set: noout on n2.', detail: ['left in place: noout on n2'] },
     });
   });
 
@@ -385,7 +385,11 @@ describe('closing', () => {
     await expect(handle.result()).resolves.toMatchObject({
       outcome: 'failed',
       reason: 'UndoIncomplete',
-      stop: { step: 'close', summary: expect.stringContaining('read-only') as string },
+      stop: {
+        step: 'close',
+        summary: expect.stringContaining('read-only') as string,
+        detail: expect.arrayContaining(['left in place: not known, giving the store back failed']) as string[],
+      },
     });
   });
 });

@@ -193,6 +193,16 @@ describe('drain', () => {
     expect(given.operation.ours().noout).toEqual(['n1']);
   });
 
+  it.each(['succeeded', 'failed'] as const)(
+    'starts its own after an upgrade of another release that %s',
+    async (state) => {
+      const given = await after('drain');
+      given.n1.unit = { name: 'edge-governor-upgrade-000000000000', state };
+      expect(await run(given, 'upgrade')).toMatchObject({ kind: 'done' });
+      expect(given.store.effects).toEqual(['remove unit n1', expect.stringMatching(/^upgrade n1 /), 'remove unit n1']);
+    },
+  );
+
   const changed: Record<string, (given: Given) => void> = {
     'another node went down': ({ store }) =>
       goDown(Object.assign(store.nodes['n2'] as FakeNode, { rebootLooks: 'never' })),
@@ -436,6 +446,29 @@ describe('reboot', () => {
     expect(await run(given, 'reboot')).toMatchObject({ kind: 'done' });
     expect(given.n1.boots).toBe(1);
     expect(given.store.count('reboot')).toBeGreaterThanOrEqual(2);
+  });
+
+  it('does not ask again when what allowed the first request is no longer true', async () => {
+    const given = await after('upgrade', { timing: { rebootGrace: 1 } });
+    given.n1.rebootsIgnored = 1;
+    given.store.before('reboot', () => {
+      given.store.cephShows = (ceph) => void ceph.flags.push('noout');
+    });
+    expect(await run(given, 'reboot')).toMatchObject({ kind: 'refused', stop: { reason: 'FactsChanged' } });
+    expect([given.store.count('reboot'), given.n1.boots]).toEqual([1, 0]);
+  });
+
+  it('does not ask after the grace of an earlier attempt when facts have turned bad meanwhile', async () => {
+    const given = await after('upgrade', { timing: { rebootGrace: 1 } });
+    await given.store.state.intent(keyOf('reboot'), { bootId: bootIdOf('n1', 0) });
+    let looks = 0;
+    given.store.cephShows = (ceph) => {
+      looks += 1;
+      if (looks > 1) ceph.flags.push('noout');
+    };
+    expect(await run(given, 'reboot')).toMatchObject({ kind: 'refused', stop: { reason: 'FactsChanged' } });
+    expect(looks).toBe(2);
+    expect(given.store.count('reboot')).toBe(0);
   });
 
   it('does not give up when the request is refused for the moment', async () => {
