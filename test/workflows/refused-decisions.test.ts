@@ -37,7 +37,10 @@ const refusedRows = (world: World) =>
   world.central
     .ledgerOf('approval')
     .map(({ row }) => row)
-    .filter(({ accepted }) => !accepted);
+    .filter(({ accepted }) => !accepted)
+    // They are written side by side; their ids count them.
+    .toSorted((a, b) => countIn(a.id) - countIn(b.id));
+const countIn = (id: string): number => Number(id.split('/')[2]);
 const rowsUntil = (world: World, count: number) =>
   eventually(`${count} rows`, () => (refusedRows(world).length >= count ? refusedRows(world) : undefined));
 const updatesIn = async (train: Train): Promise<number> =>
