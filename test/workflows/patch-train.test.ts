@@ -191,10 +191,11 @@ describe('an approval', () => {
     await train.signal(approveWaveSignal, right);
     held.release();
     await train.result();
-    expect(central.ledgerOf('approval').map(({ row }) => [row.id, row.by, row.accepted])).toEqual([
+    const rows = central.ledgerOf('approval').map(({ row }) => [row.id, row.by, row.accepted] as const);
+    expect(rows.toSorted(([a], [b]) => (a < b ? -1 : 1))).toEqual([
+      ['chat-2', 'anna', true],
       [expect.stringMatching(/^refused\/.*\/1\/chat-1$/), 'ben', false],
       [expect.stringMatching(/^refused\/.*\/2$/), 'eve', false],
-      ['chat-2', 'anna', true],
     ]);
     expect(central.promotions.map(({ approvedBy }) => approvedBy)).toEqual(['anna']);
   });
