@@ -24,6 +24,7 @@ import { aNodeTask, aTask, KERNEL, NODES, PACKAGES } from '../support/builders.j
 import { aFakeStore } from '../support/fake-store.js';
 import { cephLacking, startCephCluster, type CephCluster } from './support/ceph-cluster.js';
 import { shapeRead } from './support/shapes.js';
+import { SOON } from '../support/soon.js';
 
 /**
  * Everything that rests on Ceph, against real daemons: the client, the decisions on what it read, and the steps of a
@@ -392,7 +393,10 @@ async function startLabCeph(): Promise<LabCeph> {
     async loseHost() {
       practice.store.node('n3').powerOff('test');
       const { ceph: sim } = practice.store;
-      await vi.waitUntil(() => ['MON_DOWN', 'OSD_HOST_DOWN', 'PG_DEGRADED'].every((code) => sim.health().has(code)));
+      await vi.waitUntil(
+        () => ['MON_DOWN', 'OSD_HOST_DOWN', 'PG_DEGRADED'].every((code) => sim.health().has(code)),
+        SOON,
+      );
     },
     async close() {
       await overSsh.close();

@@ -8,6 +8,7 @@ import type { SshOptions } from '#systems/ssh/types.js';
 import { describeRunner, failureOf, useRunners } from '../contract/systems/ssh/runner-suite.js';
 import { opensshLacking, startOpenSsh, type OpenSsh } from './support/openssh.js';
 import { isInstalled } from './support/programs.js';
+import { SOON } from '../support/soon.js';
 
 const lacking = opensshLacking();
 if (lacking) console.warn(lacking);
@@ -40,7 +41,7 @@ describe.skipIf(lacking)('with a stock OpenSSH server', () => {
       const before = await logins();
       const failure = await failureOf(overSsh({ hostKey: sshd.stranger.publicBlob }).run(['true']));
       expect(failure).toMatchObject({ kind: 'HostKeyMismatch', retryable: false });
-      await vi.waitUntil(async () => /\[preauth\]$/m.test(await sshd.log()));
+      await vi.waitUntil(async () => /\[preauth\]$/m.test(await sshd.log()), SOON);
       expect(await logins()).toBe(before);
     });
   });
@@ -59,7 +60,7 @@ describe.skipIf(lacking)('with a stock OpenSSH server', () => {
       await runner.run(['mkdir', folder]);
       const work = runner.run(['sh', '-c', WORK, folder], { timeoutMs: 60_000 });
       const state = async () => (await runner.run(['cat', join(folder, 'work')])).stdout.trim();
-      await vi.waitUntil(async () => (await state()) === 'begun');
+      await vi.waitUntil(async () => (await state()) === 'begun', SOON);
       return { runner, folder, work, state };
     };
 
@@ -70,7 +71,7 @@ describe.skipIf(lacking)('with a stock OpenSSH server', () => {
       expect(await failure).toMatchObject({ kind: 'OutcomeUnknown', retryable: true });
       expect(await state()).toBe('begun');
       await runner.run(['touch', join(folder, 'leave')]);
-      await vi.waitUntil(async () => (await state()) === 'ended');
+      await vi.waitUntil(async () => (await state()) === 'ended', SOON);
     });
 
     it('is noticed without any sign from the other side, and again nothing is called done', async () => {
@@ -80,7 +81,7 @@ describe.skipIf(lacking)('with a stock OpenSSH server', () => {
       expect(await failure).toMatchObject({ kind: 'OutcomeUnknown', retryable: true });
       expect(await state()).toBe('begun');
       await runner.run(['touch', join(folder, 'leave')]);
-      await vi.waitUntil(async () => (await state()) === 'ended');
+      await vi.waitUntil(async () => (await state()) === 'ended', SOON);
     });
   });
 });

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openConnection } from '#client/temporal-connection.js';
+import { SOON } from '../../support/soon.js';
 
 const UNAVAILABLE = '14';
 /** Length 0, not compressed: a message with nothing in it. */
@@ -30,7 +31,7 @@ describe('a connection that is closed while the SDK waits to try a call again', 
     const { port } = server.address() as AddressInfo;
     const connection = await openConnection(`127.0.0.1:${port}`, '10s');
     const call = connection.workflowService.describeNamespace({ namespace: 'edge' }).catch((error: unknown) => error);
-    await vi.waitFor(() => expect(refused).toBe(1));
+    await vi.waitFor(() => expect(refused).toBe(1), SOON);
     await connection.close();
     expect(await call).toMatchObject({ code: Number(UNAVAILABLE) });
     const tries = refused;

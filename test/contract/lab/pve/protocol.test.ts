@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { PRACTICE_ADMIN } from '#lab/pve/access.js';
 import { startPracticeStore } from './practice-store.js';
 import type { PracticeStore, Reply } from './practice-store.js';
+import { SOON } from '../../../support/soon.js';
 
 let lab: PracticeStore;
 beforeAll(async () => {
@@ -337,13 +338,13 @@ describe('a node that is down', () => {
 
   it('answers again when it is back', async () => {
     other.store.node('n2').powerOn('test');
-    await vi.waitFor(async () => expect((await other.request('n2', 'GET', '/version')).status).toBe(200));
+    await vi.waitFor(async () => expect((await other.request('n2', 'GET', '/version')).status).toBe(200), SOON);
   });
 
   it('ends calls that hang on the monitors like a proxy that waited', async () => {
     other.store.node('n2').powerOff('test');
     other.store.node('n3').powerOff('test');
-    await vi.waitUntil(() => !other.store.ceph.hasQuorum);
+    await vi.waitUntil(() => !other.store.ceph.hasQuorum, SOON);
     expect(await other.request('n1', 'GET', '/cluster/ceph/status')).toMatchObject({ status: 596, text: '' });
   });
 });

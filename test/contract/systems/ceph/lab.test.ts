@@ -7,6 +7,7 @@ import { createSshRunner } from '#systems/ssh/client.js';
 import type { CommandRunner } from '#systems/ssh/types.js';
 import { startPracticeStore } from '../../lab/pve/practice-store.js';
 import type { PracticeStore } from '../../lab/pve/practice-store.js';
+import { SOON } from '../../../support/soon.js';
 
 let lab: PracticeStore;
 let servers: SshServers;
@@ -66,7 +67,7 @@ describe('the Ceph client at a practice store, over SSH', () => {
 
   it('sees a host go and come back', async () => {
     lab.store.node('n3').powerOff('test');
-    await vi.waitUntil(() => !lab.store.ceph.monsUp.has('n3'));
+    await vi.waitUntil(() => !lab.store.ceph.monsUp.has('n3'), SOON);
     const facts = await ceph.facts();
     expect(facts.monsInQuorum).toEqual(['n1', 'n2']);
     expect(facts.osds.filter((osd) => !osd.up).map((osd) => osd.host)).toEqual(['n3', 'n3']);
@@ -76,7 +77,7 @@ describe('the Ceph client at a practice store, over SSH', () => {
     expect(facts.degradedObjects).toBeGreaterThan(0);
     expect((await ceph.monOkToStop('n2')).answer).toBe('no');
     lab.store.node('n3').powerOn('test');
-    await vi.waitUntil(async () => (await ceph.facts()).health === 'HEALTH_OK');
+    await vi.waitUntil(async () => (await ceph.facts()).health === 'HEALTH_OK', SOON);
   });
 
   it('does not wait for ever without a manager', async () => {

@@ -10,6 +10,7 @@ import { createProxmoxClient } from '#systems/proxmox/client.js';
 import type { ProxmoxClient } from '#systems/proxmox/types.js';
 import { startPracticeStore } from '../../lab/pve/practice-store.js';
 import type { PracticeStore } from '../../lab/pve/practice-store.js';
+import { SOON } from '../../../support/soon.js';
 
 const DATASTORE = 'backup';
 const CENTRAL = 'offsite';
@@ -68,7 +69,6 @@ async function failureOf(promise: Promise<unknown>): Promise<PbsError> {
 
 const fault = (spec: Omit<FaultSpec, 'store'>) => lab.world.faults.add({ store: 'store-001', ...spec });
 const effects = (name: string) => lab.world.journal.entries.filter((entry) => entry.effect === name);
-const SOON = { timeout: 20_000 };
 const ended = async (upid: string, at = client): Promise<PbsTaskStatus> =>
   vi.waitUntil(async () => {
     const status = await at.taskStatus(upid);

@@ -4,6 +4,7 @@ import { ProxmoxError } from '#systems/proxmox/errors.js';
 import type { ProxmoxClient } from '#systems/proxmox/types.js';
 import { startPracticeStore } from '../../lab/pve/practice-store.js';
 import type { PracticeStore } from '../../lab/pve/practice-store.js';
+import { SOON } from '../../../support/soon.js';
 
 let lab: PracticeStore;
 let client: ProxmoxClient;
@@ -73,7 +74,7 @@ describe('the client at a practice store', () => {
     const upid = await client.migrate('n1', 'qemu', 100, 'n2');
     expect(upid).toContain(':hamigrate:100:');
     expect(await ended(upid)).toMatchObject({ ok: true });
-    await vi.waitUntil(async () => (await client.guests()).find((guest) => guest.vmid === 100)?.node === 'n2');
+    await vi.waitUntil(async () => (await client.guests()).find((guest) => guest.vmid === 100)?.node === 'n2', SOON);
     expect(effects('guest.migrate')).toMatchObject([{ guest: 100, by: 'ha-manager' }]);
   });
 
@@ -105,20 +106,20 @@ describe('the client at a practice store', () => {
     const before = lab.store.node('n1').bootId;
     const held = lab.world.faults.add({ store: 'store-001', node: 'n1', kind: 'node-stays-down' });
     await client.reboot('n1');
-    await vi.waitUntil(() => !lab.store.node('n1').up);
+    await vi.waitUntil(() => !lab.store.node('n1').up, SOON);
     const during = await client.clusterStatus();
     expect(during.nodes.find((node) => node.name === 'n1')?.online).toBe(false);
     expect(during.quorate).toBe(true);
     expect((await failureOf(client.nodeStatus('n1'))).kind).toBe('NodeUnreachable');
     lab.world.faults.remove(held.id);
-    await vi.waitUntil(async () => (await client.clusterStatus()).nodes.every((node) => node.online));
+    await vi.waitUntil(async () => (await client.clusterStatus()).nodes.every((node) => node.online), SOON);
     expect((await client.nodeStatus('n1')).uptime).toBeLessThan(60);
     expect(lab.store.node('n1').bootId).not.toBe(before);
   });
 
   it('sees the maintenance of a node', async () => {
     lab.store.ha.enableMaintenance('n2', 'test');
-    await vi.waitUntil(async () => (await client.haManagerStatus()).nodeStatus['n2'] === 'maintenance');
+    await vi.waitUntil(async () => (await client.haManagerStatus()).nodeStatus['n2'] === 'maintenance', SOON);
     expect((await client.haManagerStatus()).serviceStatus['vm:100']).toEqual({ node: 'n1', state: 'started' });
     const rows = await client.haStatus();
     expect(rows.find((row) => row.id === 'lrm:n2')?.status).toContain('maintenance mode');

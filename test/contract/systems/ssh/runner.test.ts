@@ -5,6 +5,7 @@ import { createLocalRunner } from '#systems/ssh/local.js';
 import { ed25519, startShellServer } from './shell-server.js';
 import type { ShellServer } from './shell-server.js';
 import { describeRunner, failureOf, kindOf, useRunners } from './runner-suite.js';
+import { SOON } from '../../../support/soon.js';
 
 let sshd: ShellServer;
 beforeAll(async () => {
@@ -76,7 +77,7 @@ describe('the SSH runner', () => {
     const runner = overSsh();
     await runner.run(['true']);
     const running = kindOf(runner.run(['sleep', '60']));
-    await vi.waitUntil(() => sshd.commands.includes('sleep 60'));
+    await vi.waitUntil(() => sshd.commands.includes('sleep 60'), SOON);
     sshd.cut();
     expect(await running).toBe('OutcomeUnknown');
   });
@@ -92,7 +93,7 @@ describe('the SSH runner', () => {
     sshd.cut();
     const again = async () => (await runner.run(['echo', 'back'])).stdout;
     // The cut may not have been noticed yet by the first command after it.
-    await vi.waitFor(async () => expect(await again()).toBe('back\n'));
+    await vi.waitFor(async () => expect(await again()).toBe('back\n'), SOON);
     expect(sshd.sessions() - before).toBe(1);
   });
 });

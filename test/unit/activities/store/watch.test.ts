@@ -3,6 +3,7 @@ import { createOperation } from '#activities/store/operation.js';
 import { watchStore } from '#activities/store/watch.js';
 import { aReleaseRef, aTask } from '../../../support/builders.js';
 import { aFakeStore } from '../../../support/fake-store.js';
+import { SOON } from '../../../support/soon.js';
 
 describe('watchStore', () => {
   async function watched() {
@@ -22,8 +23,11 @@ describe('watchStore', () => {
     const watch = start();
     store.clock.uptime += 20;
     store.clock.now = new Date(store.clock.now.getTime() + 20);
-    await vi.waitFor(() => expect(told[0]).toBe(`Taken back, since ${aTask().operationId} is silent: noout of n1.`));
-    await vi.waitFor(() => expect(told[1]).toMatch(/^The store is free again/));
+    await vi.waitFor(
+      () => expect(told[0]).toBe(`Taken back, since ${aTask().operationId} is silent: noout of n1.`),
+      SOON,
+    );
+    await vi.waitFor(() => expect(told[1]).toMatch(/^The store is free again/), SOON);
     stop.abort();
     await watch;
   });
@@ -36,7 +40,7 @@ describe('watchStore', () => {
       return looks === 1 ? Promise.reject(new Error('disk full')) : Promise.resolve([]);
     };
     const watch = start();
-    await vi.waitFor(() => expect(looks).toBeGreaterThan(1));
+    await vi.waitFor(() => expect(looks).toBeGreaterThan(1), SOON);
     expect(told).toEqual(['Looking after the store failed: disk full']);
     stop.abort();
     await watch;
@@ -56,7 +60,7 @@ describe('watchStore', () => {
       soaked: { release: aReleaseRef(), at: '2026-11-25T11:00:00Z' },
     };
     const watch = start();
-    await vi.waitFor(() => expect(store.state.trust().lastGood).toEqual(aReleaseRef()));
+    await vi.waitFor(() => expect(store.state.trust().lastGood).toEqual(aReleaseRef()), SOON);
     stop.abort();
     await watch;
   });
