@@ -61,6 +61,9 @@ function listenToPeople(desk: TrainDesk, refusals: Refusals): void {
 
 const MOVES_WITHIN = '10 seconds';
 
+/** A refusal in the words for the sender, and in those that are kept. */
+type Judged = { decision: Decision; refusal?: undefined } | { decision?: Decision; refusal: string; kept: string };
+
 function listenToDecisions(desk: TrainDesk, refusals: Refusals): void {
   const { view, said } = desk;
   const seen = new Set<string>();
@@ -106,12 +109,13 @@ function listenToDecisions(desk: TrainDesk, refusals: Refusals): void {
       },
     });
 
-  /** The decision, or why it is none: in the words for the sender, and in those that are kept. */
-  const judge = (raw: unknown): { decision: Decision } | { refusal: string; kept: string } => {
+  /** The decision, when it is well formed, and why it is not taken. */
+  const judge = (raw: unknown): Judged => {
     const parsed = parse(decisionSchema, raw);
     if (!parsed.ok) return { refusal: parsed.problems.join('; '), kept: problemsOfDecision(parsed.problems) };
-    const refusal = refusalOf(parsed.value);
-    return refusal === undefined ? { decision: parsed.value } : { refusal, kept: refusal };
+    const { value: decision } = parsed;
+    const refusal = refusalOf(decision);
+    return refusal === undefined ? { decision } : { decision, refusal, kept: refusal };
   };
 
   setHandler(
@@ -119,7 +123,7 @@ function listenToDecisions(desk: TrainDesk, refusals: Refusals): void {
     async (raw) => {
       const asked = view.hold;
       const judged = judge(raw);
-      if ('refusal' in judged) {
+      if (judged.refusal !== undefined) {
         // Not awaited: the sender hears it at once, and a ledger that is away keeps no other Update waiting.
         refusals.keep(raw, judged.kept);
         throw refused(judged.refusal);
@@ -138,7 +142,8 @@ function listenToDecisions(desk: TrainDesk, refusals: Refusals): void {
       validator: (raw) => {
         const judged = judge(raw);
         // Refused here, an Update leaves no trace; those that are kept are let in, and refused in the same words.
-        if ('refusal' in judged && !(refusals.hasRoom() && refusals.isShort(raw))) throw refused(judged.refusal);
+        if (judged.refusal !== undefined && !(refusals.hasRoom() && refusals.isShort(raw)))
+          throw refused(judged.refusal);
       },
       description: 'Approves or rejects the stage that the train asks for: {stage, planHash, decision, by, comment?}',
     },
@@ -146,17 +151,16 @@ function listenToDecisions(desk: TrainDesk, refusals: Refusals): void {
   setHandler(
     approveWaveSignal,
     async (raw) => {
-      const parsed = parse(decisionSchema, raw);
-      const id = parsed.ok ? parsed.value.id : undefined;
+      const judged = judge(raw);
+      const id = judged.decision?.id;
       // Signals are delivered at least once; the second time is not a refusal.
       if (id && seen.has(id)) return;
-      const judged = judge(raw);
-      if ('decision' in judged) {
+      if (judged.refusal === undefined) {
         await record(accept(judged.decision));
         return;
       }
       // Trains of earlier builds recorded what was well formed, without end, and showed the rest.
-      if (!parsed.ok && !patched('refusals-kept')) desk.refuse('unknown', judged.kept);
+      if (!judged.decision && !patched('refusals-kept')) desk.refuse('unknown', judged.kept);
       else if (refusals.hasRoom() || !patched('refusals-kept')) {
         if (id) seen.add(id);
         refusals.keep(raw, judged.kept, { tells: true });

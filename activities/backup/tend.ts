@@ -17,6 +17,7 @@ import {
   type TendAnswer,
   type VerifyTask,
 } from '#domain/messages/backup.js';
+import { groupedBy } from '#domain/grouped.js';
 import { heldOn } from '#domain/permissions.js';
 import type { PbsClient, PbsWork } from '#systems/pbs/types.js';
 import { beating } from '../beating.js';
@@ -126,9 +127,7 @@ function verificationsOf(
   planned: readonly SnapshotName[],
   snapshots: readonly SnapshotFacts[],
 ): PbsWork[] {
-  const byGroup = new Map<string, SnapshotName[]>();
-  for (const name of planned) byGroup.set(groupOf(name), [...(byGroup.get(groupOf(name)) ?? []), name]);
-  return [...byGroup.values()].flatMap((due): PbsWork[] => {
+  return [...groupedBy(planned, groupOf).values()].flatMap((due): PbsWork[] => {
     const [first] = due;
     if (!first) return [];
     const group = { type: first.type, id: first.id };

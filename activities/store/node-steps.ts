@@ -53,23 +53,23 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     };
   };
 
-  /** The store's own last look: the same decision as the workflow's, on facts of this moment. */
+  /** The store's own last look: is the window still open, and the same decision as the workflow's on facts of this moment. */
   const lookAgain = async (
     task: NodeTask,
+    step: string,
     context: StoreContext,
     decide: (facts: StoreFacts, context: StoreContext, node: string) => ReturnType<typeof decideDrain>,
     wanted: Pick<Wanted, 'stoppable' | 'load' | 'managers'>,
   ): Promise<{ stop: Stop } | { stop?: undefined; node: NodeFacts | undefined }> => {
+    if (task.notAfter && deps.now() >= new Date(task.notAfter)) {
+      const summary = `The window closed at ${task.notAfter}; ${step} was not started.`;
+      return { stop: { reason: 'OutsideWindow', step, summary } };
+    }
     const facts = await gatherFacts(deps, { nodes: [task.node], packages: Object.keys(context.packages), ...wanted });
     const decision = decide(facts, context, task.node);
     if (decision.kind === 'proceed') return { node: facts.nodes.find(({ name }) => name === task.node) };
     return { stop: { ...decision.stop, reason: 'FactsChanged', detail: decision.stop.detail } };
   };
-
-  const outsideWindow = (task: NodeTask, step: string): Stop | undefined =>
-    task.notAfter && deps.now() >= new Date(task.notAfter)
-      ? { reason: 'OutsideWindow', step, summary: `The window closed at ${task.notAfter}; ${step} was not started.` }
-      : undefined;
 
   const guestsOn = async (node: string): Promise<GuestFacts[]> =>
     (await readGuests(deps)).filter((guest) => guest.node === node && guest.status === 'running' && !guest.template);
@@ -86,10 +86,9 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     const begun =
       state.step(key)?.intent !== undefined && (await readHaManager(deps)).nodeStatus[node] === 'maintenance';
     if (!begun) {
-      const late =
-        outsideWindow(task, step) ??
-        (await lookAgain(task, context, decideDrain, { stoppable: [node], load: true, managers: true })).stop;
-      if (late) return refused(late);
+      const wanted = { stoppable: [node], load: true, managers: true };
+      const { stop } = await lookAgain(task, step, context, decideDrain, wanted);
+      if (stop) return refused(stop);
     }
     const there = await guestsOn(node);
     await operation.rememberHomes(Object.fromEntries(there.map(({ vmid }) => [String(vmid), node])));
@@ -145,9 +144,8 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     const changed = lacking({ installed: before }, context).length;
     const request = aptRequest({ installed: before }, context);
     if (!present && changed > 0 && request) {
-      const late =
-        outsideWindow(task, step) ?? (await lookAgain(task, context, decidePackages, { stoppable: [] })).stop;
-      if (late) return refused(late);
+      const { stop } = await lookAgain(task, step, context, decidePackages, { stoppable: [] });
+      if (stop) return refused(stop);
       if (over) await removeUnit(deps, node, over);
       await state.intent(key, { unit, changed });
       await lines(runner, [
@@ -202,10 +200,7 @@ export function createNodeSteps(deps: StoreDeps, operation: Operation) {
     // Unreadable: the node is on its way down or up, as an earlier attempt asked.
     const current = recorded === undefined ? await bootId(runner) : await bootId(runner).catch(() => undefined);
     const old = recorded ?? current;
-    const look = async (): ReturnType<typeof lookAgain> => {
-      const late = outsideWindow(task, step);
-      return late ? { stop: late } : lookAgain(task, context, decideReboot, { stoppable: [node] });
-    };
+    const look = () => lookAgain(task, step, context, decideReboot, { stoppable: [node] });
     if (current !== undefined && current === old) {
       const first = await look();
       if (first.stop) return refused(first.stop);

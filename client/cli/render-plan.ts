@@ -1,5 +1,6 @@
 import { plural } from '#domain/counted.js';
 import { formatDuration } from '#domain/durations.js';
+import { groupedBy } from '#domain/grouped.js';
 import { estimateWords } from './eta.js';
 import type { PlanPreview, StagePreview, StorePreview } from './plan-preview.js';
 import { columns, listed, printable, timeOf, type Clock } from './text.js';
@@ -107,11 +108,6 @@ function ownWindow({ window }: StorePreview, clock: Clock): string[] {
 }
 
 /** Stores with the same facts, in the order of the first of each. */
-function alike(stores: readonly StorePreview[], clock: Clock): StorePreview[][] {
-  const groups = new Map<string, StorePreview[]>();
-  for (const store of stores) {
-    const facts = factsOf(store, clock);
-    groups.set(facts, [...(groups.get(facts) ?? []), store]);
-  }
-  return [...groups.values()];
-}
+const alike = (stores: readonly StorePreview[], clock: Clock): StorePreview[][] => [
+  ...groupedBy(stores, (store) => factsOf(store, clock)).values(),
+];

@@ -38,7 +38,9 @@ import {
 import {
   eventsOf,
   eventually,
+  heldFor,
   openWorld,
+  trainThatAsks,
   trainUntil,
   type HistoryEvent,
   type Place,
@@ -165,7 +167,7 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     central.on('reopenTrain', async () => aReopenedTrain(plan, { s002: 'missed' }));
     central.on('planRollback', backFor('s001'));
     const train = await world.startRollback();
-    await trainUntil(train, 'the approval is asked for', ({ hold }) => hold?.reason === 'ApprovalPending');
+    await heldFor(train, 'ApprovalPending');
     await train.executeUpdate(decideUpdate, { args: [approval] });
     return ended(train);
   },
@@ -210,7 +212,7 @@ async function calmTrain(world: World) {
       .build(),
   );
   const train = await world.startTrain();
-  await trainUntil(train, 'the approval is asked for', ({ hold }) => hold?.reason === 'ApprovalPending');
+  await heldFor(train, 'ApprovalPending');
   await train.executeUpdate(decideUpdate, {
     args: [{ stage: 'wave-1', planHash: PLAN_HASH, decision: 'approve', by: 'anna', via: 'cli' }],
   });
@@ -230,10 +232,10 @@ async function heldTrain(world: World) {
       .build(),
   );
   const train = await world.startTrain();
-  await trainUntil(train, 'the breach', ({ hold }) => hold?.reason === 'ErrorThresholdExceeded');
+  await heldFor(train, 'ErrorThresholdExceeded');
   store.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
   await train.executeUpdate(answerUpdates['retry-failed'], { args: [{ by: 'anna' }] });
-  await trainUntil(train, 'the gate', ({ hold }) => hold?.reason === 'HealthGateFailed');
+  await heldFor(train, 'HealthGateFailed');
   store.on('probeStore', async () => aHealthyProbe('s001'));
   await train.executeUpdate(answerUpdates['retry-gate'], { args: [{ by: 'anna' }] });
   return ended(train);
@@ -260,10 +262,10 @@ async function rolledBackTrain(world: World) {
   );
   central.on('planRollback', backFor('s001'));
   const train = await world.startTrain();
-  await trainUntil(train, 'the breach', ({ hold }) => hold?.reason === 'ErrorThresholdExceeded');
+  await heldFor(train, 'ErrorThresholdExceeded');
   store.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
   await train.executeUpdate(answerUpdates.rollback, { args: [anna] });
-  await trainUntil(train, 'the approval is asked for', ({ hold }) => hold?.reason === 'ApprovalPending');
+  await heldFor(train, 'ApprovalPending');
   await train.executeUpdate(decideUpdate, { args: [approval] });
   return ended(train);
 }
@@ -300,7 +302,7 @@ async function pausedAndAbortedTrain(world: World) {
   await train.executeUpdate(pauseUpdate, { args: [anna] });
   await eventually('the soak is over', () => happened(train, (event) => event.timerFiredEventAttributes));
   await train.executeUpdate(resumeUpdate, { args: [anna] });
-  await trainUntil(train, 'the approval is asked for', ({ hold }) => hold?.reason === 'ApprovalPending');
+  await heldFor(train, 'ApprovalPending');
   await train.executeUpdate(abortUpdate, { args: [anna] });
   return ended(train);
 }
@@ -319,10 +321,10 @@ async function stageAbortedTrain(world: World) {
   const train = await world.startTrain();
   const isIn = (wait: string) =>
     trainUntil(train, `it is ${wait}`, ({ stages, hold }) => !hold && stages[0]?.state === wait);
-  const asks = () => trainUntil(train, 'the approval is asked for', ({ hold }) => hold?.reason === 'ApprovalPending');
+  const asks = () => heldFor(train, 'ApprovalPending');
   const abortAndGoOn = async () => {
     await train.executeUpdate(abortUpdate, { args: [{ ...anna, stage: 'canary' }] });
-    await trainUntil(train, 'the stage is aborted', ({ hold }) => hold?.reason === 'StageAborted');
+    await heldFor(train, 'StageAborted');
     await train.executeUpdate(answerUpdates['retry-failed'], { args: [anna] });
   };
   await asks();
@@ -379,14 +381,7 @@ async function cutOffWave(world: World) {
 
 /** Refuses decisions of both kinds and a signal that is none, each of which it writes down. */
 async function refusingTrain(world: World) {
-  await world.store('s001', { readFacts: async () => currentPreflight() });
-  world.central.plans(
-    aPlan()
-      .stage('canary', { stores: ['s001'], approval: { required: true } })
-      .build(),
-  );
-  const train = await world.startTrain();
-  await trainUntil(train, 'the approval is asked for', ({ hold }) => hold?.reason === 'ApprovalPending');
+  const train = await trainThatAsks(world);
   const right = { stage: 'canary', planHash: PLAN_HASH, decision: 'approve' as const, by: 'anna', via: 'cli' };
   const wrong = { ...right, planHash: OTHER_HASH };
   await train.executeUpdate(decideUpdate, { args: [wrong] }).catch(() => undefined);
@@ -457,7 +452,8 @@ async function record(cli: string, place: Place, run: (typeof shapes)[string]): 
       '--output',
       'json',
     ]);
-    return JSON.stringify(JSON.parse(stdout));
+    // Where the code stood when it was recorded is no part of a history.
+    return JSON.stringify(JSON.parse(stdout), (key, value: unknown) => (key === 'stackTrace' ? undefined : value));
   } finally {
     await world.close();
   }

@@ -62,7 +62,15 @@ import type {
   wave,
 } from '#workflows/index.js';
 import { aReleaseRef, KERNEL } from './builders.js';
-import { aHealthyProbe, aPreflight, COMMIT, PLAN_HASH, simulated } from './workflow-builders.js';
+import {
+  aHealthyProbe,
+  aPlan,
+  aPreflight,
+  COMMIT,
+  currentPreflight,
+  PLAN_HASH,
+  simulated,
+} from './workflow-builders.js';
 
 /**
  * The real workflows on a real server, with fakes for everything that they ask to be done.
@@ -587,6 +595,26 @@ async function viewUntil<V>(what: string, look: () => Promise<V>, ready: (view: 
 
 export const trainUntil = (handle: TrainHandle, what: string, ready: (view: TrainView) => boolean) =>
   viewUntil<TrainView>(what, () => handle.query(trainQuery), ready);
+
+export const heldFor = (handle: TrainHandle, reason: string, stage?: string) =>
+  trainUntil(
+    handle,
+    `the train holds: ${reason} ${stage ?? ''}`,
+    ({ hold }) => hold?.reason === reason && (stage === undefined || hold.stage === stage),
+  );
+
+/** A train over one store, of which the only stage waits for its approval. */
+export async function trainThatAsks(world: World) {
+  await world.store('s001', { readFacts: async () => currentPreflight() });
+  world.central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001'], approval: { required: true } })
+      .build(),
+  );
+  const train = await world.startTrain();
+  await heldFor(train, 'ApprovalPending');
+  return train;
+}
 
 export const waveUntil = (handle: WaveHandle, what: string, ready: (progress: WaveProgress) => boolean) =>
   viewUntil<WaveProgress>(what, () => handle.query(waveQuery), ready);

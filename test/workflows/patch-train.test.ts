@@ -14,7 +14,7 @@ import {
 } from '#workflows/messages.js';
 import { aHealthyProbe, aPlan, COMMIT, currentPreflight, OTHER_HASH, PLAN_HASH } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
-import { eventsOf, eventually, trainUntil, type World } from '../support/workflow-harness.js';
+import { eventsOf, eventually, heldFor, trainUntil, type World } from '../support/workflow-harness.js';
 
 type Train = Awaited<ReturnType<World['startTrain']>>;
 
@@ -36,12 +36,6 @@ const approvalOf = (stage: string, change: Partial<Decision> = {}): Decision => 
 });
 const approve = (train: Train, stage: string, change: Partial<Decision> = {}): Promise<string> =>
   train.executeUpdate(decideUpdate, { args: [approvalOf(stage, change)] });
-const heldFor = (train: Train, reason: string, stage?: string) =>
-  trainUntil(
-    train,
-    `${reason} ${stage ?? ''}`,
-    ({ hold }) => hold?.reason === reason && (stage === undefined || hold.stage === stage),
-  );
 const stageOf = (view: TrainView, name: string) => view.stages.find((stage) => stage.name === name);
 const refusal = (sentence: RegExp) => ({ cause: { message: expect.stringMatching(sentence) as string } });
 

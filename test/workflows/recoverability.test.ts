@@ -3,7 +3,7 @@ import type { RecoverabilityJudgement } from '#domain/messages/train.js';
 import { answerUpdates } from '#workflows/messages.js';
 import { aPlan, currentPreflight } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
-import { trainUntil } from '../support/workflow-harness.js';
+import { heldFor } from '../support/workflow-harness.js';
 
 /** A train of a fleet that asks whether its stores could be had back. */
 const limits = { backupYoungerThan: 172_800_000, restoreYoungerThan: 7_862_400_000 };
@@ -42,7 +42,7 @@ describe('a stage of a fleet that asks for recoverability', () => {
     let judgement: RecoverabilityJudgement = { skipped: [lacking('s001')], overrides: [] };
     world.central.on('judgeRecoverability', async () => judgement);
     const train = await world.startTrain();
-    const view = await trainUntil(train, 'it stands', ({ hold }) => hold?.reason === 'NotEnoughFacts');
+    const view = await heldFor(train, 'NotEnoughFacts');
     expect(view.notSucceeded).toMatchObject([{ store: 's001', reason: 'NoRecentBackup' }]);
     expect(store.calls).toEqual([]);
     judgement = { skipped: [], overrides: [] };

@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { Decision } from '#domain/messages/train.js';
 import { approveWaveSignal, decideUpdate } from '#workflows/messages.js';
 import { useWorld } from '../support/use-world.js';
-import { aPlan, currentPreflight, OTHER_HASH, PLAN_HASH } from '../support/workflow-builders.js';
-import { eventsOf, eventually, trainUntil, type World } from '../support/workflow-harness.js';
+import { OTHER_HASH, PLAN_HASH } from '../support/workflow-builders.js';
+import { eventsOf, eventually, trainThatAsks, type World } from '../support/workflow-harness.js';
 
 /** A decision that is refused is evidence: what the ledger keeps of it, whatever was sent, and how much at most. */
 type Train = Awaited<ReturnType<World['startTrain']>>;
@@ -14,15 +14,7 @@ const right = { stage: 'canary', planHash: PLAN_HASH, decision: 'approve' as con
 
 async function askingTrain(): Promise<{ world: World; train: Train }> {
   const world = await useWorld();
-  await world.store('s001', { readFacts: async () => currentPreflight() });
-  world.central.plans(
-    aPlan()
-      .stage('canary', { stores: ['s001'], approval: { required: true } })
-      .build(),
-  );
-  const train = await world.startTrain();
-  await trainUntil(train, 'the approval is asked for', ({ hold }) => hold?.reason === 'ApprovalPending');
-  return { world, train };
+  return { world, train: await trainThatAsks(world) };
 }
 
 const decide = (train: Train, decision: unknown): Promise<string> =>

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { renderTrain } from '#client/cli/render-train.js';
 import { aPlan, COMMIT, currentPreflight } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
-import { eventsOf, eventually, trainUntil, type World } from '../support/workflow-harness.js';
+import { eventsOf, eventually, heldFor, trainUntil, type World } from '../support/workflow-harness.js';
 
 const quick = { readFacts: async () => currentPreflight() };
 const callsAfter = ({ central }: World, noProgressAfter: number) =>
@@ -139,7 +139,7 @@ describe('a train that waits for people', () => {
     callsAfter(world, 500);
     const train = await world.startTrain();
     // Three times as long as the limit.
-    await trainUntil(train, 'the approval to expire', ({ hold }) => hold?.reason === 'ApprovalExpired');
+    await heldFor(train, 'ApprovalExpired');
     expect(stalls(world)).toEqual([]);
     const timers = timersOf(await eventsOf(train));
     // One while it was built and planned, one until the approval expires.

@@ -12,16 +12,14 @@ import {
 } from '#workflows/messages.js';
 import { aPlan, aReopenedTrain, currentPreflight, OTHER_HASH, PLAN_HASH } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
-import { eventsOf, eventually, trainUntil, type World } from '../support/workflow-harness.js';
+import { eventsOf, eventually, heldFor, trainUntil } from '../support/workflow-harness.js';
 
 /** How people steer a train, a stage of it or one store, and how stores that were away come back into it. */
-type Train = Awaited<ReturnType<World['startTrain']>>;
 
 const quick = { readFacts: async () => currentPreflight() };
 const failedStep: StepAnswer<never> = { kind: 'failed', stop: { reason: 'ConfigRejected', summary: 'no' } };
 const by = { by: 'anna' };
 const inSeconds = (seconds: number): string => new Date(Date.now() + seconds * 1_000).toISOString();
-const heldFor = (train: Train, reason: string) => trainUntil(train, reason, ({ hold }) => hold?.reason === reason);
 const stageOf = (view: TrainView, name: string) => view.stages.find((stage) => stage.name === name);
 const refusal = (sentence: RegExp) => ({ cause: { message: expect.stringMatching(sentence) as string } });
 const oneStage = (stores: string[], change = {}) =>

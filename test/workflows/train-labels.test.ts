@@ -6,14 +6,13 @@ import { aReleaseRef } from '../support/builders.js';
 import { useWorld } from '../support/use-world.js';
 import { aPlan, aReopenedTrain, currentPreflight, OTHER_HASH, PLAN_HASH } from '../support/workflow-builders.js';
 import { aRollbackPlan } from '../support/rollback-builders.js';
-import { eventsOf, eventually, trainUntil, type World } from '../support/workflow-harness.js';
+import { eventsOf, eventually, heldFor, type World } from '../support/workflow-harness.js';
 
 /** By what a train is found in the Temporal UI while it runs, and afterwards. */
 type Train = Awaited<ReturnType<World['startTrain'] | World['startRollback']>>;
 
 const anna = { by: 'anna' };
 const quick = { readFacts: async () => currentPreflight() };
-const heldFor = (train: Train, reason: string) => trainUntil(train, reason, ({ hold }) => hold?.reason === reason);
 const approve = (train: Train, stage: string, planHash = PLAN_HASH) =>
   train.executeUpdate(decideUpdate, { args: [{ stage, planHash, decision: 'approve', via: 'cli', ...anna }] });
 

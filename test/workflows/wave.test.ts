@@ -14,7 +14,7 @@ import {
   storeNames,
 } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
-import { eventsOf, eventually, trainUntil, waveUntil } from '../support/workflow-harness.js';
+import { eventsOf, eventually, heldFor, trainUntil, waveUntil } from '../support/workflow-harness.js';
 
 const failedStep: StepAnswer<never> = { kind: 'failed', stop: { reason: 'UpgradeFailed', summary: 'apt said no' } };
 const inSeconds = (seconds: number): string => new Date(Date.now() + seconds * 1_000).toISOString();
@@ -523,7 +523,7 @@ describe('the history of a wave', () => {
     await eventually('the wave runs', () => running.describe());
     await running.result();
     // Nobody took the release, so the gate knows nothing.
-    await trainUntil(train, 'the gate holds', ({ hold }) => hold?.reason === 'NotEnoughFacts');
+    await heldFor(train, 'NotEnoughFacts');
     await train.executeUpdate(answerUpdates.skip, { args: [{ by: 'anna' }] });
     await trainUntil(train, 'the stage is through', ({ answers }) => answers.includes('finish'));
     await train.executeUpdate(answerUpdates.finish, { args: [{ by: 'anna' }] });
