@@ -49,8 +49,9 @@ module.exports = {
       name: 'systems-do-not-know-siblings',
       severity: 'error',
       from: { path: '^systems/([^/]+)/' },
-      // What the clients of two products share of HTTPS belongs to neither, nor does what two memories share of the disk.
-      to: { path: '^systems/', pathNot: '^systems/($1|http|files)/', dependencyTypesNot: ['type-only'] },
+      // What the clients of two products share of HTTPS belongs to neither, nor what two memories share of the
+      // disk, nor how programs of this machine are run.
+      to: { path: '^systems/', pathNot: '^systems/($1|http|files|programs)/', dependencyTypesNot: ['type-only'] },
     },
     {
       name: 'activities-get-systems-injected',

@@ -1,9 +1,9 @@
-import { execa } from 'execa';
 import type { Logger } from 'pino';
 import { parse as parseYaml } from 'yaml';
 import { fleetSchema } from '#domain/fleet.js';
 import type { Notification } from '#domain/messages/train.js';
 import type { GitRepo } from '#systems/git/types.js';
+import { howItEnded, runProgram } from '#systems/programs/run.js';
 
 const TIMEOUT_MS = 20_000;
 const MAX_FLEET_BYTES = 1_000_000;
@@ -21,12 +21,14 @@ export function createTeller({ repo, branch, log }: { repo: GitRepo; branch: str
       throw new Error(`Nobody was told: fleet.yaml at the tip of ${branch} is not valid. See: edge fleet check`);
     const [program, ...args] = fleet.data.notify.command ?? [];
     if (program === undefined) return;
-    await execa(program, args, {
+    const end = await runProgram(program, args, {
       input: JSON.stringify(notification),
-      timeout: TIMEOUT_MS,
+      timeoutMs: TIMEOUT_MS,
       extendEnv: false,
       env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '' },
       maxBuffer: 100_000,
     });
+    if (end.kind === 'ended' && end.code === 0) return;
+    throw new Error(`Nobody was told: ${program} ${howItEnded(end)}.`);
   };
 }

@@ -1,8 +1,8 @@
-import { execa } from 'execa';
 import { Client, type Connection } from '@temporalio/client';
 import { plural } from '#domain/counted.js';
 import { CONTROL_QUEUE, RELEASE_QUEUE, SEARCH_ATTRIBUTES, storeQueue } from '#domain/naming.js';
 import { openLedger } from '#systems/ledger/client.js';
+import { runProgram } from '#systems/programs/run.js';
 import { controlVersions, whyNothingMoves } from '../control-versions.js';
 import { isPolled, type QueueKind } from '../pollers.js';
 import {
@@ -21,6 +21,8 @@ import type { AddCommands } from './main.js';
 import { renderDoctor, type Finding } from './render-doctor.js';
 import { loadRepo, type LoadedRepo } from './repo.js';
 import { listed } from './text.js';
+
+const VERSION_TIMEOUT_MS = 20_000;
 
 interface DoctorOptions extends TargetOptions {
   repo?: string;
@@ -62,24 +64,29 @@ export function nodeFinding(version: string): Finding {
 }
 
 async function gitFinding(): Promise<Finding> {
-  const found = await tryTo(() => execa('git', ['--version'], { timeout: 10_000, stdin: 'ignore' }));
-  return 'value' in found
-    ? { name: 'git', state: 'ok', text: `${found.value.stdout}.` }
-    : { name: 'git', state: 'problem', text: 'git does not run.', remedy: 'Install git.' };
+  const version = await versionOf('git');
+  return version === undefined
+    ? { name: 'git', state: 'problem', text: 'git does not run.', remedy: 'Install git.' }
+    : { name: 'git', state: 'ok', text: `${version}.` };
 }
 
 /** Only looks: `edge up` is what fetches or builds one. */
 async function binaryFinding(program: string): Promise<Finding> {
   const name = 'Temporal binary';
-  const found = await tryTo(() => execa(program, ['--version'], { timeout: 20_000, stdin: 'ignore' }));
-  return 'value' in found
-    ? { name, state: 'ok', text: `${program}: ${found.value.stdout}.` }
-    : {
+  const version = await versionOf(program);
+  return version === undefined
+    ? {
         name,
         state: 'warning',
         text: `${program} does not run here.`,
         remedy: '`edge up` takes one from its cache, or fetches or builds one; name your own in TEMPORAL_CLI.',
-      };
+      }
+    : { name, state: 'ok', text: `${program}: ${version}.` };
+}
+
+async function versionOf(program: string): Promise<string | undefined> {
+  const end = await runProgram(program, ['--version'], { timeoutMs: VERSION_TIMEOUT_MS });
+  return end.kind === 'ended' && end.code === 0 ? end.stdout.toString().trimEnd() : undefined;
 }
 
 function repoFinding(repo: Attempt<LoadedRepo>): Finding {

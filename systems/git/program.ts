@@ -1,4 +1,4 @@
-import { execa } from 'execa';
+import { lastLine, runProgram, type ProgramEnd } from '../programs/run.js';
 import { GitError } from './errors.js';
 
 /** Nothing that lives in the repo or in a person's settings may run a program or ask a question. */
@@ -55,44 +55,40 @@ export function gitIn(dir: string): Git {
   const settings = [...SAFE_SETTINGS, `safe.directory=${dir}`].flatMap((setting) => ['-c', setting]);
 
   return async (args, call = {}) => {
-    const result = await execa('git', ['-C', dir, ...settings, ...args], {
-      encoding: 'buffer',
+    const end = await runProgram('git', ['-C', dir, ...settings, ...args], {
       input: call.input ?? '',
       env: { ...ENVIRONMENT, ...call.env },
-      reject: false,
-      timeout: 60_000,
-      stripFinalNewline: false,
+      timeoutMs: 60_000,
       maxBuffer: call.maxBuffer ?? 64 * 1024 * 1024,
     });
-    const code = result.exitCode;
-    if (code === 0 || (code !== undefined && call.answers?.includes(code))) {
-      return { code, stdout: Buffer.from(result.stdout), stderr: lastLine(result.stderr) };
+    if (end.kind === 'ended' && (end.code === 0 || call.answers?.includes(end.code))) {
+      return { code: end.code, stdout: end.stdout, stderr: lastLine(end.stderr) };
     }
-    throw failed(args[0] ?? '', dir, result);
+    throw failed(args[0] ?? '', dir, end);
   };
 }
 
-function failed(
-  command: string,
-  dir: string,
-  result: {
-    exitCode?: number | undefined;
-    timedOut: boolean;
-    isMaxBuffer: boolean;
-    stderr: Uint8Array;
-    code?: string | undefined;
-  },
-): GitError {
-  if (result.code === 'ENOENT') {
-    return new GitError('GitFailed', `git could not be started in ${dir}. Is it installed, and does the folder exist?`);
+function failed(command: string, dir: string, end: ProgramEnd): GitError {
+  switch (end.kind) {
+    case 'notStarted':
+      return new GitError(
+        'GitFailed',
+        `git could not be started in ${dir}. Is it installed, and does the folder exist?`,
+      );
+    case 'tooMuchOutput':
+      return new GitError('FileTooLarge', `git ${command} answered more than is read at once.`);
+    case 'timedOut':
+    case 'aborted':
+      return new GitError('GitFailed', `git ${command} did not end in 60 s.`, { retryable: true });
+    case 'killed':
+      return new GitError('GitFailed', `git ${command} was ended in ${dir} by ${end.signal}.`, { retryable: true });
+    case 'ended': {
+      const said = lastLine(end.stderr);
+      // A lock file is another git at work, or one that was killed; the first of these passes.
+      const locked = /\.lock|cannot lock ref/i.test(said);
+      return new GitError('GitFailed', `git ${command} failed in ${dir}: ${said}`, { retryable: locked });
+    }
+    default:
+      return end satisfies never;
   }
-  if (result.isMaxBuffer) return new GitError('FileTooLarge', `git ${command} answered more than is read at once.`);
-  if (result.timedOut) return new GitError('GitFailed', `git ${command} did not end in 60 s.`, { retryable: true });
-  const said = lastLine(result.stderr);
-  // A lock file is another git at work, or one that was killed; the first of these passes.
-  const locked = /\.lock|cannot lock ref/i.test(said);
-  return new GitError('GitFailed', `git ${command} failed in ${dir}: ${said}`, { retryable: locked });
 }
-
-const lastLine = (output: Uint8Array): string =>
-  Buffer.from(output).toString().trim().split('\n').at(-1)?.slice(0, 300) ?? '';

@@ -1,9 +1,9 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { execa } from 'execa';
 import { z } from 'zod';
 import { matchAdvisories, scanReportSchema, type Advisories, type ScanReport } from '#domain/scan.js';
+import { runProgram } from '../programs/run.js';
 import { ScanFailed } from './errors.js';
 
 /** Looks for known vulnerabilities among the parts of one release. Throws `ScanFailed`, never an empty report, when it cannot. */
@@ -39,23 +39,22 @@ export function commandScanner(command: ScannerCommand): Scanner {
         const path = join(folder, 'sbom.cdx.json');
         await writeFile(path, sbom);
         const placed = args.map((word) => word.replaceAll('{sbom}', path));
-        const result = await execa(program, args.some((word) => word.includes('{sbom}')) ? placed : [...placed, path], {
-          cwd: folder,
-          env: { HOME: folder, ...(command.env ?? DEFAULT_ENV) },
-          extendEnv: false,
-          stdin: 'ignore',
-          reject: false,
-          timeout: command.timeoutMs ?? 300_000,
-          forceKillAfterDelay: 2_000,
-          maxBuffer: MAX_OUTPUT,
-        });
-        if (result.timedOut) throw new ScanFailed(`${program} did not end in time.`);
-        if (result.isMaxBuffer) throw new ScanFailed(`${program} printed more than ${MAX_OUTPUT} bytes.`);
-        if (result.exitCode !== 0) {
-          const how = result.exitCode === undefined ? 'could not be run' : `ended with code ${result.exitCode}`;
-          throw new ScanFailed(`${program} ${how}.`);
-        }
-        return readReport(result.stdout, program);
+        const end = await runProgram(
+          program,
+          args.some((word) => word.includes('{sbom}')) ? placed : [...placed, path],
+          {
+            cwd: folder,
+            env: { HOME: folder, ...(command.env ?? DEFAULT_ENV) },
+            extendEnv: false,
+            timeoutMs: command.timeoutMs ?? 300_000,
+            maxBuffer: MAX_OUTPUT,
+          },
+        );
+        if (end.kind === 'timedOut') throw new ScanFailed(`${program} did not end in time.`);
+        if (end.kind === 'tooMuchOutput') throw new ScanFailed(`${program} printed more than ${MAX_OUTPUT} bytes.`);
+        if (end.kind !== 'ended') throw new ScanFailed(`${program} could not be run.`);
+        if (end.code !== 0) throw new ScanFailed(`${program} ended with code ${end.code}.`);
+        return readReport(end.stdout.toString(), program);
       } finally {
         await rm(folder, { recursive: true, force: true });
       }

@@ -1,4 +1,4 @@
-import { execa } from 'execa';
+import { runProgram } from '../programs/run.js';
 import { CommandError } from './errors.js';
 import type { CommandResult, CommandRunner, RunOptions } from './types.js';
 
@@ -23,32 +23,33 @@ export function createLocalRunner(options: { env?: Record<string, string> } = {}
       running.add(closing);
       const signals = runOptions.signal ? [closing.signal, runOptions.signal] : [closing.signal];
       try {
-        const result = await execa(program, args, {
+        const end = await runProgram(program, args, {
           input: runOptions.stdin ?? '',
-          timeout: timeoutMs,
-          cancelSignal: AbortSignal.any(signals),
+          timeoutMs,
           maxBuffer: MAX_OUTPUT_BYTES,
-          reject: false,
-          stripFinalNewline: false,
+          signal: AbortSignal.any(signals),
           ...(options.env ? { env: options.env } : {}),
         });
-        if (result.timedOut) {
-          throw new CommandError('CommandTimeout', `${program}: no end within ${timeoutMs} ms; it may still run`);
+        switch (end.kind) {
+          case 'ended':
+            return { code: end.code, stdout: end.stdout.toString(), stderr: end.stderr.toString() };
+          case 'timedOut':
+            throw new CommandError('CommandTimeout', `${program}: no end within ${timeoutMs} ms; it was ended`);
+          case 'aborted':
+            throw new CommandError('Aborted', `${program}: aborted; it was ended`);
+          case 'tooMuchOutput':
+            throw new CommandError('OutputTooLarge', `${program}: more than ${MAX_OUTPUT_BYTES} bytes of output`);
+          case 'killed':
+            throw new CommandError('OutcomeUnknown', `${program}: ended by ${end.signal}`);
+          case 'notStarted':
+            return {
+              code: end.code === 'EACCES' ? NOT_EXECUTABLE : NOT_FOUND,
+              stdout: '',
+              stderr: `${program}: ${end.code}\n`,
+            };
+          default:
+            return end satisfies never;
         }
-        if (result.isCanceled) throw new CommandError('Aborted', `${program}: aborted; it may still run`);
-        if (result.isMaxBuffer) {
-          throw new CommandError('OutputTooLarge', `${program}: more than ${MAX_OUTPUT_BYTES} bytes of output`);
-        }
-        if (result.exitCode !== undefined) {
-          return { code: result.exitCode, stdout: result.stdout, stderr: result.stderr };
-        }
-        if (result.signal) throw new CommandError('OutcomeUnknown', `${program}: ended by ${result.signal}`);
-        const reason = 'code' in result ? String(result.code) : 'not started';
-        return {
-          code: reason === 'EACCES' ? NOT_EXECUTABLE : NOT_FOUND,
-          stdout: '',
-          stderr: `${program}: ${reason}\n`,
-        };
       } finally {
         running.delete(closing);
       }

@@ -16,7 +16,8 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import { endGroup, parseRecord, recordOf, signalGroup, signalProcess } from './processes.js';
+import { signalGroup, signalProcess } from '#systems/programs/signal.js';
+import { endGroup, parseRecord, recordOf } from './processes.js';
 
 /**
  * Runs "$@", tells its process id on descriptor 3, and ends it when stdin closes, that is, when the process that

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { signalGroup } from '#systems/programs/signal.js';
 
 /** A process as remembered in a file. Ids are used again, so the start time is part of who it is. */
 const processRecordSchema = z.object({ pid: z.number().int().positive(), started: z.string().optional() });
@@ -32,20 +33,6 @@ export function isRunning(record: ProcessRecord): boolean {
 export function endGroup(record: ProcessRecord): boolean {
   const reused = exists(record.pid) && !isRunning(record);
   return !reused && signalGroup(record.pid, 'SIGKILL');
-}
-
-/** Signals the whole process group that `pid` leads. False when there is none any more. */
-export const signalGroup = (pid: number, signal: NodeJS.Signals): boolean => signalProcess(-pid, signal);
-
-/** False when there is no such process any more. */
-export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
-  try {
-    process.kill(pid, signal);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
-    throw error;
-  }
 }
 
 function exists(pid: number): boolean {

@@ -12,6 +12,7 @@ import { pipeline } from 'node:stream/promises';
 import { execa } from 'execa';
 import { EnvHttpProxyAgent, fetch } from 'undici';
 import { z } from 'zod';
+import { howItEnded, runProgram } from '#systems/programs/run.js';
 import { cacheFolder } from './cache-folder.js';
 import { withLock } from './file-lock.js';
 
@@ -102,9 +103,9 @@ export async function findTemporalCli(options: FindOptions): Promise<TemporalCli
 type Inspection = { kind: 'usable'; server: string } | { kind: 'unusable'; problem: string };
 
 async function inspect(path: string): Promise<Inspection> {
-  const { stdout, failed } = await execa(path, ['--version'], { reject: false, timeout: 20_000, stdin: 'ignore' });
-  if (failed) return { kind: 'unusable', problem: 'does not run' };
-  const server = /\bserver (\d+\.\d+\.\d+)/i.exec(stdout)?.[1];
+  const end = await runProgram(path, ['--version'], { timeoutMs: 20_000 });
+  if (end.kind !== 'ended' || end.code !== 0) return { kind: 'unusable', problem: 'does not run' };
+  const server = /\bserver (\d+\.\d+\.\d+)/i.exec(end.stdout.toString())?.[1];
   if (!server) return { kind: 'unusable', problem: 'does not answer --version as a Temporal CLI does' };
   if (isOlder(server, MIN_SERVER)) {
     return { kind: 'unusable', problem: `has server ${server}, older than ${MIN_SERVER}` };
@@ -253,19 +254,15 @@ async function build({ target, env, say }: Build): Promise<string> {
     const folder = await mkdtemp(`${target}-`);
     const done = progress(`Building the Temporal CLI once (go install ${GO_PACKAGE}), about 5 minutes`, say);
     try {
-      await execa(go, ['install', GO_PACKAGE], {
+      const end = await runProgram(go, ['install', GO_PACKAGE], {
         cwd: folder,
         env: { ...env, GOBIN: folder, GOFLAGS: '-buildvcs=false' },
         extendEnv: false,
-        stdin: 'ignore',
-        timeout: GO_TIMEOUT_MS,
+        timeoutMs: GO_TIMEOUT_MS,
       });
+      if (end.kind !== 'ended' || end.code !== 0) throw new Error(`go install ${howItEnded(end)}`);
       await rename(join(folder, 'temporal'), target);
       return target;
-    } catch (error) {
-      const { stderr } = error as { stderr?: string };
-      const last = stderr?.trimEnd().split('\n').at(-1) || (error as Error).message;
-      throw new Error(`go install failed (${last})`, { cause: error });
     } finally {
       done();
       await rm(folder, { recursive: true, force: true });

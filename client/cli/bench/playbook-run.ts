@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { signalProcess } from '#workers/embedded/processes.js';
+import { signalProcess } from '#systems/programs/signal.js';
 import { descendantsOf } from './process-figures.js';
 
 /** Beside this file, built or not. */

@@ -135,7 +135,7 @@ describe('findTemporalCli', () => {
   it('says in one sentence what was tried and what can be done', async () => {
     await go('echo "no such module" >&2; exit 1');
     await expect(find()).rejects.toThrow(
-      /^No Temporal CLI \(the download from 127\.0\.0\.1:1 failed \(.*\); go install failed \(no such module\)\)\. Install it .* TEMPORAL_CLI/,
+      /^No Temporal CLI \(the download from 127\.0\.0\.1:1 failed \(.*\); go install ended with exit code 1: no such module\)\. Install it .* TEMPORAL_CLI/,
     );
   });
 
