@@ -88,6 +88,16 @@ describe('wrong usage ends with 2 and says what is wrong', () => {
     'a count that is none': [['demo', '--stores', 'many'], /whole number/],
     'a drill of another size': [['demo', '--rollback', '--stores', '60'], /leave out --stores and --calm/],
     'a kill without the comparison': [['bench', '--kill', '--backup'], /give --ansible as well/],
+    'patience without the comparison': [['bench', '--patience', '2.5'], /give --ansible as well/],
+    'patience with a run that is killed': [
+      ['bench', '--ansible', '--kill', '--patience', '2.5'],
+      /leave out --kill or --patience/,
+    ],
+    'patience that is less than the train took': [
+      ['bench', '--ansible', '--patience', '0.5'],
+      /a factor of at least 1/,
+    ],
+    'patience that is no number': [['bench', '--ansible', '--patience', '1e3'], /a factor of at least 1/],
     'backups by the playbook': [['bench', '--backup', '--ansible'], /makes no backups/],
     'a speed that is none': [['up', '--lab', '3', '--speed', 'fast'], /--speed/],
   };
