@@ -130,6 +130,19 @@ describe('wrong usage ends with 2 and says what is wrong', () => {
 });
 
 describe('a command that cannot do its work ends with 1 and a sentence', () => {
+  it.each([
+    ['does not exist', 'nowhere'],
+    ['is no Git repo', ''],
+  ])('when the repo %s', async (_, folder) => {
+    const io = fakeIo({ cwd: dir });
+    for (const argv of [['train', 'plan'], ['up'], ['schedules', 'plan']]) {
+      expect(await run([...argv, '--repo', join(dir, folder)], io)).toBe(1);
+    }
+    const lines = io.stderr().trim().split('\n');
+    expect(lines).toHaveLength(3);
+    for (const line of lines) expect(line).toMatch(/^The repo .+ cannot be read: .+ A new one is made by: edge init$/);
+  });
+
   it('when no service runs here', async () => {
     const io = fakeIo({ cwd: dir });
     expect(await run(['train', 'show'], io)).toBe(1);
