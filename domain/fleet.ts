@@ -55,9 +55,9 @@ const storeId = z
     STORE_ID,
     'is not a store id. Use lower case letters, digits and dashes, at most 63, not starting with a dash',
   );
-const nodeName = z
-  .string()
-  .regex(NODE_NAME, 'is not a node name. Use lower case letters, digits and dashes, at most 63');
+/** Nodes and guests are hosts alike. */
+const hostName = (what: 'node' | 'guest') =>
+  z.string().regex(NODE_NAME, `is not a ${what} name. Use lower case letters, digits and dashes, at most 63`);
 /** A file below the store's own folder: one name, no path. */
 const fileName = z
   .string()
@@ -376,7 +376,7 @@ const probeSchema = z
 const guestSchema = z
   .object({
     vmid: z.number().int().min(100).max(999_999_999),
-    name: nodeName,
+    name: hostName('guest'),
     kind: z.enum(['qemu', 'lxc']),
     role: z.enum(['pos', 'inventory', 'cache', 'other']).default('other'),
     health: z
@@ -433,7 +433,9 @@ export const storeSchema = z
       .strict()
       .optional(),
     nodes: z
-      .array(z.object({ name: nodeName, address, apiPort: port.default(8006), sshPort: port.default(22) }).strict())
+      .array(
+        z.object({ name: hostName('node'), address, apiPort: port.default(8006), sshPort: port.default(22) }).strict(),
+      )
       .min(3, 'needs three nodes')
       .max(16),
     guests: z.array(guestSchema).max(200).default([]),

@@ -21,7 +21,12 @@ const BRANCH = 'main';
 /** Reads the tip of the branch. Throws a sentence when it has problems; `edge fleet check` lists them all. */
 export async function loadRepo(dir: string, branch: string = BRANCH): Promise<LoadedRepo> {
   const git = openGitRepo({ dir });
-  const commit = await git.head(branch);
+  const commit = await git.head(branch).catch((error: unknown) => {
+    throw new CliFailure(
+      `The repo ${dir} cannot be read: ${(error as Error).message} A new one is made by: edge init`,
+      { cause: error },
+    );
+  });
   const files = await collectRepoFiles({
     list: () => git.list(commit, ''),
     readMany: (paths) => git.readMany(commit, paths, MAX_CONFIG_FILE),

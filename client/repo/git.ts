@@ -1,5 +1,11 @@
 import { execa } from 'execa';
 
+/** Throws a sentence when there is none, before anything is written that would need it. */
+export async function requireGit(): Promise<void> {
+  const { failed } = await execa('git', ['--version'], { reject: false });
+  if (failed) throw new Error('git does not run here. Install git.');
+}
+
 /** Runs Git in a working tree, with an author of its own and without what the person at this machine has configured. */
 export const gitIn =
   (dir: string) =>

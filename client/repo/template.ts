@@ -4,7 +4,7 @@ import { plural } from '#domain/counted.js';
 import { parseFleet } from '#domain/repo-check.js';
 import { problemText } from '#domain/yaml-file.js';
 import { pilotCount, renderFleet } from './fleet-template.js';
-import { gitIn } from './git.js';
+import { gitIn, requireGit } from './git.js';
 import { NAMED_GUESTS, renderStore } from './store-template.js';
 
 export interface RepoOptions {
@@ -72,6 +72,7 @@ export function renderRepo(options: RepoOptions): Map<string, string> {
  */
 export async function initRepo(dir: string, options: RepoOptions): Promise<string> {
   const files = renderRepo(options);
+  await requireGit();
   await mkdir(dir, { recursive: true });
   if ((await readdir(dir)).length > 0) {
     throw new Error(`${dir} is not empty. Name a new folder, or empty this one.`);

@@ -12,9 +12,8 @@ import { freeLabNetwork } from '../lab-network.js';
 import { loadRepo, type LoadedRepo } from '../repo.js';
 import { journalFigures } from './effects.js';
 import { groupOf, inventoryOf, knownHostsOf } from './inventory.js';
-import { createPlaybook, PLAYBOOK, type Playbook } from './playbook-run.js';
+import { createPlaybook, type Playbook } from './playbook-run.js';
 import { startPracticeFleet } from './practice-fleet.js';
-import { ansiblePrograms } from './python.js';
 import { outcomeOf, type KillStory, type Outcome, type Side } from './side.js';
 import { strikeOnce } from './strike.js';
 import type { MeasureOptions } from './train-side.js';
@@ -25,9 +24,34 @@ interface RunStage {
   concurrency: number;
 }
 
+interface AnsibleOptions extends MeasureOptions {
+  /** Folder of Ansible's programs. */
+  programs: string;
+  patience?: Patience;
+}
+
+/** It is ended when it has taken so many times these seconds. */
+interface Patience {
+  factor: number;
+  seconds: number;
+}
+
+interface Limit {
+  patience: number;
+  reached: AbortSignal;
+}
+
+/** Its time begins now, and is never shorter than it says. */
+export const limitOf = ({ factor, seconds }: Patience): Limit => ({
+  patience: factor,
+  reached: AbortSignal.timeout(Math.ceil(factor * seconds * 1_000)),
+});
+
 /** The same work on a fresh fleet of the same size, by ansible-playbook: one run a stage, in the order of the stages. */
-export async function measureAnsible(io: Io, { stores, speed, killAt }: MeasureOptions): Promise<Side> {
-  const programs = await ansiblePrograms(io, join(PLAYBOOK, 'requirements.txt'));
+export async function measureAnsible(
+  io: Io,
+  { programs, stores, speed, killAt, patience }: AnsibleOptions,
+): Promise<Side> {
   const dir = await mkdtemp(join(tmpdir(), 'edge-a-'));
   try {
     const repoDir = join(dir, 'edge-infra');
@@ -58,8 +82,10 @@ export async function measureAnsible(io: Io, { stores, speed, killAt }: MeasureO
       const end = () => void playbook.kill();
       interrupted.addEventListener('abort', end);
       try {
-        const side = await runStages({ io, playbook, lab: fleet.lab, repo, stages, killAt });
-        if (side.outcome.finished < stores && killAt === undefined) io.err(await tailOf(log));
+        const limit = patience && limitOf(patience);
+        const side = await runStages({ io, playbook, lab: fleet.lab, stores: repo.stores, stages, killAt, limit });
+        const isToFinish = killAt === undefined && side.ended === undefined;
+        if (side.outcome.finished < stores && isToFinish) io.err(await tailOf(log));
         return side;
       } finally {
         interrupted.removeEventListener('abort', end);
@@ -85,22 +111,26 @@ function stagesOf(repo: LoadedRepo): RunStage[] {
 interface StagesRun {
   io: Io;
   playbook: Playbook;
-  lab: LabClient;
-  repo: LoadedRepo;
+  lab: Pick<LabClient, 'journal' | 'check'>;
+  stores: readonly Pick<LoadedRepo['stores'][number], 'nodes'>[];
   stages: readonly RunStage[];
-  killAt: number | undefined;
+  killAt?: number | undefined;
+  limit?: Limit | undefined;
 }
 
-async function runStages({ io, playbook, lab, repo, stages, killAt }: StagesRun): Promise<Side> {
-  const nodes = repo.stores.reduce((sum, store) => sum + store.nodes.length, 0);
-  const stores = repo.stores.length;
-  const outcome = async (): Promise<Outcome> => outcomeOf(await lab.journal(0), await lab.check(), nodes / stores);
+export async function runStages({ io, playbook, lab, stores: fleet, stages, killAt, limit }: StagesRun): Promise<Side> {
+  const nodes = fleet.reduce((sum, store) => sum + store.nodes.length, 0);
+  const stores = fleet.length;
+  const outcome = async (soFar = false): Promise<Outcome> =>
+    outcomeOf(await lab.journal(0), await lab.check(), { nodesPerStore: nodes / stores, soFar });
   const over = new AbortController();
   const striking =
     killAt === undefined ? undefined : strikeOnce(lab, { nodes, at: killAt, kill: () => playbook.kill() }, over.signal);
+  limit?.reached.addEventListener('abort', () => void playbook.kill());
   const start = performance.now();
   let cpuSeconds: number | undefined = 0;
   let kill: KillStory | undefined;
+  let isEnded = false;
   const run = async (stage: RunStage, variables: Record<string, unknown> = {}) => {
     const result = await playbook.run({ stage: groupOf(stage.name), ...variables }, stage.concurrency);
     cpuSeconds =
@@ -111,8 +141,16 @@ async function runStages({ io, playbook, lab, repo, stages, killAt }: StagesRun)
   };
 
   for (const stage of stages) {
+    if (limit?.reached.aborted) {
+      isEnded = true;
+      break;
+    }
     let code = await run(stage);
     if (io.interrupted().aborted) throw new CliFailure('Interrupted: Ansible did not reach its end.');
+    if (code === 137 && limit?.reached.aborted) {
+      isEnded = true;
+      break;
+    }
     if (code === 137) {
       // Whoever keeps it going, a unit or a job server, starts the same order again.
       code = await run(stage);
@@ -126,17 +164,19 @@ async function runStages({ io, playbook, lab, repo, stages, killAt }: StagesRun)
     // As a stage of the service does, it goes no further with stores that failed.
     if (code !== 0) break;
   }
+  const seconds = (performance.now() - start) / 1_000;
   over.abort();
   await striking;
   return {
     name: 'Ansible',
     stores,
     nodes,
-    seconds: (performance.now() - start) / 1_000,
+    seconds,
     ...(cpuSeconds === undefined ? {} : { cpuSeconds }),
-    outcome: await outcome(),
+    outcome: await outcome(isEnded),
     journal: journalFigures(await lab.journal(0)),
     ...(kill ? { kill } : {}),
+    ...(limit && isEnded ? { ended: { patience: limit.patience } } : {}),
   };
 }
 

@@ -13,16 +13,20 @@ export function renderBeside(sides: readonly Side[]): string[] {
   return [
     heads.join(''),
     `| --- |${sides.map(() => ' ---: |').join('')}`,
-    row('wall time', ({ seconds }) => `${seconds.toFixed(1)} s`),
-    row('times as fast', (side) => (side === ours ? ratio.toFixed(2) : '1')),
-    row('stores finished', ({ outcome }) => String(outcome.finished)),
+    row('wall time', ({ seconds, ended }) => `${ended ? 'ended after ' : ''}${seconds.toFixed(1)} s`),
+    row('times as fast', (side) => (side !== ours ? '1' : theirs?.ended ? atLeast(theirs.ended) : ratio.toFixed(2))),
+    row('stores finished', ({ outcome, stores, ended }) =>
+      ended ? `${outcome.finished} of ${stores}` : String(outcome.finished),
+    ),
     row('own CPU, without the practice fleet', ({ cpuSeconds }) =>
       cpuSeconds === undefined || Number.isNaN(cpuSeconds) ? 'not counted' : `${cpuSeconds.toFixed(0)} s`,
     ),
     row('stores in work at once, at most', ({ journal }) => String(journal.mostAtOnce)),
     row('a store, mean', ({ journal }) => `${journal.storeSeconds.toFixed(1)} s`),
-    row('rules broken', ({ outcome }) => brokenOf(outcome)),
+    row('rules broken', ({ outcome, ended }) => `${brokenOf(outcome)}${ended ? ', so far' : ''}`),
+    ...(sides.some(({ ended }) => ended) ? [row('left set', ({ outcome }) => listOf(outcome.leftSet))] : []),
     '',
+    ...sides.flatMap((side) => (ours && side.ended ? [...endedLines(side, side.ended, ours), ''] : [])),
     `| effects, per node |${sides.map(({ name }) => ` ${name} |`).join('')}`,
     `| --- |${sides.map(() => ' ---: |').join('')}`,
     ...NODE_EFFECTS.map((effect) =>
@@ -37,6 +41,14 @@ export function renderBeside(sides: readonly Side[]): string[] {
     '',
   ];
 }
+
+const atLeast = ({ patience }: NonNullable<Side['ended']>): string => `more than ${patience}`;
+
+const endedLines = ({ name, seconds, stores, outcome }: Side, ended: NonNullable<Side['ended']>, ours: Side) => [
+  `${name} was ended after ${seconds.toFixed(1)} s, at ${outcome.finished} of ${stores} stores: it had taken ` +
+    `${atLeast(ended)} times as long as ${ours.name} for all of them.`,
+  'That something is left set is to be expected of what is killed in its work; the rules are judged for what it had done.',
+];
 
 /** What became of the work of the killed ones. */
 export function renderKilled(sides: readonly Side[]): string[] {

@@ -1,8 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { signalProcess } from '#systems/programs/signal.js';
-import { descendantsOf } from './process-figures.js';
+import { endTree } from './process-figures.js';
 
 /** Beside this file, built or not. */
 export const PLAYBOOK = join(import.meta.dirname, 'playbook');
@@ -29,7 +28,7 @@ interface PlaybookResult {
 
 export interface Playbook {
   run(variables: Record<string, unknown>, forks: number): Promise<PlaybookResult>;
-  /** SIGKILL for it and its forks, as when its machine dies. False when it does not run. */
+  /** SIGKILL for it and all that it started, as when its machine dies. False when it does not run. */
   kill(): boolean;
 }
 
@@ -66,13 +65,7 @@ export function createPlaybook({ programs, dir, inventory, log, env }: PlaybookO
       shell = undefined;
       return { code: code ?? 137, cpuSeconds: code === 137 ? undefined : childrenSeconds(said) };
     },
-    kill() {
-      const [program, ...forks] = shell?.pid === undefined ? [] : descendantsOf(shell.pid);
-      if (program === undefined) return false;
-      const killed = signalProcess(program, 'SIGKILL');
-      for (const fork of forks) signalProcess(fork, 'SIGKILL');
-      return killed;
-    },
+    kill: () => shell?.pid !== undefined && endTree(shell.pid),
   };
 }
 

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { signalProcess } from '#systems/programs/signal.js';
 import type { ProcessFigures } from './figures.js';
 
 /** A hundred of these are a second on every Linux that Node runs on. */
@@ -19,8 +20,23 @@ export function figuresOf(name: string, pid: number): ProcessFigures {
   }
 }
 
+/**
+ * SIGKILL for a process and all below it, also what left its process group, as Ansible's forks do. They are stopped
+ * first, until none is new: what still runs could start another one meanwhile. False when there is none any more.
+ */
+export function endTree(root: number): boolean {
+  const stopped = new Set<number>();
+  for (;;) {
+    const fresh = [root, ...descendantsOf(root)].filter((pid) => !stopped.has(pid) && signalProcess(pid, 'SIGSTOP'));
+    if (fresh.length === 0) break;
+    for (const pid of fresh) stopped.add(pid);
+  }
+  for (const pid of stopped) signalProcess(pid, 'SIGKILL');
+  return stopped.size > 0;
+}
+
 /** Process ids of all that a process started, and what those started; without itself. */
-export function descendantsOf(pid: number): number[] {
+function descendantsOf(pid: number): number[] {
   const children = new Map<number, number[]>();
   for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
     const parent = parentOf(Number(name));

@@ -13,6 +13,8 @@ export interface Side {
   outcome: Outcome;
   journal: JournalFigures;
   kill?: KillStory;
+  /** It did not reach its end: it was killed when it had taken `patience` times as long as the other side. */
+  ended?: { patience: number };
 }
 
 /** A verdict of the journal, at the moment it is read. */
@@ -37,8 +39,18 @@ export interface KillStory {
   hand?: string;
 }
 
-export function outcomeOf(entries: readonly LabEntry[], report: LabReport, nodesPerStore: number): Outcome {
-  const counts = report.rules.map(({ id, violations }) => [id, violations.length] as const);
+/** How a run leaves the stores. In the middle of one it says nothing: what is rightly set counts as left behind. */
+const RULES_OF_THE_END = ['nothing-left-set', 'down-and-up-again'];
+
+/** `soFar`: of a run that did not reach its end only what it has done is judged. */
+export function outcomeOf(
+  entries: readonly LabEntry[],
+  report: LabReport,
+  { nodesPerStore, soFar = false }: { nodesPerStore: number; soFar?: boolean },
+): Outcome {
+  const counts = report.rules
+    .filter(({ id }) => !soFar || !RULES_OF_THE_END.includes(id))
+    .map(({ id, violations }) => [id, violations.length] as const);
   return {
     finished: finishedStores(entries, nodesPerStore),
     twice: Object.fromEntries(counts)['nothing-twice'] ?? 0,
@@ -47,3 +59,10 @@ export function outcomeOf(entries: readonly LabEntry[], report: LabReport, nodes
     rules: counts.length,
   };
 }
+
+/**
+ * A comparison with work that was not done, or not done safely, says nothing. Of a side that was ended at least one
+ * store is wanted: what finishes none may not work at all.
+ */
+export const isSound = ({ outcome, stores, ended }: Side): boolean =>
+  (ended ? outcome.finished > 0 : outcome.finished === stores) && Object.keys(outcome.broken).length === 0;

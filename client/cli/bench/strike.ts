@@ -18,7 +18,7 @@ export interface Strike {
  * when. Undefined when `over` came first.
  */
 export async function strikeOnce(
-  lab: LabClient,
+  lab: Pick<LabClient, 'journal'>,
   { nodes, at, kill }: Strike,
   over: AbortSignal,
 ): Promise<{ atReboots: number; storesInWork: number } | undefined> {

@@ -64,7 +64,7 @@ export const measureTrain = (
       seconds: row.seconds,
       // What a killed process had used is not told any more.
       ...(killAt === undefined ? { cpuSeconds: ownSeconds.reduce((sum, seconds) => sum + seconds, 0) } : {}),
-      outcome: outcomeOf(entries, check, nodes / stores),
+      outcome: outcomeOf(entries, check, { nodesPerStore: nodes / stores }),
       journal: journalFigures(entries),
       ...(struck ? { kill: struck } : {}),
     };

@@ -264,6 +264,12 @@ describe('a store file', () => {
       ],
       /^nodes: needs three nodes/,
     ],
+    'refuses a bad name of a node': [['nodes', 1, 'name'], '-rf', /^nodes\[1\]\.name: is not a node name/],
+    'refuses a bad name of a guest, and calls it that': [
+      ['guests', 0, 'name'],
+      '-rf',
+      /^guests\[0\]\.name: is not a guest name/,
+    ],
     'refuses a port outside of the range': [['nodes', 1, 'apiPort'], 70_000, /^nodes\[1\]\.apiPort: /],
     'refuses numbers that look like an address': [
       ['nodes', 1, 'address'],

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { checkRepo, folderSource } from '#client/repo/check.js';
 import { initRepo, renderRepo } from '#client/repo/template.js';
 
@@ -46,6 +46,13 @@ describe('initRepo', () => {
     expect(git(dir, 'log', '--format=%an: %s')).toBe('edge-governor: Lay out the fleet: 3 stores');
     const { problems, stores } = await checkRepo(folderSource(dir));
     expect([problems, stores.length]).toEqual([[], 3]);
+  });
+
+  it('says that git is missing before it makes anything', async () => {
+    vi.stubEnv('PATH', root);
+    onTestFinished(() => void vi.unstubAllEnvs());
+    await expect(initRepo(join(root, 'new'), { stores: 3 })).rejects.toThrow('git does not run here. Install git.');
+    expect(await readdir(root)).toEqual([]);
   });
 
   it('never writes into a folder that holds something', async () => {

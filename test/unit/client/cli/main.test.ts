@@ -88,6 +88,16 @@ describe('wrong usage ends with 2 and says what is wrong', () => {
     'a count that is none': [['demo', '--stores', 'many'], /whole number/],
     'a drill of another size': [['demo', '--rollback', '--stores', '60'], /leave out --stores and --calm/],
     'a kill without the comparison': [['bench', '--kill', '--backup'], /give --ansible as well/],
+    'patience without the comparison': [['bench', '--patience', '2.5'], /give --ansible as well/],
+    'patience with a run that is killed': [
+      ['bench', '--ansible', '--kill', '--patience', '2.5'],
+      /leave out --kill or --patience/,
+    ],
+    'patience that is less than the train took': [
+      ['bench', '--ansible', '--patience', '0.5'],
+      /a factor of at least 1/,
+    ],
+    'patience that is no number': [['bench', '--ansible', '--patience', '1e3'], /a factor of at least 1/],
     'backups by the playbook': [['bench', '--backup', '--ansible'], /makes no backups/],
     'a speed that is none': [['up', '--lab', '3', '--speed', 'fast'], /--speed/],
   };
@@ -120,6 +130,19 @@ describe('wrong usage ends with 2 and says what is wrong', () => {
 });
 
 describe('a command that cannot do its work ends with 1 and a sentence', () => {
+  it.each([
+    ['does not exist', 'nowhere'],
+    ['is no Git repo', ''],
+  ])('when the repo %s', async (_, folder) => {
+    const io = fakeIo({ cwd: dir });
+    for (const argv of [['train', 'plan'], ['up'], ['schedules', 'plan']]) {
+      expect(await run([...argv, '--repo', join(dir, folder)], io)).toBe(1);
+    }
+    const lines = io.stderr().trim().split('\n');
+    expect(lines).toHaveLength(3);
+    for (const line of lines) expect(line).toMatch(/^The repo .+ cannot be read: .+ A new one is made by: edge init$/);
+  });
+
   it('when no service runs here', async () => {
     const io = fakeIo({ cwd: dir });
     expect(await run(['train', 'show'], io)).toBe(1);

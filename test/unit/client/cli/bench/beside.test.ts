@@ -36,6 +36,28 @@ describe('renderBeside', () => {
     ));
 });
 
+describe('a side that was ended before its end', () => {
+  const lines = renderBeside([
+    side('a', 20),
+    side('b', 50.04, {
+      outcome: { finished: 1, twice: 0, leftSet: ['store-002/n2 noout'], broken: {}, rules: 14 },
+      ended: { patience: 2.5 },
+    }),
+  ]);
+  it('is not said to have finished, and how much faster the other is stands as a lower bound', () => {
+    expect(lines).toContain('| wall time | 20.0 s | ended after 50.0 s |');
+    expect(lines).toContain('| times as fast | more than 2.5 | 1 |');
+    expect(lines).toContain('| stores finished | 2 | 1 of 2 |');
+    expect(lines).toContain('| rules broken | 0 of 16 | 0 of 14, so far |');
+    expect(lines).toContain('| left set | nothing | 1 (store-002/n2 noout) |');
+    expect(lines).toContain(
+      'b was ended after 50.0 s, at 1 of 2 stores: it had taken more than 2.5 times as long as a for all of them.',
+    );
+  });
+  it('is the only one of which that is said', () =>
+    expect(renderBeside([side('a', 20), side('b', 50)]).join()).not.toMatch(/ended|left set|so far/));
+});
+
 describe('renderKilled', () => {
   const stuck = { finished: 1, twice: 0, leftSet: ['store-002/n2 noout'], broken: {}, rules: 16 };
   const lines = renderKilled([
