@@ -2,7 +2,8 @@ import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createPlaybook } from '#client/cli/bench/playbook-run.js';
-import { isRunning, recordOf, signalProcess, type ProcessRecord } from '#workers/embedded/processes.js';
+import { signalProcess } from '#systems/programs/signal.js';
+import { isRunning, recordOf, type ProcessRecord } from '#workers/embedded/processes.js';
 import { SOON } from '../../../../support/soon.js';
 import { useTempDir } from '../../../../support/temp-dir.js';
 
