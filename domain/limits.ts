@@ -1,6 +1,6 @@
 import { are, plural } from './counted.js';
 import type { ErrorThreshold, Limits } from './fleet.js';
-import { tallyOf, type StoreResult, type Tally } from './outcomes.js';
+import { hasFailed, tallyOf, type Outcome, type StoreResult, type Tally } from './outcomes.js';
 
 /**
  * When a wave may go on and when it must stop starting stores. Pure arithmetic; the wave asks after every store that
@@ -9,7 +9,7 @@ import { tallyOf, type StoreResult, type Tally } from './outcomes.js';
 
 /** The counts of one stage so far, over all its rounds and parts, each store once with its newest outcome. */
 export interface WaveState {
-  /** Stores of the stage. */
+  /** Stores of the stage that count: all but those that people accepted as they are. */
   size: number;
   /** Stores that ended. One that is started again in a later round leaves the tally until it ends again. */
   tally: Tally;
@@ -27,17 +27,22 @@ export interface WaveState {
 export type WaveVerdict =
   { kind: 'go' } | { kind: 'breach'; reason: 'ErrorThresholdExceeded' | 'OfflineThresholdExceeded'; summary: string };
 
+type Counted = Pick<StoreResult, 'outcome' | 'startedAt' | 'failedBefore'>;
+
 /**
  * What results are worth to the thresholds. A store that was taken out before its turn counts like a skipped one:
- * nothing was tried there, so it must not make a failing stage look better.
+ * nothing was tried there, so it must not make a failing stage look better. One that failed counts as failed until it
+ * succeeds, whatever became of it when it was tried again.
  */
-export function countsOf(
-  results: readonly Pick<StoreResult, 'outcome' | 'startedAt'>[],
-): Pick<WaveState, 'tally' | 'started'> {
-  const wasTakenOut = ({ outcome, startedAt }: Pick<StoreResult, 'outcome' | 'startedAt'>) =>
-    outcome === 'aborted' && startedAt === undefined;
-  const tally = tallyOf(results.map((result) => (wasTakenOut(result) ? { outcome: 'skipped' } : result)));
+export function countsOf(results: readonly Counted[]): Pick<WaveState, 'tally' | 'started'> {
+  const tally = tallyOf(results.map((result) => ({ outcome: worthOf(result) })));
   return { tally, started: results.length - tally.skipped - tally.excluded };
+}
+
+function worthOf(result: Counted): Outcome {
+  if (result.outcome === 'timedOut') return 'timedOut';
+  if (hasFailed(result)) return 'failed';
+  return result.outcome === 'aborted' && result.startedAt === undefined ? 'skipped' : result.outcome;
 }
 
 /**

@@ -1,6 +1,6 @@
 import { plural } from './counted.js';
 import type { NightPlan, NightStorePlan } from './messages/backup.js';
-import { othersOf, type StoreResult, type Tally } from './outcomes.js';
+import { othersOf, type Tally } from './outcomes.js';
 
 /** How a night is cut into waves, and what is said of it in the morning. */
 
@@ -41,10 +41,6 @@ function groupsOf(sorted: readonly NightStorePlan[], size: number): NightStorePl
 }
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
-
-/** Who may be tried again in the same night: nothing was wrong with it but the link. */
-export const isAway = ({ outcome }: Pick<StoreResult, 'outcome'>): boolean =>
-  outcome === 'offline' || outcome === 'cutOff';
 
 /** One sentence about a night that has ended. */
 export function nightSummary(tally: Tally, planned: number): string {

@@ -42,27 +42,83 @@ export interface StoreResult {
   nodesPatched?: number | undefined;
   nodesRebooted?: number | undefined;
   release?: string | undefined;
+  /** It failed in an earlier round, and no success has come since. */
+  failedBefore?: true | undefined;
 }
 
-/**
- * Whether what a round says of a store changes what is known of it. A store that was cut off may still be held by that
- * operation; that it could not be taken says nothing new, and it stays awaited.
- */
-export const isNews = (known: StoreResult | undefined, told: StoreResult): boolean =>
-  !(known?.outcome === 'cutOff' && told.outcome === 'skipped' && told.reason === 'StoreBusy');
+type Told = Pick<StoreResult, 'outcome' | 'failedBefore'>;
 
-/** How an operation left its store, as far as it got: `nodes finished: 1; left in place: maintenance of n2 (…)`. */
-export function stateWords({ outcome, operationId, nodesPatched, release, stop }: StoreResult): string | undefined {
+/** Who may be tried again without asking why: nothing was wrong with it but the link. */
+export const isAway = ({ outcome }: Told): boolean => outcome === 'offline' || outcome === 'cutOff';
+
+/** It failed, and has not succeeded since. */
+export const hasFailed = ({ outcome, failedBefore }: Told): boolean =>
+  outcome === 'failed' || outcome === 'timedOut' || failedBefore === true;
+
+/**
+ * What is known of a store when a further round has told of it. Only a success resolves a failure: it stays when nothing
+ * was done to the store in that round, and says what was met; else it stands beside what came of it. A store that was cut
+ * off stays so while its operation may still hold it.
+ *
+ * @param round counted from 0.
+ */
+export function afterRound(known: StoreResult | undefined, told: StoreResult, round: number): StoreResult {
+  if (!known) return told;
+  if (known.outcome === 'cutOff') {
+    // That it could not be taken says nothing new.
+    if (told.outcome === 'skipped' && told.reason === 'StoreBusy') return known;
+    if (told.outcome === 'offline') return triedAgain(known, told, round);
+  } else if (hasFailed(known) && wasLeftAlone(told)) return triedAgain(known, told, round);
+  const isResolved = told.outcome === 'succeeded' || told.outcome === 'rolledBack';
+  if (!hasFailed(known) || hasFailed(told) || isResolved) return told;
+  return { ...told, failedBefore: true, ...withNote(told, failureIn(known)) };
+}
+
+/** Nothing was done to the store: its operation did not begin, or ended with the greeting. */
+const wasLeftAlone = ({ outcome, startedAt, stop }: StoreResult): boolean =>
+  outcome === 'offline' ||
+  ((outcome === 'skipped' || outcome === 'aborted') && (startedAt === undefined || stop?.step === 'hello'));
+
+const TRIED_AGAIN = 'tried again in round ';
+const FAILED_BEFORE = 'failed before: ';
+const isTriedAgain = (line: string): boolean => line.startsWith(TRIED_AGAIN);
+const isFailedBefore = (line: string): boolean => line.startsWith(FAILED_BEFORE);
+
+const triedAgain = (known: StoreResult, told: StoreResult, round: number): StoreResult => {
+  const met = [OUTCOME_WORDS[told.outcome], told.stop?.summary ?? told.reason].filter(Boolean).join(', ');
+  return { ...known, ...withNote(known, `${TRIED_AGAIN}${round + 1}: ${met}`) };
+};
+
+/** The failure in one line, however long ago it was. */
+const failureIn = ({ outcome, reason, stop }: StoreResult): string =>
+  stop?.detail?.find(isFailedBefore) ??
+  `${FAILED_BEFORE}${[reason ?? OUTCOME_WORDS[outcome], stop?.summary].filter(Boolean).join(', ')}`;
+
+/** Of what further rounds met, the newest is enough. */
+const withNote = ({ stop }: StoreResult, note: string): Pick<StoreResult, 'stop'> =>
+  stop ? { stop: { ...stop, detail: [...(stop.detail ?? []).filter((line) => !isTriedAgain(line)), note] } } : {};
+
+/** What earlier and later rounds add to how the store stands. */
+export const roundNotes = ({ stop }: StoreResult): string[] =>
+  (stop?.detail ?? []).filter((line) => isTriedAgain(line) || isFailedBefore(line));
+
+/** How an operation left its store, as far as it got, and what other rounds add: `nodes finished: 1; left in place: maintenance of n2 (…)`. */
+export function stateWords(result: StoreResult): string | undefined {
+  const words = [...nodeWords(result), ...roundNotes(result)];
+  return words.length > 0 ? words.join('; ') : undefined;
+}
+export const LEFT_IN_PLACE = 'left in place: ';
+
+function nodeWords({ outcome, operationId, nodesPatched, release, stop }: StoreResult): string[] {
   // An operation that works on no node says nothing of nodes.
   const isOfNodes = operationId !== undefined && nodesPatched !== undefined;
-  if (!isOfNodes || outcome === 'succeeded' || outcome === 'offline') return undefined;
+  if (!isOfNodes || outcome === 'succeeded' || outcome === 'offline') return [];
   const finished = nodesPatched
     ? `nodes finished: ${nodesPatched}, on ${release ?? 'the release'}`
     : 'no node finished';
   const left = (stop?.detail ?? []).filter((line) => line.startsWith(LEFT_IN_PLACE));
-  return [finished, ...(left.length > 0 ? left : ['nothing left set'])].join('; ');
+  return [finished, ...(left.length > 0 ? left : ['nothing left set'])];
 }
-export const LEFT_IN_PLACE = 'left in place: ';
 
 /** Why an operation stopped, with what it could not take back at its end. */
 export const withLeftSet = (stop: Stop, leftSet: readonly string[]): Stop =>

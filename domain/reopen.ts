@@ -3,7 +3,7 @@ import type { Fleet } from './fleet.js';
 import type { ResultRow, StageRow, TrainRow } from './messages/ledger.js';
 import type { PastStage, ReopenOutcome, StagePlan, StageState } from './messages/train.js';
 import { ROLLBACK_STAGE } from './naming.js';
-import type { StoreResult } from './outcomes.js';
+import { afterRound, type StoreResult } from './outcomes.js';
 import { isReason } from './reasons.js';
 import { releaseRefSchema } from './release.js';
 import { stillOn } from './rollback.js';
@@ -95,16 +95,18 @@ export function reopenTrain({ row, results }: PastTrain, stages: readonly StageR
 
 const isWayBack = ({ stage }: { stage: string }): boolean => stage === ROLLBACK_STAGE;
 
-/** The way back comes after the way there; of each the later round counts. */
-function newestResults(results: readonly ResultRow[]): Map<string, ResultRow> {
+/** The way back comes after the way there; of each the later round counts, as far as it told anything new. */
+function newestResults(results: readonly ResultRow[]): Map<string, StoreResult> {
   const byAge = results.toSorted((a, b) => Number(isWayBack(a)) - Number(isWayBack(b)) || a.round - b.round);
-  return new Map(byAge.map((result) => [result.store, result]));
+  const newest = new Map<string, StoreResult>();
+  for (const row of byAge) newest.set(row.store, afterRound(newest.get(row.store), toResult(row), row.round));
+  return newest;
 }
 
 function pastStage(
   { stage, state, startedAt, endedAt }: StageRow,
   results: readonly ResultRow[],
-  newest: ReadonlyMap<string, ResultRow>,
+  newest: ReadonlyMap<string, StoreResult>,
 ): PastStage {
   const members = new Set(results.filter((result) => result.stage === stage).map(({ store }) => store));
   return {
@@ -112,10 +114,7 @@ function pastStage(
     state: state as StageState,
     startedAt,
     endedAt,
-    results: [...members].toSorted().flatMap((store) => {
-      const result = newest.get(store);
-      return result ? [toResult(result)] : [];
-    }),
+    results: [...members].toSorted().flatMap((store) => newest.get(store) ?? []),
   };
 }
 

@@ -10,7 +10,8 @@ const OPEN: readonly Outcome[] = ['failed', 'timedOut', 'offline', 'cutOff', 'sk
  */
 export function wayOn(view: TrainView, suffix = ''): string | undefined {
   const isOpen = ({ store, outcome }: StoreResult) => OPEN.includes(outcome) && !view.awaited.includes(store);
-  if (view.answers.includes('retry-failed') || !view.notSucceeded.some(isOpen)) return undefined;
+  const isAsked = view.answers.includes('retry-failed') || view.answers.includes('retry-offline');
+  if (isAsked || !view.notSucceeded.some(isOpen)) return undefined;
   switch (view.state) {
     case 'done':
     case 'aborted':

@@ -1,6 +1,8 @@
 import { CancellationScope, condition, isCancellation } from '@temporalio/workflow';
 import { PROTOCOL } from '#domain/messages/store.js';
 import type { StagePlan } from '#domain/messages/train.js';
+import { isAway } from '#domain/outcomes.js';
+import { failuresStay } from './failures-stay.js';
 import { notify, returnProxy } from './proxies.js';
 import { runRound, windowsOf } from './stage-rounds.js';
 import { startable, type Run } from './train-waves.js';
@@ -57,7 +59,8 @@ export function openCatchUp(train: Run) {
     const heldByFault = desk.view.hold !== undefined && desk.view.hold.reason !== 'ApprovalPending';
     return !heldByFault && desk.view.paused === undefined && !stoppedBy && !desk.mustStop();
   };
-  const openStage = (): StagePlan | undefined => [...back.values()].find(({ name }) => !desk.isPaused(name));
+  const openStage = (): StagePlan | undefined =>
+    [...back.values()].find(({ name }) => !desk.isPaused(name) && !desk.isRetried(name));
 
   const tryAgain = async (stage: StagePlan): Promise<void> => {
     const windows = await windowsOf(plan, stage);
@@ -67,11 +70,14 @@ export function openCatchUp(train: Run) {
       return;
     }
     await desk.inTurn(async () => {
-      if (over || !mayRun()) return;
+      if (over || !mayRun() || desk.isRetried(stage.name)) return;
       const members = startable(stage, windows).filter(({ id }) => back.get(id) === stage);
       for (const [store, its] of back) if (its === stage) back.delete(store);
-      // Who succeeded meanwhile, in a round that people asked for, is done.
-      const open = members.filter(({ id }) => desk.results.get(id)?.outcome !== 'succeeded');
+      // Who has ended meanwhile, in a round that people asked for, is not tried again unasked.
+      const open = members.filter(({ id }) => {
+        const result = desk.results.get(id);
+        return result && (isAway(result) || (result.outcome !== 'succeeded' && !failuresStay()));
+      });
       inWork = true;
       const breach = open.length > 0 ? await runRound(train, stage, windows, open) : undefined;
       inWork = false;

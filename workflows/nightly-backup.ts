@@ -19,8 +19,8 @@ import {
 import { PROTOCOL } from '#domain/messages/store.js';
 import type { WaveReport } from '#domain/messages/train.js';
 import { BACKUP_STAGE, operationId, waveWorkflowId } from '#domain/naming.js';
-import { isAway, nightSummary, partsOfNight } from '#domain/night.js';
-import { emptyTally } from '#domain/outcomes.js';
+import { nightSummary, partsOfNight } from '#domain/night.js';
+import { emptyTally, isAway } from '#domain/outcomes.js';
 import { attention } from './attention.js';
 import { NO_THRESHOLD, openFleetRun, resultsOf, type FleetRun } from './fleet-run.js';
 import { nightQuery } from './messages.js';

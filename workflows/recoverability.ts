@@ -1,5 +1,6 @@
 import type { StagePlan } from '#domain/messages/train.js';
 import type { StoreResult } from '#domain/outcomes.js';
+import { afterThisRound } from './failures-stay.js';
 import { control } from './proxies.js';
 import { recordResults } from './train-records.js';
 import type { Run, StartableStore } from './train-waves.js';
@@ -46,8 +47,10 @@ export async function recoverable(
     reason: stop.reason,
     stop,
   }));
-  desk.take(stage.name, results);
+  const known = afterThisRound(desk, results, round);
+  desk.take(stage.name, known);
   await recordResults(desk, stage.name, round, results);
+  for (const result of known) desk.written.add(result);
   const out = new Set(skipped.map(({ store }) => store));
   return stores.filter(({ id }) => !out.has(id));
 }

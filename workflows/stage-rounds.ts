@@ -1,9 +1,10 @@
 import { plural } from '#domain/counted.js';
 import { countsOf } from '#domain/limits.js';
-import type { StagePlan, StageWindows, WaveReport } from '#domain/messages/train.js';
+import type { Answer, StagePlan, StageWindows, WaveReport } from '#domain/messages/train.js';
 import { waveWorkflowId } from '#domain/naming.js';
-import { isNews, type StoreResult } from '#domain/outcomes.js';
+import { hasFailed, isAway, roundNotes, type StoreResult } from '#domain/outcomes.js';
 import type { Reason } from '#domain/reasons.js';
+import { afterThisRound, failuresStay, judgeStage, standingBreach } from './failures-stay.js';
 import { control, messageOf, promoteStage } from './proxies.js';
 import { recoverable } from './recoverability.js';
 import type { TrainDesk } from './train-desk.js';
@@ -11,12 +12,13 @@ import { recordResults } from './train-records.js';
 import { PART_SIZE, partsOf, runWave, startable, type Over, type Run, type StartableStore } from './train-waves.js';
 
 /**
- * A stage in rounds: the first takes all its stores, each further one those that people choose after a breach.
+ * A stage in rounds: the first takes all its stores, each further one those that people choose after a breach. A retry
+ * takes whom it names, and nobody else: those that were never started follow when the stage is well by then.
  * Every round begins in an open window, and none while another one of the train is under way.
  */
 export async function runRounds(train: Run, stage: StagePlan): Promise<Over | undefined> {
   const { desk } = train;
-  let wanted: (result: StoreResult | undefined) => boolean = () => true;
+  let wanted: Wanted = 'all';
   for (let first = true; ; first = false) {
     const windows = await inWindow(train, stage);
     if ('reason' in windows) return windows;
@@ -25,36 +27,70 @@ export async function runRounds(train: Run, stage: StagePlan): Promise<Over | un
       const over = await promote(train, stage, windows);
       if (over) return over;
     }
-    const members = startable(stage, windows).filter(
-      ({ id }) => wanted(desk.results.get(id)) && mayRun(desk.results.get(id)) && !isLeft(desk, id),
-    );
-    const stopped = await desk.inTurn(() => runRound(train, stage, windows, members));
+    const members = membersOf(desk, stage, windows, wanted);
+    const isRetry = desk.isRetried(stage.name);
+    const stopped = await desk.inTurn(() => runRound(train, stage, windows, members, isRetry));
     if (desk.mustStop()) return desk.over();
-    if (!stopped) return undefined;
+    if (!stopped) {
+      desk.retry(stage.name, false);
+      if (!isRetry || membersOf(desk, stage, windows, 'never started').length === 0) return undefined;
+      wanted = 'never started';
+      continue;
+    }
     if (isTakenBackByPolicy(train, stage, stopped.reason, stopped.summary)) return desk.over();
     const answer = await desk.hold({
       reason: stopped.reason,
       stage: stage.name,
       summary: stopped.summary,
       detail: detailOf(desk, stage),
-      answers: ['retry-failed', 'retry-offline', 'skip'],
+      answers: () => answersTo(desk, stage, windows),
     });
     switch (answer) {
       case 'retry-failed':
-        // Who is away comes back by itself.
-        wanted = (result) => result?.outcome !== 'offline' && result?.outcome !== 'cutOff';
-        break;
       case 'retry-offline':
-        wanted = (result) => result === undefined || result.outcome === 'offline' || result.outcome === 'cutOff';
+        desk.retry(stage.name, failuresStay());
+        wanted = desk.isRetried(stage.name) ? answer : `${answer} and never started`;
         break;
       case 'skip':
+        desk.retry(stage.name, false);
         desk.accept(stage.stores.filter((id) => mayRun(desk.results.get(id)) && desk.results.has(id)));
-        wanted = (result) => result === undefined;
+        wanted = 'never started';
         break;
       default:
         return desk.over();
     }
   }
+}
+
+type Retry = 'retry-failed' | 'retry-offline';
+/** Retries of trains of earlier builds took those along that were never started. */
+type Wanted = 'all' | 'never started' | Retry | `${Retry} and never started`;
+
+/** Who is away comes back by itself, so that it is not tried again with those that failed. */
+const IS_WANTED: Record<Wanted, (result: StoreResult | undefined) => boolean> = {
+  all: () => true,
+  'never started': (result) => result === undefined,
+  'retry-failed': (result) => result !== undefined && !isAway(result),
+  'retry-offline': (result) => result !== undefined && isAway(result),
+  'retry-failed and never started': (result) => result === undefined || !isAway(result),
+  'retry-offline and never started': (result) => result === undefined || isAway(result),
+};
+
+const membersOf = (desk: TrainDesk, stage: StagePlan, windows: StageWindows, wanted: Wanted): StartableStore[] =>
+  startable(stage, windows).filter(({ id }) => {
+    const result = desk.results.get(id);
+    return IS_WANTED[wanted](result) && mayRun(result) && !isLeft(desk, id);
+  });
+
+/** An answer that would start nobody is none. A stage that is well by itself goes on by a retry, too. */
+function answersTo(desk: TrainDesk, stage: StagePlan, windows: StageWindows): Answer[] {
+  const starts = (wanted: Wanted) => membersOf(desk, stage, windows, wanted).length > 0;
+  const isWell = judgeStage(desk, stage).kind === 'go';
+  return [
+    ...(starts('retry-failed') || (isWell && starts('never started')) ? (['retry-failed'] as const) : []),
+    ...(starts('retry-offline') ? (['retry-offline'] as const) : []),
+    'skip',
+  ];
 }
 
 /** Whether the fleet's own policy answers: a first stage that failed is taken back without asking anybody. */
@@ -76,7 +112,11 @@ const detailOf = (desk: TrainDesk, stage: StagePlan): string[] =>
   desk.view.notSucceeded
     .filter(({ store }) => stage.stores.includes(store))
     .slice(0, 10)
-    .map(({ store, reason, stop }) => `${store}: ${reason ?? 'no reason'} ${stop?.summary ?? ''}`);
+    .map((result) => {
+      const { store, reason, stop } = result;
+      const notes = roundNotes(result).map((note) => ` (${note})`);
+      return `${store}: ${reason ?? 'no reason'} ${stop?.summary ?? ''}${notes.join('')}`;
+    });
 
 /** Waits for the stage's window, again whenever it turns out that it has closed meanwhile. */
 async function inWindow(train: Run, stage: StagePlan): Promise<StageWindows | Over> {
@@ -189,26 +229,31 @@ function excludeBy(windows: StageWindows, desk: TrainDesk, stage: StagePlan): vo
 }
 
 /**
- * One round, in parts of at most 250 stores so that no wave outgrows its history. Says why it stopped before its end:
- * a threshold, the time for the stage, or people.
+ * One round, in parts of at most 250 stores so that no wave outgrows its history. Says why the stage may not go on: a
+ * threshold, the time for the stage, or people. What stands against the stage stops no retry, since people asked for it;
+ * it is judged with what came of that.
  */
 export async function runRound(
   train: Run,
   stage: StagePlan,
   windows: StageWindows,
   wanted: StartableStore[],
+  isRetry = false,
 ): Promise<WaveReport['breach']> {
   const { desk, plan } = train;
   const round = desk.nextRound(stage.name);
   const stores = await recoverable(train, stage, round, wanted);
+  const ofRound = new Set(stores.map(({ id }) => id));
   for (const [part, members] of partsOf(stores).entries()) {
     await desk.unpaused(stage.name);
     if (desk.mustStop()) return undefined;
     const aborted = abortOf(desk, stage);
     if (aborted) return aborted;
     const still = new Set(stores.slice(part * PART_SIZE).map(({ id }) => id));
-    const before = stage.stores.filter((id) => !still.has(id) && !desk.isAccepted(id));
-    const ended = before.flatMap((id) => desk.results.get(id) ?? []);
+    const counted = stage.stores.filter(
+      (id) => !still.has(id) && !desk.isAccepted(id) && (!isRetry || ofRound.has(id) || isWell(desk.results.get(id))),
+    );
+    const ended = counted.flatMap((id) => desk.results.get(id) ?? []);
     const workflowId = waveWorkflowId(plan.train, stage.name, round, part);
     desk.follow(
       stage.name,
@@ -224,13 +269,31 @@ export async function runRound(
       round,
       stores: members,
       before: countsOf(ended),
+      judged: counted.length + still.size,
       notAfter: windows.closes,
     });
-    const results = report.results.filter((result) => isNews(desk.results.get(result.store), result));
-    desk.ended(stage.name, results);
-    await recordResults(desk, stage.name, round, results);
-    const stopped = (desk.mustStop() ? undefined : abortOf(desk, stage)) ?? report.breach;
-    if (stopped) return stopped;
+    await takeResults(desk, stage, round, report.results);
+    const endedByPeople = desk.mustStop() ? undefined : abortOf(desk, stage);
+    if (endedByPeople) return endedByPeople;
+    // A wave of a retry has counted without what stood before it.
+    if (report.breach) return (isRetry ? standingBreach(desk, stage) : undefined) ?? report.breach;
   }
-  return undefined;
+  return desk.mustStop() ? undefined : standingBreach(desk, stage);
+}
+
+const isWell = (result: StoreResult | undefined): boolean =>
+  result !== undefined && !hasFailed(result) && !isAway(result);
+
+/** The ledger keeps what each round told; the train goes by what is known after it. */
+async function takeResults(desk: TrainDesk, stage: StagePlan, round: number, told: StoreResult[]): Promise<void> {
+  const known = afterThisRound(desk, told, round);
+  const news = new Set(known.map(({ store }) => store));
+  desk.ended(stage.name, known);
+  await recordResults(
+    desk,
+    stage.name,
+    round,
+    told.filter(({ store }) => news.has(store)),
+  );
+  for (const result of known) desk.written.add(result);
 }

@@ -50,6 +50,8 @@ interface Said {
 /** How a hold ended: by an answer, an abort of the train or of its stage, or because its time or the train's was over. */
 export type HoldEnd = Answer | 'stage aborted' | 'deadline' | 'expired';
 
+type Asked = Omit<Hold, 'since' | 'answers'> & { answers: Answer[] | (() => Answer[]) };
+
 export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   const now = () => new Date().toISOString();
   const view: TrainView = {
@@ -79,6 +81,9 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   const stageStores = new Map<string, string[]>();
   const rounds = new Map<string, number>();
   const proven = new Set<string>();
+  /** Stages of which a breach stands and people asked for a retry. */
+  const retried = new Set<string>();
+  let answersToHold: (() => Answer[]) | undefined;
   /** What the train is about when nobody pauses it and nothing holds it. */
   let phase: TrainView['state'] = 'building';
   let rollingBack = false;
@@ -112,6 +117,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   };
   const isMoving = (): boolean => shouldMove(view);
   const refresh = () => {
+    if (view.hold && answersToHold) view.hold.answers = answersToHold();
     view.state = view.hold ? 'held' : view.paused && !isOver() ? 'paused' : phase;
     view.answers = answersNow();
     if (!isMoving()) view.stalled = undefined;
@@ -244,7 +250,12 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     },
     /** Outcomes of stores, whoever found them. A wave that is in work meanwhile stays in work. */
     take(stage: string, taken: StoreResult[]): void {
-      for (const result of taken) results.set(result.store, result);
+      for (const result of taken) {
+        // What people accepted is how the store stood then, not how it ends when something is done to it later.
+        const isAnother = result.operationId !== results.get(result.store)?.operationId;
+        if (isAnother && result.outcome !== 'offline') said.accepted.delete(result.store);
+        results.set(result.store, result);
+      }
       const fresh = new Set(taken.map(({ store }) => store));
       view.stuck = view.stuck.filter(({ store }) => !fresh.has(store));
       desk.showNotSucceeded(
@@ -293,9 +304,10 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
 
     /**
      * Stands still until one of `answers` comes, the train must stop, or `until` passes. A question whether a stage may
-     * begin ends with its abort as well; in any other hold the stage stands still already.
+     * begin ends with its abort as well; in any other hold the stage stands still already. What it takes may change with
+     * what people say meanwhile.
      */
-    async hold(hold: Omit<Hold, 'since'>): Promise<HoldEnd> {
+    async hold({ answers: taken, ...hold }: Asked): Promise<HoldEnd> {
       // Nobody is asked any more what cannot be answered any more.
       if (mustStop()) return endOf();
       const asks = hold.reason === 'ApprovalPending';
@@ -303,7 +315,8 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       if (hold.stage) said.abortedStages.delete(hold.stage);
       said.answer = undefined;
       said.approval = undefined;
-      const answers: Answer[] = [...hold.answers, ...wayBack(), 'abort'];
+      answersToHold = () => [...(typeof taken === 'function' ? taken() : taken), ...wayBack(), 'abort'];
+      const answers = answersToHold();
       view.hold = { ...hold, answers, since: now() };
       view.doing = hold.summary;
       if (hold.stage) desk.stage(hold.stage, { state: asks ? 'awaiting approval' : 'held' });
@@ -354,6 +367,9 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       for (const store of stores) said.accepted.add(store);
     },
     isAccepted: (store: string): boolean => said.accepted.has(store),
+    /** While a stage is tried again that is not well, nobody else of it is taken. */
+    retry: (stage: string, isRetried: boolean): void => void (isRetried ? retried.add(stage) : retried.delete(stage)),
+    isRetried: (stage: string): boolean => retried.has(stage),
     hasStore: (store: string): boolean => [...stageStores.values()].some((stores) => stores.includes(store)),
     isDone: (stage: string): boolean => stageView(stage)?.endedAt !== undefined,
     /** How a store has ended that no wave has in work. */

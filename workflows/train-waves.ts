@@ -4,6 +4,8 @@ import {
   getExternalWorkflowHandle,
   isCancellation,
   ParentClosePolicy,
+  patched,
+  startChild,
 } from '@temporalio/workflow';
 import { plural } from '#domain/counted.js';
 import type { StagePlan, StageWindows, TrainPlan, WaveReport } from '#domain/messages/train.js';
@@ -41,6 +43,7 @@ export interface Mission {
   round: number;
   stores: StartableStore[];
   before: { tally: Record<string, number>; started: number };
+  judged?: number;
   notAfter?: string | undefined;
 }
 
@@ -50,11 +53,11 @@ export async function runWave(
   workflowId: string,
   mission: Mission,
 ): Promise<WaveReport> {
-  const { operation, release, permit, name, round, stores, before, notAfter } = mission;
+  const { operation, release, permit, name, round, stores, before, judged, notAfter } = mission;
   const scope = new CancellationScope();
-  const settled = { done: false };
-  const running = scope.run(() =>
-    executeChild<typeof wave>('wave', {
+  const state = { begun: false, ended: false };
+  const running = scope.run(async () => {
+    const child = await startChild<typeof wave>('wave', {
       workflowId,
       parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
       staticSummary: `${name}: ${operation} ${plural(stores.length, 'store')}`,
@@ -73,19 +76,22 @@ export async function runWave(
           limits: stage.settings.limits,
           stageSize: stage.stores.length,
           before,
+          judged,
           steering: desk.steering(stage.name),
         },
       ],
-    }),
-  );
-  const steering = steer(desk, stage.name, workflowId, settled, scope);
+    });
+    state.begun = true;
+    return child.result();
+  });
+  const steering = steer(desk, stage.name, workflowId, state, scope);
   try {
     return await running;
   } catch (error) {
     if (!isCancellation(error)) throw error;
     return { results: [], probes: [], notStarted: stores.map(({ id }) => id) };
   } finally {
-    settled.done = true;
+    state.ended = true;
     await steering;
   }
 }
@@ -95,25 +101,32 @@ async function steer(
   desk: TrainDesk,
   stage: string,
   workflowId: string,
-  settled: { done: boolean },
+  state: { readonly begun: boolean; readonly ended: boolean },
   scope: CancellationScope,
 ): Promise<void> {
   let told = JSON.stringify(desk.steering(stage));
   // Kept, since an abort of the stage is taken from the desk by whoever holds the train for it.
   let isEnding = false;
   const mustEnd = () => (isEnding ||= desk.mustStop() || desk.isStageAborted(stage));
+  let isLost = false;
+  const isNew = () => (isLost ? state.begun : JSON.stringify(desk.steering(stage)) !== told);
   for (;;) {
-    await desk.until(() => settled.done || mustEnd() || JSON.stringify(desk.steering(stage)) !== told);
-    if (settled.done) return;
+    await desk.until(() => state.ended || mustEnd() || isNew());
+    if (state.ended) return;
     if (mustEnd()) {
       scope.cancel();
       return;
     }
     const now = desk.steering(stage);
     told = JSON.stringify(now);
+    const isEarly = !state.begun;
+    isLost = false;
     await getExternalWorkflowHandle(workflowId)
       .signal(steerWaveSignal, now)
-      .catch(() => undefined);
+      // A wave that has not begun cannot be told anything yet.
+      .catch(() => {
+        isLost = isEarly && patched('steering-arrives');
+      });
   }
 }
 

@@ -139,7 +139,11 @@ function openFloor(input: WaveInput) {
     if (result.outcome !== 'succeeded') unreported.push(result);
     endedSinceReport += 1;
     changes += 1;
-    if (endedSinceReport >= reportEvery && !isOver()) report();
+    const tells = endedSinceReport >= reportEvery && !isOver();
+    // Before it is told, or the store is counted as in work and as ended, until something else happens.
+    inFlight.delete(result.store);
+    silent.delete(result.store);
+    if (tells) report();
   };
 
   const defer = (store: Waiting) => {
@@ -341,7 +345,7 @@ function openFloor(input: WaveInput) {
       }
       const verdict = judgeWave(
         {
-          size: input.stageSize,
+          size: input.judged ?? input.stageSize,
           tally: addTallies(before.tally, countsOf(results).tally),
           started: before.started + started(),
           cutOff: silent.size,

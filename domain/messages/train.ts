@@ -332,6 +332,8 @@ export const waveSteeringSchema = z
   .strict();
 export type WaveSteering = z.infer<typeof waveSteeringSchema>;
 
+const count = z.number().int().min(0);
+
 export const waveInputSchema = z
   .object({
     fleet: fleetName,
@@ -366,10 +368,10 @@ export const waveInputSchema = z
     limits: readLimitsSchema,
     /** Number of stores of the whole stage, the basis of percentages. */
     stageSize: z.number().int().min(1),
-    /** How the stores of this stage have ended so far, in earlier parts of the round. */
-    before: z
-      .object({ tally: z.record(z.string(), z.number().int().min(0)), started: z.number().int().min(0) })
-      .strict(),
+    /** How other stores of this stage have ended so far, as far as that counts for this round. */
+    before: z.object({ tally: z.record(z.string(), count), started: count }).strict(),
+    /** Number of stores that the thresholds are about; default: the whole stage. */
+    judged: count.optional(),
     steering: waveSteeringSchema.optional(),
   })
   .strict()
@@ -381,7 +383,6 @@ export const waveInputSchema = z
 export type WaveInput = z.infer<typeof waveInputSchema>;
 
 const reasonName = z.custom<Reason>((value) => typeof value === 'string' && isReason(value), 'is not a reason');
-const count = z.number().int().min(0);
 const storeResultSchema: z.ZodType<StoreResult> = z.object({
   store: storeId,
   outcome: z.enum(OUTCOMES),

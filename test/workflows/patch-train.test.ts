@@ -639,14 +639,14 @@ describe('a breach in a stage', () => {
       })
       .build();
 
-  it('holds the train; retry-failed runs a round with those that did not succeed', async () => {
+  it('holds the train; retry-failed runs a round with those that failed, then one with those not started', async () => {
     const world = await useWorld();
     const stores = await world.stores(['s001', 's002', 's003'], quick);
     stores.get('s002')?.on('applyConfig', async () => failedStep);
     world.central.plans(threeStores());
     const train = await world.startTrain();
     const view = await heldFor(train, 'ErrorThresholdExceeded', 'canary');
-    expect(view.hold?.answers).toEqual(['retry-failed', 'retry-offline', 'skip', 'rollback', 'abort']);
+    expect(view.hold?.answers).toEqual(['retry-failed', 'skip', 'rollback', 'abort']);
     expect(view.hold?.detail).toEqual(['s002: ConfigRejected nginx -t said no']);
     expect(stores.get('s003')?.calls).toEqual([]);
 
@@ -658,7 +658,7 @@ describe('a breach in a stage', () => {
       '2026-w48/canary/s002/r0',
       '2026-w48/canary/s002/r1',
     ]);
-    expect(stores.get('s003')?.tasks.map(({ operationId }) => operationId)).toEqual(['2026-w48/canary/s003/r1']);
+    expect(stores.get('s003')?.tasks.map(({ operationId }) => operationId)).toEqual(['2026-w48/canary/s003/r2']);
   });
 
   it('can be gone past by skip: who failed stays as it is, and the others of the stage go on', async () => {

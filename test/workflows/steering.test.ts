@@ -104,7 +104,12 @@ describe('a pause', () => {
     );
     expect(stores.get('s001')?.work().at(-1)).toBe('rejoinNode n1');
     await train.executeUpdate(resumeUpdate, { args: [{ ...by, store: 's001' }] });
-    await trainUntil(train, 's003 has ended, s002 waits', (view) => stageOf(view, 'canary')?.tally.succeeded === 2);
+    const waits = await trainUntil(
+      train,
+      's003 has ended, s002 waits',
+      (view) => stageOf(view, 'canary')?.tally.succeeded === 2,
+    );
+    expect(stageOf(waits, 'canary')?.inFlight).toBe(0);
     expect(stores.get('s002')?.calls).toEqual([]);
     await train.executeUpdate(resumeUpdate, { args: [{ ...by, store: 's002' }] });
     await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 3 } });
@@ -266,7 +271,10 @@ describe('an abort', () => {
     await expect(train.executeUpdate(abortUpdate, { args: [{ ...by, store: 's002' }] })).resolves.toBe(
       's002 has ended already (failed). anna says that this train does not take it again.',
     );
-    await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
+    await expect(train.executeUpdate(answerUpdates['retry-failed'], { args: [by] })).rejects.toMatchObject(
+      refusal(/^The train does not take "retry-failed" now\..* It takes: skip, rollback, pause, abort\.$/s),
+    );
+    await train.executeUpdate(answerUpdates.skip, { args: [by] });
     await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 1, failed: 1 } });
     expect(stores.get('s002')?.tasks).toHaveLength(1);
   });
@@ -446,7 +454,7 @@ describe('a link outage of more stores than may be in work', () => {
 });
 
 describe('retry-offline', () => {
-  it('runs a round with those that were offline and those not started, and leaves the failed ones', async () => {
+  it('runs a round with those that were offline, then one with those not started, and leaves the failed ones', async () => {
     const world = await useWorld();
     await world.store('s001', { ...quick, applyConfig: async () => failedStep });
     world.central.plans(

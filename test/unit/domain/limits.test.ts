@@ -390,6 +390,16 @@ describe('countsOf', () => {
     expect(started).toBe(3);
   });
 
+  it('counts one that failed as failed until it succeeds, whatever became of it since', () => {
+    const again = (outcome: StoreResult['outcome'], startedAt?: string) => ({
+      ...result(outcome, startedAt),
+      failedBefore: true as const,
+    });
+    const { tally, started } = countsOf([again('cutOff'), again('aborted', AT), again('skipped'), result('cutOff')]);
+    expect(tally).toEqual({ ...emptyTally(), failed: 3, cutOff: 1 });
+    expect(started).toBe(4);
+  });
+
   it('keeps a stage that fails from looking better because people took stores out of it', () => {
     const takenOut = Array.from({ length: 45 }, () => result('aborted'));
     const tried = [...Array.from({ length: 4 }, () => result('succeeded', AT)), result('failed', AT)];

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { NightStorePlan } from '#domain/messages/backup.js';
 import { planNight } from '#domain/night-plan.js';
-import { isAway, nightSummary, partsOfNight } from '#domain/night.js';
+import { nightSummary, partsOfNight } from '#domain/night.js';
 import { emptyTally } from '#domain/outcomes.js';
 import { fleet as aFleet, store as aStore } from '../client/builders.js';
 
@@ -50,11 +50,6 @@ describe('the end of a night', () => {
     expect(nightSummary({ ...emptyTally(), succeeded: 58, failed: 1, offline: 1 }, 60)).toBe(
       '58 of 60 stores backed up and verified; 1 failed, 1 offline.',
     );
-  });
-
-  it('asks again only those with which nothing was wrong but the link', () => {
-    const outcomes = ['offline', 'cutOff', 'failed', 'missed', 'succeeded'] as const;
-    expect(outcomes.filter((outcome) => isAway({ outcome }))).toEqual(['offline', 'cutOff']);
   });
 });
 

@@ -1,5 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { isNews, stateWords } from '#domain/outcomes.js';
+import {
+  afterRound,
+  hasFailed,
+  isAway,
+  OUTCOMES,
+  stateWords,
+  type Outcome,
+  type StoreResult,
+} from '#domain/outcomes.js';
+import type { Reason } from '#domain/reasons.js';
 
 describe('how an operation left its store', () => {
   const result = { store: 'store-001', outcome: 'failed', operationId: '2026-w48/canary/store-001/r0' } as const;
@@ -20,16 +29,157 @@ describe('how an operation left its store', () => {
   });
 });
 
-describe('what a round says of a store', () => {
-  const cutOff = { store: 'store-001', outcome: 'cutOff' } as const;
+describe('what is known of a store after a further round', () => {
+  const store = 'store-001';
+  const at = { startedAt: '2026-11-24T11:00:00Z', endedAt: '2026-11-24T12:00:00Z' };
+  const result = (outcome: Outcome, change: Partial<StoreResult> = {}): StoreResult => ({ store, outcome, ...change });
+  const stopped = (outcome: Outcome, reason: Reason, change: Partial<StoreResult> = {}, step?: string): StoreResult =>
+    result(outcome, { reason, stop: { reason, ...(step ? { step } : {}), summary: `${reason}.` }, ...change });
+  const failed = stopped('failed', 'RebootTimeout', { ...at, operationId: 'r0' });
+  const timedOut = stopped('timedOut', 'OperationTimeout', { ...at, operationId: 'r0' });
+  const cutOff = stopped('cutOff', 'StoreCutOff');
+  const LONG_AGO = 'failed before: RebootTimeout, n2 did not come back.';
+  const since = (outcome: Outcome, reason: Reason, change: Partial<StoreResult> = {}) =>
+    result(outcome, { reason, stop: { reason, summary: '', detail: [LONG_AGO] }, ...change, failedBefore: true });
+  const offline = stopped('offline', 'StoreOffline', at, 'hello');
+  const busy = stopped('skipped', 'StoreBusy');
 
-  it('is no news when it only found the store held by the operation that it was cut off in', () => {
-    expect(isNews(cutOff, { store: 'store-001', outcome: 'skipped', reason: 'StoreBusy' })).toBe(false);
+  it.each<[string, StoreResult | undefined, StoreResult, Pick<StoreResult, 'outcome' | 'failedBefore'>, string[]?]>([
+    ['is what it told, of a store of which nothing was known', undefined, busy, result('skipped')],
+    ['is what it told, of a store that had not failed', stopped('aborted', 'Aborted'), offline, result('offline')],
+    ['is what it told, of a store that was offline', offline, busy, result('skipped')],
+
+    [
+      'stays a failure when the store was offline',
+      failed,
+      offline,
+      result('failed'),
+      ['tried again in round 2: offline, StoreOffline.'],
+    ],
+    [
+      'stays a failure when the store was busy',
+      failed,
+      busy,
+      result('failed'),
+      ['tried again in round 2: skipped, StoreBusy.'],
+    ],
+    [
+      'stays a failure when its window had closed',
+      timedOut,
+      stopped('skipped', 'OutsideWindow'),
+      result('timedOut'),
+      ['tried again in round 2: skipped, OutsideWindow.'],
+    ],
+    [
+      'stays a failure when its backup was too old',
+      failed,
+      stopped('skipped', 'NoRecentBackup'),
+      result('failed'),
+      ['tried again in round 2: skipped, NoRecentBackup.'],
+    ],
+    [
+      'stays a failure when its worker was too old',
+      failed,
+      stopped('skipped', 'WorkerTooOld', at, 'hello'),
+      result('failed'),
+      ['tried again in round 2: skipped, WorkerTooOld.'],
+    ],
+    [
+      'stays a failure when people took it out before its turn',
+      failed,
+      stopped('aborted', 'Aborted'),
+      result('failed'),
+      ['tried again in round 2: aborted, Aborted.'],
+    ],
+    [
+      'stays a failure when people aborted it in its greeting',
+      failed,
+      stopped('aborted', 'Aborted', at, 'hello'),
+      result('failed'),
+      ['tried again in round 2: aborted, Aborted.'],
+    ],
+
+    ['is a success that resolves the failure', failed, result('succeeded', at), result('succeeded')],
+    ['is a way back that resolves the failure', failed, result('rolledBack', at), result('rolledBack')],
+    ['is the newer failure', failed, stopped('timedOut', 'OperationTimeout', at), result('timedOut')],
+
+    [
+      'is cut off beside the failure',
+      failed,
+      cutOff,
+      result('cutOff', { failedBefore: true }),
+      ['failed before: RebootTimeout, RebootTimeout.'],
+    ],
+    [
+      'is aborted in its work beside the failure',
+      failed,
+      stopped('aborted', 'Aborted', at),
+      result('aborted', { failedBefore: true }),
+      ['failed before: RebootTimeout, RebootTimeout.'],
+    ],
+    [
+      'is stopped by its window in its work beside the failure',
+      timedOut,
+      stopped('skipped', 'OutsideWindow', at),
+      result('skipped', { failedBefore: true }),
+      ['failed before: OperationTimeout, OperationTimeout.'],
+    ],
+    [
+      'keeps the failure over rounds in which nothing was done',
+      since('aborted', 'Aborted', at),
+      offline,
+      result('aborted', { failedBefore: true }),
+      [LONG_AGO, 'tried again in round 2: offline, StoreOffline.'],
+    ],
+    [
+      'keeps the failure beside whatever comes of a store that was cut off',
+      since('cutOff', 'StoreCutOff'),
+      stopped('skipped', 'NotPromoted', at),
+      result('skipped', { failedBefore: true }),
+      [LONG_AGO],
+    ],
+
+    [
+      'is still cut off when the store did not answer',
+      cutOff,
+      offline,
+      result('cutOff'),
+      ['tried again in round 2: offline, StoreOffline.'],
+    ],
+    ['is still cut off when its operation may still hold it', cutOff, busy, result('cutOff')],
+    [
+      'is what it told, of a store that was cut off and could be taken',
+      cutOff,
+      stopped('skipped', 'NotPromoted', at),
+      result('skipped'),
+    ],
+    [
+      'is that people took it out, of a store that was cut off',
+      cutOff,
+      stopped('aborted', 'Aborted'),
+      result('aborted'),
+    ],
+  ])('%s', (_, known, told, { outcome, failedBefore }, detail) => {
+    const after = afterRound(known, told, 1);
+    expect([after.outcome, after.failedBefore]).toEqual([outcome, failedBefore]);
+    expect(after.stop?.detail).toEqual(detail);
   });
 
-  it('is news otherwise', () => {
-    expect(isNews(cutOff, { store: 'store-001', outcome: 'skipped', reason: 'NotPromoted' })).toBe(true);
-    expect(isNews(cutOff, { store: 'store-001', outcome: 'failed' })).toBe(true);
-    expect(isNews(undefined, { store: 'store-001', outcome: 'skipped', reason: 'StoreBusy' })).toBe(true);
+  it('says what was met last, and how the store stands for people', () => {
+    const first = afterRound({ ...failed, nodesPatched: 0 }, offline, 1);
+    const second = afterRound(first, busy, 2);
+    expect(second.stop?.detail).toEqual(['tried again in round 3: skipped, StoreBusy.']);
+    expect(stateWords(second)).toBe('no node finished; nothing left set; tried again in round 3: skipped, StoreBusy.');
+    expect(stateWords(afterRound(second, cutOff, 3))).toBe('failed before: RebootTimeout, RebootTimeout.');
+  });
+
+  it('tells who is away from who failed', () => {
+    const away = OUTCOMES.filter((outcome) => isAway({ outcome }));
+    const bad = OUTCOMES.filter((outcome) => hasFailed({ outcome }));
+    expect([away, bad]).toEqual([
+      ['offline', 'cutOff'],
+      ['failed', 'timedOut'],
+    ]);
+    expect(hasFailed({ outcome: 'cutOff', failedBefore: true })).toBe(true);
   });
 });
