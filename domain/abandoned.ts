@@ -20,6 +20,13 @@ export type AbandonedDecision =
 const QUIET_SHARE = 0.1;
 
 /**
+ * How often an operation that people let stand still says that it lives, in milliseconds: often enough to keep its
+ * lock, and so seldom that the store is quiet for long enough in between to take back what is set for too long.
+ */
+export const signEvery = (maxMaintenance = 90 * 60_000): number => Math.max(1, Math.ceil(maxMaintenance * SIGN_SHARE));
+const SIGN_SHARE = 0.25;
+
+/**
  * `maxMaintenance` in milliseconds. A node is taken as one: noout goes with its maintenance, however young it is.
  */
 export function decideAbandoned({ open, marks, quietMs }: HeldFacts, maxMaintenance: number): AbandonedDecision {

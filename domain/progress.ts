@@ -124,11 +124,12 @@ function renderHold(hold: Hold): string {
   );
 }
 
-function renderPauses({ paused, pausedStores, awaited }: TrainView): string | undefined {
+function renderPauses({ paused, pausedStores, pausedInWork = [], awaited }: TrainView): string | undefined {
   const reason = paused?.reason ? `: ${paused.reason}` : '';
   return bullets('Waiting', [
     ...(paused ? [`paused by ${paused.by} since ${time(paused.at)}${reason}`] : []),
     ...(pausedStores.length > 0 ? [`paused one by one: ${abridge(pausedStores)}`] : []),
+    ...(pausedInWork.length > 0 ? [`the wave in work waits for what is paused in it: ${abridge(pausedInWork)}`] : []),
     ...(awaited.length > 0 ? [`tried again when they answer: ${abridge(awaited)}`] : []),
   ]);
 }

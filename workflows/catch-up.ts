@@ -1,10 +1,10 @@
-import { CancellationScope, condition, isCancellation } from '@temporalio/workflow';
-import { PROTOCOL } from '#domain/messages/store.js';
+import { CancellationScope, condition, patched } from '@temporalio/workflow';
 import type { StagePlan } from '#domain/messages/train.js';
 import { isAway } from '#domain/outcomes.js';
 import { failuresStay } from './failures-stay.js';
-import { notify, returnProxy } from './proxies.js';
+import { notify } from './proxies.js';
 import { runRound, windowsOf } from './stage-rounds.js';
+import { untilBack } from './store-contact.js';
 import { startable, type Run } from './train-waves.js';
 
 /**
@@ -12,7 +12,8 @@ import { startable, type Run } from './train-waves.js';
  * its queue; the store's worker picks it up when the link is there again, and the store is taken in a further round of
  * its stage: same promotion, same window, same checks, same thresholds.
  *
- * Runs beside the stages, one round at a time with theirs, and not while the train is paused or held by a fault.
+ * Runs beside the stages, one round at a time with theirs, and not while the train is paused or held by a fault. A store
+ * that is paused by itself waits until it is resumed: in a round it would keep all the others from theirs.
  * A breach ends the catching up, because who comes late must not be the one that finds out about a bad release.
  */
 export type CatchUp = ReturnType<typeof openCatchUp>;
@@ -21,6 +22,8 @@ export function openCatchUp(train: Run) {
   const { desk, plan } = train;
   const waiting = new Map<string, CancellationScope>();
   const back = new Map<string, StagePlan>();
+  /** Those that answer a greeting with an error that will not pass by itself. */
+  const sick = new Set<string>();
   let over = false;
   let inWork = false;
   let stoppedBy: string | undefined;
@@ -29,18 +32,10 @@ export function openCatchUp(train: Run) {
   const show = () => desk.awaiting([...waiting.keys(), ...back.keys()].sort());
 
   const greet = async (stage: StagePlan, store: string): Promise<void> => {
-    for (;;) {
-      try {
-        await returnProxy(store).hello({ protocol: PROTOCOL, store });
-        waiting.delete(store);
-        back.set(store, stage);
-        show();
-        return;
-      } catch (error) {
-        // A worker that answers with an error is there, but not yet well; the greeting waits for it once more.
-        if (isCancellation(error)) return;
-      }
-    }
+    await untilBack(store, sick);
+    waiting.delete(store);
+    back.set(store, stage);
+    show();
   };
 
   /** Looks which stores of the stage are to be waited for; called after each of its rounds. */
@@ -59,8 +54,9 @@ export function openCatchUp(train: Run) {
     const heldByFault = desk.view.hold !== undefined && desk.view.hold.reason !== 'ApprovalPending';
     return !heldByFault && desk.view.paused === undefined && !stoppedBy && !desk.mustStop();
   };
+  const isPaused = (store: string) => desk.view.pausedStores.includes(store) && patched('paused-stay-out');
   const openStage = (): StagePlan | undefined =>
-    [...back.values()].find(({ name }) => !desk.isPaused(name) && !desk.isRetried(name));
+    [...back].find(([store, { name }]) => !desk.isPaused(name) && !isPaused(store) && !desk.isRetried(name))?.[1];
 
   const tryAgain = async (stage: StagePlan): Promise<void> => {
     const windows = await windowsOf(plan, stage);
@@ -71,8 +67,9 @@ export function openCatchUp(train: Run) {
     }
     await desk.inTurn(async () => {
       if (over || !mayRun() || desk.isRetried(stage.name)) return;
-      const members = startable(stage, windows).filter(({ id }) => back.get(id) === stage);
-      for (const [store, its] of back) if (its === stage) back.delete(store);
+      const isTaken = (store: string) => back.get(store) === stage && !isPaused(store);
+      const members = startable(stage, windows).filter(({ id }) => isTaken(id));
+      for (const store of [...back.keys()].filter(isTaken)) back.delete(store);
       // Who has ended meanwhile, in a round that people asked for, is not tried again unasked.
       const open = members.filter(({ id }) => {
         const result = desk.results.get(id);

@@ -16,9 +16,9 @@ import { ended, stopOf, type Ended } from './ended.js';
 import { storeQuery } from './messages.js';
 import { listenForStop, type Stopping } from './store-steering.js';
 import { parseInput } from './parse-input.js';
-import { storeProxies } from './proxies.js';
+import { isLost, storeProxies } from './proxies.js';
 import { showOutcome } from './search-keys.js';
-import { greet, watchForSilence } from './store-contact.js';
+import { giveSignsOfLife, greet, watchForSilence } from './store-contact.js';
 import { openView, type View } from './store-view.js';
 
 /**
@@ -29,6 +29,7 @@ import { openView, type View } from './store-view.js';
  * - Nothing is cancelled half-way. Abort and the store's timeout take effect between steps, at a point where the store
  *   is safe: before a node's packages change everything is undone, after that the node is finished first.
  * - Whatever the end, `closeOperation` takes back what is still set.
+ * - A store that is silent is `cutOff`, never `failed`, until it has answered.
  * - How it ended is a value, never an exception.
  */
 export async function patchStore(raw: PatchStoreInput): Promise<StoreResult> {
@@ -46,7 +47,7 @@ export async function patchStore(raw: PatchStoreInput): Promise<StoreResult> {
   return CancellationScope.nonCancellable(async () => {
     const watch = watchForSilence(input, view);
     const ended = await operate(task, view, stopping);
-    const closed = await close(task, view, ended);
+    const closed = await close(task, view, ended, input.storeTimeout);
     watch.cancel();
     stopping.cancel();
     return finish(view, closed);
@@ -54,7 +55,7 @@ export async function patchStore(raw: PatchStoreInput): Promise<StoreResult> {
 }
 
 async function operate(task: StoreTask, view: View, stopping: Stopping): Promise<Ended> {
-  const { read, mutate, longTask } = storeProxies(task.store);
+  const { read, mutate, longTask } = storeProxies(task.store, () => !stopping.isLate);
   try {
     view.step('open');
     const opened = await longTask.openOperation.executeWithOptions(
@@ -63,6 +64,7 @@ async function operate(task: StoreTask, view: View, stopping: Stopping): Promise
     );
     if (opened.kind !== 'done') return notDone(opened, view);
     view.note(...opened.adopted);
+    const signs = () => giveSignsOfLife(task, opened.maxMaintenance);
 
     view.step('preflight');
     const seen = await read.readFacts.executeWithOptions({ summary: 'read facts and baseline' }, [task]);
@@ -91,12 +93,12 @@ async function operate(task: StoreTask, view: View, stopping: Stopping): Promise
     }
 
     for (const node of work) {
-      await stopping.whilePaused();
+      await stopping.whilePaused(signs);
       if (stopping.stop) return stopping.ended();
       const stopped = await patchNode(task, node, view, stopping);
       if (stopped) return stopped;
     }
-    await stopping.whilePaused();
+    await stopping.whilePaused(signs);
     if (stopping.stop) return stopping.ended();
 
     view.step('apply config');
@@ -107,13 +109,15 @@ async function operate(task: StoreTask, view: View, stopping: Stopping): Promise
     const verified = await read.verifyStore.executeWithOptions({ summary: 'verify the store' }, [task]);
     return verified.kind === 'done' ? { outcome: 'succeeded' } : notDone(verified, view);
   } catch (error) {
-    return ended('failed', stopOf(error, view.current.step));
+    const { step } = view.current;
+    if (!isLost(error)) return ended('failed', stopOf(error, step));
+    return stopping.stop?.outcome === 'aborted' ? stopping.ended() : ended('cutOff', lostAt(step));
   }
 }
 
 /** One node, in order. Once packages have changed the node is brought home whatever was asked for meanwhile. */
 async function patchNode(task: StoreTask, work: NodeWork, view: View, stopping: Stopping): Promise<Ended | undefined> {
-  const { longTask } = storeProxies(task.store);
+  const { longTask } = storeProxies(task.store, () => !stopping.isLate);
   const { node } = work;
   const nodeTask = { ...task, node };
   if (work.packages || work.reboot) {
@@ -136,7 +140,7 @@ async function renewNode(
   view: View,
   stopping: Stopping,
 ): Promise<Ended | undefined> {
-  const { longTask } = storeProxies(nodeTask.store);
+  const { longTask } = storeProxies(nodeTask.store, () => !stopping.isLate);
   const { node } = work;
 
   view.node(node, 'draining');
@@ -162,9 +166,10 @@ async function renewNode(
   return undefined;
 }
 
-/** Undo and unlock. A store that could not be given back clean has not succeeded. */
-async function close(task: StoreTask, view: View, end: Ended): Promise<Ended> {
-  const { longTask } = storeProxies(task.store);
+/** Undo and unlock, for which it has `time` anew. A store that could not be given back clean has not succeeded. */
+async function close(task: StoreTask, view: View, end: Ended, time: number): Promise<Ended> {
+  const until = Date.now() + time;
+  const { longTask } = storeProxies(task.store, () => Date.now() < until);
   const outcome =
     end.outcome === 'succeeded' || end.outcome === 'aborted' || end.outcome === 'timedOut' ? end.outcome : 'failed';
   view.step('close');
@@ -180,12 +185,12 @@ async function close(task: StoreTask, view: View, end: Ended): Promise<Ended> {
     return ended('failed', withLeftSet(stop, leftSet));
   } catch (error) {
     const stop = stopOf(error, 'close');
-    const undone: Stop = {
-      ...stop,
-      reason: 'UndoIncomplete',
-      detail: [...(end.stop ? [end.stop.summary] : []), ...(stop.detail ?? [])],
-    };
-    return ended('failed', withLeftSet(undone, ['not known, giving the store back failed']));
+    const detail = [...(end.stop ? [end.stop.summary] : []), ...(stop.detail ?? [])];
+    const left = ['not known, giving the store back failed'];
+    if (!isLost(error)) return ended('failed', withLeftSet({ ...stop, reason: 'UndoIncomplete', detail }, left));
+    const hasFailed = end.outcome === 'failed' || end.outcome === 'aborted';
+    const unheard: Stop = { ...lostAt('close'), reason: 'UndoPending', detail };
+    return ended(hasFailed ? end.outcome : 'cutOff', withLeftSet(unheard, left));
   }
 }
 
@@ -211,8 +216,18 @@ function taskOf(input: PatchStoreInput): StoreTask {
   };
 }
 
-/** A window that closed skips a store only as long as the store is what it was; a half-patched one has failed. */
+const lostAt = (step: string): Stop => ({
+  reason: 'StoreCutOff',
+  step,
+  summary: `The link was lost again and again at the step ${step}, until the time for the store was over.`,
+});
+
+/**
+ * What a store takes back, or frees, while it hears nothing is no failure of it: it is tried again when it is back.
+ * A window that closed skips a store only as long as the store is what it was; a half-patched one has failed.
+ */
 function notDone(answer: Exclude<StepAnswer, { kind: 'done' }>, view: View): Ended {
+  if (answer.stop.reason === 'StoreCutOff') return ended('cutOff', answer.stop);
   const tooLate = answer.kind === 'refused' && answer.stop.reason === 'OutsideWindow';
   return ended(tooLate && !view.touched() ? 'skipped' : 'failed', answer.stop);
 }

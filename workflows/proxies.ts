@@ -1,10 +1,13 @@
 import {
   ActivityCancellationType,
   ActivityFailure,
+  patched,
   proxyActivities,
+  sleep,
   TimeoutFailure,
   type ActivityOptions,
 } from '@temporalio/workflow';
+import { afterLostHeartbeat } from '#domain/contact.js';
 import type { StoreBackupActivities, TendActivities } from '#domain/messages/backup.js';
 import type { RestoreActivities } from '#domain/messages/restore.js';
 import type { StoreActivities } from '#domain/messages/store.js';
@@ -61,11 +64,50 @@ const classes = {
 /** The operation on a store ends what it began, so its steps are never cancelled half-way; see `patchStore`. */
 const cancellationType = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED;
 
-export function storeProxies(store: string) {
+type StoreSteps = ReturnType<typeof proxyActivities<StoreActivities>>;
+
+/**
+ * The steps of an operation. A lost heartbeat says that the link or the worker was gone, not that the step failed: it
+ * takes none of the step's attempts, and the step is asked for again as long as the operation `hasTime`.
+ */
+export function storeProxies(store: string, hasTime: () => boolean) {
   const taskQueue = storeQueue(store);
-  const proxy = (options: ActivityOptions) =>
-    proxyActivities<StoreActivities>({ taskQueue, cancellationType, ...options });
+  const proxy = ({ retry, ...options }: ActivityOptions): StoreSteps =>
+    askedUntilHeard(
+      proxyActivities<StoreActivities>({
+        taskQueue,
+        cancellationType,
+        ...options,
+        // Temporal's own name for it: it ends the activity, which would be tried again with one attempt less.
+        retry: { ...retry, nonRetryableErrorTypes: ['TemporalTimeout:Heartbeat'] },
+      }),
+      hasTime,
+    );
   return { read: proxy(classes.read), mutate: proxy(classes.mutate), longTask: proxy(classes.longTask) };
+}
+
+const askedUntilHeard = (steps: StoreSteps, hasTime: () => boolean): StoreSteps =>
+  new Proxy(steps, {
+    get(target, name) {
+      const step = target[name as keyof StoreSteps] as { executeWithOptions: (...args: unknown[]) => Promise<unknown> };
+      return {
+        executeWithOptions: (...args: unknown[]) => untilHeard(() => step.executeWithOptions(...args), hasTime),
+      };
+    },
+  });
+
+/** A heartbeat lost takes a minute and a quarter with its pause: some 2,000 events in the four hours of a store. */
+async function untilHeard<T>(ask: () => Promise<T>, hasTime: () => boolean): Promise<T> {
+  for (let lost = 1; ; lost += 1) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!isLost(error)) throw error;
+      const then = afterLostHeartbeat(lost, hasTime());
+      if (then.kind === 'giveUp' || !patched('lost-heartbeats')) throw error;
+      await sleep(then.pause, { summary: 'the heartbeat was lost' });
+    }
+  }
 }
 
 export function backupProxies(store: string) {
@@ -117,11 +159,22 @@ export const sweepProxy = (store: string, offlineAfter: number) =>
     cancellationType: ActivityCancellationType.TRY_CANCEL,
   });
 
-/** Waits for a silent store for as long as it takes. */
+/** Waits for a silent store for as long as it takes, also while its worker fails: on the server, which costs no events. */
 export const returnProxy = (store: string) =>
   proxyActivities<Pick<StoreActivities, 'hello'>>({
     ...classes.read,
+    retry: { initialInterval: '1 second', maximumInterval: '30 minutes' },
     taskQueue: storeQueue(store),
+    cancellationType: ActivityCancellationType.TRY_CANCEL,
+  });
+
+/** Says to a store that its operation lives. Nobody waits for the answer, and the next one is on its way by then. */
+export const signOfLifeProxy = (store: string, every: number) =>
+  proxyActivities<Pick<StoreActivities, 'verifyStore'>>({
+    ...classes.read,
+    retry: { maximumAttempts: 1 },
+    taskQueue: storeQueue(store),
+    scheduleToStartTimeout: every,
     cancellationType: ActivityCancellationType.TRY_CANCEL,
   });
 
@@ -151,8 +204,11 @@ export const { buildRelease, signRollbackPermit } = proxyActivities<ReleaseActiv
 export const messageOf = (error: unknown): string =>
   error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
 
-/** Nobody took the task in the time that it may wait for somebody. */
-export const isUnanswered = (error: unknown): boolean =>
-  error instanceof ActivityFailure &&
-  error.cause instanceof TimeoutFailure &&
-  error.cause.timeoutType === 'SCHEDULE_TO_START';
+const isTimeout = (error: unknown, type: TimeoutFailure['timeoutType']): boolean =>
+  error instanceof ActivityFailure && error.cause instanceof TimeoutFailure && error.cause.timeoutType === type;
+
+/** Whoever took the task was not heard of again. */
+export const isLost = (error: unknown): boolean => isTimeout(error, 'HEARTBEAT');
+
+/** Nobody took the task in the time that it may wait for somebody, or whoever took it is gone. */
+export const isUnanswered = (error: unknown): boolean => isTimeout(error, 'SCHEDULE_TO_START') || isLost(error);

@@ -1,4 +1,4 @@
-import { CancellationScope, condition, setHandler, sleep } from '@temporalio/workflow';
+import { CancellationScope, condition, patched, setHandler, sleep } from '@temporalio/workflow';
 import { commandSchema, type Command } from '#domain/messages/train.js';
 import { storeSteeringSchema } from '#domain/messages/store.js';
 import { abortUpdate, pauseUpdate, resumeUpdate, steerStoreSignal } from './messages.js';
@@ -17,13 +17,20 @@ export function listenForStop(input: { store: string; storeTimeout: number }, vi
   const timer = new CancellationScope();
   const state = {
     stop: undefined as Ended | undefined,
+    /** The time for one store is over, whatever else it is to end for. */
+    isLate: false,
     paused: false,
     ended: (): Ended => state.stop ?? aborted('an operator'),
-    /** Stands still for as long as it is told to; not at all when the operation is to end. */
-    async whilePaused(): Promise<void> {
+    /**
+     * Stands still for as long as it is told to, while `sayThatItLives` keeps the store; not at all when the operation
+     * is to end.
+     */
+    async whilePaused(sayThatItLives?: () => CancellationScope): Promise<void> {
       if (!state.paused || state.stop) return;
       view.paused(true);
+      const signs = sayThatItLives && patched('signs-of-life') ? sayThatItLives() : undefined;
       await condition(() => !state.paused || state.stop !== undefined);
+      signs?.cancel();
       view.paused(false);
     },
     cancel: () => timer.cancel(),
@@ -81,6 +88,7 @@ export function listenForStop(input: { store: string; storeTimeout: number }, vi
         await condition(() => !state.paused);
         await sleep(input.storeTimeout, { summary: 'time for one store' });
       } while (state.paused);
+      state.isLate = true;
       state.stop ??= {
         outcome: 'timedOut',
         reason: 'OperationTimeout',

@@ -54,7 +54,11 @@ export function createStoreActivities(deps: StoreDeps, operation: Operation): St
     },
 
     /** Retry-safe: an operation that is open already is found open. */
-    openOperation: (raw) => beating(() => operation.open(mine(storeTaskSchema, raw))),
+    openOperation: (raw) =>
+      beating(async () => {
+        const answer = await operation.open(mine(storeTaskSchema, raw));
+        return answer.kind === 'done' ? { ...answer, maxMaintenance: deps.timing.maxMaintenance } : answer;
+      }),
 
     /** Only looks. */
     readFacts: (raw) =>
@@ -93,7 +97,7 @@ export function createStoreActivities(deps: StoreDeps, operation: Operation): St
         );
       }),
 
-    /** Only looks. */
+    /** Only looks. Its asking is a sign of life of the operation, as of every step. */
     verifyStore: (raw) =>
       beating(async () => {
         const task = mine(storeTaskSchema, raw);

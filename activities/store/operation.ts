@@ -86,7 +86,9 @@ export function createOperation(deps: StoreDeps): Operation {
     const held = state.operation();
     if (held?.open && isHolder(task)) return undefined;
     if (held?.outcome === 'freed' && isHolder(task))
-      return stale(`The store gave itself free at ${held.endedAt}, since ${task.operationId} was silent for too long.`);
+      return cutOff(
+        `The store gave itself free at ${held.endedAt}, since ${task.operationId} was silent for too long.`,
+      );
     return stale(`The store is held by ${held?.operationId ?? 'nobody'}; ${task.operationId} may not act on it.`);
   };
 
@@ -180,9 +182,17 @@ export function createOperation(deps: StoreDeps): Operation {
     return { ...answer, isNews };
   };
 
+  /** A step that finds the facts changed by the store's own hand is not refused for a fault. */
+  const unlessBySelf = <Answer extends StepAnswer>(answer: Answer): Answer => {
+    const bySelf = answer.kind === 'refused' && answer.stop.reason === 'FactsChanged' && recordedSelfUndo(record());
+    if (!bySelf || bySelf.undone.length === 0) return answer;
+    const what = bySelf.undone.join(', ');
+    const stop = cutOff(`At ${bySelf.at} the store took back ${what}, since the operation was silent for too long.`);
+    return { ...answer, stop: { ...answer.stop, ...stop, step: answer.stop.step } };
+  };
+
   const end = (outcome: string): Promise<void> =>
     state.save({ ...record(), open: false, endedAt: now().toISOString(), outcome });
-  const free = (): Promise<void> => end('freed');
 
   const keeper: Operation = {
     open: (task) =>
@@ -278,7 +288,8 @@ export function createOperation(deps: StoreDeps): Operation {
       const inFlight = running.get(key);
       if (inFlight) return inFlight as Promise<StepAnswer<Done>>;
       const attempt = run(key)
-        .then(async (answer) => {
+        .then(async (given) => {
+          const answer = unlessBySelf(given);
           await state.result(key, answer);
           return answer;
         })
@@ -345,7 +356,7 @@ export function createOperation(deps: StoreDeps): Operation {
 
     selfUndo() {
       const held = state.operation();
-      return held && (held.open || held.outcome === 'freed') ? recordedSelfUndo(held) : undefined;
+      return held && (held.open || isFreed(held)) ? recordedSelfUndo(held) : undefined;
     },
 
     async lookAfter() {
@@ -364,7 +375,7 @@ export function createOperation(deps: StoreDeps): Operation {
       if (decision.kind === 'leave') return [];
       return alone(async () => {
         if (decision.kind === 'free') {
-          await free();
+          await end('freed');
           const what = isDump ? 'has' : 'holds nothing and has';
           return [`The store is free again: ${held.operationId} ${what} been silent for too long.`];
         }
@@ -401,7 +412,7 @@ export function createOperation(deps: StoreDeps): Operation {
           return { kind: 'taken', by: held?.operationId ?? 'nobody' };
         const { leftSet } = held.marks.length > 0 ? await undoBySelf(held.marks) : { leftSet: [] };
         // What a dump only carries on is no reason to keep its lock.
-        if (held.open && (held.kind === 'dump' || leftSet.length === 0)) await free();
+        if (held.open && (held.kind === 'dump' || leftSet.length === 0)) await end('swept');
         return { kind: 'swept', undone: recordedSelfUndo(held)?.undone ?? [], left: leftSet };
       }),
 
@@ -463,6 +474,11 @@ const nameOf = ({ kind, node }: Mark): string => `${kind} of ${node}`;
 const sameRelease = (a: ReleaseRef, b: ReleaseRef): boolean => a.manifest === b.manifest && a.bundle === b.bundle;
 
 const stale = (summary: string): Stop => ({ reason: 'StaleOperation', step: 'open', summary });
+/** It may not act either, but it may begin anew: nobody else has the store. */
+const cutOff = (summary: string): Stop => ({ reason: 'StoreCutOff', step: 'open', summary });
+
+/** By itself, or by the janitor when it found that the run was over. */
+const isFreed = ({ outcome }: OperationRecord): boolean => outcome === 'freed' || outcome === 'swept';
 
 /** A release that was accepted before is refused now: expired, demoted, or a key withdrawn. */
 export class ReleaseRefused extends Error {

@@ -165,7 +165,8 @@ export function tallyWords(tally: Tally): string {
     .join(', ');
 }
 
-function waitingLines({ paused, pausedStores, awaited, state }: TrainView, { clock }: RenderOptions): string[] {
+function waitingLines(view: TrainView, { clock, suffix }: RenderOptions): string[] {
+  const { paused, pausedStores, pausedInWork = [], awaited, state } = view;
   const reason = paused?.reason === undefined ? '' : `: ${printable(paused.reason)}`;
   return [
     ...(paused && state !== 'paused'
@@ -179,6 +180,11 @@ function waitingLines({ paused, pausedStores, awaited, state }: TrainView, { clo
             pausedStores.map((store) => printable(store)),
             10,
           )}`,
+        ]
+      : []),
+    ...(pausedInWork.length > 0
+      ? [
+          `The wave in work waits for what is paused in it, and the train for the wave: edge train resume --store ${printable(pausedInWork[0] ?? '')}${suffix}`,
         ]
       : []),
     ...(awaited.length > 0

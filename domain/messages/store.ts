@@ -70,11 +70,18 @@ export interface NodeWork {
   out: boolean;
 }
 
+/** What was adopted or undone, in sentences; and after how much silence, in milliseconds, the store helps itself. */
+export interface Taken {
+  adopted: string[];
+  /** Absent: the worker is of a build that does not say. */
+  maxMaintenance?: number | undefined;
+}
+
 export interface StoreActivities {
   /** Who are you? Read-only; runs on a slot of its own, so that a busy store still answers. */
   hello(task: HelloTask): Promise<Hello>;
   /** Takes the store's own lock, adopts or undoes what an earlier operation left, pulls and verifies the release. */
-  openOperation(task: StoreTask): Promise<StepAnswer<{ adopted: string[] }>>;
+  openOperation(task: StoreTask): Promise<StepAnswer<Taken>>;
   /** Reads every fact that the pre-checks rest on, and keeps the health baseline. */
   readFacts(task: StoreTask): Promise<Preflight>;
   /** Points apt of all nodes at the release's snapshot, downloads, and simulates the upgrade. Changes no installed package. */

@@ -306,6 +306,8 @@ export interface TrainView {
   paused?: { by: string; at: string; reason?: string | undefined } | undefined;
   /** Stores that are paused one by one. */
   pausedStores: string[];
+  /** Those of them that the wave in work has, or had: as long as one stands still there, the wave does not end. */
+  pausedInWork?: string[] | undefined;
   answers: Answer[];
   stages: StageView[];
   /** Stores that were offline or fell silent; each is tried again when it answers, until the deadline. */

@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
 import { execa } from 'execa';
 import type { StepAnswer } from '#domain/messages/store.js';
 import type { Decision } from '#domain/messages/train.js';
@@ -124,6 +125,32 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     await store.executeUpdate(resumeUpdate, { args: [anna] });
     return ended(store);
   },
+  'patch-store-paused-long': async (world) => {
+    const sound = await world.store('s001', {
+      openOperation: async () => ({ kind: 'done', adopted: [], maxMaintenance: 400 }),
+    });
+    const held = sound.hold('rejoinNode n1');
+    const store = await world.startStore(aStoreInput('s001'));
+    await held.reached;
+    await store.executeUpdate(pauseUpdate, { args: [anna] });
+    held.release();
+    await eventually('a sign of life', () => sound.calls.includes('verifyStore'));
+    await store.executeUpdate(resumeUpdate, { args: [anna] });
+    return ended(store);
+  },
+  'patch-store-heartbeat-lost': async (world) => {
+    const sound = await world.store('s001', { readFacts: async () => currentPreflight() });
+    let end: () => void = () => undefined;
+    const gone = new Promise<void>((resolve) => (end = resolve));
+    sound.on('applyConfig', async () => {
+      sound.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
+      await gone;
+      return failed;
+    });
+    const store = await ended(await world.startStore(aStoreInput('s001')));
+    end();
+    return store;
+  },
   'patch-store-timed-out': async (world) => {
     const held = (await world.store('s001')).hold('openOperation');
     const store = await world.startStore(aStoreInput('s001', { storeTimeout: 50 }));
@@ -153,6 +180,7 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'patch-train-held': heldTrain,
   'patch-train-rolled-back': rolledBackTrain,
   'patch-train-caught-up': caughtUpTrain,
+  'patch-train-caught-up-late': caughtUpLateTrain,
   'patch-train-paused-aborted': pausedAndAbortedTrain,
   'patch-train-stage-aborted': stageAbortedTrain,
   'patch-train-refusals': refusingTrain,
@@ -285,6 +313,36 @@ async function caughtUpTrain(world: World) {
   const train = await world.startTrain();
   await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
   await world.store('s002', quick);
+  return ended(train);
+}
+
+/** The same, but its worker refuses a greeting first, and the store is paused when it answers one. */
+async function caughtUpLateTrain(world: World) {
+  const quick = { readFacts: async () => currentPreflight() };
+  await world.store('s001', quick);
+  world.central.plans(
+    aPlan()
+      .stage('canary', {
+        stores: ['s001', 's002'],
+        limits: { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } },
+      })
+      .build(),
+  );
+  const train = await world.startTrain();
+  await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
+  await train.executeUpdate(pauseUpdate, { args: [{ ...anna, store: 's002' }] });
+  const late = await world.store('s002', quick);
+  late.on('hello', async () => {
+    late.on('hello', async () => ({ store: 's002', protocol: { min: 1, max: 1 }, clock: '' }));
+    throw ApplicationFailure.nonRetryable('not yet');
+  });
+  await eventually('it answers', async () => {
+    const events = await eventsOf(train);
+    const hellos = events.filter((event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'hello');
+    const last = String(hellos[1]?.eventId);
+    return events.some((event) => String(event.activityTaskCompletedEventAttributes?.scheduledEventId) === last);
+  });
+  await train.executeUpdate(resumeUpdate, { args: [{ ...anna, store: 's002' }] });
   return ended(train);
 }
 

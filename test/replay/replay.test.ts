@@ -69,6 +69,25 @@ describe('a changed workflow', () => {
       'reason: view.hold?.reason ?? endedFor',
       'reason: endedFor',
     ],
+    ['patch-store-heartbeat-lost', 'a heartbeat that ends its step', '(lost, hasTime())', '(9, false)'],
+    [
+      'patch-store-paused-long',
+      'a pause in which the store hears nothing',
+      'sayThatItLives() : undefined',
+      'undefined : undefined',
+    ],
+    [
+      'patch-train-caught-up-late',
+      'a greeting that is repeated at once',
+      ".patched)('greeting-pauses')",
+      ".patched)('greeting-pauses') && false",
+    ],
+    [
+      'patch-train-caught-up-late',
+      'a paused store that is taken all the same',
+      ".patched)('paused-stay-out')",
+      ".patched)('paused-stay-out') && false",
+    ],
     [
       'restore-store',
       'a guest that is left at the site',

@@ -1,10 +1,10 @@
 import { ApplicationFailure } from '@temporalio/common';
 import { tsToMs } from '@temporalio/common/lib/time.js';
-import { describe, expect, it } from 'vitest';
-import type { PatchStoreInput, StepAnswer, StoreActivities } from '#domain/messages/store.js';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import type { PatchStoreInput, StepAnswer, StoreActivities, StoreTask } from '#domain/messages/store.js';
 import type { Reason } from '#domain/reasons.js';
 import { storeWorkerSchema } from '#workers/config.js';
-import { storeQuery } from '#workflows/messages.js';
+import { pauseUpdate, resumeUpdate, storeQuery } from '#workflows/messages.js';
 import { aStore, OLD_KERNEL } from '../support/builders.js';
 import { useWorld } from '../support/use-world.js';
 import { aPreflight, aStoreInput, aWave, currentPreflight, simulated } from '../support/workflow-builders.js';
@@ -317,6 +317,117 @@ describe('a step that does not succeed', () => {
       expect(store.work().slice(-2)).toEqual(['applyConfig', 'closeOperation failed']);
     },
   );
+});
+
+describe('a lost heartbeat', () => {
+  const oneNode = { readFacts: async () => aPreflight(aStore().patched('n2').patched('n3').facts()) };
+
+  it('takes none of the attempts of its step, which is asked for again', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001', oneNode);
+    let end: () => void = () => undefined;
+    const gone = new Promise<void>((resolve) => (end = resolve));
+    onTestFinished(() => end());
+    store.on('drainNode', async () => {
+      store.on('drainNode', async () => ({ kind: 'done', moved: 1 }));
+      await gone;
+      return refused('StaleOperation');
+    });
+    const handle = await world.startStore(aStoreInput('s001'));
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'succeeded', nodesPatched: 1 });
+    expect(store.work()).toEqual([...before, 'drainNode n1', ...nodeSteps('n1'), ...after]);
+    const events = await eventsOf(handle);
+    expect(events.filter((event) => event.activityTaskTimedOutEventAttributes)).toHaveLength(1);
+    expect(events.flatMap((event) => event.activityTaskStartedEventAttributes?.attempt ?? [])).not.toContain(2);
+    const drains = events.flatMap(({ activityTaskScheduledEventAttributes: scheduled }) =>
+      scheduled?.activityType?.name === 'drainNode' ? [scheduled] : [],
+    );
+    expect(drains).toHaveLength(2);
+    expect(drains[1]?.retryPolicy).toMatchObject({ maximumAttempts: 8 });
+  });
+});
+
+describe('a store that helped itself while it was silent', () => {
+  it.each(['openOperation', 'drainNode', 'rebootNode', 'applyConfig'] as const)(
+    'and refuses %s for that is cut off, not failed, and given back',
+    async (step) => {
+      const world = await useWorld();
+      const store = await world.store('s001', { [step]: async () => refused('StoreCutOff') });
+      const handle = await world.startStore(aStoreInput('s001'));
+      await expect(handle.result()).resolves.toMatchObject({
+        outcome: 'cutOff',
+        reason: 'StoreCutOff',
+        operationId: '2026-w48/canary/s001/r0',
+      });
+      expect(store.work().at(-1)).toBe('closeOperation failed');
+    },
+  );
+
+  it('is told as cut off by its wave, and breaks no threshold of errors', async () => {
+    const world = await useWorld();
+    await world.store('s001', { drainNode: async () => refused('StoreCutOff') });
+    await world.store('s002');
+    const wave = await world.startWave(
+      aWave(['s001', 's002'], {
+        limits: { errorThreshold: { count: 0, minSample: 1 }, offlineThreshold: { count: 1, minSample: 1 } },
+      }),
+    );
+    const report = await wave.result();
+    expect(report.breach).toBeUndefined();
+    expect(report.results.map(({ store, outcome }) => `${store} ${outcome}`).toSorted()).toEqual([
+      's001 cutOff',
+      's002 succeeded',
+    ]);
+  });
+});
+
+describe('a store that stands paused', () => {
+  async function paused(script: Partial<StoreActivities> = {}) {
+    const world = await useWorld();
+    const signs: StoreTask[] = [];
+    const store = await world.store('s001', {
+      openOperation: async () => ({ kind: 'done', adopted: [], maxMaintenance: 400 }),
+      verifyStore: async (task) => {
+        signs.push(task);
+        return { kind: 'done' };
+      },
+      ...script,
+    });
+    const held = store.hold('rejoinNode n1');
+    const handle = await world.startStore(aStoreInput('s001'));
+    await held.reached;
+    await handle.executeUpdate(pauseUpdate, { args: [{ by: 'anna' }] });
+    return { store, signs, handle, held };
+  }
+  const nodesAfter = (store: { work(): string[] }) => store.work().filter((call) => call.endsWith(' n3'));
+
+  it('hears of its operation again and again, by its name and fence, until it is resumed', async () => {
+    const { store, signs, handle, held } = await paused();
+    held.release();
+    await eventually('three signs', () => signs.length >= 3);
+    expect(nodesAfter(store)).toEqual([]);
+    expect(new Set(signs.map(({ operationId, fence }) => `${operationId} ${fence}`))).toEqual(
+      new Set([`2026-w48/canary/s001/r0 ${store.tasks[0]?.fence}`]),
+    );
+    await handle.executeUpdate(resumeUpdate, { args: [{ by: 'anna' }] });
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'succeeded', nodesPatched: 3 });
+  });
+
+  it('goes on when it is resumed, whether a sign was answered, failed, or hangs', async () => {
+    const { store, signs, handle, held } = await paused({
+      verifyStore: async () => {
+        throw ApplicationFailure.nonRetryable('no facts');
+      },
+    });
+    held.release();
+    await eventually('two signs that failed', () => store.calls.filter((call) => call === 'verifyStore').length >= 2);
+    const hanging = store.hold('verifyStore');
+    await hanging.reached;
+    store.on('verifyStore', async () => ({ kind: 'done' }));
+    await handle.executeUpdate(resumeUpdate, { args: [{ by: 'anna' }] });
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'succeeded', nodesPatched: 3 });
+    expect(signs).toEqual([]);
+  });
 });
 
 describe('the time for a step', () => {

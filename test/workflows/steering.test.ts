@@ -1,3 +1,5 @@
+import { ApplicationFailure } from '@temporalio/common';
+import { optionalTsToMs } from '@temporalio/common/lib/time.js';
 import { describe, expect, it } from 'vitest';
 import type { StepAnswer } from '#domain/messages/store.js';
 import type { TrainView } from '#domain/messages/train.js';
@@ -12,7 +14,7 @@ import {
 } from '#workflows/messages.js';
 import { aPlan, aReopenedTrain, currentPreflight, OTHER_HASH, PLAN_HASH } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
-import { eventsOf, eventually, heldFor, trainUntil } from '../support/workflow-harness.js';
+import { eventsOf, eventually, heldFor, trainUntil, type HistoryEvent } from '../support/workflow-harness.js';
 
 /** How people steer a train, a stage of it or one store, and how stores that were away come back into it. */
 
@@ -420,6 +422,138 @@ describe('a store that was offline', () => {
     const report = await train.result();
     expect(report).toMatchObject({ state: 'done', tally: { succeeded: 1, failed: 1, missed: 1 } });
     expect(world.central.notifications.map(({ event }) => event)).toContain('attention');
+  });
+});
+
+describe('a store that is back and refuses the greeting', () => {
+  const limits = { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } };
+  const greetings = (events: HistoryEvent[]) => {
+    const ids = new Set(
+      events
+        .filter((event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'hello')
+        .map(({ eventId }) => String(eventId)),
+    );
+    return {
+      asked: ids.size,
+      failed: events.filter((event) => ids.has(String(event.activityTaskFailedEventAttributes?.scheduledEventId)))
+        .length,
+      pauses: events.filter((event) => optionalTsToMs(event.timerStartedEventAttributes?.startToFireTimeout) === 10_000)
+        .length,
+    };
+  };
+
+  it('is greeted again after a pause, not at once for ever, and taken when it answers', async () => {
+    const world = await useWorld();
+    await world.store('s001', quick);
+    world.central.plans(oneStage(['s001', 's002'], { limits }));
+    const train = await world.startTrain();
+    await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
+    const sick = await world.store('s002', {
+      ...quick,
+      hello: async () => {
+        throw ApplicationFailure.nonRetryable('this is not s002');
+      },
+    });
+    const seen = await eventually('a pause', async () => {
+      const now = greetings(await eventsOf(train));
+      return now.pauses > 0 ? now : undefined;
+    });
+    expect(seen).toEqual({ asked: 1, failed: 1, pauses: 1 });
+    sick.on('hello', async () => ({ store: 's002', protocol: { min: 1, max: 1 }, clock: '' }));
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 2 } });
+    expect(greetings(await eventsOf(train))).toMatchObject({ failed: 1 });
+  });
+
+  it('with an error that may pass is greeted by the server, which writes nothing down', async () => {
+    const world = await useWorld();
+    await world.store('s001', quick);
+    world.central.plans(oneStage(['s001', 's002'], { limits }));
+    const train = await world.startTrain();
+    await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
+    const ill = await world.store('s002', {
+      ...quick,
+      hello: async () => {
+        throw new Error('the disk is full');
+      },
+    });
+    await eventually('two greetings', () => ill.calls.length >= 2);
+    expect(greetings(await eventsOf(train))).toEqual({ asked: 1, failed: 0, pauses: 0 });
+    const asked = (await eventsOf(train)).find(
+      (event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'hello',
+    )?.activityTaskScheduledEventAttributes?.retryPolicy;
+    expect(asked?.maximumAttempts).toBe(0);
+    expect(optionalTsToMs(asked?.maximumInterval)).toBe(1_800_000);
+    ill.on('hello', async () => ({ store: 's002', protocol: { min: 1, max: 1 }, clock: '' }));
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 2 } });
+  });
+});
+
+describe('a store that helped itself while it was silent', () => {
+  it('is caught up, and does not count as failed', async () => {
+    const world = await useWorld();
+    await world.store('s002', quick);
+    const store = await world.store('s001');
+    store.on('drainNode', async () => {
+      store.on('readFacts', async () => currentPreflight());
+      return { kind: 'refused', stop: { reason: 'StoreCutOff', summary: 'The store gave itself free.' } };
+    });
+    world.central.plans(
+      oneStage(['s001', 's002'], {
+        limits: { errorThreshold: { count: 0, minSample: 1 }, offlineThreshold: { count: 1, minSample: 1 } },
+      }),
+    );
+    const train = await world.startTrain();
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 2, failed: 0 } });
+    expect(store.tasks.map(({ operationId }) => operationId)).toEqual([
+      '2026-w48/canary/s001/r0',
+      '2026-w48/canary/s001/r1',
+    ]);
+    const rows = world.central.ledgerOf('results').flatMap(({ results }) => results);
+    expect(rows.flatMap(({ store: id, outcome }) => (id === 's001' ? [outcome] : []))).toEqual(['cutOff', 'succeeded']);
+  });
+});
+
+describe('a store that is paused by itself and back from an outage', () => {
+  const limits = { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } };
+  const twoStages = () =>
+    aPlan()
+      .stage('canary', { stores: ['s001', 's002'], limits })
+      .stage('wave-1', { stores: ['s003'], approval: { required: true } })
+      .build();
+  const approve = { stage: 'wave-1', planHash: PLAN_HASH, decision: 'approve' as const, via: 'cli', ...by };
+
+  it('is left out of the catching up until it is resumed, and the other stages go on meanwhile', async () => {
+    const world = await useWorld();
+    await world.stores(['s001', 's003'], quick);
+    world.central.plans(twoStages());
+    const train = await world.startTrain();
+    await heldFor(train, 'ApprovalPending');
+    await train.executeUpdate(pauseUpdate, { args: [{ ...by, store: 's002' }] });
+    const late = await world.store('s002', quick);
+    await eventually('s002 was greeted', () => late.calls.includes('hello'));
+    await train.executeUpdate(decideUpdate, { args: [approve] });
+    const view = await trainUntil(train, 's003 is done', (seen) => stageOf(seen, 'wave-1')?.tally.succeeded === 1);
+    expect(view).toMatchObject({ pausedStores: ['s002'], pausedInWork: [], awaited: ['s002'] });
+    expect(late.tasks).toEqual([]);
+    await train.executeUpdate(resumeUpdate, { args: [{ ...by, store: 's002' }] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 3 } });
+  });
+
+  it('shows as what the train waits for when it was in work already', async () => {
+    const world = await useWorld();
+    await world.stores(['s001', 's003'], quick);
+    world.central.plans(twoStages());
+    const train = await world.startTrain();
+    await heldFor(train, 'ApprovalPending');
+    const late = await world.store('s002', quick);
+    const held = late.hold('openOperation');
+    await held.reached;
+    await train.executeUpdate(pauseUpdate, { args: [{ ...by, store: 's002' }] });
+    expect(await train.query(trainQuery)).toMatchObject({ wave: '2026-w48/canary/r1', pausedInWork: ['s002'] });
+    await train.executeUpdate(resumeUpdate, { args: [{ ...by, store: 's002' }] });
+    held.release();
+    await train.executeUpdate(decideUpdate, { args: [approve] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 3 } });
   });
 });
 

@@ -170,6 +170,13 @@ describe('renderTrainDetails', () => {
     );
   });
 
+  it('says when the wave in work waits for a store that is paused', () => {
+    const details = (pausedInWork: string[]) =>
+      renderTrainDetails(trainOf({ pausedStores: ['store-007'], pausedInWork }));
+    expect(details(['store-007'])).toContain('- the wave in work waits for what is paused in it: store-007');
+    expect(details([])).not.toContain('the wave in work');
+  });
+
   it('shows gates and refused decisions', () => {
     const details = renderTrainDetails(
       trainOf({

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createOperation, type Operation } from '#activities/store/operation.js';
+import { signEvery } from '#domain/abandoned.js';
 import type { StoreTask, SweepTask } from '#domain/messages/store.js';
 import { stepKey, upgradeUnit } from '#domain/naming.js';
 import { aReleaseRef, aManifest, anArtifact, aTask } from '../../../support/builders.js';
@@ -704,9 +705,27 @@ describe('a store whose operation fell silent', () => {
     expect(given.store.state.operation()).toMatchObject({ open: false, outcome: 'freed' });
     const summary = `The store gave itself free at 2026-11-24T12:30:00.000Z, since ${aTask().operationId} was silent for too long.`;
     const step = await given.operation.step(aTask(), 'drain n1', () => Promise.reject(new Error('it acted')));
-    expect(step).toMatchObject({ kind: 'refused', stop: { reason: 'StaleOperation', summary } });
-    expect(await given.operation.open(aTask())).toMatchObject({ kind: 'refused', stop: { summary } });
+    expect(step).toMatchObject({ kind: 'refused', stop: { reason: 'StoreCutOff', summary } });
+    expect(await given.operation.open(aTask())).toMatchObject({
+      kind: 'refused',
+      stop: { reason: 'StoreCutOff', summary },
+    });
     expect(await given.operation.close(aTask(), 'failed')).toEqual({ undone: [], leftSet: [] });
+  });
+
+  it.each([
+    ['for facts that its own hand has changed is one of a store that was cut off', true, 'StoreCutOff'],
+    ['for facts that changed by themselves keeps its reason', false, 'FactsChanged'],
+  ] as const)('a step refused %s', async (_, isSilent, reason) => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    if (isSilent) later(given, LIMIT);
+    await given.operation.lookAfter();
+    const stop = { reason: 'FactsChanged' as const, step: 'upgrade n1', summary: 'n1 is not in maintenance' };
+    const refuse = () => given.operation.step(aTask(), 'upgrade n1', async () => ({ kind: 'refused', stop }));
+    const answer = { kind: 'refused', stop: { reason, step: 'upgrade n1' } };
+    expect(await refuse()).toMatchObject(answer);
+    expect(await refuse()).toMatchObject(answer);
   });
 
   it('counts every word of the operation as a sign of life', async () => {
@@ -721,6 +740,26 @@ describe('a store whose operation fell silent', () => {
       later(given, 1);
       expect(await given.operation.lookAfter()).toEqual([]);
     }
+  });
+
+  it('keeps an operation that stands paused and says that it lives, and takes back what it carries on for too long', async () => {
+    const given = await opened();
+    await setMarks(given, 'n1');
+    const told: string[] = [];
+    for (let signs = 0; signs < 40; signs += 1) {
+      // The worker looks several times between two signs.
+      for (let looks = 0; looks < 5; looks += 1) {
+        later(given, signEvery(LIMIT) / 5);
+        told.push(...(await given.operation.lookAfter()));
+      }
+      await given.operation.release(aTask());
+    }
+    expect(told).toEqual([
+      `Taken back, since ${aTask().operationId} is silent: noout of n1.`,
+      `Taken back, since ${aTask().operationId} is silent: maintenance of n1.`,
+    ]);
+    expect(given.store.state.operation()).toMatchObject({ open: true, marks: [] });
+    expect(await given.operation.step(aTask(), 'drain n1', async () => ({ kind: 'done' }))).toEqual({ kind: 'done' });
   });
 
   it('does not take words of other operations for signs of life', async () => {
@@ -962,7 +1001,7 @@ describe('a dump', () => {
     const given = await afterPatch();
     given.store.nodes['n1']!.audit = ['pve-manager'];
     await given.operation.sweep({ protocol: 1, store: 'store-001', fleet: 'edge', over: DUMP });
-    expect(given.store.state.operation()).toMatchObject({ open: false, outcome: 'freed' });
+    expect(given.store.state.operation()).toMatchObject({ open: false, outcome: 'swept' });
     expect(given.operation.ours()).toEqual({ maintenance: ['n1'], noout: [] });
   });
 

@@ -131,6 +131,19 @@ describe('a train that runs', () => {
     expect(shown({ awaited: ['store-033'] }).join()).not.toContain('edge train start');
   });
 
+  it('says that it waits for a store that is paused in work, and how to go on; of another one only that it is paused', () => {
+    const shown = (pausedInWork: string[]) =>
+      renderTrain(trainView({ pausedStores: ['store-007', 'store-008'], pausedInWork }), {
+        ...options,
+        suffix: ' --fleet edge',
+      });
+    expect(shown(['store-008'])).toContain(
+      'The wave in work waits for what is paused in it, and the train for the wave: edge train resume --store store-008 --fleet edge',
+    );
+    expect(shown([]).join()).toContain('Paused one by one: store-007');
+    expect(shown([]).join()).not.toContain('edge train resume');
+  });
+
   it('does not list more than it can be read, but counts all', () => {
     const results = Array.from({ length: 30 }, (_, index) => failedResult({ store: `store-${index}` }));
     const lines = renderTrain(trainView({ notSucceeded: results }), options);
