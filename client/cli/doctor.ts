@@ -43,7 +43,7 @@ async function examine(io: Io, options: DoctorOptions): Promise<Finding[]> {
   return [
     nodeFinding(process.versions.node),
     await gitFinding(),
-    await binaryFinding(io.env['TEMPORAL_CLI'] ?? 'temporal'),
+    await binaryFinding(io.env['TEMPORAL_CLI'] || undefined),
     repoFinding(repo),
     ...(await serviceFindings(io, options, 'value' in repo ? repo.value : undefined)),
   ];
@@ -68,17 +68,24 @@ async function gitFinding(): Promise<Finding> {
     : { name: 'git', state: 'problem', text: 'git does not run.', remedy: 'Install git.' };
 }
 
-/** Only looks: `edge up` is what fetches or builds one. */
-async function binaryFinding(program: string): Promise<Finding> {
+/** Only looks: `edge up` is what fetches or builds one. It takes the one that is named, or none. */
+export async function binaryFinding(named: string | undefined): Promise<Finding> {
   const name = 'Temporal binary';
+  const program = named ?? 'temporal';
   const found = await tryTo(() => execa(program, ['--version'], { timeout: 20_000, stdin: 'ignore' }));
-  return 'value' in found
-    ? { name, state: 'ok', text: `${program}: ${found.value.stdout}.` }
-    : {
+  if ('value' in found) return { name, state: 'ok', text: `${program}: ${found.value.stdout}.` };
+  return named === undefined
+    ? {
         name,
         state: 'warning',
-        text: `${program} does not run here.`,
+        text: 'temporal is not on the PATH.',
         remedy: '`edge up` takes one from its cache, or fetches or builds one; name your own in TEMPORAL_CLI.',
+      }
+    : {
+        name,
+        state: 'problem',
+        text: `${program}, which TEMPORAL_CLI names, does not run here.`,
+        remedy: 'Name another one, or unset TEMPORAL_CLI.',
       };
 }
 
