@@ -45,7 +45,7 @@ async function examine(io: Io, options: DoctorOptions): Promise<Finding[]> {
   return [
     nodeFinding(process.versions.node),
     await gitFinding(),
-    await binaryFinding(io.env['TEMPORAL_CLI'] ?? 'temporal'),
+    await binaryFinding(io.env['TEMPORAL_CLI'] || undefined),
     repoFinding(repo),
     ...(await serviceFindings(io, options, 'value' in repo ? repo.value : undefined)),
   ];
@@ -70,18 +70,25 @@ async function gitFinding(): Promise<Finding> {
     : { name: 'git', state: 'ok', text: `${version}.` };
 }
 
-/** Only looks: `edge up` is what fetches or builds one. */
-async function binaryFinding(program: string): Promise<Finding> {
+/** Only looks: `edge up` is what fetches or builds one. It takes the one that is named, or none. */
+export async function binaryFinding(named: string | undefined): Promise<Finding> {
   const name = 'Temporal binary';
+  const program = named ?? 'temporal';
   const version = await versionOf(program);
-  return version === undefined
+  if (version !== undefined) return { name, state: 'ok', text: `${program}: ${version}.` };
+  return named === undefined
     ? {
         name,
         state: 'warning',
-        text: `${program} does not run here.`,
+        text: 'temporal is not on the PATH.',
         remedy: '`edge up` takes one from its cache, or fetches or builds one; name your own in TEMPORAL_CLI.',
       }
-    : { name, state: 'ok', text: `${program}: ${version}.` };
+    : {
+        name,
+        state: 'problem',
+        text: `${program}, which TEMPORAL_CLI names, does not run here.`,
+        remedy: 'Name another one, or unset TEMPORAL_CLI.',
+      };
 }
 
 async function versionOf(program: string): Promise<string | undefined> {

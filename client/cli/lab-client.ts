@@ -147,8 +147,7 @@ const refusalSchema = z.looseObject({ error: z.string().optional(), problems: z.
 
 function refusalOf(answer: unknown, status: number): string {
   const parsed = refusalSchema.safeParse(answer);
-  const words = parsed.success
-    ? [parsed.data.error ?? '', ...(parsed.data.problems ?? [])].filter((word) => word !== '')
-    : [];
+  const { error = '', problems = [] } = parsed.success ? parsed.data : {};
+  const words = [error, ...problems.filter((problem) => !error.includes(problem))].filter((word) => word !== '');
   return words.length === 0 ? `status ${status}` : printable(words.join('; '));
 }

@@ -34,7 +34,7 @@ export function renderTrain(view: TrainView, options: RenderOptions): string[] {
     ...stalledLines(view, options),
     ...stuckLines(view, options),
     ...untouchedLine(view),
-    'Stages:',
+    ...(view.stages.length === 0 ? [] : ['Stages:']),
     ...columns(view.stages.map((stage) => stageRow(stage, options))),
     ...(options.eta ?? []).map((line) => `  ${printable(line)}`),
     ...waitingLines(view, options),

@@ -4,6 +4,7 @@ import type { ReleaseSource } from '#domain/fleet.js';
 import type { Surveyed } from '#domain/messages/survey.js';
 import { planStages } from '#domain/plan.js';
 import { localDate } from '#domain/windows.js';
+import { openGitRepo } from '#systems/git/repo.js';
 import type { Ledger } from '#systems/ledger/types.js';
 import {
   answer,
@@ -46,6 +47,8 @@ export function addTrainPlanCommand(train: Command, io: Io): void {
     .action(async (options: PlanOptions) => {
       const clock = clockOf(io, options);
       const repo = await loadRepo(repoOf(io, options));
+      if (await openGitRepo({ dir: repo.dir }).hasUncommitted())
+        io.err(`${printable(repo.dir)} has changes that are not committed. A train takes what is; so does this plan.`);
       const selected = options.stages?.split(',').map((name) => name.trim());
       const service = readServiceFile(stateDir(io, options));
       const facts = await fromLedger(io, { service }, (ledger) => whatIsKnown(ledger, repo.dir));

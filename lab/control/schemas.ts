@@ -9,9 +9,11 @@ export const faultSchema = z
     id: word.optional(),
     store: word.describe('A store id, or * for every store.'),
     node: word.optional(),
-    kind: z.enum(FAULT_KINDS),
+    kind: z.enum(FAULT_KINDS, { error: 'there is no such fault. All of them: edge lab faults' }),
     step: z
-      .enum(Object.keys(STEPS) as [Step, ...Step[]])
+      .enum(Object.keys(STEPS) as [Step, ...Step[]], {
+        error: 'there is no such step. All of them: edge lab faults',
+      })
       .optional()
       .describe('The effect it belongs to, by its name in the journal.'),
     moment: z.enum(MOMENTS).optional(),

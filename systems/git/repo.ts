@@ -42,6 +42,11 @@ export function openGitRepo(options: { dir: string }): GitRepo {
       return code === 0;
     },
 
+    async hasUncommitted() {
+      const { stdout } = await git(['--no-optional-locks', 'status', '--porcelain', '-z'], { answers: [128] });
+      return stdout.length > 0;
+    },
+
     promote: (promotion) => promote(git, options.dir, promotion),
     revertPromotions: (reversion) => revertPromotions(git, options.dir, reversion),
     tagCommit: (tag) => tagCommit(git, tag),

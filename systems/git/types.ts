@@ -23,5 +23,7 @@ export interface GitRepo {
   revertPromotions(reversion: { branch: string; promotions: string; tag: string; message: string }): Promise<string>;
   /** Whether the commit is on the branch. False also when the repo does not have it. */
   contains(branch: string, commit: string): Promise<boolean>;
+  /** Whether the work tree has changes or new files that no commit has; false for a bare repo. Writes nothing. */
+  hasUncommitted(): Promise<boolean>;
   tagCommit(tag: string): Promise<string | undefined>;
 }

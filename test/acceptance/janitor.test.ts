@@ -1,10 +1,9 @@
 import type { WorkflowHandle } from '@temporalio/client';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { JanitorInput, JanitorReport } from '#domain/messages/janitor.js';
 import { CONTROL_QUEUE, janitorWorkflowId, storeWorkflowId } from '#domain/naming.js';
-import { createSshRunner } from '#systems/ssh/client.js';
+import { onNode } from '../support/on-node.js';
 import { countByNode, givenPractice, type Practice } from '../support/practice.js';
 
 /**
@@ -43,24 +42,15 @@ const runJanitor = (input: Partial<JanitorInput> = {}): Promise<JanitorReport> =
     args: [{ fleet: 'practice', ...input }],
   });
 
-async function onNode(store: string, node: string, argv: string[]): Promise<void> {
-  const folder = join(practice.dir, 'edge', 'lab', 'enrolment', store);
-  const { ssh } = JSON.parse(await readFile(join(folder, 'store-worker.json'), 'utf8')) as {
-    ssh: { user: string; keyFile: string; nodes: Record<string, { address: string; port: number; hostKey: string }> };
-  };
-  const { address, port, hostKey } = ssh.nodes[node] as (typeof ssh.nodes)[string];
-  const privateKey = await readFile(ssh.keyFile, 'utf8');
-  const runner = createSshRunner({ host: address, port, user: ssh.user, privateKey, hostKey });
-  try {
-    expect((await runner.run(argv)).code).toBe(0);
-  } finally {
-    await runner.close();
-  }
+/** Somebody else changes the maintenance of a node. */
+async function setMaintenance(store: string, node: string, change: 'enable' | 'disable'): Promise<void> {
+  const argv = ['sudo', '-n', 'ha-manager', 'crm-command', 'node-maintenance', change, node];
+  expect((await onNode(join(practice.dir, 'edge', 'lab'), store, node, argv)).code).toBe(0);
 }
 
 describe('the janitor', () => {
   it('takes back what a terminated operation left, and touches nothing that has a live owner or another one', async () => {
-    await onNode(FOREIGN, 'n2', ['sudo', '-n', 'ha-manager', 'crm-command', 'node-maintenance', 'enable', 'n2']);
+    await setMaintenance(FOREIGN, 'n2', 'enable');
     await practice.storeIs('in maintenance', FOREIGN, isOut);
     // Guests cannot leave: the drain of the busy store lasts until the fault is gone.
     await practice.lab.addFault({ id: 'stuck', store: BUSY, kind: 'migration-fails' });
@@ -105,7 +95,7 @@ describe('the janitor', () => {
   it('leaves stores that the train then takes to their end, with nothing done twice', async () => {
     await practice.lab.removeFault('stuck');
     await practice.lab.setWan(OFFLINE, true);
-    await onNode(FOREIGN, 'n2', ['sudo', '-n', 'ha-manager', 'crm-command', 'node-maintenance', 'disable', 'n2']);
+    await setMaintenance(FOREIGN, 'n2', 'disable');
     await practice.storeIs('back in service', FOREIGN, (store) => !isOut(store));
     const held = await practice.until('the stage to hold', ({ hold }) => hold?.reason === 'ErrorThresholdExceeded');
     expect(held.notSucceeded.find(({ store }) => store === DEAD)).toMatchObject({ reason: 'Terminated' });

@@ -94,7 +94,8 @@ const describe = (command: Command): Command =>
     .option('--kill', 'with --ansible: both are killed (SIGKILL) in the middle of their work and started again')
     .option(
       '--patience <factor>',
-      'with --ansible: the playbook is ended when it has taken so many times as long as the train (default: no limit)',
+      'with --ansible: the playbook is ended when it has taken so many times as long as the train (default: no limit; ' +
+        '500 stores take it more than an hour)',
     )
     .option('--json', 'print the figures as JSON')
     .addHelpText(

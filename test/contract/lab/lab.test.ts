@@ -178,7 +178,17 @@ describe('a whole lab in one process', () => {
     expect((await call('GET', '/timing')).body).toMatchObject({ speed: 10_000 });
     const bad = await call('POST', '/faults', { store: 'nowhere', kind: 'wan-cut' });
     expect(bad).toMatchObject({ status: 400, body: { problems: ['store: there is no store nowhere'] } });
-    expect((await call('POST', '/faults', { store: 'store-001', kind: 'nonsense', extra: 1 })).status).toBe(400);
+    const nonsense = { store: 'store-001', kind: 'nonsense', step: 'nowhere' };
+    expect(await call('POST', '/faults', nonsense)).toMatchObject({
+      status: 400,
+      body: {
+        problems: [
+          'kind: there is no such fault. All of them: edge lab faults',
+          'step: there is no such step. All of them: edge lab faults',
+        ],
+      },
+    });
+    expect((await call('POST', '/faults', { store: 'store-001', kind: 'wan-cut', extra: 1 })).status).toBe(400);
     expect((await call('POST', '/faults', { id: 'f1', store: 'store-001', kind: 'wan-cut' })).status).toBe(201);
     expect((await call('GET', '/faults')).body).toMatchObject([{ id: 'f1', state: 'active', bites: 1 }]);
     expect((await call('GET', '/state?store=store-001')).body).toMatchObject({

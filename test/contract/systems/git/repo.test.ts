@@ -310,6 +310,18 @@ describe.each(['work tree', 'bare'])('a GitOps repo, %s', (form) => {
 });
 
 describe('a GitOps repo that someone works in', () => {
+  it.each([
+    ['a change', () => writeFile(join(work, 'fleet.yaml'), 'fleet: in-work\n')],
+    ['a staged change', () => writeFile(join(work, 'fleet.yaml'), 'x\n').then(() => git(work, 'add', 'fleet.yaml'))],
+    ['a new file', () => writeFile(join(work, 'clusters', 'new.yaml'), 'new')],
+    ['a file that was removed', () => rm(join(work, 'fleet.yaml'))],
+  ])('says that %s is not committed', async (_, change) => {
+    expect(await openGitRepo({ dir: work }).hasUncommitted()).toBe(false);
+    await change();
+    expect(await openGitRepo({ dir: work }).hasUncommitted()).toBe(true);
+    expect(await openGitRepo({ dir: await asBare() }).hasUncommitted()).toBe(false);
+  });
+
   it('keeps what is staged and changed there, and adds the promoted file to both', async () => {
     await writeFile(join(work, 'staged.txt'), 'staged');
     await git(work, 'add', 'staged.txt');

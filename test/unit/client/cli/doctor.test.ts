@@ -1,5 +1,5 @@
-import { describe, expect, it } from 'vitest';
-import { nodeFinding } from '#client/cli/doctor.js';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { binaryFinding, nodeFinding } from '#client/cli/doctor.js';
 import { renderDoctor } from '#client/cli/render-doctor.js';
 
 describe('the version of Node', () => {
@@ -15,6 +15,21 @@ describe('the version of Node', () => {
   for (const [version, state] of Object.entries(cases)) {
     it(`${version} is ${state === 'ok' ? 'taken' : 'refused'}`, () => expect(nodeFinding(version).state).toBe(state));
   }
+});
+
+describe('the Temporal binary', () => {
+  it('that is named and does not run is a problem: `edge up` takes no other', async () => {
+    expect(await binaryFinding('/nowhere/temporal')).toMatchObject({
+      state: 'problem',
+      text: '/nowhere/temporal, which TEMPORAL_CLI names, does not run here.',
+    });
+  });
+
+  it('need not be on the PATH', async () => {
+    vi.stubEnv('PATH', '/nowhere');
+    onTestFinished(() => void vi.unstubAllEnvs());
+    expect(await binaryFinding(undefined)).toMatchObject({ state: 'warning', text: 'temporal is not on the PATH.' });
+  });
 });
 
 describe('renderDoctor', () => {

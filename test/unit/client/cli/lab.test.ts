@@ -118,14 +118,14 @@ describe('lab fault add', () => {
       params: { factor: 10, host: 'n3' },
     });
   });
-  it('passes on why it was refused', async () => {
-    answers.set('POST /faults', {
-      status: 400,
-      body: { error: 'The fault is not valid', problems: ['kind: unknown'] },
-    });
+  it.each([
+    [['kind: unknown', 'step: unknown'], 'The fault is not valid: kind: unknown; step: unknown'],
+    [['kind: unknown'], 'The fault is not valid; kind: unknown'],
+  ])('passes on why it was refused, each problem once', async (problems, words) => {
+    answers.set('POST /faults', { status: 400, body: { error: words.replace('; kind: unknown', ''), problems } });
     const { code, err } = await lab('fault', 'add', 'gremlins', '--store', 'store-014');
     expect(code).toBe(1);
-    expect(err).toBe('The practice fleet refused POST /faults: The fault is not valid; kind: unknown\n');
+    expect(err).toBe(`The practice fleet refused POST /faults: ${words}\n`);
   });
   it('knows wrong numbers before it sends anything', async () => {
     expect((await lab('fault', 'add', 'apt-fail', '--store', 's', '--times', 'twice')).code).toBe(2);

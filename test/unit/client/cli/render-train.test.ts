@@ -46,6 +46,11 @@ describe('a train that is held', () => {
     ]);
   });
 
+  it('names no stages while there is no plan', () => {
+    const unplanned = trainView({ state: 'held', stages: [], hold: hold({ reason: 'BuildFailed' }) });
+    expect(renderTrain(unplanned, options)).not.toContain('Stages:');
+  });
+
   it('repeats the options it was called with in what it suggests', () => {
     const commands = answerCommands(view, ' --fleet edge').map(({ command }) => command);
     expect(commands).toEqual(['edge train retry-gate --fleet edge', 'edge train abort --fleet edge']);
