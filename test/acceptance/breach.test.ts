@@ -87,7 +87,7 @@ describe('a stage that breaches its threshold', () => {
     expect(await touchesLaterThan(untouched, breach)).toEqual([]);
     for (const store of untouched) expect(await practice.effects(store)).toEqual([]);
     expect(held).toMatchObject({
-      answers: ['retry-failed', 'retry-offline', 'skip', 'rollback', 'pause', 'abort'],
+      answers: ['retry-failed', 'skip', 'rollback', 'pause', 'abort'],
       notSucceeded: [{ store: failing, outcome: 'failed', reason: 'FactsChanged' }],
     });
     expect(held.stages[1]).toMatchObject({ tally: { succeeded: 1, failed: 1 } });
@@ -98,24 +98,31 @@ describe('a stage that breaches its threshold', () => {
     const { hold } = await practice.view();
     await practice.lab.removeFault('flag');
     await practice.lab.setWan(absent, false);
+    // Beside the absent one there is a slot, which nobody is to take before the breach.
+    await train.executeUpdate('pause', { args: [{ by: 'test', store: later }] });
     const before = await newest();
     await practice.answer('retryFailed');
     const held = await heldFor('OfflineThresholdExceeded', hold?.since);
     expect(countByNode(await practice.effects(failed), 'packages.install')).toEqual(ONCE);
     expect(await effectsSince(before, inFlight), 'who had succeeded is left alone').toEqual([]);
     for (const store of [absent, later]) expect(await practice.effects(store)).toEqual([]);
-    expect(held.stages[1]).toMatchObject({ tally: { succeeded: 2, failed: 0, offline: 1 } });
+    expect(held).toMatchObject({ answers: ['retry-offline', 'skip', 'rollback', 'pause', 'abort'] });
+    expect(held.stages[1]).toMatchObject({ tally: { succeeded: 2, failed: 0, offline: 1 }, inFlight: 0 });
     expect(held.notSucceeded).toMatchObject([{ store: absent, outcome: 'offline', reason: 'StoreOffline' }]);
     expect(await practice.violations()).toEqual([]);
   });
 
-  it('takes the offline ones when they are back, and whoever was not started: `retry-offline`', async () => {
+  it('takes the offline ones when they are back, and then whoever was not started: `retry-offline`', async () => {
     const [failed, inFlight, absent, later] = stores as [string, string, string, string];
     const { hold } = await practice.view();
     const before = await newest();
     await practice.comesBack(absent);
+    await train.executeUpdate('resume', { args: [{ by: 'test', store: later }] });
     await practice.answer('retryOffline');
     await failsBeforeItsReboot(later);
+    const home = (await effectsSince(before, absent)).findLast(({ effect }) => effect === 'ha.maintenance.disable');
+    const begun = (await effectsSince(before, later))[0];
+    expect(home?.seq, 'one round after the other').toBeLessThan(begun?.seq ?? 0);
     const held = await heldFor('ErrorThresholdExceeded', hold?.since);
     expect(countByNode(await practice.effects(absent), 'packages.install')).toEqual(ONCE);
     for (const store of [failed, inFlight]) expect(await effectsSince(before, store)).toEqual([]);

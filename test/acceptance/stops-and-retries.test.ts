@@ -201,7 +201,7 @@ describe('a node that does not come back after its reboot', () => {
     const node = down[0]?.node as string;
     expect(held).toMatchObject({
       state: 'held',
-      answers: ['retry-failed', 'retry-offline', 'skip', 'rollback', 'pause', 'abort'],
+      answers: ['retry-failed', 'skip', 'rollback', 'pause', 'abort'],
     });
     expect(held.hold).toMatchObject({ stage: LAST, detail: [expect.stringContaining(`${broken}: RebootTimeout`)] });
     expect(held.notSucceeded[0]).toMatchObject({
