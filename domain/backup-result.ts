@@ -1,5 +1,5 @@
 import { abridge } from './abridge.js';
-import { MAX_SKEW, unprovenBecause, type BackedUpGuest, type CopyFacts, type Unproven } from './backup.js';
+import { isOfNight, unprovenBecause, type BackedUpGuest, type CopyFacts, type Unproven } from './backup.js';
 import type { GuestRun } from './backup-failures.js';
 import type { Reason, Stop } from './reasons.js';
 
@@ -19,7 +19,8 @@ export interface NightStep {
 export interface NightFacts {
   /** Absent when the list could not be read. */
   guests?: readonly BackedUpGuest[] | undefined;
-  /** When the operation began; what is older is last night's. */
+  night: string;
+  /** When the operation began; what is older and does not say that it is of this night is last night's. */
   startedAt: Date;
   /** The store's own server, read after the last step; absent when it could not be. */
   local?: CopyFacts | undefined;
@@ -45,7 +46,7 @@ export type NightResult =
 
 const STEP = 'backup';
 
-export function judgeNight({ guests, startedAt, local, runs, steps }: NightFacts, now: Date): NightResult {
+export function judgeNight({ guests, local, runs, steps, ...which }: NightFacts, now: Date): NightResult {
   const unreadable = [
     ...(guests ? [] : ['the guests of the cluster could not be read']),
     ...(local ? [] : ['the backup server could not be read']),
@@ -53,7 +54,7 @@ export function judgeNight({ guests, startedAt, local, runs, steps }: NightFacts
   if (!guests || !local) return failed('FactsUnreadable', `${unreadable.join('; ')}.`, unreadable, []);
 
   const wanted = guests.filter(({ template }) => !template);
-  const missing = wanted.flatMap((guest) => missingOf(guest, local, startedAt, runs, now));
+  const missing = wanted.flatMap((guest) => missingOf(guest, local, which, runs, now));
   const broken = steps.filter(({ ok }) => !ok);
   const proven = wanted.length - missing.length;
   if (missing.length === 0 && broken.length === 0) {
@@ -84,14 +85,14 @@ export function judgeNight({ guests, startedAt, local, runs, steps }: NightFacts
 function missingOf(
   guest: BackedUpGuest,
   local: CopyFacts,
-  startedAt: Date,
+  which: Pick<NightFacts, 'night' | 'startedAt'>,
   runs: readonly GuestRun[],
   now: Date,
 ): MissingGuest[] {
   const type = guest.kind === 'qemu' ? 'vm' : 'ct';
   const tonight = local.snapshots
     .filter((one) => one.type === type && one.id === String(guest.vmid))
-    .filter(({ time }) => time * 1_000 >= startedAt.getTime() - MAX_SKEW)
+    .filter((one) => isOfNight(one, which))
     .toSorted((a, b) => b.time - a.time);
   const unproven = tonight.map((snapshot) => unprovenBecause(snapshot, local.node, now));
   if (unproven.includes(undefined)) return [];

@@ -21,6 +21,8 @@ export interface SnapshotFacts {
   keyFingerprint?: string | undefined;
   /** Not removed by pruning. */
   protected: boolean;
+  /** Of which night of ours it is, by what was written beside it; absent when somebody else made it. */
+  night?: string | undefined;
   /** The newest verification, by whichever server: a copy bears that of its source. */
   verification?:
     | {
@@ -95,6 +97,19 @@ export interface Objectives {
 
 /** Milliseconds by which the clocks of nodes, servers and workers may differ before a time is not believed. */
 export const MAX_SKEW = 5 * 60_000;
+
+/** What a night writes beside each of its snapshots; Proxmox fills in the name. */
+export const noteOf = (night: string): string => `{{guestname}}, ${night}`;
+export const nightIn = (note: string): string | undefined => /, ((?:night|backup)-[\d-]{1,40})$/.exec(note)?.[1];
+
+/** Whether a snapshot was made in this night: by what it says of itself, and by its time when it says nothing. */
+export const isOfNight = (
+  snapshot: Pick<SnapshotFacts, 'night' | 'time'>,
+  night: { night: string; startedAt: Date },
+): boolean =>
+  snapshot.night === undefined
+    ? snapshot.time * 1_000 >= night.startedAt.getTime() - MAX_SKEW
+    : snapshot.night === night.night;
 
 /** Why a snapshot does not prove that its guest can be had back; undefined when it does. */
 export function unprovenBecause(snapshot: SnapshotFacts, node: string, now: Date): Unproven | undefined {

@@ -64,6 +64,7 @@ export async function backupStore(raw: BackupStoreInput): Promise<StoreResult> {
     const night = judgeNight(
       {
         guests: dumped.guests,
+        night: task.night,
         startedAt: new Date(task.startedAt),
         local: copies.local?.copy,
         runs: dumped.runs,

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { MAX_SKEW } from '#domain/backup.js';
+import { isOfNight, MAX_SKEW, noteOf } from '#domain/backup.js';
 import { classOfText, readVzdumpLog, type FailureClass, type GuestRun } from '#domain/backup-failures.js';
 import { decideDump } from '#domain/dump.js';
 import {
@@ -18,6 +18,7 @@ import { doorOf } from '../door.js';
 import type { StoreDeps } from '../store/deps.js';
 import type { Operation } from '../store/operation.js';
 import { waitFor } from '../store/wait.js';
+import { readSnapshots } from './copy.js';
 import type { StoreBackup } from './deps.js';
 import { gatherDumpFacts } from './dump-facts.js';
 import { failureOf, isKind } from './answers.js';
@@ -33,6 +34,8 @@ interface DumpIntent extends Record<string, unknown> {
   at: string;
   /** Tasks that were there already: none of them is the one that was asked for. */
   before: string[];
+  /** Guests that it was not asked for, since this night has their backup. */
+  has?: number[];
   upid?: string;
 }
 
@@ -77,14 +80,16 @@ export function createDumpActivities(
 
   async function dump(task: DumpNodeTask, key: string, target: StoreBackup): Promise<StepAnswer<{ runs: GuestRun[] }>> {
     const { node, vmids } = task;
-    const begun = state.step(key)?.intent as DumpIntent | undefined;
+    const intent = state.step(key)?.intent as DumpIntent | undefined;
     try {
-      const known = begun && (begun.upid ?? (await search(task, key, begun)));
-      const upid = known ?? (await start(task, key, target));
-      return typeof upid === 'string' ? { kind: 'done', runs: await prove(task, upid) } : upid;
+      const known = intent && (intent.upid ?? (await search(task, key, intent)));
+      const begun = known === undefined ? await start(task, key, target) : { upid: known, has: intent?.has ?? [] };
+      if ('kind' in begun) return begun;
+      const { upid, has } = begun;
+      return { kind: 'done', runs: [...has.map(done), ...(await prove(node, without(vmids, has), upid))] };
     } catch (error) {
       const { why, failure, kind } = failureOf(error);
-      if (failure === 'credentials') return all(vmids, { text: why, failure });
+      if (failure === 'credentials') return { kind: 'done', runs: all(vmids, { text: why, failure }) };
       // Whether anything was begun there nobody can say before the node is back, and then it has ended.
       if (kind === 'NodeUnreachable' && (await isOffline(node)))
         return { kind: 'done', runs: vmids.map((vmid) => ({ vmid, kind: 'unknown' })) };
@@ -95,47 +100,70 @@ export function createDumpActivities(
   async function start(
     task: DumpNodeTask,
     key: string,
-    { storage, fleecing }: StoreBackup,
-  ): Promise<string | StepAnswer<{ runs: GuestRun[] }>> {
+    target: StoreBackup,
+  ): Promise<{ upid: string; has: number[] } | StepAnswer<{ runs: GuestRun[] }>> {
     const { node, vmids, notAfter } = task;
-    const at = deps.now();
-    if (notAfter !== undefined && at >= new Date(notAfter)) {
-      return { kind: 'refused', stop: outsideWindow(node, notAfter) };
-    }
+    const { storage, fleecing } = target;
+    let has: number[] = [];
+    const ended = (why: { text: string; failure: FailureClass }): StepAnswer<{ runs: GuestRun[] }> => ({
+      kind: 'done',
+      runs: [...has.map(done), ...all(without(vmids, has), why)],
+    });
     let intent: DumpIntent | undefined;
     try {
-      const before = await proxmox.backups(node, vmids, sinceOf(at));
-      intent = { at: at.toISOString(), before: before.map(({ upid }) => upid) };
+      has = await backedUp(task, target);
+      const asked = without(vmids, has);
+      if (asked.length === 0) return { kind: 'done', runs: has.map(done) };
+      const at = deps.now();
+      if (notAfter !== undefined && at >= new Date(notAfter))
+        return { kind: 'refused', stop: outsideWindow(node, notAfter) };
+      const before = await proxmox.backups(node, asked, sinceOf(at));
+      intent = { at: at.toISOString(), before: before.map(({ upid }) => upid), has };
       await state.intent(key, intent);
       const upid = await proxmox.backUp(node, {
-        vmids,
+        vmids: asked,
         storage,
         mode: 'snapshot',
         lockWaitMinutes: LOCK_WAIT_MINUTES,
-        notes: `{{guestname}}, ${task.night}`,
+        notes: noteOf(task.night),
         fleecingStorage: fleecing,
       });
-      if (upid === undefined) return all(vmids, { text: `no longer on ${node}`, failure: 'lock' });
+      if (upid === undefined) return ended({ text: `no longer on ${node}`, failure: 'lock' });
       await state.intent(key, { ...intent, upid });
-      return upid;
+      return { upid, has };
     } catch (error) {
       if (intent === undefined || !isKind(error, 'OutcomeUnknown')) {
         const { why, failure, kind } = failureOf(error);
         if (kind === undefined) throw error;
-        return all(vmids, { text: why, failure });
+        return ended({ text: why, failure });
       }
       const upid = await search(task, key, intent);
       // The next attempt searches once more before it asks anew.
       if (upid === undefined) throw error;
-      return upid;
+      return { upid, has };
     }
+  }
+
+  /**
+   * Guests whose backup of this night the server has, when no vzdump of ours runs on the node any more: an operation that
+   * nobody saw the end of may have made them, in an earlier round too.
+   */
+  async function backedUp({ node, vmids, night, startedAt }: DumpNodeTask, { pbs }: StoreBackup): Promise<number[]> {
+    const own = await proxmox.tasks(node, { type: 'vzdump', own: true });
+    for (const { upid } of own.filter(({ status }) => status === undefined)) await endOf(upid);
+    const which = { night, startedAt: new Date(startedAt) };
+    const made = (await readSnapshots(pbs.verifier, pbs))
+      .filter((one) => one.type !== 'host' && (one.size ?? 0) > 0 && isOfNight(one, which))
+      .map(({ id }) => id);
+    return vmids.filter((vmid) => made.includes(String(vmid)));
   }
 
   /** The task of a request whose answer nobody got; undefined when it did not come about. Throws when that cannot be told. */
   async function search({ node, vmids }: DumpNodeTask, key: string, intent: DumpIntent): Promise<string | undefined> {
+    const asked = without(vmids, intent.has ?? []);
     const since = sinceOf(new Date(intent.at));
     const look = async (): Promise<string | undefined> => {
-      const found = await proxmox.backups(node, vmids, since);
+      const found = await proxmox.backups(node, asked, since);
       return found.find(({ upid }) => !intent.before.includes(upid))?.upid;
     };
     // As with a reboot: a request may be carried out a while after its answer was lost.
@@ -153,7 +181,7 @@ export function createDumpActivities(
       () => false,
     );
 
-  async function prove({ node, vmids }: DumpNodeTask, upid: string): Promise<GuestRun[]> {
+  async function prove(node: string, vmids: readonly number[], upid: string): Promise<GuestRun[]> {
     const ended = await endOf(upid);
     if (!ended) return vmids.map((vmid) => ({ vmid, kind: 'unknown' }));
     const lines = await proxmox.taskLog(upid, LOG_LINES).catch((error: unknown) => {
@@ -202,13 +230,11 @@ const troubleOf = ({ exit }: { exit: string }, lines: readonly string[]): string
 /** Epoch seconds, on whichever clock. */
 const sinceOf = (at: Date): number => Math.floor((at.getTime() - MAX_SKEW) / 1_000);
 
-const all = (
-  vmids: readonly number[],
-  why: { text: string; failure: FailureClass },
-): StepAnswer<{ runs: GuestRun[] }> => ({
-  kind: 'done',
-  runs: vmids.map((vmid) => ({ vmid, kind: 'failed', ...why })),
-});
+const done = (vmid: number): GuestRun => ({ vmid, kind: 'done' });
+const all = (vmids: readonly number[], why: { text: string; failure: FailureClass }): GuestRun[] =>
+  vmids.map((vmid) => ({ vmid, kind: 'failed', ...why }));
+const without = (vmids: readonly number[], some: readonly number[]): number[] =>
+  vmids.filter((vmid) => !some.includes(vmid));
 
 const outsideWindow = (node: string, notAfter: string): Stop => ({
   reason: 'OutsideWindow',

@@ -18,11 +18,11 @@ import {
   type VerifyTask,
 } from '#domain/messages/backup.js';
 import { groupedBy } from '#domain/grouped.js';
-import { heldOn } from '#domain/permissions.js';
-import type { PbsClient, PbsWork } from '#systems/pbs/types.js';
+import type { PbsWork } from '#systems/pbs/types.js';
 import { beating } from '../beating.js';
 import { doorFor } from '../door.js';
-import { answered, done, failureOf, notDone } from './answers.js';
+import { answered, done, notDone } from './answers.js';
+import { isRefusal, readSnapshots, requireOn } from './copy.js';
 import type { TendDeps } from './deps.js';
 import { carryOut } from './work.js';
 
@@ -40,8 +40,7 @@ export function createTendActivities(deps: TendDeps): TendActivities {
   const placeOf = ({ store }: BackupTask) => ({ datastore, namespace: deps.namespaceOf(store) ?? '' });
   const read = async (task: BackupTask): Promise<CopyFacts> => {
     const { namespace } = placeOf(task);
-    await requireOn(verifier, datastore, namespace, 'Datastore.Audit');
-    return { node, snapshots: await verifier.snapshots(datastore, namespace) };
+    return { node, snapshots: await readSnapshots(verifier, { datastore, namespace }) };
   };
 
   return {
@@ -166,19 +165,6 @@ function judgeVerified(
   };
 }
 
-/** Lists leave out what a token may not see, without a word: to such a one everything looks empty, and well. */
-async function requireOn(client: PbsClient, datastore: string, namespace: string, privilege: string): Promise<void> {
-  const path = `/datastore/${datastore}${namespace === '' ? '' : `/${namespace}`}`;
-  if (!heldOn(await client.permissions(), path).includes(privilege))
-    throw new Refused(`The token lacks ${privilege} on ${path}.`);
-}
-
-class Refused extends Error {
-  readonly kind = 'Permission';
-  readonly retryable = false;
-}
-
-const isRefusal = (error: unknown): error is Error => failureOf(error).failure === 'credentials';
 const refusedFailure = (error: Error) =>
   ApplicationFailure.create({ type: 'BackupRefused', nonRetryable: true, message: error.message, cause: error });
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { z } from 'zod';
-import type { SnapshotFacts } from '#domain/backup.js';
+import { nightIn, type SnapshotFacts } from '#domain/backup.js';
 import { PbsError } from './errors.js';
 import { createPbsHttp } from './http.js';
 import {
@@ -222,6 +222,7 @@ function snapshotOf(row: z.output<typeof snapshotsSchema>[number]): SnapshotFact
   const data = row.files.filter(({ filename }) => !UNENCRYPTED.has(filename));
   const upid = row.verification ? parsePbsUpid(row.verification.upid) : undefined;
   const state = row.verification?.state;
+  const night = nightIn(row.comment ?? '');
   return {
     type: row['backup-type'],
     id: row['backup-id'],
@@ -229,6 +230,7 @@ function snapshotOf(row: z.output<typeof snapshotsSchema>[number]): SnapshotFact
     protected: row.protected,
     encrypted: data.length > 0 && data.every((file) => file['crypt-mode'] === 'encrypt'),
     ...(row.size === undefined ? {} : { size: row.size }),
+    ...(night === undefined ? {} : { night }),
     ...(row.fingerprint ? { keyFingerprint: row.fingerprint } : {}),
     // A verification by nobody, or with a result that is not known, is none.
     ...(upid && (state === 'ok' || state === 'failed')

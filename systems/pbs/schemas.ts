@@ -68,6 +68,7 @@ export const snapshotsSchema = z.array(
     files: z.array(fileSchema),
     size: count.optional(),
     protected: z.boolean(),
+    comment: optionalText,
     fingerprint: optionalText,
     verification: z.looseObject({ state: text, upid: text }).nullish(),
   }),

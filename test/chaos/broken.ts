@@ -22,6 +22,12 @@ export interface Broken {
   shows: readonly string[];
 }
 
+const NO_LOOK: Edit = {
+  file: 'activities/backup/dump.js',
+  find: 'has = await backedUp(task, target);',
+  put: 'has = [];',
+};
+
 const PATCHES: readonly RunKind[] = ['train', 'meeting'];
 
 /**
@@ -93,9 +99,10 @@ export const BROKEN_BUILDS = {
     edits: [
       {
         file: 'activities/backup/dump.js',
-        find: 'const known = begun && (begun.upid ?? (await search(task, key, begun)));',
+        find: 'const known = intent && (intent.upid ?? (await search(task, key, intent)));',
         put: 'const known = undefined;',
       },
+      NO_LOOK,
     ],
     kinds: ['night', 'restores', 'meeting'],
     shows: ['dumped-twice'],

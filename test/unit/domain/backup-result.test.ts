@@ -31,6 +31,7 @@ const lastNight = (vmid: number) =>
 /** Two guests, both backed up and verified tonight. */
 const aNight = (change: Partial<NightFacts> = {}): NightFacts => ({
   guests: [aGuest(101), aGuest(102)],
+  night: 'night-2026-11-26',
   startedAt: STARTED,
   local: { node: 'pbs-001', snapshots: [aSnapshot(101), aSnapshot(102)] },
   runs: [
@@ -50,6 +51,19 @@ describe('the night of a store', () => {
     expect(judgeNight(aNight(), NOW)).toEqual({
       kind: 'succeeded',
       summary: '2 of 2 guests backed up and verified.',
+    });
+  });
+
+  it('succeeded with what an earlier round of this night has made', () => {
+    const before = aSnapshot(102, { time: minutes(-30), night: 'night-2026-11-26' });
+    expect(judgeNight(aNight(holding(aSnapshot(101), before)), NOW).kind).toBe('succeeded');
+  });
+
+  it('did not with what was made for another night, however young', () => {
+    const other = aSnapshot(102, { time: minutes(1), night: 'backup-20261126-005900' });
+    expect(judgeNight(aNight(holding(aSnapshot(101), other)), NOW)).toMatchObject({
+      kind: 'partial',
+      missing: [{ vmid: 102, why: 'nothing new' }],
     });
   });
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { DumpNodeTask, DumpPlan } from '#domain/messages/backup.js';
+import type { DumpNodeTask, DumpPlan, DumpTask } from '#domain/messages/backup.js';
 import type { StepAnswer } from '#domain/messages/store.js';
 import type { GuestRun } from '#domain/backup-failures.js';
 import { createPbsClient } from '#systems/pbs/client.js';
@@ -14,11 +14,11 @@ afterEach(() => night.close());
 
 const NEVER = new Promise<never>(() => undefined);
 
-const taskOf = (node: string, vmids: number[], change: Partial<DumpNodeTask> = {}): DumpNodeTask => ({
+const taskOf = (node: string, vmids: number[], change: Partial<DumpTask> = {}): DumpNodeTask => ({
   ...night.task,
+  ...change,
   node,
   vmids,
-  ...change,
 });
 function doneOf<T extends object>(answer: StepAnswer<T>): T {
   if (answer.kind !== 'done') throw new Error(JSON.stringify(answer.stop));
@@ -104,6 +104,89 @@ describe('a vzdump whose answer is lost', () => {
     await expect(dump(again)).rejects.toMatchObject({ type: 'OutcomeUnknown' });
     expect(await dump(again)).toEqual(done(101));
     expect(starts()).toEqual({ n1: 2 });
+  });
+});
+
+/** The same night asks again, as it does of a store whose answer it has not heard. */
+const nextRound = (change: Partial<DumpTask> = {}): DumpTask => ({
+  ...night.task,
+  operationId: `${night.task.night}/${night.task.store}/r1`,
+  fence: 2,
+  startedAt: new Date(Date.now() + 3_600_000).toISOString(),
+  ...change,
+});
+const dumped = () => night.effects('snapshot.create').map(({ guest }) => guest);
+
+describe('a night that asks again', () => {
+  it('takes over what the server has of it already, and dumps nobody twice', async () => {
+    await open();
+    await dump(taskOf('n1', [100, 101]));
+    const worker = night.worker();
+    const plan = await open(worker, nextRound());
+    for (const { node, vmids } of plan.nodes)
+      expect(await dump(taskOf(node, vmids, nextRound()), worker)).toEqual(done(...vmids));
+    expect(dumped()).toEqual([100, 101, 102]);
+    expect(starts()).toEqual({ n1: 1, n2: 1 });
+  });
+
+  it('dumps those alone of whom the server has nothing of this night', async () => {
+    await open();
+    night.lab.store.guests.get(101)!.lock = 'snapshot';
+    await dump(taskOf('n1', [100, 101]));
+    night.lab.store.guests.get(101)!.lock = undefined;
+    expect(await dump(taskOf('n1', [100, 101], { attempt: 2 }))).toEqual(done(100, 101));
+    expect(dumped()).toEqual([100, 101]);
+    expect(starts()).toEqual({ n1: 2 });
+  });
+
+  it('waits for a vzdump of its own that runs on, whatever became of the operation that began it', async () => {
+    await open();
+    night.fault({ kind: 'backup-slow', params: { factor: 20 } });
+    const dying = night.worker({ deps: { proxmox: { ...night.proxmox, taskStatus: () => NEVER } } });
+    void dying.dumpNode(taskOf('n1', [100, 101]));
+    await expect.poll(starts).toEqual({ n1: 1 });
+    const worker = night.worker();
+    await open(worker, nextRound());
+    expect(await dump(taskOf('n1', [100, 101], nextRound()), worker)).toEqual(done(100, 101));
+    expect(dumped()).toEqual([100, 101]);
+    expect(starts()).toEqual({ n1: 1 });
+  });
+
+  it('and whose worker is killed meanwhile still tells of those that it took over', async () => {
+    await open();
+    await dump(taskOf('n1', [100]));
+    const dying = night.worker({ deps: { proxmox: { ...night.proxmox, taskStatus: () => NEVER } } });
+    void dying.dumpNode(taskOf('n1', [100, 101], { attempt: 2 }));
+    await expect.poll(starts).toEqual({ n1: 2 });
+    expect(await dump(taskOf('n1', [100, 101], { attempt: 2 }))).toEqual(done(100, 101));
+    expect(dumped()).toEqual([100, 101]);
+  });
+
+  it('tells of what it took over after the window too', async () => {
+    await open();
+    await dump(taskOf('n1', [100, 101]));
+    const over = { attempt: 2, notAfter: new Date().toISOString() };
+    expect(await dump(taskOf('n1', [100, 101], over))).toEqual(done(100, 101));
+  });
+
+  it('does not take the backup of another night for its own', async () => {
+    await open();
+    await dump(taskOf('n1', [101]));
+    const tomorrow = nextRound({ night: 'night-2026-11-27', startedAt: night.task.startedAt });
+    const worker = night.worker();
+    await open(worker, tomorrow);
+    expect(await dump(taskOf('n1', [101], tomorrow), worker)).toEqual(done(101));
+    expect(dumped()).toEqual([101, 101]);
+  });
+
+  it('dumps nobody when it may not see what the server has', async () => {
+    await open();
+    const blind = { ...night.verifier, permissions: async () => ({}) };
+    const worker = night.worker({ backup: { pbs: { ...night.backup.pbs, verifier: blind } } });
+    expect(await dump(taskOf('n1', [101]), worker)).toMatchObject([
+      { vmid: 101, kind: 'failed', failure: 'credentials' },
+    ]);
+    expect(starts()).toEqual({});
   });
 });
 

@@ -26,10 +26,17 @@ const verifyTask = (change: Partial<VerifyTask> = {}): VerifyTask => ({
 });
 const pruneTask = (): PruneTask => ({ ...theTask(), keep: { last: 1 } });
 
-/** All guests, on all nodes. */
-async function dumpAll(attempt = 1): Promise<void> {
+const nightOf = (nth: number): string => `night-2026-11-${25 + nth}`;
+
+/** All guests, on all nodes, in the nth night. */
+async function dumpAll(nth = 1): Promise<void> {
   const worker = night.worker();
-  const task = { ...night.task, fence: attempt, attempt };
+  const task = {
+    ...night.task,
+    night: nightOf(nth),
+    operationId: `${nightOf(nth)}/${night.task.store}/r0`,
+    fence: nth,
+  };
   const plan = await worker.openDump(task);
   if (plan.kind !== 'done') throw new Error(JSON.stringify(plan.stop));
   for (const each of plan.nodes) {
@@ -60,7 +67,7 @@ describe('a night', () => {
     expect(space?.total).toBeGreaterThan(space?.used ?? Infinity);
     expect(stillBad).toBe(0);
     const startedAt = new Date(night.task.startedAt);
-    const facts = { guests: plan.guests, startedAt, local, runs: [], steps: [] };
+    const facts = { guests: plan.guests, night: nightOf(2), startedAt, local, runs: [], steps: [] };
     expect(judgeNight(facts, new Date())).toMatchObject({ kind: 'succeeded' });
     expect(local.snapshots.every(({ encrypted }) => encrypted)).toBe(true);
   });

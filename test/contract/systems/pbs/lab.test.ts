@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { FaultSpec } from '#lab/world/faults.js';
 import type { PbsSim } from '#lab/world/pbs/pbs-sim.js';
-import { judgeCopy, planVerification, type CopyFacts } from '#domain/backup.js';
+import { judgeCopy, noteOf, planVerification, type CopyFacts } from '#domain/backup.js';
 import { readVzdumpLog } from '#domain/backup-failures.js';
 import { createPbsClient } from '#systems/pbs/client.js';
 import { PbsError } from '#systems/pbs/errors.js';
@@ -116,6 +116,17 @@ describe('the client at a practice backup server', () => {
     expect(stateOf(await copyOf())).toMatchObject({ state: 'ok', proven: { time, encrypted: true } });
     expect(planVerification(await copyOf(), new Date(), 30 * 24 * HOUR)).toEqual({ fresh: [], again: [] });
     expect(await client.groups(DATASTORE, '')).toMatchObject([{ type: 'vm', id: '101', count: 1, lastBackup: time }]);
+  });
+
+  it('reads of which night a backup is from what was written beside it', async () => {
+    for (const notes of [noteOf('night-2026-11-26'), 'before the new year, weekly', undefined]) {
+      const upid = await proxmox.backUp('n1', { ...BACKUP, vmids: [101], notes });
+      await vi.waitUntil(async () => (await proxmox.taskStatus(upid as string)).state === 'stopped', SOON);
+      const since = Math.floor(Date.now() / 1_000);
+      await vi.waitUntil(() => Date.now() / 1_000 >= since + 1, SOON);
+    }
+    const byAge = (await client.snapshots(DATASTORE, '')).toSorted((a, b) => a.time - b.time);
+    expect(byAge.map(({ night }) => night)).toEqual(['night-2026-11-26', undefined, undefined]);
   });
 
   it('verifies anew only when it is told to', async () => {
