@@ -6,7 +6,7 @@ import { ROLLBACK_STAGE } from './naming.js';
 import type { StoreResult } from './outcomes.js';
 import { isReason } from './reasons.js';
 import { releaseRefSchema } from './release.js';
-import { stillOn } from './rollback.js';
+import { rollbackAgain, stillOn } from './rollback.js';
 
 /** A train that has ended, from its rows in the ledger: which one can be taken back, and what was done where. */
 
@@ -44,7 +44,7 @@ export function choosePastTrain(
     if (taken.length > 0)
       return refused(
         `Train ${later.row.id} came after ${train.row.id} and is still on ${abridge(taken)}. ` +
-          `Take that one back first: edge train rollback --train ${later.row.id}`,
+          `Take that one back first: ${rollbackAgain(later.row.id)}`,
       );
   }
   return { kind: 'chosen', train };
