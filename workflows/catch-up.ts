@@ -1,8 +1,8 @@
-import { CancellationScope, condition, isCancellation } from '@temporalio/workflow';
-import { PROTOCOL } from '#domain/messages/store.js';
+import { CancellationScope, condition } from '@temporalio/workflow';
 import type { StagePlan } from '#domain/messages/train.js';
-import { notify, returnProxy } from './proxies.js';
+import { notify } from './proxies.js';
 import { runRound, windowsOf } from './stage-rounds.js';
+import { untilBack } from './store-contact.js';
 import { startable, type Run } from './train-waves.js';
 
 /**
@@ -27,18 +27,10 @@ export function openCatchUp(train: Run) {
   const show = () => desk.awaiting([...waiting.keys(), ...back.keys()].sort());
 
   const greet = async (stage: StagePlan, store: string): Promise<void> => {
-    for (;;) {
-      try {
-        await returnProxy(store).hello({ protocol: PROTOCOL, store });
-        waiting.delete(store);
-        back.set(store, stage);
-        show();
-        return;
-      } catch (error) {
-        // A worker that answers with an error is there, but not yet well; the greeting waits for it once more.
-        if (isCancellation(error)) return;
-      }
-    }
+    await untilBack(store);
+    waiting.delete(store);
+    back.set(store, stage);
+    show();
   };
 
   /** Looks which stores of the stage are to be waited for; called after each of its rounds. */

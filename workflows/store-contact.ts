@@ -60,27 +60,33 @@ export function watchForSilence({ store, offlineAfter, cutOffAfter }: Contact, v
       .signal(cutOffSignal, { store, cutOff })
       .catch(() => undefined);
   };
-  const answers = async (proxy: ReturnType<typeof returnProxy>) => {
-    try {
-      await proxy.hello({ protocol: PROTOCOL, store });
-      return true;
-    } catch (error) {
-      if (isCancellation(error)) throw error;
-      return false;
-    }
-  };
   scope
     .run(async () => {
       for (;;) {
         const before = view.current.since;
         await sleep(cutOffAfter, { summary: 'watch for silence' });
         if (view.current.since !== before) continue;
-        if (await answers(helloProxy(store, offlineAfter))) continue;
+        if (await answers(store, helloProxy(store, offlineAfter))) continue;
         await report(true);
-        while (!(await answers(returnProxy(store))));
+        await untilBack(store);
         await report(false);
       }
     })
     .catch(() => undefined);
   return scope;
+}
+
+/** Stays until the store answers a greeting. A worker that answers with an error is there, but not yet well. */
+export async function untilBack(store: string): Promise<void> {
+  while (!(await answers(store, returnProxy(store))));
+}
+
+async function answers(store: string, proxy: ReturnType<typeof returnProxy>): Promise<boolean> {
+  try {
+    await proxy.hello({ protocol: PROTOCOL, store });
+    return true;
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+    return false;
+  }
 }

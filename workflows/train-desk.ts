@@ -406,6 +406,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       // It was said of the way there.
       said.abortedStages.clear();
       said.abortedStores.clear();
+      proven.clear();
       desk.doing('Planning the rollback.', { state: 'rolling back' });
     },
 

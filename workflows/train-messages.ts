@@ -287,14 +287,17 @@ function listenToSteering(desk: TrainDesk): void {
   );
 }
 
-const TAKEN: Record<PlainAnswer, (by: string) => string> = {
+const TAKEN: Record<PlainAnswer, (by: string, desk: TrainDesk) => string> = {
   'ask-again': (by) => `${by} asked for the approval again.`,
   'retry-gate': (by) => `${by} asked to measure again.`,
   'retry-failed': (by) => `${by} asked to try again what failed.`,
   'retry-offline': (by) => `${by} asked to try the stores again that were offline.`,
   skip: (by) => `${by} asked to leave those stores as they are and to go on with the others.`,
   rollback: (by) => `${by} asked to roll back. Stores in work stop at the nearest safe point first.`,
-  finish: (by) => `${by} ends the train; stores that are still offline are missed.`,
+  finish: (by, desk) =>
+    desk.isRollingBack()
+      ? `${by} ends the rollback; stores that are still away keep the release that was taken back.`
+      : `${by} ends the train; stores that are still offline are missed.`,
 };
 
 function listenToAnswer(desk: TrainDesk, answer: PlainAnswer): void {
@@ -305,7 +308,7 @@ function listenToAnswer(desk: TrainDesk, answer: PlainAnswer): void {
       if (answer !== 'rollback') desk.said.answer = answer;
       else if (asked) return `A rollback was already asked for by ${asked.by}. ${desk.view.doing}`;
       else desk.said.rollback = command;
-      return desk.say(TAKEN[answer](command.by));
+      return desk.say(TAKEN[answer](command.by, desk));
     },
     {
       validator: (raw) => {
