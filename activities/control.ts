@@ -23,7 +23,7 @@ import { collectRepoFiles } from '#domain/repo-files.js';
 import { MAX_CONFIG_FILE } from '#domain/repo-limits.js';
 import { revocationOf, revocationText } from '#domain/revocations.js';
 import { choosePastTrain, notKnown, reopenTrain, type PastTrain } from '#domain/reopen.js';
-import { decideRollback } from '#domain/rollback.js';
+import { decideRollback, desiredBefore } from '#domain/rollback.js';
 import { problemText } from '#domain/yaml-file.js';
 import { isoWeekId, localDate, nextWindow, storeWindow } from '#domain/windows.js';
 import type { GitRepo } from '#systems/git/types.js';
@@ -204,12 +204,28 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
     },
 
     /** The same records again, alike, however often it is called. */
-    async pointBack({ train, commit, groups, expires }) {
+    async pointBack({ train, commit, groups, others = [], expires }) {
       await refuseRevoked(
         repo,
         branch,
         groups.map(({ to }) => to),
       );
+      const [lastGood, revoked] = await Promise.all([ledger.lastGoodBefore(train), readRevocations(repo, branch)]);
+      await eachOf(others, async (store) => {
+        const record = await readDesired(store);
+        if (record?.train !== train || record.stage === ROLLBACK_STAGE) return;
+        const { soaked } = record;
+        const release = desiredBefore(store, lastGood, revoked);
+        await writeDesired({
+          store,
+          train,
+          stage: ROLLBACK_STAGE,
+          commit,
+          expires,
+          ...(release ? { release } : {}),
+          ...(soaked ? { soaked } : {}),
+        });
+      });
       for (const { to, stores, permit } of groups) {
         await eachOf(stores, async (store) => {
           const kept = await soakedSoFar(store);

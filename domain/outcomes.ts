@@ -51,6 +51,9 @@ type Told = Pick<StoreResult, 'outcome' | 'failedBefore'>;
 /** Who may be tried again without asking why: nothing was wrong with it but the link. */
 export const isAway = ({ outcome }: Told): boolean => outcome === 'offline' || outcome === 'cutOff';
 
+/** It fell silent in the middle of an operation, which may still hold it. */
+export const isCutOff = ({ outcome }: Told): boolean => outcome === 'cutOff';
+
 /** It failed, and has not succeeded since. */
 export const hasFailed = ({ outcome, failedBefore }: Told): boolean =>
   outcome === 'failed' || outcome === 'timedOut' || failedBefore === true;

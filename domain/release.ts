@@ -126,7 +126,8 @@ export const desiredRecordSchema = z
   .object({
     schema: z.literal('edge.desired/v1'),
     store: storeId,
-    release: releaseRefSchema,
+    /** Absent: nothing, since the train that promoted the last one was taken back and nothing is known from before it. */
+    release: releaseRefSchema.optional(),
     train: trainId,
     stage: stageName,
     commit: commitHash,

@@ -3,10 +3,10 @@ import type { Fleet } from './fleet.js';
 import type { ResultRow, StageRow, TrainRow } from './messages/ledger.js';
 import type { PastStage, ReopenOutcome, StagePlan, StageState } from './messages/train.js';
 import { ROLLBACK_STAGE } from './naming.js';
-import { afterRound, type StoreResult } from './outcomes.js';
+import { afterRound, isCutOff, type StoreResult } from './outcomes.js';
 import { isReason } from './reasons.js';
 import { releaseRefSchema } from './release.js';
-import { stillOn } from './rollback.js';
+import { rollbackAgain, stillOn } from './rollback.js';
 
 /** A train that has ended, from its rows in the ledger: which one can be taken back, and what was done where. */
 
@@ -44,7 +44,7 @@ export function choosePastTrain(
     if (taken.length > 0)
       return refused(
         `Train ${later.row.id} came after ${train.row.id} and is still on ${abridge(taken)}. ` +
-          `Take that one back first: edge train rollback --train ${later.row.id}`,
+          `Take that one back first: ${rollbackAgain(later.row.id)}`,
       );
   }
   return { kind: 'chosen', train };
@@ -97,9 +97,14 @@ const isWayBack = ({ stage }: { stage: string }): boolean => stage === ROLLBACK_
 
 /** The way back comes after the way there; of each the later round counts, as far as it told anything new. */
 function newestResults(results: readonly ResultRow[]): Map<string, StoreResult> {
-  const byAge = results.toSorted((a, b) => Number(isWayBack(a)) - Number(isWayBack(b)) || a.round - b.round);
-  const newest = new Map<string, StoreResult>();
-  for (const row of byAge) newest.set(row.store, afterRound(newest.get(row.store), toResult(row), row.round));
+  const there = newestOf(results.filter((row) => !isWayBack(row)));
+  const held = [...there].filter(([, result]) => isCutOff(result));
+  return new Map([...there, ...newestOf(results.filter(isWayBack), new Map(held))]);
+}
+
+function newestOf(rows: readonly ResultRow[], newest = new Map<string, StoreResult>()): Map<string, StoreResult> {
+  for (const row of rows.toSorted((a, b) => a.round - b.round))
+    newest.set(row.store, afterRound(newest.get(row.store), toResult(row), row.round));
   return newest;
 }
 

@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import { abridge } from './abridge.js';
-import { plural } from './counted.js';
+import { are, plural } from './counted.js';
 import type { ApprovalRow, ResultRow, TrainRow } from './messages/ledger.js';
 import type { PermitRequest, RollbackOutcome } from './messages/train.js';
 import { fleetName, storeId, trainId } from './messages/names.js';
 import { ROLLBACK_STAGE } from './naming.js';
+import { isAway, type Outcome } from './outcomes.js';
 import {
   leftReleaseSchema,
   releaseRefSchema,
@@ -18,6 +19,9 @@ import { revocationOf, revocationText, type Revocation } from './revocations.js'
  * Which stores of a train go back, to what, and which cannot. Only what the ledger proves counts: a store took the
  * release when something was begun on it, and a release was good on a store when the stage passed its gate there.
  */
+
+/** A permit holds so long after its approval. Stores that do not come back to the network in time need a new one. */
+const PERMIT_LIFE_MS = 72 * 3_600_000;
 
 /** What an approval of a rollback is for. It is kept as an object of the registry, and its digest is the plan hash. */
 export const rollbackPlanSchema = z
@@ -123,6 +127,53 @@ export const describePlan = ({ from, groups, unable }: RollbackPlan): string[] =
 ];
 const MAX_UNABLE = 10;
 
+/** How it ended: who is back, who is not, and what takes those back. */
+export function rollbackSummary(
+  { train, from, groups, unable }: RollbackPlan,
+  outcomeOf: (store: string) => Outcome | undefined,
+): string {
+  const isBack = (store: string) => outcomeOf(store) === 'rolledBack';
+  const back = groups.map(({ to, stores }) => {
+    const count = stores.filter(isBack).length;
+    return `${count} of ${plural(stores.length, 'store')} ${are(count)} back on ${to.version}`;
+  });
+  const open = groups.flatMap(({ stores }) => stores).filter((store) => !isBack(store));
+  const away = open.filter((store) => {
+    const outcome = outcomeOf(store);
+    return outcome !== undefined && isAway({ outcome });
+  });
+  const others = open.filter((store) => !away.includes(store));
+  return [
+    `Rolled back from ${from.version}: ${back.join(', ')}.`,
+    ...(away.length > 0 ? [`Away, and still on ${from.version}: ${abridge(away.toSorted())}.`] : []),
+    ...(others.length > 0 ? [`Did not come back: ${abridge(others.toSorted())}.`] : []),
+    ...(unable.length > 0
+      ? [`Still on ${from.version}: ${plural(unable.length, 'store')}, because nothing older ran well there.`]
+      : []),
+    ...(open.length > 0 ? [`To take them back later: ${rollbackAgain(train)}`] : []),
+  ].join(' ');
+}
+
+export const rollbackAgain = (train: string): string => `edge train rollback --train ${train}`;
+
+/** How long stores that are away are awaited: to the deadline of their train when that lies ahead, and no longer than their permit holds. */
+export function awaitedUntil({ deadline, approvedAt, now }: { deadline: string; approvedAt: string; now: Date }): Date {
+  const permitEnds = Date.parse(approvedAt) + PERMIT_LIFE_MS;
+  const trainEnds = Date.parse(deadline);
+  return new Date(trainEnds > now.getTime() ? Math.min(trainEnds, permitEnds) : permitEnds);
+}
+
+/** What a store was meant to run before a train that is taken back. Undefined when that is not known, or must not be run any more. */
+export function desiredBefore(
+  store: string,
+  lastGood: readonly LastGood[],
+  revoked: readonly Revocation[],
+): ReleaseRef | undefined {
+  const good = lastGood.find((candidate) => candidate.store === store);
+  const target = targetOf(store, good, revoked);
+  return 'reason' in target ? undefined : target;
+}
+
 export const releaseLeft = ({ release, sequence, manifest }: TrainRow): LeftRelease | undefined =>
   release !== undefined && sequence !== undefined && manifest !== undefined
     ? { version: release, sequence, manifest }
@@ -145,9 +196,6 @@ function targetOf(
   if (revocation) return { store, reason: 'ReleaseRevoked', detail: revocationText(good.release, revocation) };
   return good.release;
 }
-
-/** A permit holds so long after its approval. Stores that do not come back to the network in time need a new one. */
-const PERMIT_LIFE_MS = 72 * 3_600_000;
 
 /** What the release worker found by itself; `asked` alone is what it was told. */
 export interface PermitFacts {

@@ -1,5 +1,7 @@
 import type { TrainView } from './messages/train.js';
+import { ROLLBACK_STAGE } from './naming.js';
 import type { Outcome, StoreResult } from './outcomes.js';
+import { rollbackAgain } from './rollback.js';
 
 /** Took nothing, or not all, of the release. Stores that are excluded were meant to be. */
 const OPEN: readonly Outcome[] = ['failed', 'timedOut', 'offline', 'cutOff', 'skipped', 'aborted', 'missed'];
@@ -10,8 +12,14 @@ const OPEN: readonly Outcome[] = ['failed', 'timedOut', 'offline', 'cutOff', 'sk
  */
 export function wayOn(view: TrainView, suffix = ''): string | undefined {
   const isOpen = ({ store, outcome }: StoreResult) => OPEN.includes(outcome) && !view.awaited.includes(store);
+  const open = view.notSucceeded.filter(isOpen);
   const isAsked = view.answers.includes('retry-failed') || view.answers.includes('retry-offline');
-  if (isAsked || !view.notSucceeded.some(isOpen)) return undefined;
+  if (isAsked || open.length === 0) return undefined;
+  if (isTakenBack(view)) {
+    // Who never took the release is where it should be.
+    if (!open.some((result) => isOfWayBack(view, result))) return undefined;
+    return `Who is not back is taken back by: ${rollbackAgain(view.train)}${suffix}. Or a newer release brings it on.`;
+  }
   switch (view.state) {
     case 'done':
     case 'aborted':
@@ -19,7 +27,7 @@ export function wayOn(view: TrainView, suffix = ''): string | undefined {
       return `To try them again: ${startAgain(view, suffix)}`;
     case 'rolled back':
     case 'rolling back':
-      return 'Who is not back is brought on by a newer release.';
+      return undefined;
     case 'building':
     case 'planning':
     case 'running':
@@ -31,6 +39,14 @@ export function wayOn(view: TrainView, suffix = ''): string | undefined {
       return view.state satisfies never;
   }
 }
+
+const isOfWayBack = ({ train }: TrainView, { operationId }: StoreResult): boolean =>
+  operationId?.startsWith(`${train}/${ROLLBACK_STAGE}/`) ?? false;
+
+const isTakenBack = (view: TrainView): boolean =>
+  view.state === 'rolled back' ||
+  view.state === 'rolling back' ||
+  view.notSucceeded.some((result) => isOfWayBack(view, result));
 
 /** Stores that run the release already are left as they are. */
 function startAgain({ release, stages }: TrainView, suffix: string): string {

@@ -37,6 +37,7 @@ const PATIENCE: Patience = {
   homecoming: { base: 900_000, least: 30_000 },
   rebootGrace: { base: 120_000, least: 3_000 },
   maxMaintenance: { base: 5_400_000, least: 60_000 },
+  learn: { base: 600_000, least: 2_000 },
 };
 
 /** What an installer puts on the store's own backup host for its worker. Returns the folder. Writing it again changes nothing. */

@@ -142,6 +142,7 @@ export const storeWorkerSchema = z
         homecoming: milliseconds.default(900_000),
         rebootGrace: milliseconds.default(120_000),
         maxMaintenance: milliseconds.default(5_400_000),
+        learn: milliseconds.default(600_000),
       })
       .strict()
       .prefault({}),

@@ -7,13 +7,12 @@ import type { TrainDesk } from './train-desk.js';
 /** Trains of earlier builds let a retry that came to nothing hide the failure before it, and go on as if all were well. */
 export const failuresStay = (): boolean => patched('failures-stay');
 
-/** What is known of these stores after a round, and only of those of which it told something. */
+/** What is known of these stores after a round. */
 export const afterThisRound = (desk: TrainDesk, told: StoreResult[], round: number): StoreResult[] =>
-  told.flatMap((result) => {
+  told.map((result) => {
     const known = desk.results.get(result.store);
     const after = afterRound(known, result, round);
-    if (after === known) return [];
-    return [after === result || failuresStay() ? after : result];
+    return after === known || after === result || failuresStay() ? after : result;
   });
 
 /** A stage by all of its stores that ended and whose outcome people did not accept. */

@@ -187,11 +187,13 @@ const central: ActivityOptions = {
 /** What changes Git and the desired records. */
 type Promotions = 'promoteStage' | 'revertPromotions' | 'pointBack';
 export const control = proxyActivities<Omit<ControlActivities, 'notify' | Promotions>>(central);
-/** Given up after some three minutes, because then people have to look: the train holds and can be aborted. */
-export const { promoteStage, revertPromotions, pointBack } = proxyActivities<Pick<ControlActivities, Promotions>>({
-  ...central,
-  retry: { ...classes.central.retry, maximumAttempts: 10 },
-});
+/** Given up after some three minutes, because then people have to look. */
+const lookedAt: ActivityOptions = { ...central, retry: { ...classes.central.retry, maximumAttempts: 10 } };
+/** The train holds and can be aborted. */
+export const { promoteStage, revertPromotions, pointBack } =
+  proxyActivities<Pick<ControlActivities, Promotions>>(lookedAt);
+/** Of a decision, whose sender waits for it: it does not count, and the sender hears that. */
+export const { record: recordDecision } = proxyActivities<Pick<ControlActivities, 'record'>>(lookedAt);
 export const { notify } = proxyActivities<Pick<ControlActivities, 'notify'>>({ ...central, ...classes.notify });
 export const { buildRelease, signRollbackPermit } = proxyActivities<ReleaseActivities>({
   ...central,

@@ -1,22 +1,24 @@
-import { are, plural } from '#domain/counted.js';
+import { patched } from '@temporalio/workflow';
+import { plural } from '#domain/counted.js';
 import { decideGate } from '#domain/gate.js';
 import { countsOf } from '#domain/limits.js';
 import type { PermitOutcome, RollbackOutcome, StagePlan, WaveReport } from '#domain/messages/train.js';
 import { ROLLBACK_STAGE, waveWorkflowId } from '#domain/naming.js';
-import type { StoreResult } from '#domain/outcomes.js';
+import { afterRound, isAway, isCutOff, type StoreResult } from '#domain/outcomes.js';
 import type { PermitRef } from '#domain/release.js';
-import { describePlan, type RollbackPlan } from '#domain/rollback.js';
+import { awaitedUntil, describePlan, rollbackSummary, type RollbackPlan } from '#domain/rollback.js';
+import { awaitAbsent } from './absent.js';
 import { isPassed } from './gate-passed.js';
 import { control, messageOf, pointBack, revertPromotions, signRollbackPermit } from './proxies.js';
 import { abortOf } from './stage-rounds.js';
-import type { TrainDesk } from './train-desk.js';
-import { recordResults } from './train-records.js';
+import type { TakenDecision, TrainDesk } from './train-desk.js';
+import { takeResults } from './train-records.js';
 import { partsOf, probeStores, runWave, type Over, type Run } from './train-waves.js';
 
 /**
  * Takes a train back: plan (who took the release, and what was last good there) → approval → permits, signed by the
  * release worker against that approval → the promotions reverted in Git, and the desired records pointed back → the
- * stores in waves under the limits of their stages → health gate.
+ * stores in waves under the limits of their stages → health gate → stores that were away, when they are back.
  *
  * Asked for by people, or by the fleet's policy when the first stage fails; then the policy is the approval.
  * Windows are not waited for: a release that has to go has to go now, and people just said so.
@@ -35,25 +37,15 @@ export async function takeBackTrain(train: Run, begun?: () => Promise<void>): Pr
   if ('state' in groups) return groups;
   await begun?.();
 
-  for (const stage of train.plan.stages) {
-    for (const group of groups) {
-      const over = await takeBack(train, stage, group);
-      if (over) return over;
-    }
-  }
-  for (const group of groups) {
-    const over = await passGate(train, group);
-    if (over) return over;
-  }
-  return { state: 'rolled back', reason: 'RolledBack', summary: summaryOf(desk, planned.plan) };
+  const over = (await takeBackGroups(train, groups)) ?? (await takeBackLateOnes(train, groups, approval));
+  if (over) return over;
+  const summary = rollbackSummary(planned.plan, (store) => desk.results.get(store)?.outcome);
+  return { state: 'rolled back', reason: 'RolledBack', summary };
 }
 
 type Planned = Extract<RollbackOutcome, { kind: 'planned' }>;
 type Group = RollbackPlan['groups'][number] & { permit: PermitRef };
-interface Approval {
-  id: string;
-  by: string;
-}
+type Approval = Pick<TakenDecision, 'id' | 'by' | 'at'>;
 
 /** Until a plan is approved. One that was rejected is made anew when people ask for it again, since facts change. */
 async function planAndAsk(train: Run, byPolicy: boolean): Promise<{ planned: Planned; approval: Approval } | Over> {
@@ -84,9 +76,10 @@ async function approve(
   if (byPolicy) {
     const by = 'policy onCanaryFailure';
     const id = `${train}/${ROLLBACK_STAGE}/policy`;
+    const at = new Date().toISOString();
     const row = { train, stage: ROLLBACK_STAGE, id, planHash, by, decision: 'approve' as const, via: 'policy' };
-    await control.record({ kind: 'approval', row: { ...row, accepted: true, at: new Date().toISOString() } });
-    return { id, by };
+    await control.record({ kind: 'approval', row: { ...row, accepted: true, at } });
+    return { id, by, at };
   }
   const answer = await desk.hold({
     reason: 'ApprovalPending',
@@ -97,7 +90,7 @@ async function approve(
     answers: ['approve', 'reject'],
   });
   const decision = desk.approval();
-  if (answer === 'approve' && decision?.id) return { id: decision.id, by: decision.by };
+  if (answer === 'approve' && decision) return decision;
   if (answer !== 'reject') return desk.over();
   const again = await desk.hold({
     reason: 'ApprovalRejected',
@@ -113,7 +106,7 @@ async function approve(
 async function prepare(train: Run, { plan: rollback, planHash }: Planned, approval: Approval): Promise<Group[] | Over> {
   const {
     desk,
-    plan: { fleet, train: id },
+    plan: { fleet, train: id, stages },
   } = train;
   for (;;) {
     desk.doing(`Signing the permits to go back (${describe(rollback)}).`);
@@ -129,7 +122,9 @@ async function prepare(train: Run, { plan: rollback, planHash }: Planned, approv
       if (problems.length === 0) {
         desk.doing('Reverting the promotions.');
         const { commit } = await revertPromotions({ train: id, planHash, approvedBy: approval.by });
-        await pointBack({ train: id, commit, groups, expires: expiryOf() });
+        const goBack = groups.flatMap(({ stores }) => stores);
+        const others = stages.flatMap(({ stores }) => stores).filter((store) => !goBack.includes(store));
+        await pointBack({ train: id, commit, groups, others, expires: expiryOf() });
         return groups;
       }
     } catch (error) {
@@ -153,7 +148,46 @@ async function refusedBecause(desk: TrainDesk, what: string, problems: string[])
   return answer === 'retry-failed' ? undefined : desk.over();
 }
 
-/** The stores of one stage that go back to the same release, in rounds, until they are back or people let them be. */
+async function takeBackGroups(train: Run, groups: Group[]): Promise<Over | undefined> {
+  for (const stage of train.plan.stages) {
+    for (const group of groups) {
+      const over = await takeBack(train, stage, group);
+      if (over) return over;
+    }
+  }
+  for (const group of groups) {
+    const over = await passGate(train, group);
+    if (over) return over;
+  }
+  return undefined;
+}
+
+/** A store does nothing without a task, whatever its desired record says: who is away stays on what it has until asked. */
+async function takeBackLateOnes(train: Run, groups: Group[], { at }: Approval): Promise<Over | undefined> {
+  const {
+    desk,
+    plan: { stages, deadline },
+  } = train;
+  const goesBack = (store: string) => groups.some(({ stores }) => stores.includes(store));
+  const absent = () =>
+    stages.flatMap(({ name, stores }) =>
+      stores
+        .filter((store) => goesBack(store) && isGone(desk.results.get(store)))
+        .filter((store) => !desk.said.abortedStores.has(store))
+        .map((store) => ({ store, stage: name })),
+    );
+  if (absent().length === 0 || !patched('rollback-awaits')) return undefined;
+  return awaitAbsent(desk, {
+    absent,
+    until: awaitedUntil({ deadline, approvedAt: at, now: new Date() }),
+    takeBack: (back) => {
+      const late = groups.map((group) => ({ ...group, stores: group.stores.filter((store) => back.includes(store)) }));
+      return takeBackGroups(train, late);
+    },
+  });
+}
+
+/** The stores of one stage that go back to the same release, in rounds, until they are back, away, or people let them be. */
 async function takeBack(train: Run, stage: StagePlan, group: Group): Promise<Over | undefined> {
   const { desk } = train;
   const results = new Map<string, StoreResult>();
@@ -162,8 +196,7 @@ async function takeBack(train: Run, stage: StagePlan, group: Group): Promise<Ove
     const breach = await desk.inTurn(() => runRound(train, stage, group, open, results));
     if (desk.mustStop()) return desk.over();
     open = open.filter((store) => results.get(store)?.outcome !== 'rolledBack');
-    const failed = open.filter((store) => results.get(store)?.outcome !== 'offline');
-    // Who is offline takes the older release when it is back: its desired record says so, and the next train looks.
+    const failed = open.filter((store) => !isAwaited(results.get(store)));
     if (!breach && failed.length === 0) return undefined;
     const answer = await desk.hold({
       reason: breach?.reason ?? 'ErrorThresholdExceeded',
@@ -179,6 +212,12 @@ async function takeBack(train: Run, stage: StagePlan, group: Group): Promise<Ove
   }
   return undefined;
 }
+
+/** Trains of earlier builds asked people what to do with stores that fell silent on the way back. */
+const isAwaited = (result: StoreResult | undefined): boolean =>
+  isGone(result) && (!isCutOff(result) || patched('rollback-awaits'));
+
+const isGone = (result: StoreResult | undefined): result is StoreResult => result !== undefined && isAway(result);
 
 async function runRound(
   train: Run,
@@ -211,13 +250,25 @@ async function runRound(
       stores: members,
       before: countsOf(done),
     });
-    for (const result of report.results) results.set(result.store, result);
-    desk.ended(stage.name, report.results);
-    await recordResults(desk, ROLLBACK_STAGE, round, report.results);
+    const known = report.results.map((told) => afterWayBack(desk, results, told, round));
+    for (const result of known) results.set(result.store, result);
+    await takeResults(desk, { stage: stage.name, ranAs: ROLLBACK_STAGE, round }, report.results, known);
     const stopped = (desk.mustStop() ? undefined : abortOf(desk, stage)) ?? report.breach;
     if (stopped) return stopped;
   }
   return undefined;
+}
+
+/** What was met on the way there counts no more, except that an operation which fell silent may still hold its store. */
+function afterWayBack(
+  desk: TrainDesk,
+  results: ReadonlyMap<string, StoreResult>,
+  told: StoreResult,
+  round: number,
+): StoreResult {
+  if (!patched('rollback-awaits')) return told;
+  const before = desk.results.get(told.store);
+  return afterRound(results.get(told.store) ?? (before && isCutOff(before) ? before : undefined), told, round);
 }
 
 async function passGate(train: Run, { to, stores }: Group): Promise<Over | undefined> {
@@ -225,7 +276,8 @@ async function passGate(train: Run, { to, stores }: Group): Promise<Over | undef
     desk,
     plan: { stages },
   } = train;
-  const expected = stores.filter((store) => desk.results.get(store)?.outcome === 'rolledBack');
+  const isBack = (store: string) => desk.results.get(store)?.outcome === 'rolledBack';
+  const expected = stores.filter((store) => isBack(store) && !desk.isProven(store));
   const stage = stages.find((candidate) => candidate.stores.some((store) => expected.includes(store)));
   if (!stage) return undefined;
   for (;;) {
@@ -235,32 +287,21 @@ async function passGate(train: Run, { to, stores }: Group): Promise<Over | undef
     const { gate, limits } = stage.settings;
     const verdict = decideGate({ probes, expected, limits: gate, offlineThreshold: limits.offlineThreshold });
     if (desk.mustStop()) return desk.over();
-    if (isPassed(verdict)) return undefined;
+    if (isPassed(verdict)) break;
     const answer = await desk.hold({
       reason: verdict.reason ?? 'HealthGateFailed',
       summary: `After the rollback: ${verdict.summary}`,
       detail: verdict.checks.flatMap(({ name, failing }) => failing.map((store) => `${name}: ${store}`)),
       answers: ['retry-gate', 'skip'],
     });
-    if (answer === 'skip') return undefined;
+    if (answer === 'skip') break;
     if (answer !== 'retry-gate') return desk.over();
   }
+  desk.prove(expected);
+  return undefined;
 }
 
 const describe = ({ from, groups, unable }: RollbackPlan): string => {
   const back = groups.map(({ to, stores }) => `${plural(stores.length, 'store')} to ${to.version}`).join(', ');
   return `from ${from.version}: ${back}${unable.length > 0 ? `; ${unable.length} cannot` : ''}`;
 };
-
-function summaryOf({ results }: TrainDesk, { from, groups, unable }: RollbackPlan): string {
-  const ended = (store: string) => results.get(store)?.outcome;
-  const back = groups.map(({ to, stores }) => {
-    const count = stores.filter((store) => ended(store) === 'rolledBack').length;
-    return `${count} of ${plural(stores.length, 'store')} ${are(count)} back on ${to.version}`;
-  });
-  const left =
-    unable.length > 0
-      ? ` Still on ${from.version}: ${plural(unable.length, 'store')}, because nothing older ran well there.`
-      : '';
-  return `Rolled back from ${from.version}: ${back.join(', ')}.${left}`;
-}

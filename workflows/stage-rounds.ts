@@ -8,7 +8,7 @@ import { afterThisRound, failuresStay, judgeStage, standingBreach } from './fail
 import { control, messageOf, promoteStage } from './proxies.js';
 import { recoverable } from './recoverability.js';
 import type { TrainDesk } from './train-desk.js';
-import { recordResults } from './train-records.js';
+import { takeResults } from './train-records.js';
 import { PART_SIZE, partsOf, runWave, startable, type Over, type Run, type StartableStore } from './train-waves.js';
 
 /**
@@ -272,7 +272,8 @@ export async function runRound(
       judged: counted.length + still.size,
       notAfter: windows.closes,
     });
-    await takeResults(desk, stage, round, report.results);
+    const known = afterThisRound(desk, report.results, round);
+    await takeResults(desk, { stage: stage.name, ranAs: stage.name, round }, report.results, known);
     const endedByPeople = desk.mustStop() ? undefined : abortOf(desk, stage);
     if (endedByPeople) return endedByPeople;
     // A wave of a retry has counted without what stood before it.
@@ -283,17 +284,3 @@ export async function runRound(
 
 const isWell = (result: StoreResult | undefined): boolean =>
   result !== undefined && !hasFailed(result) && !isAway(result);
-
-/** The ledger keeps what each round told; the train goes by what is known after it. */
-async function takeResults(desk: TrainDesk, stage: StagePlan, round: number, told: StoreResult[]): Promise<void> {
-  const known = afterThisRound(desk, told, round);
-  const news = new Set(known.map(({ store }) => store));
-  desk.ended(stage.name, known);
-  await recordResults(
-    desk,
-    stage.name,
-    round,
-    told.filter(({ store }) => news.has(store)),
-  );
-  for (const result of known) desk.written.add(result);
-}

@@ -34,11 +34,16 @@ import type { Over } from './train-waves.js';
  */
 export type TrainDesk = ReturnType<typeof openDesk>;
 
+/** A decision of people under the name and at the instant that the ledger has it. */
+export type TakenDecision = Decision & { id: string; at: string };
+
 /** What people have said and what still holds of it. */
 interface Said {
   /** The answer to the hold that stands now. */
   answer: Answer | undefined;
-  approval: Decision | undefined;
+  approval: TakenDecision | undefined;
+  /** On its way into the ledger, with the hold that it is for: it is no answer before it stands there. */
+  recording: { decision: TakenDecision; hold: Hold | undefined } | undefined;
   aborted: Command | undefined;
   rollback: (Command & { policy?: boolean }) | undefined;
   abortedStages: Map<string, Command>;
@@ -71,6 +76,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   const said: Said = {
     answer: undefined,
     approval: undefined,
+    recording: undefined,
     aborted: undefined,
     rollback: undefined,
     abortedStages: new Map(),
@@ -334,7 +340,10 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       }).catch(() => undefined);
       const wait = hold.until ? Math.max(1, Date.parse(hold.until) - Date.now()) : undefined;
       const ends = () => asks && isStageAborted(hold.stage);
-      await until(() => said.answer !== undefined || ends(), wait);
+      const isAnswered = () => said.answer !== undefined || ends();
+      await until(isAnswered, wait);
+      // A decision that came in time counts, however long the ledger takes.
+      if (desk.isRecording()) await until(() => isAnswered() || !desk.isRecording());
       const given = said.answer ?? (ends() ? 'stage aborted' : undefined);
       said.answer = undefined;
       view.hold = undefined;
@@ -414,9 +423,12 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       // It was said of the way there.
       said.abortedStages.clear();
       said.abortedStores.clear();
+      proven.clear();
       desk.doing('Planning the rollback.', { state: 'rolling back' });
     },
 
+    /** A decision for the hold that stands now is on its way into the ledger. */
+    isRecording: (): boolean => said.recording !== undefined && said.recording.hold === view.hold,
     /** Who approved the last stage that asked. */
     approval: () => said.approval,
     /** Why the train goes on with no further stage. */

@@ -25,9 +25,9 @@ import {
   type PlainAnswer,
 } from './messages.js';
 import { heard, messageOrRefusal, refused } from './parse-input.js';
-import { control } from './proxies.js';
+import { control, messageOf, recordDecision } from './proxies.js';
 import { openRefusals, type Refusals } from './refusals.js';
-import type { TrainDesk } from './train-desk.js';
+import type { TakenDecision, TrainDesk } from './train-desk.js';
 
 /**
  * Does the work of a train while people can talk to it. A cancellation from outside is an abort by another door, so the
@@ -70,6 +70,10 @@ function listenToDecisions(desk: TrainDesk, refusals: Refusals): void {
 
   const refusalOf = (decision: Decision): string | undefined => {
     const { hold } = view;
+    const { recording } = said;
+    const isThisOne = recording !== undefined && recording.decision.id === decision.id;
+    if (isThisOne || (desk.isRecording() && hold?.stage === decision.stage))
+      return `A decision of ${recording?.decision.by} for stage ${decision.stage} is being recorded. Look again in a moment: edge train show`;
     if (decision.id && seen.has(decision.id)) return 'This decision was already recorded.';
     if (hold?.reason !== 'ApprovalPending') {
       const stage = view.stages.find(({ name }) => name === decision.stage);
@@ -85,29 +89,48 @@ function listenToDecisions(desk: TrainDesk, refusals: Refusals): void {
     if (said.approval) return `Stage ${decision.stage} was already decided by ${said.approval.by}.`;
     return undefined;
   };
-  const accept = (decision: Decision): Decision & { id: string } => {
-    const known = { ...decision, id: decision.id ?? `${decision.by}/${decision.decision}/${new Date().toISOString()}` };
-    seen.add(known.id);
-    said.approval = known;
-    said.answer = known.decision;
-    return known;
+  const count = (decision: TakenDecision): void => {
+    said.approval = decision;
+    said.answer = decision.decision;
   };
-  const record = (decision: Decision & { id: string }) =>
-    control.record({
-      kind: 'approval',
-      row: {
-        train: view.train,
-        stage: decision.stage,
-        id: decision.id,
-        planHash: decision.planHash,
-        decision: decision.decision,
-        by: decision.by,
-        via: decision.via,
-        comment: decision.comment,
-        accepted: true,
-        at: new Date().toISOString(),
-      },
-    });
+  /**
+   * Writes a decision down, and only then lets it answer the hold that it is for, since whoever acts on it looks it up in
+   * the ledger. Throws a refusal when it answers nothing after all.
+   */
+  const take = async (decision: Decision): Promise<TakenDecision> => {
+    const at = new Date().toISOString();
+    const taken = { ...decision, id: decision.id ?? `${decision.by}/${decision.decision}/${at}`, at };
+    seen.add(taken.id);
+    if (!patched('approval-recorded-first')) {
+      count(taken);
+      await control.record(rowOf(taken));
+      return taken;
+    }
+    const { hold } = view;
+    const recording = { decision: taken, hold };
+    said.recording = recording;
+    try {
+      await CancellationScope.nonCancellable(() => recordDecision(rowOf(taken)));
+    } catch (error) {
+      seen.delete(taken.id);
+      throw refused(`The decision could not be recorded, so it does not count: ${messageOf(error)}. ${view.doing}`);
+    } finally {
+      if (said.recording === recording) said.recording = undefined;
+    }
+    if (view.hold !== hold)
+      throw refused(`The decision is recorded but changes nothing: the train asks for it no longer. ${view.doing}`);
+    count(taken);
+    return taken;
+  };
+  /** It may stand in the ledger as one that counted. */
+  const keepWithdrawn = (raw: unknown, error: unknown, how?: { tells: boolean }): void => {
+    const why = error instanceof Error ? error.message : String(error);
+    if (refusals.hasRoom()) void CancellationScope.nonCancellable(async () => refusals.keep(raw, why, how));
+  };
+  const rowOf = ({ stage, id, planHash, decision, by, via, comment, at }: TakenDecision) => ({
+    kind: 'approval' as const,
+    row: { train: view.train, stage, id, planHash, decision, by, via, comment, accepted: true, at },
+  });
 
   /** The decision, when it is well formed, and why it is not taken. */
   const judge = (raw: unknown): Judged => {
@@ -128,8 +151,10 @@ function listenToDecisions(desk: TrainDesk, refusals: Refusals): void {
         refusals.keep(raw, judged.kept);
         throw refused(judged.refusal);
       }
-      const decision = accept(judged.decision);
-      await record(decision);
+      const decision = await take(judged.decision).catch((error: unknown) => {
+        keepWithdrawn(raw, error);
+        throw error;
+      });
       if (decision.decision === 'approve') return `Stage ${decision.stage} is approved.`;
       // What the train makes of it is the answer; it may be a moment behind the ledger.
       const hasMoved = () => view.hold !== asked && (view.hold !== undefined || isTrainOver(view.state));
@@ -156,7 +181,7 @@ function listenToDecisions(desk: TrainDesk, refusals: Refusals): void {
       // Signals are delivered at least once; the second time is not a refusal.
       if (id && seen.has(id)) return;
       if (judged.refusal === undefined) {
-        await record(accept(judged.decision));
+        await take(judged.decision).catch((error: unknown) => keepWithdrawn(raw, error, { tells: true }));
         return;
       }
       // Trains of earlier builds recorded what was well formed, without end, and showed the rest.
@@ -262,14 +287,17 @@ function listenToSteering(desk: TrainDesk): void {
   );
 }
 
-const TAKEN: Record<PlainAnswer, (by: string) => string> = {
+const TAKEN: Record<PlainAnswer, (by: string, desk: TrainDesk) => string> = {
   'ask-again': (by) => `${by} asked for the approval again.`,
   'retry-gate': (by) => `${by} asked to measure again.`,
   'retry-failed': (by) => `${by} asked to try again what failed.`,
   'retry-offline': (by) => `${by} asked to try the stores again that were offline.`,
   skip: (by) => `${by} asked to leave those stores as they are and to go on with the others.`,
   rollback: (by) => `${by} asked to roll back. Stores in work stop at the nearest safe point first.`,
-  finish: (by) => `${by} ends the train; stores that are still offline are missed.`,
+  finish: (by, desk) =>
+    desk.isRollingBack()
+      ? `${by} ends the rollback; stores that are still away keep the release that was taken back.`
+      : `${by} ends the train; stores that are still offline are missed.`,
 };
 
 function listenToAnswer(desk: TrainDesk, answer: PlainAnswer): void {
@@ -280,7 +308,7 @@ function listenToAnswer(desk: TrainDesk, answer: PlainAnswer): void {
       if (answer !== 'rollback') desk.said.answer = answer;
       else if (asked) return `A rollback was already asked for by ${asked.by}. ${desk.view.doing}`;
       else desk.said.rollback = command;
-      return desk.say(TAKEN[answer](command.by));
+      return desk.say(TAKEN[answer](command.by, desk));
     },
     {
       validator: (raw) => {

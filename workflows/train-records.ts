@@ -59,6 +59,25 @@ export async function recordResults(
   for (const result of results) written.add(result);
 }
 
+/** The ledger keeps what a round told, as far as it is news; the train goes by what is known after it. */
+export async function takeResults(
+  desk: TrainDesk,
+  { stage, ranAs, round }: { stage: string; ranAs: string; round: number },
+  told: StoreResult[],
+  known: StoreResult[],
+): Promise<void> {
+  const news = known.filter((result) => desk.results.get(result.store) !== result);
+  const stores = new Set(news.map(({ store }) => store));
+  desk.ended(stage, news);
+  await recordResults(
+    desk,
+    ranAs,
+    round,
+    told.filter(({ store }) => stores.has(store)),
+  );
+  for (const result of news) desk.written.add(result);
+}
+
 /** The outcomes that no wave wrote down: of stores that were excluded, missed or never started. */
 export async function recordRest(desk: TrainDesk, stage: string): Promise<void> {
   const rest = desk.resultsOf(stage).filter((result) => !desk.written.has(result));

@@ -45,6 +45,8 @@ export interface StoreTiming {
   rebootGrace: number;
   /** What an operation has set is taken back by the store itself when it is so old and nobody goes on with it. */
   maxMaintenance: number;
+  /** Between two looks whether the current release has soaked; none is made once that is known. */
+  learn: number;
 }
 
 /** What the store's open operation works with: the release as verified, and the store's own artifact of it. */

@@ -2,9 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { StoreTiming } from './deps.js';
 import type { Operation } from './operation.js';
 
-/** Milliseconds. Often enough that `maxMaintenance` means what it says, and seldom enough to cost nothing. */
-const lookEvery = ({ poll, maxMaintenance }: StoreTiming): number =>
-  Math.max(poll, Math.min(maxMaintenance / 20, 60_000));
+/** Milliseconds. Often enough that the times mean what they say, and seldom enough to cost nothing. */
+const lookEvery = ({ poll, maxMaintenance, learn }: StoreTiming): number =>
+  Math.max(poll, Math.min(maxMaintenance / 20, learn, 60_000));
 
 /**
  * Looks after a store that nobody works on any more, for as long as its worker lives: with the link cut, with the centre
@@ -17,8 +17,7 @@ export async function watchStore(
   stopped: AbortSignal,
 ): Promise<void> {
   const every = lookEvery(timing);
-  // Once in `maxMaintenance` is often enough to learn that a release has soaked, which takes a day.
-  let askIn = timing.maxMaintenance;
+  let askIn = timing.learn;
   while (!stopped.aborted) {
     await delay(every, undefined, { signal: stopped, ref: false }).catch(() => undefined);
     if (stopped.aborted) return;
@@ -26,7 +25,7 @@ export async function watchStore(
       for (const line of await operation.lookAfter()) tell(line);
       askIn -= every;
       if (askIn > 0) continue;
-      askIn = timing.maxMaintenance;
+      askIn = timing.learn;
       await operation.learnLastGood();
     } catch (error) {
       // The next look tries again: the store is looked after for as long as the worker lives.

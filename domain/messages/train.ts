@@ -482,11 +482,16 @@ export interface ControlActivities {
     planHash: string;
     approvedBy: string;
   }): Promise<{ commit: string; tag: string }>;
-  /** The desired records that take stores back; from here on a store accepts the older release. */
+  /**
+   * The desired records that take stores back; from here on a store accepts the older release. Those of `others` that the
+   * train promoted something for are meant to run again what was good there before it, or nothing: they do not go back,
+   * so they need no permit.
+   */
   pointBack(input: {
     train: string;
     commit: string;
     groups: { to: ReleaseRef; stores: string[]; permit: PermitRef }[];
+    others?: string[] | undefined;
     expires: string;
   }): Promise<void>;
   /**

@@ -306,6 +306,9 @@ async function checkPromotion(registry: Objects, { store, ref, now }: Request): 
   if (!desired || desired.store !== store) {
     throw new Refusal('NotPromoted', `The desired record of ${store} cannot be read.`);
   }
+  if (!desired.release) {
+    throw new Refusal('NotPromoted', `Nothing is promoted for ${store} since train ${desired.train} was taken back.`);
+  }
   if (!sameRelease(desired.release, ref)) {
     // With digests: a release that was built anew under its old version is another release.
     const named = ({ version, manifest }: ReleaseRef) => `${version} (${shortDigest(manifest)})`;

@@ -179,6 +179,7 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'patch-train-calm': calmTrain,
   'patch-train-held': heldTrain,
   'patch-train-rolled-back': rolledBackTrain,
+  'rollback-train-awaits': awaitingRollback,
   'patch-train-caught-up': caughtUpTrain,
   'patch-train-caught-up-late': caughtUpLateTrain,
   'patch-train-paused-aborted': pausedAndAbortedTrain,
@@ -269,11 +270,13 @@ async function heldTrain(world: World) {
   return ended(train);
 }
 
-const backFor = (store: string) => async () => ({
-  kind: 'planned' as const,
-  plan: aRollbackPlan({ fleet: 'acme', groups: [{ to: aReleaseRef(47), stores: [store] }] }),
-  planHash: OTHER_HASH,
-});
+const backFor =
+  (...stores: string[]) =>
+  async () => ({
+    kind: 'planned' as const,
+    plan: aRollbackPlan({ fleet: 'acme', groups: [{ to: aReleaseRef(47), stores }] }),
+    planHash: OTHER_HASH,
+  });
 const approval = { stage: 'rollback', planHash: OTHER_HASH, decision: 'approve' as const, by: 'bert', via: 'cli' };
 
 /** Its first stage fails, and it is taken back against an approval. */
@@ -295,6 +298,28 @@ async function rolledBackTrain(world: World) {
   await train.executeUpdate(answerUpdates.rollback, { args: [anna] });
   await heldFor(train, 'ApprovalPending');
   await train.executeUpdate(decideUpdate, { args: [approval] });
+  return ended(train);
+}
+
+/** One of its stores is away when it is taken back, and is taken back when it is there again. */
+async function awaitingRollback(world: World) {
+  const { central } = world;
+  const quick = { readFacts: async () => currentPreflight() };
+  await world.store('s001', quick);
+  const plan = aPlan()
+    .stage('canary', {
+      stores: ['s001', 's002'],
+      limits: { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } },
+    })
+    .build();
+  central.plans(plan);
+  central.on('reopenTrain', async () => aReopenedTrain(plan, {}));
+  central.on('planRollback', backFor('s001', 's002'));
+  const train = await world.startRollback();
+  await heldFor(train, 'ApprovalPending');
+  await train.executeUpdate(decideUpdate, { args: [approval] });
+  await trainUntil(train, 'it waits', ({ state }) => state === 'catching up');
+  await world.store('s002', quick);
   return ended(train);
 }
 

@@ -130,6 +130,7 @@ const TIMING: StoreTiming = {
   homecoming: 5_000,
   rebootGrace: 60_000,
   maxMaintenance: 90 * 60_000,
+  learn: 600_000,
 };
 
 const MIGRATION_LOOKS = 2;

@@ -288,6 +288,69 @@ describe('a train is taken back', () => {
     expect(await judge('store-001', good, 50, permit)).toMatchObject({ reason: 'RollbackNotPermitted' });
   });
 
+  describe('and of its stores that never took the release', () => {
+    const pointBack = async (others: string[]) => {
+      const { outcome, request } = await signed();
+      const groups = [{ to: good, stores: request.stores, permit: await permitOf(outcome) }];
+      await run(control.pointBack, { train: '2026-w49', commit: first, groups, others, expires: DEADLINE });
+    };
+    beforeEach(async () => {
+      await run(control.promoteStage, { ...promotion('2026-w49', bad, ['store-003']), stage: 'wave-1' });
+    });
+
+    it('each is meant to run what was good there before, without a permit, and takes the withdrawn one no more', async () => {
+      expect(await judge('store-003', bad, 48)).toMatchObject({ kind: 'accepted' });
+      await pointBack(['store-003', 'store-004']);
+      expect(desired('store-003')).toMatchObject({ release: good, train: '2026-w49', stage: 'rollback' });
+      expect(desired('store-003')).not.toHaveProperty('permit');
+      expect(await judge('store-003', good, 48)).toMatchObject({ kind: 'accepted' });
+      expect(await judge('store-003', bad, 48)).toMatchObject({ reason: 'NotPromoted' });
+      const named = [...objects.pointers].filter(([name]) => name.startsWith('desired/'));
+      expect(named).toHaveLength(4);
+      for (const [, record] of named) expect(JSON.parse(record.toString()).release).not.toEqual(bad);
+    });
+
+    it('one is meant to run nothing when nothing was good there before, or that is revoked by now', async () => {
+      await pointBack(['store-004']);
+      expect(desired('store-004')).not.toHaveProperty('release');
+      expect(await judge('store-004', bad, 48)).toMatchObject({
+        reason: 'NotPromoted',
+        summary: 'Nothing is promoted for store-004 since train 2026-w49 was taken back.',
+      });
+      await revoke('2026.48.0');
+      await run(control.pointBack, {
+        train: '2026-w49',
+        commit: first,
+        groups: [],
+        others: ['store-003'],
+        expires: DEADLINE,
+      });
+      expect(desired('store-003')).not.toHaveProperty('release');
+    });
+
+    it('one keeps what it knows of a release that soaked', async () => {
+      const soakedAt = '2026-11-24T11:00:00.000Z';
+      await run(control.promoteStage, promotion('2026-w48', good, ['store-003']));
+      await run(control.confirmStage, {
+        train: '2026-w48',
+        stage: 'canary',
+        release: good,
+        stores: ['store-003'],
+        soakedAt,
+      });
+      await run(control.promoteStage, { ...promotion('2026-w49', bad, ['store-003']), stage: 'wave-1' });
+      await pointBack(['store-003']);
+      expect(desired('store-003').soaked).toEqual({ release: good, at: soakedAt });
+    });
+
+    it('one that another train promoted something for keeps that', async () => {
+      await run(control.promoteStage, promotion('2026-w50', bad, ['store-003']));
+      const before = desired('store-003');
+      await pointBack(['store-003']);
+      expect(desired('store-003')).toEqual(before);
+    });
+  });
+
   it('again and again with the same result, as after lost answers', async () => {
     const once = await signed();
     const twice = await run(release.signRollbackPermit, once.request);
@@ -298,8 +361,9 @@ describe('a train is taken back', () => {
     const reverted = await revert();
     expect(await revert()).toEqual(reverted);
     const groups = [{ to: good, stores: ['store-001'], permit: await permitOf(once.outcome) }];
+    const others = ['store-002', 'store-004'];
     const pointBack = () =>
-      run(control.pointBack, { train: '2026-w49', commit: reverted.commit, groups, expires: DEADLINE });
+      run(control.pointBack, { train: '2026-w49', commit: reverted.commit, groups, others, expires: DEADLINE });
     await pointBack();
     const before = new Map(objects.pointers);
     await pointBack();

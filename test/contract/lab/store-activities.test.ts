@@ -198,6 +198,7 @@ describe('the activities of a store on the practice fleet', () => {
         homecoming: 10_000,
         rebootGrace: 2_000,
         maxMaintenance: 60_000,
+        learn: 60_000,
       },
       now: () => new Date(Date.now() + ahead),
       uptime: () => performance.now() + ahead,

@@ -2,7 +2,16 @@ import { describe, expect, it } from 'vitest';
 import type { ResultRow } from '#domain/messages/ledger.js';
 import { parse } from '#domain/messages/parse.js';
 import { rollbackPermitSchema } from '#domain/release.js';
-import { decidePermit, decideRollback, describePlan, rollbackPlanSchema, type PermitFacts } from '#domain/rollback.js';
+import type { Outcome } from '#domain/outcomes.js';
+import {
+  awaitedUntil,
+  decidePermit,
+  decideRollback,
+  describePlan,
+  rollbackPlanSchema,
+  rollbackSummary,
+  type PermitFacts,
+} from '#domain/rollback.js';
 import { aReleaseRef } from '../../support/builders.js';
 import {
   aPermit,
@@ -238,5 +247,45 @@ describe('a rollback permit', () => {
   it('names everything that stands against it at once', () => {
     const decided = decidePermit(permitFacts({ plan: undefined, approvals: [], lastGood: [] }));
     expect(decided).toMatchObject({ kind: 'refused', problems: { length: 3 } });
+  });
+});
+
+describe('the end of a rollback', () => {
+  const said = (outcomes: Record<string, Outcome>, unable: ReturnType<typeof aRollbackPlan>['unable'] = []) =>
+    rollbackSummary(aRollbackPlan({ unable }), (store) => outcomes[store]);
+  const again = 'To take them back later: edge train rollback --train 2026-w48';
+  const cases: Record<string, [string, string]> = {
+    'says who is back': [
+      said({ 'store-001': 'rolledBack', 'store-002': 'rolledBack' }),
+      'Rolled back from 2026.48.0: 2 of 2 stores are back on 2026.47.0.',
+    ],
+    'names who is away, and what takes them back': [
+      said({ 'store-001': 'cutOff', 'store-002': 'offline' }),
+      `Rolled back from 2026.48.0: 0 of 2 stores are back on 2026.47.0. Away, and still on 2026.48.0: store-001, store-002. ${again}`,
+    ],
+    'names who failed or was never started on the way back': [
+      said({ 'store-001': 'rolledBack', 'store-002': 'succeeded' }),
+      `Rolled back from 2026.48.0: 1 of 2 stores is back on 2026.47.0. Did not come back: store-002. ${again}`,
+    ],
+    'counts those that cannot go back': [
+      said({ 'store-001': 'rolledBack', 'store-002': 'rolledBack' }, [
+        { store: 'store-003', reason: 'NoLastGood', detail: 'none' },
+      ]),
+      'Rolled back from 2026.48.0: 2 of 2 stores are back on 2026.47.0. ' +
+        'Still on 2026.48.0: 1 store, because nothing older ran well there.',
+    ],
+  };
+  it.each(Object.entries(cases))('%s', (_, [sentence, wanted]) => expect(sentence).toBe(wanted));
+});
+
+describe('stores that are away on the way back are awaited', () => {
+  const approvedAt = '2026-11-25T10:00:00.000Z';
+  const cases: Record<string, [deadline: string, until: string]> = {
+    'to the deadline of the train when it lies ahead': ['2026-11-26T01:00:00.000Z', '2026-11-26T01:00:00.000Z'],
+    'as long as the permit holds when the deadline is past': ['2026-11-25T01:00:00.000Z', '2026-11-28T10:00:00.000Z'],
+    'no longer than the permit holds': ['2026-12-05T01:00:00.000Z', '2026-11-28T10:00:00.000Z'],
+  };
+  it.each(Object.entries(cases))('%s', (_, [deadline, until]) => {
+    expect(awaitedUntil({ deadline, approvedAt, now: new Date('2026-11-25T12:00:00Z') }).toISOString()).toBe(until);
   });
 });

@@ -1,4 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
+import type { StoreTiming } from '#activities/store/deps.js';
 import { createOperation } from '#activities/store/operation.js';
 import { watchStore } from '#activities/store/watch.js';
 import { aReleaseRef, aTask } from '../../../support/builders.js';
@@ -6,8 +7,8 @@ import { aFakeStore } from '../../../support/fake-store.js';
 import { SOON } from '../../../support/soon.js';
 
 describe('watchStore', () => {
-  async function watched() {
-    const store = aFakeStore({ timing: { poll: 1, maxMaintenance: 20 } });
+  async function watched(timing: Partial<StoreTiming> = { maxMaintenance: 20 }) {
+    const store = aFakeStore({ timing: { poll: 1, ...timing } });
     const operation = createOperation(store.deps);
     const stop = new AbortController();
     const told: string[] = [];
@@ -46,8 +47,8 @@ describe('watchStore', () => {
     await watch;
   });
 
-  it('learns by and by that the current release has soaked', async () => {
-    const { store, stop, start } = await watched();
+  it('learns that the current release has soaked, however long it would let an operation be silent', async () => {
+    const { store, stop, start } = await watched({ learn: 20 });
     await store.state.saveTrust({ current: aReleaseRef() });
     store.desired = {
       schema: 'edge.desired/v1',

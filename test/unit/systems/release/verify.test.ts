@@ -286,8 +286,14 @@ describe('a store judges a release', () => {
     ],
     'a desired record of no known form': ['NotPromoted', { desired: () => '{}' }],
     'the desired record of another store': ['NotPromoted', { desired: edit((d) => (d.store = 'store-002')) }],
-    'a desired record for another manifest': ['NotPromoted', { desired: edit((d) => (d.release.manifest = ZERO)) }],
-    'a desired record for another bundle': ['NotPromoted', { desired: edit((d) => (d.release.bundle = ZERO)) }],
+    'a desired record for another manifest': [
+      'NotPromoted',
+      { desired: edit((d) => Object.assign(d.release ?? {}, { manifest: ZERO })) },
+    ],
+    'a desired record for another bundle': [
+      'NotPromoted',
+      { desired: edit((d) => Object.assign(d.release ?? {}, { bundle: ZERO })) },
+    ],
     'a promotion that expired': ['NotPromoted', { desired: edit((d) => (d.expires = '2026-11-23T10:00:00Z')) }],
     'a release without this store': ['ReleaseIncompatible', { manifest: edit((m) => (m.artifacts = [])) }],
     'a release that names the store twice': [
@@ -463,7 +469,9 @@ describe('a store that is to go back to an older release', () => {
     expect(await judgeBack({}, { manifest: edit((m) => (m.expires = '2026-11-23T10:00:00Z')) })).toMatchObject({
       reason: 'ReleaseExpired',
     });
-    expect(await judgeBack({}, { desired: edit((d) => (d.release.manifest = ZERO)) })).toMatchObject({
+    expect(
+      await judgeBack({}, { desired: edit((d) => Object.assign(d.release ?? {}, { manifest: ZERO })) }),
+    ).toMatchObject({
       reason: 'NotPromoted',
     });
   });
