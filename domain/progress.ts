@@ -144,7 +144,7 @@ const ANSWER_MEANS: Record<Answer, { meaning: string; update: string }> = {
   'retry-offline': { meaning: 'try the stores again that were offline or cut off', update: 'retryOffline' },
   skip: { meaning: 'leave these stores as they are and go on with the others', update: 'skip' },
   rollback: { meaning: 'take the release back from every store that took it', update: 'rollback' },
-  finish: { meaning: 'end the train now; stores that are still offline are missed', update: 'finish' },
+  finish: { meaning: 'end the train now, without the stores that are still away', update: 'finish' },
   resume: { meaning: 'go on after the pause', update: 'resume' },
   pause: { meaning: 'start no further store', update: 'pause' },
   abort: { meaning: 'end the train; stores in work reach a safe end first', update: 'abort' },

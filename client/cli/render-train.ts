@@ -303,7 +303,7 @@ function meaningOf(answer: Answer, view: TrainView): string {
     case 'ask-again':
       return 'ask for the approval again';
     case 'finish':
-      return 'end the train now; stores that are still offline are missed';
+      return 'end the train now, without the stores that are still away';
     case 'resume':
       return 'go on after the pause';
     case 'pause':

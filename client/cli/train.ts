@@ -301,7 +301,7 @@ const ANSWERS: Record<Exclude<PlainAnswer, 'rollback'>, string> = {
   'retry-failed': 'Try again what failed: the stores of the held stage, a build, a promotion.',
   'retry-offline': 'Try the stores of the held stage again that were offline or cut off.',
   skip: 'Leave the stores that failed as they are, or go on without proof of health, and take the others.',
-  finish: 'End a train that only waits for stores that are offline.',
+  finish: 'End a train, or its way back, that only waits for stores that are away.',
 };
 
 function addAnswer(train: Command, io: Io, result: CommandResult, name: keyof typeof ANSWERS): void {
