@@ -4,10 +4,12 @@ import { createProxmoxClient } from '#systems/proxmox/client.js';
 import { openSiteState } from '#systems/site-state/file.js';
 import { createSshRunner } from '#systems/ssh/client.js';
 import { readSecret, type StagingWorkerConfig } from './config.js';
+import { holdState } from './folder-lock.js';
 
 /** The staging site as its worker reaches it, with what it remembers. */
 export async function openSite(config: StagingWorkerConfig): Promise<{ deps: RestoreDeps; close(): Promise<void> }> {
   const { copies, encryptionKeyFiles, place, timing } = config;
+  const releaseState = await holdState(config.stateDir);
   const [token, ca, privateKey, readToken] = await Promise.all([
     readSecret(config.proxmox.tokenFile),
     readSecret(config.proxmox.caFile),
@@ -41,6 +43,7 @@ export async function openSite(config: StagingWorkerConfig): Promise<{ deps: Res
     },
     async close() {
       await Promise.all([proxmox.close(), client.close(), ...[...nodes.values()].map((runner) => runner.close())]);
+      releaseState();
     },
   };
 }

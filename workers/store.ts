@@ -26,6 +26,7 @@ import {
   storeWorkerSchema,
   type StoreWorkerConfig,
 } from './config.js';
+import { holdState } from './folder-lock.js';
 import { probeGuest } from './guest-prober.js';
 import { openPbs } from './pbs.js';
 import { connectTemporal, ENDING, openLog, runUntilStopped, start } from './runtime.js';
@@ -65,6 +66,8 @@ async function open(
   stopped: AbortSignal,
 ): Promise<{ worker: Worker; close(): Promise<void> }> {
   const { store } = config;
+  // First of all: opening the state already writes to it.
+  const releaseState = await holdState(config.stateDir);
   const [token, ca, privateKey, keys] = await Promise.all([
     readSecret(config.proxmox.tokenFile),
     readSecret(config.proxmox.caFile),
@@ -128,6 +131,7 @@ async function open(
         ...[...nodes.values()].map((runner) => runner.close()),
         state.close(),
       ]);
+      releaseState();
     },
   };
 }

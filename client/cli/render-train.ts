@@ -23,6 +23,8 @@ export interface RenderOptions {
   columns: number;
   /** Lines on how long it still takes. */
   eta?: readonly string[];
+  /** Lines on the stores that are behind, at its end. */
+  drift?: readonly string[];
 }
 
 const MAX_NOT_SUCCEEDED = 20;
@@ -39,6 +41,7 @@ export function renderTrain(view: TrainView, options: RenderOptions): string[] {
     ...(options.eta ?? []).map((line) => `  ${printable(line)}`),
     ...waitingLines(view, options),
     ...notSucceededLines(view, options),
+    ...(options.drift ?? []),
     ...refusedLines(view, options),
     ...answerLines(view, options),
   ];

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { STORE_OPERATIONS } from '#domain/naming.js';
 import type { Operations, Reply, WhichOperations } from '../operations.js';
 import { answer, clockOf, limitOf, withSession, withTargetOptions, type TargetOptions } from './context.js';
+import { askDrift, storeDriftLine } from './drift.js';
 import { CliFailure, wrongUsage } from './failure.js';
 import type { Io } from './io.js';
 import type { AddCommands, CommandResult } from './main.js';
@@ -33,9 +34,11 @@ export const addStoreCommands: AddCommands = (program, io, result) => {
           throw new CliFailure(
             `${printable(id)} is not a store of fleet ${fleet}, and no operation on it is known. The stores: edge train plan --stores${target.suffix}`,
           );
-        answer(io, options, found, [
+        const drift = fleet === undefined ? await askDrift(io, target, { store: id }) : undefined;
+        answer(io, options, { ...found, ...(drift ? { drift } : {}) }, [
           ...(fleet === undefined ? [] : [`${printable(id)} is not a store of fleet ${fleet} any more.`]),
           ...renderStore(found, clock, which),
+          ...storeDriftLine(drift ?? []),
         ]);
       });
     });

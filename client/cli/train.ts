@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { Drift } from '#domain/drift.js';
 import { ROLLBACK_STAGE, SHA256, shortDigest } from '#domain/naming.js';
 import type { TrainView } from '#domain/messages/train.js';
 import type { PlainAnswer } from '#workflows/messages.js';
@@ -13,6 +14,7 @@ import {
   type Session,
   type TargetOptions,
 } from './context.js';
+import { askDrift, driftLines } from './drift.js';
 import { DURATIONS, etaLines, etaOf, type Eta } from './eta.js';
 import { CliFailure, wrongUsage } from './failure.js';
 import type { Io } from './io.js';
@@ -151,20 +153,28 @@ Examples:
       await withSession(io, options, async (session) => {
         const fleet = fleetOf(io, options, session.target.service);
         const durations = (await fromLedger(io, session.target, (ledger) => ledger.durations(DURATIONS))) ?? [];
-        const render = (view: TrainView, eta: Eta | undefined) =>
+        const render = (view: TrainView, eta: Eta | undefined, drift: readonly Drift[]) =>
           renderTrain(view, {
             clock: { ...clock, now: io.now() },
             suffix: session.target.suffix,
             columns: io.columns,
             eta: etaLines(eta),
+            drift: driftLines(drift, session.target.suffix),
           });
         const view = options.watch
           ? await watch(io, options, session, fleet)
           : await session.operations.trainView(fleet);
         const eta = etaOf(view, durations, io.now());
-        const facts = { ...view, ...(eta ? { eta } : {}), commands: answerCommands(view, session.target.suffix) };
+        // Before its end a train is still at work on what would be named here.
+        const drift = isOver(view) ? await askDrift(io, session.target, { fleet }) : undefined;
+        const facts = {
+          ...view,
+          ...(eta ? { eta } : {}),
+          ...(drift ? { drift } : {}),
+          commands: answerCommands(view, session.target.suffix),
+        };
         // A watched train was already told as JSON, line by line.
-        if (!(options.watch && options.json)) answer(io, options, facts, render(view, eta));
+        if (!(options.watch && options.json)) answer(io, options, facts, render(view, eta, drift ?? []));
         if (options.watch && view.state !== 'done') result.exitCode = 1;
       });
     });

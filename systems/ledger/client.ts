@@ -7,6 +7,7 @@ import {
   STORE_OPERATIONS,
   type StoreOperationKind,
 } from '#domain/naming.js';
+import type { Offer } from '#domain/drift.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { LastGood } from '#domain/rollback.js';
 import { LedgerError } from './errors.js';
@@ -18,6 +19,7 @@ import {
   lastGoodRow,
   nightGuestRow,
   nightRow,
+  offerRow,
   restoreRunRow,
   restoreTestRow,
   resultRow,
@@ -51,6 +53,8 @@ export interface LedgerOptions {
 
 /** Of results: as `operationOfStage` says, and in which order the history of a store stands. */
 const KIND = `CASE WHEN stage IN (${STORE_OPERATIONS.map((operation) => `'${operation}'`).join()}) THEN stage ELSE 'patch' END`;
+/** Of a fleet's trains: a store that none of them brought up to date is behind whatever came before. */
+const TRAINS_THAT_COUNT = 12;
 const NEWEST_FIRST = 'coalesce(ended_at, started_at, recorded_at) DESC, round DESC';
 
 /**
@@ -345,6 +349,35 @@ class PgLedger implements Ledger {
                            WHERE back.train = results.train AND back.store = results.store AND back.stage = $2)
         ORDER BY results.store, earlier.started_at DESC`,
       [train, ROLLBACK_STAGE],
+    );
+  }
+
+  offers(of: { fleet: string } | { store: string }): Promise<Offer[]> {
+    const { fleet, store } = { fleet: undefined, store: undefined, ...of };
+    return this.#select(
+      'offers of releases',
+      offerRow,
+      `SELECT DISTINCT ON (results.store, train.id) results.store, train.id AS train, results.stage,
+              train.release, train.sequence, train.over, results.outcome, results.reason, results.started_at
+         FROM (SELECT id, release, sequence,
+                      (ended_at IS NOT NULL OR started_at < max(started_at) OVER (PARTITION BY fleet)) AS over
+                 FROM trains
+                WHERE ($1::text IS NULL OR fleet = $1) AND state <> 'rolled back'
+                  AND release IS NOT NULL AND sequence IS NOT NULL
+                ORDER BY started_at DESC LIMIT $3) train
+         JOIN results ON results.train = train.id
+        WHERE ($2::text IS NULL OR results.store = $2) AND results.stage <> ALL ($4::text[])
+          AND NOT EXISTS (SELECT FROM results back
+                           WHERE back.train = results.train AND back.store = results.store
+                             AND back.stage = $5 AND back.outcome = 'rolledBack')
+        ORDER BY results.store, train.id, results.round DESC`,
+      [
+        fleet ?? null,
+        store ?? null,
+        fleet === undefined ? null : TRAINS_THAT_COUNT,
+        [ROLLBACK_STAGE, BACKUP_STAGE, RESTORE_STAGE],
+        ROLLBACK_STAGE,
+      ],
     );
   }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Offer } from '#domain/drift.js';
 import { OUTCOMES } from '#domain/outcomes.js';
 import type { LastGood } from '#domain/rollback.js';
 import { UNPROVEN } from '#domain/backup.js';
@@ -111,6 +112,20 @@ export const lastGoodRow = z
     train,
     release: bundle === undefined ? undefined : { ...release, bundle },
   }));
+
+export const offerRow = z
+  .object({
+    store: text,
+    train: text,
+    stage: text,
+    release: text,
+    sequence: integer,
+    over: z.boolean(),
+    outcome: z.enum(OUTCOMES),
+    reason: maybe(text),
+    started_at: maybe(instant),
+  })
+  .transform(({ started_at, ...rest }): Offer => ({ ...rest, startedAt: started_at }));
 
 export const nightRow = z
   .object({

@@ -10,6 +10,7 @@ import type {
   StageRow,
   TrainRow,
 } from '#domain/messages/ledger.js';
+import type { Offer } from '#domain/drift.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { LastGood } from '#domain/rollback.js';
 
@@ -43,6 +44,8 @@ export interface LedgerReader {
    * Empty when the ledger does not know the train or its release.
    */
   lastGoodBefore(train: string): Promise<LastGood[]>;
+  /** What the newest trains of the fleet, or all that had to do with the store, came to on each store. */
+  offers(of: { fleet: string } | { store: string }): Promise<Offer[]>;
   night(id: string): Promise<NightRow | undefined>;
   /** Newest first. */
   nights(fleet: string, limit: number): Promise<NightRow[]>;

@@ -31,8 +31,8 @@ const GRACE_MS = 2_000;
 
 /**
  * Runs a program without a shell, in a process group of its own, and answers how it ended; it never throws for that.
- * Whatever it has started and left in its group is ended with it when its time is up, when the caller gives up, and when
- * this process ends: asked first, killed after two seconds. What has left the group on purpose is not waited for.
+ * Whatever it has started and left in its group is ended with it when its time is up or the caller gives up: asked first,
+ * killed after two seconds. When this process ends, they are asked. What has left the group on purpose is not waited for.
  */
 export async function runProgram(program: string, args: readonly string[], call: ProgramCall): Promise<ProgramEnd> {
   const { timeoutMs, signal, input = '', maxBuffer = MAX_BUFFER, ...surroundings } = call;
@@ -131,8 +131,9 @@ function unwatch(leader: number): void {
   for (const signal of DEADLY) process.off(signal, onDeadly);
 }
 
+/** Asked only: there is no time left for more, and one that is killed leaves its lock files, as git does. */
 function endAll(): void {
-  for (const leader of leaders) signalGroup(leader, 'SIGKILL');
+  for (const leader of leaders) signalGroup(leader, 'SIGTERM');
 }
 
 /** Where nobody else listens, the signal would have ended this process. */

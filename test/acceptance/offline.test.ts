@@ -1,6 +1,7 @@
 import type { WorkflowHandle } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LabEntry } from '#client/cli/lab-client.js';
+import { driftOf, type Drift } from '#domain/drift.js';
 import { openLedger } from '#systems/ledger/client.js';
 import { countByNode, givenPractice, NEXT_WEEK, type Practice } from '../support/practice.js';
 
@@ -99,6 +100,15 @@ describe('a link outage of more stores than the stage works on at a time', () =>
   });
 });
 
+async function driftNow(): Promise<Drift[]> {
+  const ledger = await openLedger(practice.service.databaseUrl);
+  try {
+    return driftOf(await ledger.offers({ fleet: 'practice' }));
+  } finally {
+    await ledger.close();
+  }
+}
+
 describe('a store that does not come back before the deadline', () => {
   it('is missed, untouched, and the next train takes it', async () => {
     const before = (await practice.effects(canary)).length;
@@ -117,6 +127,9 @@ describe('a store that does not come back before the deadline', () => {
     } finally {
       await ledger.close();
     }
+    expect(await driftNow()).toMatchObject([
+      { store: canary, train: missed.train, release: NEXT_WEEK.version, outcome: 'missed', reason: 'DeadlineReached' },
+    ]);
 
     await practice.comesBack(canary);
     await practice.editFleet((fleet) => void Object.assign(fleet['train'] as object, { deadline: '2h' }));
@@ -124,6 +137,7 @@ describe('a store that does not come back before the deadline', () => {
     expect(next).toMatchObject({ state: 'done', planned: 1, tally: { succeeded: 1 } });
     const entries = (await practice.effects(canary)).slice(before);
     expect(countByNode(entries, 'packages.install')).toEqual(ONCE);
+    expect(await driftNow()).toEqual([]);
     expect(await practice.violations()).toEqual([]);
   });
 });

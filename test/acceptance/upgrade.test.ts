@@ -1,12 +1,8 @@
-import { createHash } from 'node:crypto';
-import { cp, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { controlVersions, whyNothingMoves } from '#client/control-versions.js';
 import { waveWorkflowId } from '#domain/naming.js';
-import { buildOnce, ROOT } from '../support/build.js';
+import { copyOfBuild, replacedOnce, type NextBuild } from '../support/next-build.js';
 import { countByNode, givenPractice, type Practice } from '../support/practice.js';
 
 /** The control worker is replaced by another build while a train is under way. Judged by the practice fleet's journal. */
@@ -16,43 +12,26 @@ const PATCH = 'a-moment-before-the-soak';
 
 type History = Awaited<ReturnType<WorkflowHandle['fetchHistory']>>;
 
-let root: string;
+let build: NextBuild;
 let practice: Practice;
 beforeAll(async () => {
-  await buildOnce();
-  root = await mkdtemp(join(tmpdir(), 'edge-another-build-'));
-  await cp(join(ROOT, 'dist'), join(root, 'dist'), { recursive: true });
-  await cp(join(ROOT, 'package.json'), join(root, 'package.json'));
-  await symlink(join(ROOT, 'node_modules'), join(root, 'node_modules'));
-  practice = await givenPractice({ stores: 2, build: join(root, 'dist') });
+  build = await copyOfBuild();
+  practice = await givenPractice({ stores: 2, build: build.dist });
 });
 afterAll(async () => {
   await practice?.stop();
-  await rm(root, { recursive: true, force: true });
+  await build?.remove();
 });
-
-const bundle = (name: 'js' | 'json') => join(root, 'dist', `workflow-bundle.${name}`);
-const buildOf = async () =>
-  (JSON.parse(await readFile(bundle('json'), 'utf8')) as { sha256: string }).sha256.slice(0, 12);
 
 /** The next version of the workflows: a train waits a moment more, and only where that is news to its history. */
 async function buildTheNext(): Promise<void> {
-  const code = await readFile(bundle('js'), 'utf8');
+  const code = await build.bundle();
   const before = 'await desk.wait(stage.settings.soak, stage.name);';
-  expect(code.split(before).length, `${before} stands in the bundle once`).toBe(2);
   const [, sdk] =
     /_temporalio_workflow__WEBPACK_IMPORTED_MODULE_\d+__ = (__webpack_require__\([^)]*\))/.exec(code) ?? [];
   expect(sdk, 'the SDK stands in the bundle').toBeDefined();
-  const next = code.replace(before, `if (${sdk}.patched('${PATCH}')) await desk.wait(20, stage.name);\n    ${before}`);
-  const marks = JSON.parse(await readFile(bundle('json'), 'utf8')) as object;
-  const sha256 = createHash('sha256').update(next).digest('hex');
-  for (const [name, text] of [
-    ['js', next],
-    ['json', JSON.stringify({ ...marks, sha256 })],
-  ] as const) {
-    await writeFile(`${bundle(name)}.new`, text);
-    await rename(`${bundle(name)}.new`, bundle(name));
-  }
+  const next = `if (${sdk}.patched('${PATCH}')) await desk.wait(20, stage.name);\n    ${before}`;
+  await build.replaceBundle(replacedOnce(code, before, next));
 }
 
 const runBy = async (workflowId: string): Promise<string | undefined> => {
@@ -68,7 +47,7 @@ const patchesIn = (events: History['events']): string[] =>
 
 describe('a control worker that is replaced by another build in the middle of a train', () => {
   it('goes on with the train, its wave and its store, which move to the new build, and nothing is done twice', async () => {
-    const old = await buildOf();
+    const old = await build.buildId();
     const handle = await practice.startTrain();
     const riding = practice.ride(handle);
     const { store } = await practice.seen('packages to be installed', ({ effect }) => effect === 'packages.begin');
@@ -77,7 +56,7 @@ describe('a control worker that is replaced by another build in the middle of a 
     for (const id of underWay) expect([id, await runBy(id)]).toEqual([id, old]);
 
     await buildTheNext();
-    const next = await buildOf();
+    const next = await build.buildId();
     expect(next).not.toBe(old);
     practice.service.kill('control', 'SIGKILL');
 

@@ -1,4 +1,4 @@
-import { rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { emptyTally, happened, OUTCOME_WORDS, type Tally } from '#domain/outcomes.js';
@@ -12,7 +12,8 @@ import { judge } from './judge.js';
 import { MOST_STORES, planOf, renderPlan, worksOf } from './plan.js';
 import { appendResult, missingCells, newest, readResults, renderCoverage, type Result } from './results.js';
 import type { Seen } from './seen.js';
-import { createSweep, HALTING_BUILD, SWEEP_LIMIT_MS, SWEEP_PLAN } from './sweep.js';
+import { createSweep, HALTING_BUILD, SWEEP_LIMIT_MS, SWEEP_NAMES, SWEEP_PLAN } from './sweep.js';
+import { JANITOR_SWEEP, ROLLBACK_SWEEP } from './sweep-aside.js';
 import { cellName, impossibleCells, RUN_KINDS, SEEDS_OF_A_ROUND, turnOf, type RunKind } from './table.js';
 
 export interface ChaosOptions {
@@ -25,8 +26,8 @@ export interface ChaosOptions {
   out: string | undefined;
   /** A name of `broken.ts`, or `all`. */
   broken: string | undefined;
-  /** Kills each worker at each activity, instead of what seeds say. */
-  sweep: boolean;
+  /** A name of `sweep.ts`, or `all`: kills each worker at each activity, instead of what seeds say. */
+  sweep: string | undefined;
   /** Seconds after which no further run is begun. */
   within: number | undefined;
   load: (file: string) => Promise<{ startService: Parameters<typeof createGrounds>[0]['start'] }>;
@@ -46,7 +47,7 @@ export async function chaos(options: ChaosOptions): Promise<number> {
   const impossible = impossibleCells();
   if (impossible.length > 0) throw new Error(`The table of the chaos suite does not fit: ${impossible.join('; ')}`);
   if (options.broken !== undefined) return catchBroken(options, options.broken);
-  if (options.sweep) return sweepOnce(options);
+  if (options.sweep !== undefined) return sweepOver(options, options.sweep);
 
   const out = options.out ?? join(cacheFolder(process.env), 'chaos', 'results.jsonl');
   const known = await readResults(out);
@@ -153,26 +154,62 @@ async function withBuild<T>(
   }
 }
 
-async function sweepOnce(options: ChaosOptions): Promise<number> {
-  const { say } = options;
+async function sweepOver(options: ChaosOptions, which: string): Promise<number> {
+  const names = SWEEP_NAMES.filter((name) => which === 'all' || which === name);
+  if (names.length === 0) throw new Error(`There is no sweep ${which}. There are: ${SWEEP_NAMES.join(', ')}, all.`);
   return withBuild('halting', HALTING_BUILD, async (root) => {
-    const grounds = await groundsOf(options, root, 'sweep', 1);
-    const ground = await grounds.prepare(SWEEP_PLAN);
-    const sweep = createSweep(ground.dir, say);
-    await sweep.prepare();
-    const seen = await run(SWEEP_PLAN, ground, { beside: sweep.beside, limitMs: SWEEP_LIMIT_MS });
-    const missing = sweep.missing();
-    const wrong = [
-      ...judge(seen).wrong.map(renderFinding),
-      ...missing.map((name) => `Nobody got to this boundary: ${name}`),
-    ];
-    for (const each of wrong) say(`  WRONG ${each}`);
-    say(
-      `Sweep: ${sweep.kills.length} kills, train ${seen.train?.report?.state ?? 'without end'} in ${seen.seconds} s, ${wrong.length} wrong.`,
-    );
-    await leave(grounds, wrong.length > 0 ? { seen, dir: ground.dir, say } : undefined);
-    return wrong.length > 0 ? 1 : 0;
+    let wrong = 0;
+    for (const name of names)
+      wrong += await (name === 'train' ? sweepTrain(options, root) : sweepAside(options, root, name));
+    return wrong > 0 ? 1 : 0;
   });
+}
+
+type Sweep = ReturnType<typeof createSweep>;
+const missed = (sweep: Sweep): string[] => sweep.missing().map((name) => `Nobody got to this boundary: ${name}`);
+
+function tellSweep(say: (line: string) => void, what: string, sweep: Sweep, wrong: readonly string[]): void {
+  for (const each of wrong) say(`  WRONG ${each}`);
+  say(`Sweep: ${sweep.kills.length} kills, ${what}, ${wrong.length} wrong.`);
+}
+
+async function sweepTrain(options: ChaosOptions, root: string): Promise<number> {
+  const { say } = options;
+  const grounds = await groundsOf(options, root, 'sweep', 1);
+  const ground = await grounds.prepare(SWEEP_PLAN);
+  const sweep = createSweep('train', ground.dir, say);
+  await sweep.prepare();
+  const seen = await run(SWEEP_PLAN, ground, { beside: sweep.beside, limitMs: SWEEP_LIMIT_MS });
+  const wrong = [...judge(seen).wrong.map(renderFinding), ...missed(sweep)];
+  tellSweep(say, `train ${seen.train?.report?.state ?? 'without end'} in ${seen.seconds} s`, sweep, wrong);
+  await leave(grounds, wrong.length > 0 ? { seen, dir: ground.dir, say } : undefined);
+  return wrong.length;
+}
+
+async function sweepAside(options: ChaosOptions, root: string, name: 'rollback' | 'janitor'): Promise<number> {
+  const { load, say } = options;
+  const { startService } = await load(join(root, 'dist', 'workers', 'embedded', 'supervisor.js'));
+  const dir = join(tmpdir(), `edge-chaos-${process.pid}`, `sweep-${name}`);
+  await mkdir(dir, { recursive: true });
+  const { given, swept } = name === 'rollback' ? ROLLBACK_SWEEP : JANITOR_SWEEP;
+  const practice = await given({ dir, start: startService });
+  const wrong: string[] = [];
+  try {
+    const sweep = createSweep(name, dir, say);
+    await sweep.prepare();
+    const over = new AbortController();
+    const begun = performance.now();
+    const aside = sweep.beside(practice, over.signal);
+    wrong.push(...(await swept(practice).finally(() => over.abort())));
+    await aside;
+    wrong.push(...missed(sweep));
+    tellSweep(say, `${name} in ${Math.round((performance.now() - begun) / 1_000)} s`, sweep, wrong);
+  } finally {
+    await practice.stop();
+  }
+  if (wrong.length === 0) await rm(dir, { recursive: true, force: true });
+  else say(`  All of it is kept in ${dir}.`);
+  return wrong.length;
 }
 
 /** What a failed run leaves is what people look into, and no ground for another run. */

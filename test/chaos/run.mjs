@@ -1,5 +1,5 @@
 /**
- * `npm run test:chaos -- --seed S --runs N [--kind KIND] [--out FILE] [--broken NAME|all] [--sweep] [--within SECONDS]`:
+ * `npm run test:chaos -- --seed S --runs N [--kind KIND] [--out FILE] [--broken NAME|all] [--sweep NAME|all] [--within SECONDS]`:
  * see docs/chaos.md.
  *
  * Without --seed a long run is continued: with seeds that have no result in the file yet.
@@ -35,7 +35,7 @@ function read(argv) {
     out: 'string',
     broken: 'string',
     within: 'string',
-    sweep: 'boolean',
+    sweep: 'string',
   };
   let values;
   try {
@@ -63,7 +63,7 @@ function read(argv) {
     kind: values.kind,
     out: values.out === undefined ? undefined : resolve(values.out),
     broken: values.broken,
-    sweep: values.sweep ?? false,
+    sweep: values.sweep,
     within: number('within', undefined),
   };
 }

@@ -1,4 +1,4 @@
-import { readdir, rm, writeFile } from 'node:fs/promises';
+import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { StoreActivities } from '#domain/messages/store.js';
@@ -8,47 +8,62 @@ import type { Edit } from './broken.js';
 import { planOf, type ChaosPlan } from './plan.js';
 
 /**
- * Kills each worker once at both ends of each activity, under one train:
+ * Kills each worker once at both ends of each activity, under one train, one rollback and one look of the janitor:
  * - `early`: it has the task, and has done nothing yet;
  * - `late`: it has done the work, and has not told anybody.
  */
-const OF_STORE = [
-  'hello',
-  'openOperation',
-  'readFacts',
-  'stagePackages',
-  'drainNode',
-  'upgradeNode',
-  'rebootNode',
-  'rejoinNode',
-  'applyConfig',
-  'verifyStore',
-  'closeOperation',
-  'probeStore',
-] as const satisfies (keyof StoreActivities)[];
-const OF_CONTROL = [
-  'openTrain',
-  'planTrain',
-  'stageWindows',
-  'promoteStage',
-  'confirmStage',
-  'record',
-  'notify',
-] as const satisfies (keyof ControlActivities)[];
-const OF_RELEASE = ['buildRelease'] as const satisfies (keyof ReleaseActivities)[];
+interface Activities {
+  stores?: readonly (keyof StoreActivities)[];
+  control?: readonly (keyof ControlActivities)[];
+  release?: readonly (keyof ReleaseActivities)[];
+}
+
+export const SWEEPS = {
+  train: {
+    stores: [
+      'hello',
+      'openOperation',
+      'readFacts',
+      'stagePackages',
+      'drainNode',
+      'upgradeNode',
+      'rebootNode',
+      'rejoinNode',
+      'applyConfig',
+      'verifyStore',
+      'closeOperation',
+      'probeStore',
+    ],
+    control: ['openTrain', 'planTrain', 'stageWindows', 'promoteStage', 'confirmStage', 'record', 'notify'],
+    release: ['buildRelease'],
+  },
+  rollback: {
+    // Under a permit: the store takes an older release, and apt older packages.
+    stores: ['openOperation', 'upgradeNode'],
+    control: ['reopenTrain', 'planRollback', 'revertPromotions', 'pointBack'],
+    release: ['signRollbackPermit'],
+  },
+  janitor: {
+    stores: ['inspectStore', 'sweepStore'],
+    control: ['planSweep', 'isBusy', 'backupConcerns'],
+  },
+} as const satisfies Record<string, Activities>;
+export type SweepName = keyof typeof SWEEPS;
+export const SWEEP_NAMES = Object.keys(SWEEPS) as SweepName[];
+
 const MOMENTS = ['early', 'late'] as const;
 
-const boundariesOf = (worker: string, activities: readonly string[]): [name: string, worker: string][] =>
-  activities.flatMap((activity) => MOMENTS.map((moment): [string, string] => [`${activity} ${moment}`, worker]));
-const BOUNDARIES = new Map([
-  ...boundariesOf('stores', OF_STORE),
-  ...boundariesOf('control', OF_CONTROL),
-  ...boundariesOf('release', OF_RELEASE),
-]);
+/** The worker that carries each of them out, by the name of the boundary. */
+const boundariesOf = (name: SweepName): Map<string, string> =>
+  new Map(
+    Object.entries<readonly string[]>(SWEEPS[name]).flatMap(([worker, activities]) =>
+      activities.flatMap((activity) => MOMENTS.map((moment) => [`${activity} ${moment}`, worker] as const)),
+    ),
+  );
 
 /**
  * A build whose workers stop for ever at a boundary for which a file `hold …` lies in their working folder, and rename
- * that file to `held …`. One of them does: the first that gets there.
+ * that file to `held …`, with their process id in it. One of them does: the first that gets there.
  */
 export const HALTING_BUILD: readonly Edit[] = [
   {
@@ -62,7 +77,7 @@ export const HALTING_BUILD: readonly Edit[] = [
   {
     file: 'activities/to-failure.js',
     find: 'export function toFailure(',
-    put: `import { renameSync } from 'node:fs';
+    put: `import { renameSync, writeFileSync } from 'node:fs';
 async function boundary(name) {
     try {
         renameSync('hold ' + name, 'held ' + name);
@@ -70,6 +85,7 @@ async function boundary(name) {
     catch {
         return;
     }
+    writeFileSync('held ' + name, String(process.pid));
     await new Promise(() => undefined);
 }
 export function toFailure(`,
@@ -95,31 +111,47 @@ export const SWEEP_PLAN: ChaosPlan = {
   limits: { storeTimeout: '30m', stageTimeout: '40m' },
 };
 
-/** Kills whoever stands at a boundary, until the train has ended. Call `prepare` before it starts. */
-export function createSweep(dir: string, say: (line: string) => void) {
+/** Kills whoever stands at a boundary, until that which is swept has ended. Call `prepare` before it starts. */
+export function createSweep(name: SweepName, dir: string, say: (line: string) => void) {
   // The working folder of all processes of the service.
   const folder = join(dir, 'edge');
+  const boundaries = boundariesOf(name);
   const kills: string[] = [];
+  /** The process of the service that stands there; undefined while it is not known which one does. */
+  const whoIsAt = async (practice: Practice, boundary: string): Promise<string | undefined> => {
+    const pid = Number(await readFile(join(folder, `held ${boundary}`), 'utf8'));
+    const worker = boundaries.get(boundary) ?? '';
+    return practice.service
+      .processes()
+      .find((each) => (each === worker || each.startsWith(`${worker}-`)) && isPidOf(practice, each, pid));
+  };
   return {
     kills,
-    missing: () => [...BOUNDARIES.keys()].filter((name) => !kills.includes(name)),
+    missing: () => [...boundaries.keys()].filter((boundary) => !kills.includes(boundary)),
     async prepare(): Promise<void> {
-      for (const name of BOUNDARIES.keys()) await writeFile(join(folder, `hold ${name}`), '');
+      for (const boundary of boundaries.keys()) await writeFile(join(folder, `hold ${boundary}`), '');
     },
     async beside(practice: Practice, ended: AbortSignal): Promise<void> {
       while (!ended.aborted) {
         const held = (await readdir(folder)).filter((file) => file.startsWith('held '));
         for (const file of held) {
-          const name = file.slice('held '.length);
-          const worker = BOUNDARIES.get(name) ?? '';
-          const process = practice.service.processes().find((each) => each === worker || each.startsWith(`${worker}-`));
-          if (!process || !practice.service.kill(process, 'SIGKILL')) continue;
+          const boundary = file.slice('held '.length);
+          const process = await whoIsAt(practice, boundary);
+          if (process === undefined || !practice.service.kill(process, 'SIGKILL')) continue;
           await rm(join(folder, file));
-          kills.push(name);
-          say(`  ${process} killed: ${name}`);
+          kills.push(boundary);
+          say(`  ${process} killed: ${boundary}`);
         }
         await delay(LOOK_EVERY_MS);
       }
     },
   };
+}
+
+function isPidOf(practice: Practice, process: string, pid: number): boolean {
+  try {
+    return practice.pid(process) === pid;
+  } catch {
+    return false;
+  }
 }

@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { signalGroup, signalProcess } from '#systems/programs/signal.js';
-import { endGroup, parseRecord, recordOf } from './processes.js';
+import { endGroup, parseRecord, recordOf } from '../processes.js';
 
 /**
  * Runs "$@", tells its process id on descriptor 3, and ends it when stdin closes, that is, when the process that

@@ -10,7 +10,7 @@ import { SEARCH_ATTRIBUTES } from '#domain/naming.js';
 import { startRegistry } from '../registry.js';
 import { cacheFolder } from './cache-folder.js';
 import { baseEnvironment, centralEnvironment } from './child-environment.js';
-import { tryLock } from './file-lock.js';
+import { lockFolder } from '../folder-lock.js';
 import { type ChildEvent, ManagedChild, endLeftovers } from './managed-child.js';
 import { startPglite } from './pglite.js';
 import { refuseTakenPorts, rememberPorts } from './ports.js';
@@ -79,9 +79,9 @@ export interface Service {
 /** Resolves when all is ready. Throws one sentence, and leaves nothing running, when it cannot be. */
 export async function startService(options: ServiceOptions): Promise<Service> {
   const dir = resolve(options.dir);
-  const lock = tryLock(join(dir, 'service.lock'));
+  const lock = await lockFolder(dir, 'service.lock', { patienceMs: 0 });
   if (lock.kind === 'busy') {
-    throw new Error(`Process ${lock.pid} already runs the service in ${dir}. Stop it first, or choose another folder.`);
+    throw new Error(`The service in ${dir} is already run by ${lock.holder}. Stop it first, or choose another folder.`);
   }
   const supervisor = new Supervisor({ ...options, dir });
   try {

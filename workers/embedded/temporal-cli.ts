@@ -14,7 +14,7 @@ import { EnvHttpProxyAgent, fetch } from 'undici';
 import { z } from 'zod';
 import { howItEnded, runProgram } from '#systems/programs/run.js';
 import { cacheFolder } from './cache-folder.js';
-import { withLock } from './file-lock.js';
+import { withLock } from '../file-lock.js';
 
 /** The newest version that `go install` accepts: later ones carry replace directives. */
 const GO_VERSION = 'v1.5.1';

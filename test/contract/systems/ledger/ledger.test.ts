@@ -294,6 +294,65 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
     ]);
   });
 
+  describe('what trains came to on stores', () => {
+    const ran = async (week: number, results: StoreResult[], change: Partial<TrainRow> = {}, stage = 'canary') => {
+      const id = change.id ?? `2026-w${week}`;
+      const startedAt = new Date(Date.UTC(2026, 0, 7 * week)).toISOString();
+      await ledger.recordTrain(
+        aTrain({ id, release: `2026.${week}.0`, sequence: week, startedAt, state: 'done', ...change }),
+      );
+      await ledger.recordResults(id, stage, 0, results);
+    };
+
+    it('is the newest of each train and store, with its release', async () => {
+      await ran(47, [aResult({ store: 'a' })]);
+      await ran(48, [aResult({ store: 'a', outcome: 'offline', reason: 'StoreOffline', startedAt: undefined })]);
+      await ledger.recordResults('2026-w48', 'canary', 1, [
+        aResult({ store: 'a', outcome: 'missed', reason: 'DeadlineReached', startedAt: undefined, endedAt: undefined }),
+      ]);
+      const offers = await ledger.offers({ fleet: 'edge' });
+      expect(offers).toMatchObject([
+        { store: 'a', train: '2026-w47', stage: 'canary', release: '2026.47.0', sequence: 47, outcome: 'succeeded' },
+        { store: 'a', train: '2026-w48', release: '2026.48.0', outcome: 'missed', reason: 'DeadlineReached' },
+      ]);
+      expect(offers[1]?.startedAt).toBeUndefined();
+      expect(await ledger.offers({ store: 'a' })).toEqual(offers);
+      expect(await ledger.offers({ store: 'b' })).toEqual([]);
+      expect(await ledger.offers({ fleet: 'south' })).toEqual([]);
+    });
+
+    it('tells which trains may still bring something: the newest, as long as it has no end', async () => {
+      const isOver = async () => (await ledger.offers({ store: 'a' })).map(({ train, over }) => [train, over]);
+      await ran(47, [aResult({ store: 'a' })], { state: 'running', endedAt: undefined });
+      expect(await isOver()).toEqual([['2026-w47', false]]);
+      await ran(48, [aResult({ store: 'a' })], { state: 'running', endedAt: undefined });
+      expect(await isOver()).toEqual([
+        ['2026-w47', true],
+        ['2026-w48', false],
+      ]);
+      await ran(48, [aResult({ store: 'a' })], { endedAt: '2026-12-01T09:00:00.000Z' });
+      expect((await isOver()).at(-1)).toEqual(['2026-w48', true]);
+    });
+
+    it('leaves out what was taken back, and what is no patch', async () => {
+      await ran(46, [aResult({ store: 'a', outcome: 'failed' })], { state: 'rolled back' });
+      await ran(47, [aResult({ store: 'a' }), aResult({ store: 'b' })]);
+      await ledger.recordResults('2026-w47', 'rollback', 0, [aResult({ store: 'a', outcome: 'rolledBack' })]);
+      await ledger.recordResults('2026-w47', 'backup', 0, [aResult({ store: 'b', outcome: 'failed' })]);
+      expect((await ledger.offers({ fleet: 'edge' })).map(({ store, outcome }) => [store, outcome])).toEqual([
+        ['b', 'succeeded'],
+      ]);
+    });
+
+    it('of a fleet counts the newest trains, of one store all', async () => {
+      for (let week = 10; week < 30; week += 1) await ran(week, [aResult({ store: 'a' })]);
+      expect((await ledger.offers({ fleet: 'edge' })).map(({ train }) => train)).toEqual(
+        Array.from({ length: 12 }, (_, i) => `2026-w${18 + i}`),
+      );
+      expect(await ledger.offers({ store: 'a' })).toHaveLength(20);
+    });
+  });
+
   describe('the last good release of a store', () => {
     const digest = (sign: string, sequence: number) => `sha256:${sign.repeat(62)}${sequence}`;
     const release = (sequence: number) => ({

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { runProgram } from '#systems/programs/run.js';
 import { createLocalRunner } from '#systems/ssh/local.js';
-import { isRunning, recordOf } from '#workers/embedded/processes.js';
+import { isRunning, recordOf } from '#workers/processes.js';
 import { buildOnce, ROOT } from '../../../support/build.js';
 import { SOON } from '../../../support/soon.js';
 import { useTempDir } from '../../../support/temp-dir.js';

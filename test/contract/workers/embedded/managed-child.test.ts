@@ -4,7 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type ChildEvent, type ChildSpec, ManagedChild } from '#workers/embedded/managed-child.js';
-import { isRunning, recordOf } from '#workers/embedded/processes.js';
+import { isRunning, recordOf } from '#workers/processes.js';
 import { ROOT, buildOnce } from '../../../support/build.js';
 import { useTempDir } from '../../../support/temp-dir.js';
 

@@ -9,7 +9,7 @@ import { initRepo } from '#client/repo/template.js';
 import { CONTROL_QUEUE, RELEASE_QUEUE } from '#domain/naming.js';
 import { openLedger } from '#systems/ledger/client.js';
 import type { ChildEvent } from '#workers/embedded/managed-child.js';
-import { isRunning, recordOf } from '#workers/embedded/processes.js';
+import { isRunning, recordOf } from '#workers/processes.js';
 import { type Service, type ServiceOptions, startService } from '#workers/embedded/supervisor.js';
 import { buildOnce } from '../../../support/build.js';
 
@@ -103,7 +103,9 @@ describe('startService', () => {
   });
 
   it('refuses a second service on the same state, naming the process', async () => {
-    await expect(start()).rejects.toThrow(`Process ${process.pid} already runs the service in ${join(root, 'state')}.`);
+    await expect(start()).rejects.toThrow(
+      `The service in ${join(root, 'state')} is already run by process ${process.pid} on `,
+    );
     expect(existsSync(serviceFile())).toBe(true);
   });
 

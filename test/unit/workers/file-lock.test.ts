@@ -3,9 +3,9 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, it } from 'vitest';
-import { tryLock, withLock } from '#workers/embedded/file-lock.js';
-import { recordOf } from '#workers/embedded/processes.js';
-import { useTempDir } from '../../../support/temp-dir.js';
+import { tryLock, withLock } from '#workers/file-lock.js';
+import { recordOf } from '#workers/processes.js';
+import { useTempDir } from '../../support/temp-dir.js';
 
 describe('tryLock', () => {
   const tempDir = useTempDir();
