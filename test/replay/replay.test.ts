@@ -89,6 +89,18 @@ describe('a changed workflow', () => {
       ".patched)('paused-stay-out') && false",
     ],
     [
+      'patch-train-calm-recorded-first',
+      'a decision that nobody writes down',
+      '.recordDecision)(rowOf(taken))',
+      '.messageOf)(rowOf(taken))',
+    ],
+    [
+      'rollback-train-awaits',
+      'stores that are away on the way back and are not awaited',
+      'await desk.until(() => isFinished() || ready().length > 0, left)',
+      'await Promise.resolve()',
+    ],
+    [
       'restore-store',
       'a guest that is left at the site',
       'mutate.removeGuest(task)',
