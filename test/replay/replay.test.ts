@@ -70,6 +70,12 @@ describe('a changed workflow', () => {
       'reason: endedFor',
     ],
     [
+      'patch-train-failure-stays',
+      'a failure that a retry may hide',
+      'after === result || failuresStay() ? after : result',
+      'result',
+    ],
+    [
       'restore-store',
       'a guest that is left at the site',
       'mutate.removeGuest(task)',
