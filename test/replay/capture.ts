@@ -178,6 +178,7 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   },
   'patch-train-calm': calmTrain,
   'patch-train-held': heldTrain,
+  'patch-train-failure-stays': twiceRetriedTrain,
   'patch-train-rolled-back': rolledBackTrain,
   'rollback-train-awaits': awaitingRollback,
   'patch-train-caught-up': caughtUpTrain,
@@ -267,6 +268,28 @@ async function heldTrain(world: World) {
   await heldFor(train, 'HealthGateFailed');
   store.on('probeStore', async () => aHealthyProbe('s001'));
   await train.executeUpdate(answerUpdates['retry-gate'], { args: [{ by: 'anna' }] });
+  return ended(train);
+}
+
+/** A failure that is tried again outside the store's window and stays, then resolved; who was not started follows. */
+async function twiceRetriedTrain(world: World) {
+  const { central } = world;
+  const stores = await world.stores(['s001', 's002'], { readFacts: async () => currentPreflight() });
+  stores.get('s001')?.on('applyConfig', async () => failed);
+  central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001', 's002'], limits: { errorThreshold: { count: 0, minSample: 1 } } })
+      .build(),
+  );
+  const train = await world.startTrain();
+  const first = await heldFor(train, 'ErrorThresholdExceeded');
+  const closed = { opens: '2026-11-24T09:00:00.000Z', closes: '2026-11-24T10:00:00.000Z' };
+  central.on('stageWindows', async () => ({ stores: { s001: closed }, never: [], excluded: [] }));
+  await train.executeUpdate(answerUpdates['retry-failed'], { args: [anna] });
+  await trainUntil(train, 'it is held again', ({ hold }) => hold !== undefined && hold.since !== first.hold?.since);
+  central.on('stageWindows', async () => ({ stores: {}, never: [], excluded: [] }));
+  stores.get('s001')?.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
+  await train.executeUpdate(answerUpdates['retry-failed'], { args: [anna] });
   return ended(train);
 }
 

@@ -101,6 +101,12 @@ describe('a changed workflow', () => {
       'await Promise.resolve()',
     ],
     [
+      'patch-train-failure-stays',
+      'a failure that a retry may hide',
+      'after === result || failuresStay() ? after : result',
+      'result',
+    ],
+    [
       'restore-store',
       'a guest that is left at the site',
       'mutate.removeGuest(task)',

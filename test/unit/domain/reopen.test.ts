@@ -112,6 +112,19 @@ describe('what is known of it', () => {
     expect(outcome.nextRound, 'a round of rollback names operations, so none is used twice').toBe(2);
   });
 
+  it('is a failure that a later round found nobody at, and not that nobody was there', () => {
+    const results = [
+      stageResult('a', { outcome: 'failed', round: 0, reason: 'RebootTimeout', summary: 'n2 did not come back.' }),
+      stageResult('a', { outcome: 'offline', round: 1, reason: 'StoreOffline', summary: 'No answer.' }),
+    ];
+    const [result] = reopen({ ...past('2026-w48', []), results }).stages[0]?.results ?? [];
+    expect(result).toMatchObject({
+      outcome: 'failed',
+      reason: 'RebootTimeout',
+      stop: { detail: ['tried again in round 2: offline, No answer.'] },
+    });
+  });
+
   it('keeps who was excluded out of the count that limits are taken of', () => {
     const results = [
       stageResult('a'),

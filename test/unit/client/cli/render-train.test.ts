@@ -132,7 +132,8 @@ describe('a train that runs', () => {
       renderTrain({ ...view, ...change }, { ...options, suffix: ' --fleet edge' });
     expect(shown({})).toContain(`  This train does not try them again. When it has ended: ${again}`);
     expect(shown({ state: 'done', answers: [] })).toContain(`  To try them again: ${again}`);
-    expect(shown({ state: 'held', answers: ['retry-failed', 'abort'] }).join()).not.toContain('edge train start');
+    for (const answer of ['retry-failed', 'retry-offline'] as const)
+      expect(shown({ state: 'held', answers: [answer, 'abort'] }).join()).not.toContain('edge train start');
     expect(shown({ awaited: ['store-033'] }).join()).not.toContain('edge train start');
   });
 
