@@ -35,7 +35,10 @@ export interface OperationRecord extends OperationName {
   leftBy?: OperationName & { silent: boolean };
   startedAt: string;
   endedAt?: string;
-  /** `freed`: the store gave itself free when nobody had asked for anything for too long. */
+  /**
+   * `freed`: the store gave itself free when nobody had asked for anything for too long; `swept`: the janitor had it do
+   * so, since the run was over.
+   */
   outcome?: string;
   /** What a patch has set, or was about to set, and has not proven to be taken back. */
   marks: Mark[];

@@ -387,8 +387,8 @@ async function caughtUpLateTrain(world: World) {
   await eventually('it answers', async () => {
     const events = await eventsOf(train);
     const hellos = events.filter((event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'hello');
-    const last = String(hellos[1]?.eventId);
-    return events.some((event) => String(event.activityTaskCompletedEventAttributes?.scheduledEventId) === last);
+    const answered = events.map((event) => event.activityTaskCompletedEventAttributes?.scheduledEventId);
+    return hellos.length === 2 && answered.some((id) => id && String(id) === String(hellos[1]?.eventId));
   });
   await train.executeUpdate(resumeUpdate, { args: [{ ...anna, store: 's002' }] });
   return ended(train);
