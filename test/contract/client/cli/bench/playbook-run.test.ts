@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createPlaybook } from '#client/cli/bench/playbook-run.js';
 import { signalProcess } from '#systems/programs/signal.js';
-import { isRunning, recordOf, type ProcessRecord } from '#workers/embedded/processes.js';
+import { isRunning, recordOf, type ProcessRecord } from '#workers/processes.js';
 import { SOON } from '../../../../support/soon.js';
 import { useTempDir } from '../../../../support/temp-dir.js';
 
