@@ -325,7 +325,6 @@ export class RestoreSim {
 
   /** The guest that the backup is of, as the fleet knows it. */
   #specFor({ vmid, kind }: RestoreOrder, origin = ''): GuestSpec {
-    const [, number = ''] = origin.split('/');
     const spec = this.#originalOf(origin);
     if (!spec) return plainSpec(vmid, kind, `restored-${vmid}`);
     const { health: _health, metrics: _metrics, node: _node, ...rest } = spec;
