@@ -1,5 +1,12 @@
 import { abridge } from './abridge.js';
-import { isOfNight, unprovenBecause, type BackedUpGuest, type CopyFacts, type Unproven } from './backup.js';
+import {
+  isOfNight,
+  unprovenBecause,
+  type BackedUpGuest,
+  type CopyFacts,
+  type SnapshotFacts,
+  type Unproven,
+} from './backup.js';
 import type { GuestRun } from './backup-failures.js';
 import type { Reason, Stop } from './reasons.js';
 
@@ -24,6 +31,8 @@ export interface NightFacts {
   startedAt: Date;
   /** The store's own server, read after the last step; absent when it could not be. */
   local?: CopyFacts | undefined;
+  /** Of the second place, and whether there is one. */
+  offsite?: { copy: CopyFacts | undefined } | undefined;
   runs: readonly GuestRun[];
   steps: readonly NightStep[];
 }
@@ -46,7 +55,7 @@ export type NightResult =
 
 const STEP = 'backup';
 
-export function judgeNight({ guests, local, runs, steps, ...which }: NightFacts, now: Date): NightResult {
+export function judgeNight({ guests, local, offsite, runs, steps, ...which }: NightFacts, now: Date): NightResult {
   const unreadable = [
     ...(guests ? [] : ['the guests of the cluster could not be read']),
     ...(local ? [] : ['the backup server could not be read']),
@@ -55,18 +64,22 @@ export function judgeNight({ guests, local, runs, steps, ...which }: NightFacts,
 
   const wanted = guests.filter(({ template }) => !template);
   const missing = wanted.flatMap((guest) => missingOf(guest, local, which, runs, now));
+  const notThere = offsite ? wanted.filter((guest) => !isProvenIn(offsite.copy, guest, which, now)) : [];
   const broken = steps.filter(({ ok }) => !ok);
   const proven = wanted.length - missing.length;
-  if (missing.length === 0 && broken.length === 0) {
+  if (missing.length === 0 && notThere.length === 0 && broken.length === 0) {
     return { kind: 'succeeded', summary: `${proven} of ${wanted.length} guests backed up and verified.` };
   }
 
+  const unread = offsite && !offsite.copy ? ['the server of the second place could not be read'] : [];
   const detail = [
     ...missing.map(({ vmid, name, why, text }) => `guest ${vmid} (${name}): ${why}${text ? `: ${text}` : ''}`),
     ...broken.map(({ what, detail: seen }) => `${what}: ${seen}`),
+    ...unread,
   ];
   const lacking = [
-    ...(missing.length > 0 ? [`not guest ${abridge(missing.map(({ vmid }) => String(vmid)))}`] : []),
+    ...(missing.length > 0 ? [`not guest ${numbersOf(missing)}`] : []),
+    ...(notThere.length > 0 ? [`not in the second place: guest ${numbersOf(notThere)}`] : []),
     ...(broken.length > 0 ? [`not done: ${[...new Set(broken.map(({ what }) => what))].join(', ')}`] : []),
   ];
   const summary = `${proven} of ${wanted.length} guests backed up and verified; ${lacking.join('; ')}.`;
@@ -89,17 +102,34 @@ function missingOf(
   runs: readonly GuestRun[],
   now: Date,
 ): MissingGuest[] {
-  const type = guest.kind === 'qemu' ? 'vm' : 'ct';
-  const tonight = local.snapshots
-    .filter((one) => one.type === type && one.id === String(guest.vmid))
-    .filter((one) => isOfNight(one, which))
-    .toSorted((a, b) => b.time - a.time);
+  const tonight = madeTonight(local, guest, which);
   const unproven = tonight.map((snapshot) => unprovenBecause(snapshot, local.node, now));
   if (unproven.includes(undefined)) return [];
   const run = runs.find(({ vmid }) => vmid === guest.vmid);
   const text = run?.kind === 'failed' ? { text: run.text } : {};
   return [{ vmid: guest.vmid, name: guest.name, why: unproven[0] ?? 'nothing new', ...text }];
 }
+
+const madeTonight = (
+  copy: CopyFacts,
+  { kind, vmid }: BackedUpGuest,
+  which: Pick<NightFacts, 'night' | 'startedAt'>,
+): SnapshotFacts[] =>
+  copy.snapshots
+    .filter((one) => one.type === (kind === 'qemu' ? 'vm' : 'ct') && one.id === String(vmid))
+    .filter((one) => isOfNight(one, which))
+    .toSorted((a, b) => b.time - a.time);
+
+const isProvenIn = (
+  copy: CopyFacts | undefined,
+  guest: BackedUpGuest,
+  which: Pick<NightFacts, 'night' | 'startedAt'>,
+  now: Date,
+): boolean =>
+  copy !== undefined &&
+  madeTonight(copy, guest, which).some((one) => unprovenBecause(one, copy.node, now) === undefined);
+
+const numbersOf = (guests: readonly { vmid: number }[]): string => abridge(guests.map(({ vmid }) => String(vmid)));
 
 const failed = (reason: Reason, summary: string, detail: string[], missing: MissingGuest[]): NightResult => ({
   kind: 'failed',

@@ -246,6 +246,28 @@ function harmIn(kind: GuestKind, key: string, value: string, place: SitePlace): 
   return `${key} may reach beyond the guest`;
 }
 
+/**
+ * The cards that a guest is restored with: all that its backup has, each on the bridge where restored guests are alone.
+ * They are given with the restore itself, so that no card of the copy is ever anywhere else; Proxmox refuses the restore
+ * when a card is left on a bridge that the token may not use.
+ */
+export function cardsFor(
+  kind: GuestKind,
+  archived: Readonly<Record<string, string>>,
+  { bridge }: Pick<SitePlace, 'bridge'>,
+): Record<string, string> {
+  const names = Object.keys(archived).filter((key) => CARD.test(key));
+  return Object.fromEntries(
+    (names.length > 0 ? names : ['net0']).map((name) => {
+      const inside = INSIDE.exec(archived[name] ?? '')?.[1] ?? name.replace('net', 'eth');
+      return [name, kind === 'qemu' ? `virtio,bridge=${bridge}` : `name=${inside},bridge=${bridge}`];
+    }),
+  );
+}
+const CARD = /^net\d{1,2}$/;
+/** What a container calls its card. */
+const INSIDE = /(?:^|,)name=([\w.-]{1,15})(?:,|$)/;
+
 /** A VM's card without a bridge is behind its node's own address. */
 const isOn = (bridge: string, card: string): boolean => {
   const bridges = card.split(',').flatMap((word) => (word.startsWith('bridge=') ? [word.slice(7)] : []));

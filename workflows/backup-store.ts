@@ -67,6 +67,7 @@ export async function backupStore(raw: BackupStoreInput): Promise<StoreResult> {
         night: task.night,
         startedAt: new Date(task.startedAt),
         local: copies.local?.copy,
+        ...(input.orders.offsite ? { offsite: { copy: copies.offsite?.copy } } : {}),
         runs: dumped.runs,
         steps,
       },

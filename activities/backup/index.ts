@@ -6,6 +6,7 @@ import type { StoreDeps } from '../store/deps.js';
 import type { Operation } from '../store/operation.js';
 import { translated } from '../to-failure.js';
 import { answered, done, notDone } from './answers.js';
+import { readSnapshots } from './copy.js';
 import type { StoreBackup } from './deps.js';
 import { createDumpActivities } from './dump.js';
 import { createTendActivities } from './tend.js';
@@ -29,7 +30,7 @@ export function createStoreBackupActivities(
       timing: deps.timing,
       now: deps.now,
     }),
-    /** Retry-safe: a run of the job is waited for, and one that ended well since the operation began is enough. */
+    /** Retry-safe: a run of the job that began after the newest backup is waited for, or is enough when it ended well. */
     sendCopy: (raw: Parameters<StoreBackupActivities['sendCopy']>[0]) =>
       beating(async () => {
         const task = mine(backupTaskSchema, raw);
@@ -37,7 +38,9 @@ export function createStoreBackupActivities(
         if (job === undefined) return notDone({ why: NO_JOB, failure: 'guest' });
         return answered(async () => {
           const { timing } = deps;
-          const ended = await carryOut(pbs.verifier, { kind: 'sync', job }, task, { timing, adoptEnded: true });
+          const newest = Math.max(0, ...(await readSnapshots(pbs.verifier, pbs)).map(({ time }) => time));
+          const how = { timing, adoptEnded: true, notBefore: newest };
+          const ended = await carryOut(pbs.verifier, { kind: 'sync', job }, task, how);
           return ended.ok ? done(`the job ${job} has sent what is new`) : notDone(ended);
         });
       }),

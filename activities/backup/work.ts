@@ -20,19 +20,26 @@ const sinceOf = ({ startedAt }: BackupTask): number => Math.floor((Date.parse(st
 
 /**
  * Has the work done once: a task of ours that runs is waited for, and with `adoptEnded` one that has ended well since
- * the operation began is taken for it. One that ended badly is no reason not to try again.
+ * the operation began is taken for it. One that ended badly is no reason not to try again. What began before `notBefore`
+ * (epoch seconds) was about less, and another is begun after it.
  */
 export async function carryOut(
   client: PbsClient,
   work: PbsWork,
   task: BackupTask,
-  { timing, adoptEnded }: Pick<TendDeps, 'timing'> & { adoptEnded: boolean },
+  { timing, adoptEnded, notBefore = 0 }: Pick<TendDeps, 'timing'> & { adoptEnded: boolean; notBefore?: number },
 ): Promise<WorkEnd> {
   const since = sinceOf(task);
   const found = await client.find(work, since);
+  const isRunning = ({ status }: PbsTask): boolean => status === undefined;
+  const [early, fitting] = [
+    found.filter((one) => one.startTime < notBefore),
+    found.filter((one) => one.startTime >= notBefore),
+  ];
+  for (const { upid } of early.filter(isRunning)) await endOf(client, upid, timing.poll);
   const upid =
-    found.find(({ status }) => status === undefined)?.upid ??
-    (adoptEnded ? await endedWell(client, found) : undefined) ??
+    fitting.find(isRunning)?.upid ??
+    (adoptEnded ? await endedWell(client, fitting) : undefined) ??
     (await begin(client, work, since, found));
   return endOf(client, upid, timing.poll);
 }

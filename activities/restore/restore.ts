@@ -1,5 +1,6 @@
 import type { Timed, TrialAnswer, TrialTask } from '#domain/messages/restore.js';
 import {
+  cardsFor,
   copyStorage,
   decideSite,
   decideStart,
@@ -69,17 +70,22 @@ async function ask(deps: RestoreDeps, task: TrialTask, known: TrialRecord | unde
   ]);
   if (snapshot?.size === undefined) return guestFault(`The central backup server has no finished snapshot ${name}.`);
   const kind = kindOf(task);
-  const load = { kind, bytes: snapshot.size, promised: promisedIn(deps, task.as) };
-  const decision = decideSite(facts, place, load);
+  const { size: bytes } = snapshot;
+  const decide = () => decideSite(facts, place, { kind, bytes, promised: promisedIn(deps, task.as) });
+  const first = decide();
+  if (first.kind === 'refuse') return siteFault(first.why, first.detail);
+  const archive = `${copyStorage(task.store)}:backup/${name}`;
+  const cards = cardsFor(kind, await archivedConfig(deps, first.nodes[0] ?? '', archive), place);
+  // Others may have been promised room meanwhile; from here to the record of this trial nobody comes between.
+  const decision = decide();
   if (decision.kind === 'refuse') return siteFault(decision.why, decision.detail);
   const [node = ''] = decision.nodes;
-
   const at = deps.now().toISOString();
   const record: TrialRecord = {
     ...trialOf(task),
     askedAt: known?.askedAt ?? at,
     node,
-    bytes: snapshot.size,
+    bytes,
     sentAt: at,
     before: before.map(({ upid }) => upid),
   };
@@ -87,11 +93,11 @@ async function ask(deps: RestoreDeps, task: TrialTask, known: TrialRecord | unde
   const restore = {
     kind,
     vmid: task.as,
-    archive: `${copyStorage(task.store)}:backup/${name}`,
+    archive,
     storage: place.storage,
     pool: place.pool,
     settings: {
-      net0: kind === 'qemu' ? `virtio,bridge=${place.bridge}` : `name=eth0,bridge=${place.bridge}`,
+      ...cards,
       onboot: 0,
       protection: 0,
       description: writeMark(record),
@@ -112,6 +118,13 @@ async function ask(deps: RestoreDeps, task: TrialTask, known: TrialRecord | unde
   }
   return prove(deps, task, await withTask(deps, task, record, upid));
 }
+
+/** Of a backup that cannot be read nothing is known: the restore, which cannot either, says why. */
+const archivedConfig = ({ proxmox }: RestoreDeps, node: string, archive: string): Promise<Record<string, string>> =>
+  proxmox.archivedConfig(node, archive).catch((error: unknown) => {
+    if (isKind(error, 'Server')) return {};
+    throw error;
+  });
 
 /** What other restores, that are still on their way, will take on each node. */
 function promisedIn({ state }: RestoreDeps, as: number): Record<string, number> {

@@ -195,14 +195,9 @@ export class RestoreSim {
     } catch (error) {
       throw broken(order, (error as Error).message, log, 'config');
     }
-    const { fingerprint } = opened.snapshot;
-    const { encryptionKey } = source.config;
-    if (fingerprint === undefined || fingerprint === encryptionKey) return opened;
-    const why =
-      encryptionKey === undefined
-        ? `missing key - manifest was created with key ${short(fingerprint)}`
-        : `wrong key - manifest's key ${short(fingerprint)} does not match provided key ${short(encryptionKey)}`;
-    throw broken(order, why, log, 'config');
+    const why = keyTrouble(source, opened.snapshot);
+    if (why !== undefined) throw broken(order, why, log, 'config');
+    return opened;
   }
 
   /** Over an existing guest: only while it stands still and nobody protects it. */
@@ -308,10 +303,29 @@ export class RestoreSim {
     return guest;
   }
 
+  /** The settings in a backup, as the nodes show them without restoring it. */
+  archived(from: string, archive: string): Record<string, string> {
+    const source = this.#store.storages.pbs(from);
+    const { snapshot } = source.open(archive);
+    const why = keyTrouble(source, snapshot);
+    if (why !== undefined) throw new Error(`unable to extract the configuration: ${why}`);
+    const { content } = snapshot;
+    const number = Number(content.origin.split('/')[1] ?? 0);
+    return this.#settingsOf(content.kind, content.origin, (nth) => macOf(number, nth));
+  }
+
+  #originalOf(origin: string): GuestSpec | undefined {
+    const [store = '', number = ''] = origin.split('/');
+    return this.#store.world.site(store)?.spec.guests.find((each) => each.vmid === Number(number));
+  }
+
+  #settingsOf(kind: 'qemu' | 'lxc', origin: string, mac: (nth: number) => string): Record<string, string> {
+    return { onboot: '1', ...cardsOf(kind, this.#originalOf(origin), mac) };
+  }
+
   /** The guest that the backup is of, as the fleet knows it. */
   #specFor({ vmid, kind }: RestoreOrder, origin = ''): GuestSpec {
-    const [store = '', number = ''] = origin.split('/');
-    const spec = this.#store.world.site(store)?.spec.guests.find((each) => each.vmid === Number(number));
+    const spec = this.#originalOf(origin);
     if (!spec) return plainSpec(vmid, kind, `restored-${vmid}`);
     const { health: _health, metrics: _metrics, node: _node, ...rest } = spec;
     return { ...rest, vmid, ha: false, running: false };
@@ -320,8 +334,9 @@ export class RestoreSim {
   /** Settings of the backup under those that were given. With `unique` its cards get addresses of their own. */
   #optionsOf(order: RestoreOrder, { content }: Snapshot, task: Task): Record<string, string> {
     const number = Number(content.origin.split('/')[1] ?? 0);
-    const mac = order.unique ? freshMac(`${order.vmid} ${task.upid}`) : macOf(number);
-    return { onboot: '1', net0: cardOf(order.kind, mac, 'vmbr0'), ...order.options };
+    const mac = (nth: number): string =>
+      order.unique ? freshMac(`${order.vmid} ${nth} ${task.upid}`) : macOf(number, nth);
+    return { ...this.#settingsOf(order.kind, content.origin, mac), ...order.options };
   }
 }
 
@@ -370,6 +385,14 @@ function broken(order: RestoreOrder, why: string, log: Log, what: 'config' | 'da
   return new Error(`command '/usr/bin/proxmox-backup-client restore ${name} ${file}' failed: exit code 255`);
 }
 
+/** Why the storage cannot read what is in a backup; undefined when it can. */
+function keyTrouble({ config: { encryptionKey } }: PbsStorage, { fingerprint }: Snapshot): string | undefined {
+  if (fingerprint === undefined || fingerprint === encryptionKey) return undefined;
+  return encryptionKey === undefined
+    ? `missing key - manifest was created with key ${short(fingerprint)}`
+    : `wrong key - manifest's key ${short(fingerprint)} does not match provided key ${short(encryptionKey)}`;
+}
+
 /** The first eight bytes, as people are shown a key. */
 const short = (fingerprint: string): string => fingerprint.slice(0, 23);
 
@@ -396,16 +419,28 @@ function describeStart(source: PbsStorage, order: RestoreOrder, { fingerprint }:
 const progress = ({ content }: Snapshot, percent: number): string =>
   `progress ${percent}% (read ${Math.floor((DISK_BYTES[content.kind] * percent) / 100)} bytes)`;
 
-export const macOf = (number: number): string =>
-  `BC:24:11:00:00:${(number % 256).toString(16).padStart(2, '0').toUpperCase()}`;
+/** Of the nth card of a guest. */
+export const macOf = (number: number, nth: number): string => `BC:24:11:00:${hexOf(nth)}:${hexOf(number)}`;
+const hexOf = (number: number): string => (number % 256).toString(16).padStart(2, '0').toUpperCase();
 
 const freshMac = (seed: string): string => {
   const hex = createHash('sha256').update(seed).digest('hex').slice(0, 6).toUpperCase();
   return ['BC:24:11', ...(hex.match(/../g) ?? [])].join(':');
 };
 
-export const cardOf = (kind: 'qemu' | 'lxc', mac: string, bridge: string): string =>
-  kind === 'qemu' ? `virtio=${mac},bridge=${bridge}` : `name=eth0,bridge=${bridge},hwaddr=${mac},ip=dhcp,type=veth`;
+export const cardsOf = (
+  kind: 'qemu' | 'lxc',
+  spec: Pick<GuestSpec, 'bridges'> | undefined,
+  mac: (nth: number) => string,
+): Record<string, string> =>
+  Object.fromEntries(
+    (spec?.bridges ?? ['vmbr0']).map((bridge, nth) => [
+      `net${nth}`,
+      kind === 'qemu'
+        ? `virtio=${mac(nth)},bridge=${bridge}`
+        : `name=eth${nth},bridge=${bridge},hwaddr=${mac(nth)},ip=dhcp,type=veth`,
+    ]),
+  );
 
 /** Network cards of a guest that are plugged in, from its settings. */
 export function netsIn(options: Record<string, string | null>): { name: string; bridge: string }[] {

@@ -26,6 +26,8 @@ const guestSpecSchema = z.object({
   ha: z.boolean().optional(),
   maxMemory: z.number().optional(),
   running: z.boolean().optional(),
+  /** Of its network cards, the first one first; default: one on vmbr0. */
+  bridges: z.array(z.string()).optional(),
 });
 
 const storeSpecSchema = z.object({
@@ -73,8 +75,14 @@ export function readStoresOfRepo(repo: string): StoreSpec[] {
     .sort()
     .map((name) => join(clusters, name, 'store.yaml'))
     .filter((file) => statSync(file, { throwIfNoEntry: false })?.isFile())
-    .map((file) => parseSpec(parse(readFileSync(file, 'utf8')), file));
+    .map((file) => withTerminals(parseSpec(parse(readFileSync(file, 'utf8')), file)));
 }
+
+/** The payment terminals of a store are on a network of their own, on which its till has a second card. */
+const withTerminals = (spec: StoreSpec): StoreSpec => ({
+  ...spec,
+  guests: spec.guests.map((guest) => (guest.role === 'pos' ? { bridges: ['vmbr0', 'vmbr1'], ...guest } : guest)),
+});
 
 /** A JSON or YAML file that holds an array of stores. */
 export function readStoresFile(file: string): StoreSpec[] {

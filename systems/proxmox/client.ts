@@ -7,6 +7,7 @@ import {
   agentPidSchema,
   agentStatusSchema,
   clusterStatusSchema,
+  archivedConfigSchema,
   guestConfigSchema,
   guestStatusSchema,
   haRowsSchema,
@@ -202,6 +203,9 @@ export function createProxmoxClient(options: ProxmoxOptions): ProxmoxRestoreClie
       }),
 
     guestConfig: (node, kind, vmid) => read(guestConfigSchema, `${guestPath(node, kind, vmid)}/config`),
+
+    archivedConfig: (node, archive) =>
+      read(archivedConfigSchema, `/nodes/${segment(node)}/vzdump/extractconfig`, { volume: archive }),
 
     async poolMembers(pool) {
       const { members } = await read(poolSchema, `/pools/${segment(pool)}`);

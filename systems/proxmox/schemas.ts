@@ -139,6 +139,15 @@ export const storagesSchema = z.array(
 export const volumesSchema = z.array(z.looseObject({ volid: text }));
 
 /** Numbers of a config file come as numbers or as text, and raw settings of a container as lists; here all is text. */
+/** A file of lines `name: value`; comments begin with #, sections of snapshots with [. */
+export const archivedConfigSchema = z.string().transform((file) => {
+  const [own = ''] = file.split(/^\[/m);
+  const lines = own.split('\n').filter((line) => !line.startsWith('#'));
+  return Object.fromEntries(lines.flatMap((line) => [SETTING.exec(line)?.slice(1) ?? []]).filter(isSetting));
+});
+const SETTING = /^([a-z][\w-]*): (.*?)\s*$/i;
+const isSetting = (pair: string[]): pair is [string, string] => pair.length === 2;
+
 export const guestConfigSchema = z.record(
   z.string(),
   z.unknown().transform((value) => {

@@ -75,6 +75,11 @@ export interface ProxmoxRestoreClient extends ProxmoxClient {
   restore(node: string, restore: GuestRestore): Promise<string>;
   /** Its settings, all as text. `NotFound` when the guest is not on that node. */
   guestConfig(node: string, kind: GuestKind, vmid: number): Promise<Record<string, string>>;
+  /**
+   * Settings that lie in a backup, all as text; those of its snapshots are left out. `Server` when the backup cannot be
+   * read.
+   */
+  archivedConfig(node: string, archive: string): Promise<Record<string, string>>;
   /** `NotFound` when there is no such pool. */
   poolMembers(pool: string): Promise<{ kind: GuestKind; vmid: number }[]>;
   /** Bridges of a node as they are configured, not as they are at this moment. */

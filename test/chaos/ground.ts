@@ -2,6 +2,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
+import { DateTime } from 'luxon';
 import { givenPractice, type EditableFleet, type Practice } from '../support/practice.js';
 import { SPEED, type ChaosPlan } from './plan.js';
 
@@ -93,7 +94,7 @@ async function layOut(
   await git(practice, 'checkout', '--quiet', commit, '--', ...stores.map((id) => `clusters/${id}`));
   await practice.editFleet((fleet) => {
     fleet.stages = stagesOf(plan, fleet);
-    fleet['backup'] = { ...(fleet['backup'] as object), ...backupOf(plan) };
+    fleet['backup'] = { ...(fleet['backup'] as object), ...backupOf(plan), ...windowOf(plan, fleet) };
     fleet.release = { ...fleet.release, version: `2026.48.${number}`, sequence: 48 + number };
   });
 }
@@ -129,6 +130,14 @@ const backupOf = ({ night, restores }: ChaosPlan): object => ({
   deferFor: '1s',
   restoreTest: { maxConcurrency: restores.maxConcurrency },
 });
+
+/** Whole minutes is all that a window knows. It has been open for a while, so that most stores may begin at once. */
+function windowOf({ night: { opensFor } }: ChaosPlan, { timeZone }: EditableFleet): object {
+  if (opensFor === undefined) return {};
+  const now = DateTime.now().setZone(String(timeZone));
+  const end = now.plus({ seconds: opensFor, minutes: 1 });
+  return { window: { start: now.minus({ minutes: 10 }).toFormat('HH:mm'), end: end.toFormat('HH:mm') } };
+}
 
 const git = async ({ repo }: Practice, ...args: string[]): Promise<string> =>
   (await execa('git', ['-C', repo, ...args], { stdin: 'ignore' })).stdout.trim();

@@ -13,8 +13,10 @@ export function judgeNight(seen: Seen, night: NightSeen): Finding[] {
     ...found('ledger', ledgerIsWhatHappened(night)),
     ...found(
       'dumped-twice',
-      operations.flatMap((operation) => dumpedTwice(operation, seen)),
+      seen.stores.flatMap((store) => dumpedTwice(store, night, seen)),
     ),
+    ...found('in-window', nothingBeginsAfterIt(seen, night)),
+    ...found('missed', whoIsMissedWasNotReached(seen, night)),
     ...found('on-record', dumpsBelongToNights(seen, night)),
     ...found('dumped-in-peace', dumpedInPeace(seen)),
     ...found(
@@ -58,23 +60,53 @@ export function dumpsOf(journal: readonly LabEntry[], store: string): Dump[] {
 }
 
 /**
- * In one night a guest is dumped again only when the dump before has ended without a snapshot of it: so far its retries
- * go, whatever it failed for. Of a dump whose node was lost nobody can tell that, and its guests are all dumped again.
+ * In one night, whatever its rounds, a guest is dumped again only when the dump before has ended without a snapshot of
+ * it: so far its retries go, whatever it failed for. Of a dump whose node was lost nobody can tell how it ended.
  */
-function dumpedTwice(operation: Operation, { journal }: Seen): string[] {
-  const { store, operationId } = operation;
-  const dumps = dumpsOf(journal, store).filter(({ begun }) => during(operation, begun));
+function dumpedTwice(store: string, { operations }: NightSeen, { journal }: Seen): string[] {
+  const own = operations.filter((one) => one.store === store);
+  const dumps = dumpsOf(journal, store).filter(({ begun }) => own.some((operation) => during(operation, begun)));
   return dumps.flatMap((dump, at) =>
     dump.vmids.flatMap((vmid) => {
       const before = dumps.slice(0, at).findLast(({ vmids }) => vmids.includes(vmid));
       if (!before) return [];
       const hasEnded = before.ended !== undefined && before.ended.seq < dump.begun.seq;
-      if (hasEnded && !before.done.includes(vmid)) return [];
-      if (wasLost(journal, before.begun, dump.begun)) return [];
+      const isThere = hasEnded && before.done.includes(vmid);
+      if (!isThere && (hasEnded || wasLost(journal, before.begun, dump.begun))) return [];
       const why = hasEnded ? 'though the one before has made a snapshot of it' : 'while the one before runs';
-      return [`${operationId}: a second vzdump of guest ${vmid} was started ${why} (entry ${dump.begun.seq})`];
+      return [`${store}: a second vzdump of guest ${vmid} was started ${why} (entry ${dump.begun.seq})`];
     }),
   );
+}
+
+/** What was asked for in time may be carried out a moment later. */
+const ASKED_MS = 5_000;
+
+function nothingBeginsAfterIt({ journal, stores }: Seen, { closes }: NightSeen): string[] {
+  if (closes === undefined) return [];
+  return stores
+    .flatMap((store) => dumpsOf(journal, store))
+    .filter(({ begun }) => Date.parse(begun.at) > Date.parse(closes) + ASKED_MS)
+    .map(({ begun: { seq, store, at } }) => `${store}: a vzdump was started at ${at}, after ${closes} (entry ${seq})`);
+}
+
+/** A store whose turn did not come is missed, and nothing else is. */
+function whoIsMissedWasNotReached(
+  { journal, stores }: Seen,
+  { closes, rows, operations, report }: NightSeen,
+): string[] {
+  if (!report) return [];
+  return stores.flatMap((store) => {
+    const [newest] = rows.filter((row) => row.store === store).toSorted((a, b) => b.round - a.round);
+    const isMissed = newest?.outcome === 'missed';
+    const wasBegun = operations.some((one) => one.store === store);
+    if (isMissed && closes === undefined) return [`${store} is missed in a night without a window`];
+    if (isMissed && newest.round === 0 && dumpsOf(journal, store).length > 0)
+      return [`${store} is missed, and was dumped`];
+    if (closes !== undefined && report.state === 'done' && !wasBegun && newest?.outcome !== 'missed')
+      return [`${store} was not begun, and the ledger says ${newest?.outcome ?? 'nothing'}`];
+    return [];
+  });
 }
 
 const wasLost = (journal: readonly LabEntry[], from: LabEntry, to: LabEntry): boolean =>

@@ -284,8 +284,28 @@ describe('the judge of a night', () => {
   it('accepts a second vzdump of a guest when the first ended without a snapshot, or its node was lost', () => {
     const failed = vzdump(1, 'z', [], 2);
     expect(judged({}, { journal: [...failed, ...DUMPED] })).toEqual([]);
-    const lost = [...vzdump(1, 'z', [101], 2), entry(2, 'node.down', 'n1'), ...DUMPED];
+    const [begun] = vzdump(1, 'z', []);
+    const lost = [begun as never, entry(2, 'node.down', 'n1'), ...DUMPED];
     expect(judged({}, { journal: lost })).toEqual([]);
+  });
+
+  it('sees a second vzdump of a later round, and of a guest whose snapshot was made before its node was lost', () => {
+    const rounds = [backedUp, { ...backedUp, operationId: 'night/backup/s1/r1' }];
+    const again = { journal: [...DUMPED, ...vzdump(12, 'b', [])] };
+    expect(judged({ operations: rounds }, again)).toContain('dumped-twice');
+    const lost = [...vzdump(1, 'z', [101], 2), entry(2, 'node.down', 'n1'), ...DUMPED];
+    expect(judged({}, { journal: lost })).toContain('dumped-twice');
+  });
+
+  it('sees what is begun after the window, and who is wrongly missed or not', () => {
+    expect(judged({ closes: at(1) }, {})).toEqual([]);
+    const late = { journal: [...DUMPED, ...vzdump(12, 'b', [])] };
+    expect(judged({ closes: at(5) }, late)).toContain('in-window');
+    const [row] = aNight().rows as [NightSeen['rows'][number]];
+    const missed = { rows: [{ ...row, outcome: 'missed' as const }] };
+    expect(judged({ ...missed, closes: at(20) })).toContain('missed');
+    expect(judged(missed, { journal: [] })).toContain('missed');
+    expect(judged({ closes: at(20), operations: [], rows: [] }, { journal: [] })).toContain('missed');
   });
 
   it('accepts the lock that a vzdump has left when the night tells of it', () => {

@@ -18,16 +18,21 @@ export interface ChaosPlan {
   limits?: Record<string, string>;
 }
 
-interface NightPart {
+interface Part {
   /** Stores at the same time. */
   maxConcurrency: number;
-  /** Times as long as the practice fleet's dumps take. */
+  /** Times as long as the practice fleet's dumps or restores take. */
   slow: number;
-  /** Somebody ends the night at this effect. */
+  /** Somebody ends it at this effect. */
   abortsAt?: Step;
 }
 
-interface RestoresPart extends NightPart {
+interface NightPart extends Part {
+  /** Seconds that its window stays open, or up to a minute longer. Absent: it is begun by hand, at once. */
+  opensFor?: number;
+}
+
+interface RestoresPart extends Part {
   /** Absent: all guests of the stores. */
   vmids?: number[];
 }
@@ -132,6 +137,7 @@ export function planOf(seed: number): ChaosPlan {
       ...(kind === 'night' && random.chance(0.12)
         ? { abortsAt: random.pick(['backup.start', 'snapshot.verify']) }
         : {}),
+      ...(kind === 'night' ? windowOf(seed) : {}),
     },
     restores: {
       maxConcurrency: random.int(1, 4),
@@ -141,6 +147,13 @@ export function planOf(seed: number): ChaosPlan {
     },
     first: random.pick(['train', 'night', 'neither']),
   };
+}
+
+/** Drawn apart from all else, so that what a seed stands for stays as it was. The night of the short run has none. */
+const WINDOW_SALT = 127;
+function windowOf(seed: number): Pick<NightPart, 'opensFor'> {
+  const random = randomFrom(seed * 104_729 + WINDOW_SALT);
+  return random.chance(0.5) ? { opensFor: random.pick([15, 30, 60]) } : {};
 }
 
 /** In the order in which they begin. */
@@ -221,7 +234,7 @@ const RENDER: Record<Work, (plan: ChaosPlan) => string> = {
     `train: ${stages.map(renderStage).join(', ')}; operator: ${retries} retries, ${repairs ? 'repairs first' : 'repairs nothing'}, then ${atLast}` +
     (pausesAt === undefined ? '' : `; pauses at ${pausesAt}`),
   night: ({ kind, first, night }) =>
-    `night: ${renderPart(night)}${kind === 'meeting' ? `; ${first} is at work when the other begins` : ''}`,
+    `night: ${renderPart(night)}${night.opensFor === undefined ? '' : `, its window closes after ${night.opensFor} s`}${kind === 'meeting' ? `; ${first} is at work when the other begins` : ''}`,
   restores: ({ restores: { vmids, ...part } }) =>
     `restores: ${vmids === undefined ? 'all guests' : `guests ${vmids.join(', ')}`}, ${renderPart(part)}`,
 };
@@ -229,5 +242,5 @@ const RENDER: Record<Work, (plan: ChaosPlan) => string> = {
 const renderStage = ({ name, stores, soak, approval, maxConcurrency, failures }: StagePlan): string =>
   `${name} (${stores}, ${maxConcurrency} at once, up to ${failures} failures, soak ${soak}${approval ? ', approval' : ''})`;
 
-const renderPart = ({ maxConcurrency, slow, abortsAt }: NightPart): string =>
+const renderPart = ({ maxConcurrency, slow, abortsAt }: Part): string =>
   `${maxConcurrency} stores at once, ${slow} times as long${abortsAt === undefined ? '' : `, ended at ${abortsAt}`}`;

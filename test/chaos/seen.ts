@@ -39,6 +39,8 @@ export interface TrainSeen extends Ran<TrainReport> {
   builds: { from: string; to: string }[];
 }
 export interface NightSeen extends Ran<NightReport> {
+  /** When its window closes; absent when it was begun by hand. */
+  closes?: string | undefined;
   guests: NightGuestRow[];
   known: GuestBackupRow[];
 }
@@ -250,6 +252,7 @@ export async function collect(
       },
       night: night && {
         ...{ report: night.report, doing: night.view?.doing, operations: operations.backupStore },
+        closes: night.view?.opens === undefined ? undefined : night.view.closes,
         rows: await own(nightId, (id) => ledger.results(id)),
         guests: await own(nightId, (id) => ledger.nightGuests(id)),
         known: (await ledger.guestBackups()).filter(isOwn),

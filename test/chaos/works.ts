@@ -64,7 +64,8 @@ export async function ride(course: Course): Promise<Ended<TrainReport, TrainView
 }
 
 export async function sleepThrough(course: Course): Promise<Ended<NightReport, NightView>> {
-  const input: NightInput = { fleet: FLEET, stores: [...course.stores], now: true, requestedBy: 'chaos' };
+  const now = course.plan.night.opensFor === undefined;
+  const input: NightInput = { fleet: FLEET, stores: [...course.stores], now, requestedBy: 'chaos' };
   const id = nightWorkflowId(FLEET, 'by-hand');
   return runOver<NightReport, NightView>(course, 'nightlyBackup', id, input, 'night', course.plan.night.abortsAt);
 }

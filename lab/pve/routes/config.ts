@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { GuestSim } from '../../world/guest-sim.js';
-import { bridgeIn, cardOf, macOf } from '../../world/restore-sim.js';
+import { bridgeIn, cardsOf, macOf } from '../../world/restore-sim.js';
 import type { StoreSim } from '../../world/store-sim.js';
 import { privilegesOn, requirePrivilege } from '../access.js';
 import { parameterError, permissionError, PveError } from '../errors.js';
@@ -117,7 +117,7 @@ function settingsNow(guest: GuestSim, store: StoreSim): Record<string, unknown> 
     onboot: 1,
     cores: 2,
     memory: String(guest.maxMemory / 1024 ** 2),
-    net0: cardOf(kind, macOf(vmid), 'vmbr0'),
+    ...cardsOf(kind, guest.spec, (nth) => macOf(vmid, nth)),
     ...(kind === 'qemu' ? { name, agent: '1' } : { hostname: name, unprivileged: 1 }),
     ...(guest.hasDisk ? { [kind === 'qemu' ? 'scsi0' : 'rootfs']: disk } : {}),
   };

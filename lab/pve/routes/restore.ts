@@ -23,6 +23,18 @@ const COMMON: ParamSpecs = {
 
 export const restoreRoutes: Route[] = [
   {
+    method: 'GET',
+    path: '/nodes/{node}/vzdump/extractconfig',
+    params: { node: param.node, volume: { type: 'string' } },
+    run: (call) => {
+      const volid = text(call.params['volume']);
+      const settings = call.store.restores.archived(volumeOf(call, volid), volid);
+      return Object.entries(settings)
+        .map(([name, value]) => `${name}: ${value}\n`)
+        .join('');
+    },
+  },
+  {
     method: 'POST',
     path: '/nodes/{node}/qemu',
     params: {
@@ -95,7 +107,7 @@ function restore(call: Call, kind: Kind, archive: Call['params'][string]): strin
   if (pool !== undefined) requirePool(store, pool);
   if (params['storage'] !== undefined) requirePrivilege(caller, `/storage/${storage}`, ['Datastore.AllocateSpace']);
   requireAllocate(call, vmid, pool);
-  const from = volumeOf(call, kind, text(archive));
+  const from = volumeOf(call, text(archive), kind);
   const options = settingsFrom(params, kind);
   requireSettings(call, { vmid, pool }, options);
   requireDisks(store, kind, storage);
@@ -127,16 +139,19 @@ function requireAllocate({ store, caller, params }: Call, vmid: number, pool: st
 }
 
 /** The storage of a backup that the caller may read: all of one that he manages, else those of guests that he backs up. */
-function volumeOf({ store, caller, params }: Call, kind: Kind, volid: string): string {
+function volumeOf({ store, caller, params }: Call, volid: string, kind?: Kind): string {
   const [, type, owner = ''] = VOLUME.exec(volid) ?? [];
   const storage = volid.split(':')[0] ?? '';
   if (type === undefined) throw new Error(`unable to parse volume ID '${volid}'`);
-  if (!privilegesOn(caller, `/storage/${storage}`).includes('Datastore.Allocate') && owner !== text(params['vmid'])) {
+  if (
+    !privilegesOn(caller, `/storage/${storage}`).includes('Datastore.Allocate') &&
+    owner !== text(params['vmid'] ?? '')
+  ) {
     requirePrivilege(caller, `/storage/${storage}`, ['Datastore.AllocateSpace']);
     requirePrivilege(caller, `/vms/${owner}`, ['VM.Backup']);
   }
   if (!store.storages.all.has(storage)) throw new Error(`storage '${storage}' does not exist`);
-  if (type !== typeOf(kind)) throw new Error(`unexpected backup format 'pbs-${type}'`);
+  if (kind !== undefined && type !== typeOf(kind)) throw new Error(`unexpected backup format 'pbs-${type}'`);
   return storage;
 }
 

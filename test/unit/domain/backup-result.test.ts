@@ -67,6 +67,35 @@ describe('the night of a store', () => {
     });
   });
 
+  describe('with a second place', () => {
+    const there = (...snapshots: SnapshotFacts[]): Partial<NightFacts> => ({
+      offsite: {
+        copy: {
+          node: 'pbs-central',
+          snapshots: snapshots.map((one) => ({
+            ...one,
+            verification: { state: 'ok', node: 'pbs-central', at: minutes(90) },
+          })),
+        },
+      },
+    });
+
+    it('succeeded when what is new is proven there too', () => {
+      expect(judgeNight(aNight(there(aSnapshot(101), aSnapshot(102))), NOW).kind).toBe('succeeded');
+    });
+
+    it.each([
+      ['lacks a guest', there(aSnapshot(101))],
+      ['has only what is old of a guest', there(aSnapshot(101), lastNight(102))],
+      ['has not verified it itself', { offsite: { copy: { node: 'pbs-central', snapshots: [aSnapshot(102)] } } }],
+      ['could not be read', { offsite: { copy: undefined } }],
+    ])('is partial when that %s, whatever the steps said', (_, change) => {
+      const result = judgeNight(aNight(change), NOW);
+      expect(result).toMatchObject({ kind: 'partial', missing: [], stop: { reason: 'BackupIncomplete' } });
+      expect(JSON.stringify(result)).toMatch(/not in the second place: guest .*102/);
+    });
+  });
+
   it('succeeded though a job said that it failed, when the server has the proof', () => {
     const runs = [{ vmid: 101, kind: 'unknown' } as const];
     expect(judgeNight(aNight({ runs }), NOW).kind).toBe('succeeded');

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  cardsFor,
   copyStorage,
   decideSite,
   decideStart,
@@ -325,5 +326,32 @@ describe('the notes of a guest under test', () => {
       expect(isSameTrial(MARK, { ...MARK, [name]: 'other' })).toBe(false);
     }
     expect(copyStorage(MARK.store)).toBe('test-store-001');
+  });
+});
+
+describe('the cards of a restored guest', () => {
+  it('are all that its backup has, each on the bridge where it is alone', () => {
+    const archived = {
+      name: 'pos',
+      net0: 'virtio=BC:24:11:00:00:01,bridge=vmbr0',
+      net12: 'e1000=x,bridge=vmbr1,tag=7',
+    };
+    expect(cardsFor('qemu', archived, PLACE)).toEqual({
+      net0: 'virtio,bridge=vmbr-lab',
+      net12: 'virtio,bridge=vmbr-lab',
+    });
+  });
+
+  it('of a container keep the names that it knows them by', () => {
+    const archived = { net0: 'name=lan,bridge=vmbr0,ip=dhcp', net1: 'bridge=vmbr1,name=eth9', net2: 'bridge=vmbr1' };
+    expect(cardsFor('lxc', archived, PLACE)).toEqual({
+      net0: 'name=lan,bridge=vmbr-lab',
+      net1: 'name=eth9,bridge=vmbr-lab',
+      net2: 'name=eth2,bridge=vmbr-lab',
+    });
+  });
+
+  it('are one when its backup has none, or could not be read', () => {
+    expect(cardsFor('qemu', {}, PLACE)).toEqual({ net0: 'virtio,bridge=vmbr-lab' });
   });
 });

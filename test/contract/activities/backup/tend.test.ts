@@ -256,6 +256,16 @@ describe('what is sent to the central server', () => {
     expect(jobs()).toHaveLength(1);
   });
 
+  it('is sent again when there is something new, however short ago that was', async () => {
+    await dumpAll();
+    await night.worker().sendCopy(theTask());
+    const second = Math.floor(Date.now() / 1_000);
+    await expect.poll(() => Math.floor(Date.now() / 1_000), { timeout: 5_000 }).toBeGreaterThan(second);
+    await dumpAll(2);
+    await night.worker().sendCopy(theTask());
+    expect(offsite().map(({ snapshots }) => snapshots.length)).toEqual([2, 2, 2]);
+  });
+
   it('is less than all when a group was left out there, and is tried again', async () => {
     await dumpAll();
     await night.worker().sendCopy(theTask());

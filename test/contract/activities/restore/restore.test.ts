@@ -2,6 +2,8 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { TrialTask } from '#domain/messages/restore.js';
+import { RESTORE } from '#lab/world/layout.js';
+import { ProxmoxError } from '#systems/proxmox/errors.js';
 import { doneOf, failureIn, PracticeRestore } from './practice-restore.js';
 
 let practice: PracticeRestore;
@@ -20,6 +22,62 @@ async function cleared(task: TrialTask): Promise<void> {
   doneOf(await practice.worker().closeCopy(practice.copy));
   expect(practice.violations()).toEqual([]);
 }
+
+describe('a guest with several cards', () => {
+  const cards = (vmid: number) => {
+    const spec = practice.staging.lab.store.spec.guests.find((guest) => guest.vmid === vmid)!;
+    Object.assign(spec, { bridges: ['vmbr0', 'vmbr1'] });
+  };
+  const ALONE = RESTORE.bridge;
+
+  it.each([
+    ['a VM', 101],
+    ['a container', 102],
+  ])('%s is restored with all of them where it is alone, and started', async (_, vmid) => {
+    cards(vmid);
+    const task = await practice.restored(practice.trial(vmid));
+    expect(made()).toMatchObject([{ guest: task.as, detail: { nets: [ALONE, ALONE] } }]);
+    doneOf(await practice.worker().bootGuest(task));
+    expect(practice.staging.site.guests.get(task.as)?.status).toBe('running');
+    expect(practice.staging.journal('network.conflict')).toEqual([]);
+    await cleared(task);
+  });
+
+  it('whose settings could not be read is not restored where others are', async () => {
+    cards(101);
+    const task = practice.trial(101);
+    await open();
+    const unreadable = async () => Promise.reject(new ProxmoxError('Server', 'command failed: exit code 255'));
+    const blind = practice.worker({ proxmox: { ...practice.deps.proxmox, archivedConfig: unreadable } });
+    const failed = failureIn(await blind.restoreGuest(task));
+    expect(failed).toMatchObject({ fault: 'site', why: expect.stringContaining('vmbr1, SDN.Use') as string });
+    expect(made()).toEqual([]);
+    await cleared(task);
+  });
+
+  it('is not started when the site lets one of them be elsewhere', async () => {
+    cards(101);
+    const bridges = [...practice.staging.site.layout.bridges, { iface: 'vmbr1', ports: 'eno3' }];
+    Object.assign(practice.staging.site, { layout: { ...practice.staging.site.layout, bridges } });
+    const { permissions } = practice.deps.proxmox;
+    // Of a token that may use more nothing would be restored; here Proxmox alone lets it.
+    const asBefore = await permissions();
+    const task = practice.trial(101);
+    await open();
+    practice.staging.grant('/sdn/zones/localnetwork/vmbr1', 'SDN.Use');
+    const proxmox = {
+      ...practice.deps.proxmox,
+      archivedConfig: async () => ({}),
+      permissions: async () => asBefore,
+    };
+    const failed = failureIn(await practice.worker({ proxmox }).restoreGuest(task));
+    expect(failed).toMatchObject({ fault: 'site', detail: [expect.stringContaining('net1 is not on') as string] });
+    expect(made()).toMatchObject([{ detail: { nets: [ALONE, 'vmbr1'] } }]);
+    expect(practice.staging.journal('guest.start').filter(({ guest }) => guest === task.as)).toEqual([]);
+    expect(practice.staging.journal('network.conflict')).toEqual([]);
+    await cleared(task);
+  });
+});
 
 describe('a worker that is killed', () => {
   it.each([
@@ -57,8 +115,13 @@ describe('a worker that is killed', () => {
   it('before it asks for anything asks then, and the time of the first attempt counts', async () => {
     const task = practice.trial(101);
     await open();
-    void practice.worker({ proxmox: { ...practice.deps.proxmox, restore: () => NEVER } }).restoreGuest(task);
-    await expect.poll(() => practice.deps.state.trial(task.as)).toBeDefined();
+    let asks = false;
+    const restore = () => {
+      asks = true;
+      return NEVER;
+    };
+    void practice.worker({ proxmox: { ...practice.deps.proxmox, restore } }).restoreGuest(task);
+    await expect.poll(() => asks).toBe(true);
     const { askedAt } = practice.deps.state.trial(task.as)!;
     await practice.restart();
     expect(await practice.worker().restoreGuest(task)).toMatchObject({ kind: 'done', startedAt: askedAt });

@@ -269,6 +269,24 @@ describe('a restore is refused', () => {
     expect(staging.journal('guest.restore')).toEqual([]);
   });
 
+  it('in its task, when a further card of the backup is left where others are', async () => {
+    Object.assign(
+      staging.lab.store.spec.guests.find(({ vmid }) => vmid === 101)!,
+      { bridges: ['vmbr0', 'vmbr1'] },
+    );
+    const settings = await staging.data<string>('GET', '/nodes/stg1/vzdump/extractconfig', { volume: volid });
+    expect(settings).toContain(
+      'net0: virtio=BC:24:11:00:00:65,bridge=vmbr0\nnet1: virtio=BC:24:11:00:01:65,bridge=vmbr1\n',
+    );
+    const { exit } = await staging.restore(volid, 90_001);
+    expect(exit).toBe('403 Permission check failed (/sdn/zones/localnetwork/vmbr1, SDN.Use)');
+    expect(staging.journal('guest.restore')).toEqual([]);
+    const all = await staging.restore(volid, 90_002, { net1: LAB_CARD });
+    expect(all.exit).toBe('OK');
+    const config = await staging.data<Record<string, string>>('GET', '/nodes/stg1/qemu/90002/config');
+    expect([config['net0'], config['net1']]).toEqual([LAB_CARD, LAB_CARD]);
+  });
+
   it('on a storage that is not for disks', async () => {
     staging.grant('/storage/local', 'Datastore.AllocateSpace');
     const { exit } = await staging.restore(volid, 90_001, { storage: 'local' });

@@ -501,6 +501,17 @@ describe('answers in their real forms', () => {
     });
   });
 
+  it('reads the settings in a backup, and leaves out notes and snapshots', async () => {
+    const client = await answering(
+      '#net7: no card, a note\nagent: 1\nnet0: virtio=BC:24:11:00:00:01,bridge=vmbr0\nnet1: virtio=x,bridge=vmbr1\n\n[before]\nnet2: virtio=y,bridge=vmbr2\n',
+    );
+    expect(await client.archivedConfig('n1', 'test-s:backup/vm/101/2026-11-26T01:00:00Z')).toEqual({
+      agent: '1',
+      net0: 'virtio=BC:24:11:00:00:01,bridge=vmbr0',
+      net1: 'virtio=x,bridge=vmbr1',
+    });
+  });
+
   it('reads the ports of bridges of both kinds, and claims none of one that does not say', async () => {
     const client = await answering([
       { iface: 'vmbr0', type: 'bridge', bridge_ports: 'eno1 eno2', active: 1 },
