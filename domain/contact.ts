@@ -4,6 +4,7 @@
  */
 
 const MINUTE = 60_000;
+const HALF_AN_HOUR = 30 * MINUTE;
 
 /** So many lost heartbeats are forgiven even when the time is over: a killed worker is no reason to leave a node half-way. */
 const FORGIVEN = 8;
@@ -23,4 +24,7 @@ export function afterLostHeartbeat(
  * so that all together fail once in four minutes. That is at most some 13,000 events in three days, with 245 of them.
  */
 export const pauseAfterGreeting = (failed: number, sick: number): number =>
-  Math.max(Math.min(10_000 * 2 ** (failed - 1), 30 * MINUTE), (sick - 1) * 4 * MINUTE);
+  Math.max(Math.min(10_000 * 2 ** (failed - 1), HALF_AN_HOUR), (sick - 1) * 4 * MINUTE);
+
+/** The pause before a store is greeted again that has answered, but may not start now; the same with many of them. */
+export const pauseWhileKeptOut = (keptOut: number): number => Math.max(HALF_AN_HOUR, (keptOut - 1) * 4 * MINUTE);

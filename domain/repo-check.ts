@@ -13,7 +13,8 @@ import { printable, readYaml, type Problem, type YamlFile } from './yaml-file.js
 
 /**
  * The one reader of the GitOps repo: `edge fleet check`, the release worker and the planner all judge it here, so that
- * nothing is planned that was not checked. It finds every problem in one go.
+ * nothing is planned that was not checked. It finds every problem in one go, except what is wrong between the fields of a
+ * file that cannot be read as a whole.
  */
 export interface CheckedRepo {
   problems: Problem[];

@@ -1,4 +1,5 @@
-import { CancellationScope, condition, patched } from '@temporalio/workflow';
+import { CancellationScope, condition, patched, sleep } from '@temporalio/workflow';
+import { pauseWhileKeptOut } from '#domain/contact.js';
 import type { StagePlan } from '#domain/messages/train.js';
 import { isAway } from '#domain/outcomes.js';
 import { failuresStay } from './failures-stay.js';
@@ -24,6 +25,8 @@ export function openCatchUp(train: Run) {
   const back = new Map<string, StagePlan>();
   /** Those that answer a greeting with an error that will not pass by itself. */
   const sick = new Set<string>();
+  /** Those that were back when a freeze, a hold or their window kept them from starting. */
+  const keptOut = new Set<string>();
   let over = false;
   let inWork = false;
   let stoppedBy: string | undefined;
@@ -32,6 +35,8 @@ export function openCatchUp(train: Run) {
   const show = () => desk.awaiting([...waiting.keys(), ...back.keys()].sort());
 
   const greet = async (stage: StagePlan, store: string): Promise<void> => {
+    if (keptOut.has(store) && patched('kept-out-pauses'))
+      await sleep(pauseWhileKeptOut(keptOut.size), { summary: `${store} may not start now` });
     await untilBack(store, sick);
     waiting.delete(store);
     back.set(store, stage);
@@ -69,7 +74,11 @@ export function openCatchUp(train: Run) {
       if (over || !mayRun() || desk.isRetried(stage.name)) return;
       const isTaken = (store: string) => back.get(store) === stage && !isPaused(store);
       const members = startable(stage, windows).filter(({ id }) => isTaken(id));
-      for (const store of [...back.keys()].filter(isTaken)) back.delete(store);
+      for (const store of [...back.keys()].filter(isTaken)) {
+        back.delete(store);
+        if (members.some(({ id }) => id === store)) keptOut.delete(store);
+        else keptOut.add(store);
+      }
       // Who has ended meanwhile, in a round that people asked for, is not tried again unasked.
       const open = members.filter(({ id }) => {
         const result = desk.results.get(id);

@@ -488,6 +488,32 @@ describe('a store that is back and refuses the greeting', () => {
   });
 });
 
+describe('a store that is back and may not start now', () => {
+  it('is greeted again after a pause, not at once for ever', async () => {
+    const world = await useWorld();
+    await world.store('s001', quick);
+    world.central.plans(
+      oneStage(['s001', 's002'], {
+        limits: { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } },
+      }),
+    );
+    const train = await world.startTrain();
+    await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
+    const frozen = { store: 's002', reason: 'Frozen' as const, detail: 'A freeze has begun.' };
+    world.central.on('stageWindows', async () => ({ excluded: [frozen], never: [], stores: {} }));
+    const late = await world.store('s002', quick);
+    await eventually('a pause', async () =>
+      (await eventsOf(train)).some(
+        (event) => optionalTsToMs(event.timerStartedEventAttributes?.startToFireTimeout) === 1_800_000,
+      ),
+    );
+    expect(late.calls).toEqual(['hello']);
+    expect((await train.query(trainQuery)).awaited).toEqual(['s002']);
+    await train.executeUpdate(answerUpdates.finish, { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ tally: { succeeded: 1, missed: 1 } });
+  });
+});
+
 describe('a store that helped itself while it was silent', () => {
   it('is caught up, and does not count as failed', async () => {
     const world = await useWorld();

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { signEvery } from '#domain/abandoned.js';
-import { afterLostHeartbeat, pauseAfterGreeting } from '#domain/contact.js';
+import { afterLostHeartbeat, pauseAfterGreeting, pauseWhileKeptOut } from '#domain/contact.js';
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
@@ -37,6 +37,14 @@ describe('a greeting that fails for good', () => {
       }
     }
     expect(events).toBeLessThan(20_000);
+  });
+});
+
+describe('a store that is back and may not start now', () => {
+  it.each([1, 8, 9, 245])('is asked again seldom enough, with %i of them, twenty events each time', (keptOut) => {
+    const times = Math.ceil((3 * DAY) / pauseWhileKeptOut(keptOut));
+    expect(pauseWhileKeptOut(keptOut)).toBeGreaterThanOrEqual(30 * MINUTE);
+    expect(times * keptOut * 20).toBeLessThan(30_000);
   });
 });
 
