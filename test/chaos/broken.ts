@@ -107,11 +107,6 @@ export const BROKEN_BUILDS = {
     kinds: ['night', 'restores', 'meeting'],
     shows: ['dumped-twice'],
   },
-  'no-look-before-dump': {
-    edits: [NO_LOOK],
-    kinds: ['night'],
-    shows: ['dumped-twice'],
-  },
   'no-removal': {
     edits: [
       {
