@@ -76,12 +76,15 @@ const manifestWith = (artifactDigest: string, size: number): ReleaseManifest => 
   },
 });
 
+/** A desired record that names a release. */
+type Promoted = DesiredRecord & { release: ReleaseRef };
+
 interface Changes {
   artifact?: (artifact: StoreArtifact) => unknown;
   manifest?: (manifest: ReleaseManifest) => unknown;
   bundle?: (bundle: Record<string, unknown>) => unknown;
   ref?: (ref: ReleaseRef) => ReleaseRef;
-  desired?: (record: DesiredRecord) => unknown;
+  desired?: (record: Promoted) => unknown;
   signedBy?: SigningKey;
   keys?: PinnedKey[];
   request?: Partial<{ now: Date; highestSequence: number; pveVersion: string; store: string; fleet: string }>;
@@ -124,7 +127,7 @@ async function judge(changes: Changes = {}) {
     bundle: await registry.put(json((changes.bundle ?? ((same) => same))(bundle as Record<string, unknown>))),
   };
   const ref = (changes.ref ?? ((same) => same))(published);
-  const desired: DesiredRecord = {
+  const desired: Promoted = {
     schema: 'edge.desired/v1',
     store: 'store-001',
     release: { ...ref },
@@ -283,6 +286,12 @@ describe('a store judges a release', () => {
     'no desired record': [
       'NotPromoted',
       { registry: (where) => void where.pointers.delete(desiredPointer('store-001')) },
+    ],
+    'a desired record that names nothing': [
+      'NotPromoted',
+      {
+        desired: ({ release: _, ...rest }) => rest,
+      },
     ],
     'a desired record of no known form': ['NotPromoted', { desired: () => '{}' }],
     'the desired record of another store': ['NotPromoted', { desired: edit((d) => (d.store = 'store-002')) }],
