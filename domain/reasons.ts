@@ -99,6 +99,12 @@ export const REASONS = {
   InvalidInput: 'The input is not valid; every problem is listed.',
 } as const;
 
+/** What no store or train stops for, and yet wants something done: it has a runbook as well. */
+export const SITUATIONS = {
+  RpoBreach: 'The newest proven backup of a guest is older than its objective allows.',
+  KeyLost: 'The key that the backups of a store are encrypted with is missing, or others may have it.',
+} as const;
+
 export type Reason = keyof typeof REASONS;
 export const isReason = (word: string): word is Reason => Object.hasOwn(REASONS, word);
 

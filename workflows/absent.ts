@@ -21,10 +21,11 @@ export async function awaitAbsent(
   const greetings = new CancellationScope();
   const greeted = new Set<string>();
   const back = new Set<string>();
+  const sick = new Set<string>();
   const greet = (store: string): void => {
     greeted.add(store);
     greetings
-      .run(() => untilBack(store))
+      .run(() => untilBack(store, sick))
       .then(
         () => void back.add(store),
         () => undefined,

@@ -45,6 +45,8 @@ export function renderFleetStatus(
   ];
 }
 
+const WHAT_TO_DO = 'What to do: edge runbook RpoBreach';
+
 function storeLines(stores: readonly StoreStatus[], states: readonly RpoState[] | undefined): string[] {
   const wanted = stores.filter(({ state }) => (states ? states.includes(state) : state !== 'ok'));
   if (wanted.length === 0)
@@ -62,6 +64,7 @@ function storeLines(stores: readonly StoreStatus[], states: readonly RpoState[] 
       ? [`  and ${wanted.length - shown.length} more; fewer at a time: --state STATE, all of them: --json`]
       : []),
     `See one of them: edge backup status ${printable(shown[0]?.store ?? 'STORE')}`,
+    ...(wanted.some(({ state }) => state !== 'ok') ? [WHAT_TO_DO] : []),
   ];
 }
 
@@ -80,8 +83,8 @@ export function renderStoreStatus(
   states?: readonly RpoState[],
 ): string[] {
   const head = `${printable(store)}: ${state.toUpperCase()}`;
-  const now = `Back it up now: edge backup run --store ${printable(store)}`;
-  if (guests.length === 0) return [`${head}. No guest of it is known; was it ever backed up?`, now];
+  const now = [`Back it up now: edge backup run --store ${printable(store)}`, WHAT_TO_DO];
+  if (guests.length === 0) return [`${head}. No guest of it is known; was it ever backed up?`, ...now];
   const shown = guests.filter((guest) => !states || states.includes(guest.state));
   const table = [
     ['guest', 'at the store', 'second place', 'size', 'encrypted'],
@@ -97,7 +100,7 @@ export function renderStoreStatus(
     `${head}. ${plural(guests.length, 'guest')}, the worst first (ages of the newest proven backup):`,
     ...(shown.length === 0 ? [`  No guest is ${states?.join(' or ')}.`] : columns(table)),
     ...shown.flatMap((guest) => remarks(guest, clock)),
-    ...(state === 'ok' ? [] : [now]),
+    ...(state === 'ok' ? [] : now),
   ];
 }
 

@@ -178,6 +178,11 @@ describe('runbook', () => {
     expect(await run(['runbook', 'reboottimeout', '--json'], io)).toBe(0);
     expect(JSON.parse(io.stdout())).toMatchObject({ reason: 'RebootTimeout' });
   });
+  it('knows situations that are no reason of a store', async () => {
+    const io = fakeIo();
+    expect(await run(['runbook', 'keylost'], io)).toBe(0);
+    expect(io.stdout()).toMatch(/^# KeyLost$/m);
+  });
   it('lists all reasons without one', async () => {
     const io = fakeIo();
     expect(await run(['runbook'], io)).toBe(0);

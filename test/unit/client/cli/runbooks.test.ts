@@ -2,12 +2,14 @@ import { readdirSync, readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { program, run } from '#client/cli/main.js';
-import { REASONS } from '#domain/reasons.js';
+import { REASONS, SITUATIONS } from '#domain/reasons.js';
 import { fakeIo } from './fake-io.js';
 
 const FOLDER = new URL('../../../../docs/runbooks/', import.meta.url);
 const runbooks = readdirSync(FOLDER).sort();
 const textOf = (file: string) => readFileSync(new URL(file, FOLDER), 'utf8');
+
+const names = [...Object.keys(REASONS), ...Object.keys(SITUATIONS)];
 
 const edge = program(fakeIo(), { exitCode: 0 });
 
@@ -39,12 +41,8 @@ function problemOf(line: string): string | undefined {
 }
 
 describe('runbooks', () => {
-  it('there is one for every reason, and none of another name', () => {
-    expect(runbooks).toEqual(
-      Object.keys(REASONS)
-        .map((reason) => `${reason}.md`)
-        .sort(),
-    );
+  it('there is one for every reason and situation, and none of another name', () => {
+    expect(runbooks).toEqual(names.map((name) => `${name}.md`).sort());
   });
 
   it.each(runbooks)('%s can be read at night: its own name on top, what to do, short lines, not long', (file) => {
@@ -62,9 +60,9 @@ describe('runbooks', () => {
     expect(commands.flatMap((line) => problemOf(line) ?? []).join()).toBe('');
   });
 
-  it.each(runbooks)('%s sends nobody to a reason that does not exist', (file) => {
+  it.each(runbooks)('%s sends nobody to a runbook that does not exist', (file) => {
     const named = commandsIn(textOf(file)).flatMap((line) => /^edge runbook ([A-Z]\w*)$/.exec(line)?.[1] ?? []);
-    expect(named.filter((reason) => !(reason in REASONS))).toEqual([]);
+    expect(named.filter((name) => !names.includes(name))).toEqual([]);
   });
 
   it.each([
