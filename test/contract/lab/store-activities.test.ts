@@ -384,7 +384,7 @@ describe('the activities of a store on the practice fleet', () => {
 
     expect(await activities.upgradeNode({ ...task, node: 'n1' })).toMatchObject({
       kind: 'refused',
-      stop: { reason: 'FactsChanged' },
+      stop: { reason: 'StoreCutOff', summary: expect.stringContaining('took back noout of n1') as string },
     });
     const closed = await activities.closeOperation({ ...task, outcome: 'failed' });
     expect(closed.undone[0]).toMatch(/^noout of n1 \(by the store itself/);
