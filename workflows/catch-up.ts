@@ -2,9 +2,9 @@ import { CancellationScope, condition, patched, sleep } from '@temporalio/workfl
 import { pauseWhileKeptOut } from '#domain/contact.js';
 import type { StagePlan } from '#domain/messages/train.js';
 import { isAway } from '#domain/outcomes.js';
-import { failuresStay } from './failures-stay.js';
 import { notify } from './proxies.js';
 import { runRound, windowsOf } from './stage-rounds.js';
+import { failuresStay } from './stage-verdict.js';
 import { untilBack } from './store-contact.js';
 import { startable, type Run } from './train-waves.js';
 

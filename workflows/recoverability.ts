@@ -1,7 +1,7 @@
 import type { StagePlan } from '#domain/messages/train.js';
 import type { StoreResult } from '#domain/outcomes.js';
-import { afterThisRound } from './failures-stay.js';
 import { control } from './proxies.js';
+import { afterThisRound } from './stage-verdict.js';
 import { recordResults } from './train-records.js';
 import type { Run, StartableStore } from './train-waves.js';
 

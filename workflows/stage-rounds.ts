@@ -4,9 +4,9 @@ import type { Answer, StagePlan, StageWindows, WaveReport } from '#domain/messag
 import { waveWorkflowId } from '#domain/naming.js';
 import { hasFailed, isAway, roundNotes, type StoreResult } from '#domain/outcomes.js';
 import type { Reason } from '#domain/reasons.js';
-import { afterThisRound, failuresStay, judgeStage, standingBreach } from './failures-stay.js';
 import { control, messageOf, promoteStage } from './proxies.js';
 import { recoverable } from './recoverability.js';
+import { afterThisRound, failuresStay, judgeStage, standingBreach } from './stage-verdict.js';
 import type { TrainDesk } from './train-desk.js';
 import { takeResults } from './train-records.js';
 import { PART_SIZE, partsOf, runWave, startable, type Over, type Run, type StartableStore } from './train-waves.js';
