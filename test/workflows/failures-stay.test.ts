@@ -35,7 +35,7 @@ describe('a failure that is tried again', () => {
     const failing = await world.store('s002', { ...quick, applyConfig: refuses }, { slots: 1 });
     world.central.plans(
       plan(['s001', 's002', 's003'], {
-        offlineAfter: 500,
+        offlineAfter: 2_000,
         cutOffAfter: 100,
         deferFor: 10,
         deferLimit: 2,
@@ -148,7 +148,7 @@ describe('an answer to a breach', () => {
     stores.get('s003')?.on('applyConfig', accepts);
     world.central.plans(
       plan(['s001', 's002', 's003'], {
-        offlineAfter: 300,
+        offlineAfter: 2_000,
         errorThreshold: { count: 1, minSample: 1 },
         offlineThreshold: { count: 0, minSample: 1 },
       }),
@@ -176,7 +176,7 @@ describe('an answer to a breach', () => {
     const world = await useWorld();
     const stores = await world.stores(['s002', 's003'], { ...quick, applyConfig: refuses });
     world.central.plans(
-      plan(['s001', 's002', 's003'], { offlineAfter: 300, offlineThreshold: { count: 1, minSample: 1 } }),
+      plan(['s001', 's002', 's003'], { offlineAfter: 2_000, offlineThreshold: { count: 1, minSample: 1 } }),
     );
     const train = await world.startTrain();
     const first = await heldFor(train, 'ErrorThresholdExceeded');
@@ -219,7 +219,7 @@ describe('an answer to a breach', () => {
 describe('a store that was awaited', () => {
   it('and failed when people had it tried is not tried again unasked', async () => {
     const world = await useWorld();
-    world.central.plans(plan(['s001'], { offlineAfter: 300, offlineThreshold: { count: 1, minSample: 1 } }));
+    world.central.plans(plan(['s001'], { offlineAfter: 2_000, offlineThreshold: { count: 1, minSample: 1 } }));
     const train = await world.startTrain();
     const first = await heldFor(train, 'NotEnoughFacts');
     expect(first.awaited).toEqual(['s001']);

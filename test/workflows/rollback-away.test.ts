@@ -25,7 +25,7 @@ async function takenBack({ deadline = ENDED, limits = {}, outcomes = {} as Recor
   const plan = aPlan({ deadline })
     .stage('canary', {
       stores: ['s001', 's002'],
-      limits: { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 }, ...limits },
+      limits: { offlineAfter: 2_000, offlineThreshold: { percent: 100, minSample: 1 }, ...limits },
     })
     .stage('wave-1', { stores: ['s003'] })
     .build();

@@ -325,7 +325,7 @@ describe('a message to a train that writes down how it ended', () => {
 });
 
 describe('a store that was offline', () => {
-  const limits = { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } };
+  const limits = { offlineAfter: 2_000, offlineThreshold: { percent: 100, minSample: 1 } };
 
   it('is tried again when it answers, in a round of its own stage, while the train goes on', async () => {
     const world = await useWorld();
@@ -426,7 +426,7 @@ describe('a store that was offline', () => {
 });
 
 describe('a store that is back and refuses the greeting', () => {
-  const limits = { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } };
+  const limits = { offlineAfter: 2_000, offlineThreshold: { percent: 100, minSample: 1 } };
   const greetings = (events: HistoryEvent[]) => {
     const ids = new Set(
       events
@@ -494,7 +494,7 @@ describe('a store that is back and may not start now', () => {
     await world.store('s001', quick);
     world.central.plans(
       oneStage(['s001', 's002'], {
-        limits: { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } },
+        limits: { offlineAfter: 2_000, offlineThreshold: { percent: 100, minSample: 1 } },
       }),
     );
     const train = await world.startTrain();
@@ -540,7 +540,7 @@ describe('a store that helped itself while it was silent', () => {
 });
 
 describe('a store that is paused by itself and back from an outage', () => {
-  const limits = { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } };
+  const limits = { offlineAfter: 2_000, offlineThreshold: { percent: 100, minSample: 1 } };
   const twoStages = () =>
     aPlan()
       .stage('canary', { stores: ['s001', 's002'], limits })
@@ -621,7 +621,7 @@ describe('retry-offline', () => {
       oneStage(['s001', 's002', 's003'], {
         limits: {
           maxConcurrency: 1,
-          offlineAfter: 300,
+          offlineAfter: 2_000,
           errorThreshold: { count: 1, minSample: 1 },
           offlineThreshold: { count: 0, minSample: 1 },
         },
