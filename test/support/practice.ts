@@ -158,12 +158,17 @@ export async function givenPractice(options: {
   const lab = createLabClient(service.lab?.control ?? '');
   const train = () => client.workflow.getHandle(trainWorkflowId(FLEET));
 
-  const waitFor = async <T>(what: string, look: () => Promise<T | undefined>): Promise<T> => {
+  /** `last`: what was seen last, for the error. */
+  const waitFor = async <T>(
+    what: string,
+    look: () => Promise<T | undefined>,
+    last: () => unknown = () => undefined,
+  ): Promise<T> => {
     const until = Date.now() + PATIENCE;
     for (;;) {
       const found = await look();
       if (found !== undefined) return found;
-      if (Date.now() > until) throw new Error(`Waited in vain for: ${what}`);
+      if (Date.now() > until) throw new Error(`Waited in vain for: ${what}. Last seen: ${JSON.stringify(last())}`);
       await delay(LOOK_EVERY);
     }
   };
@@ -196,13 +201,19 @@ export async function givenPractice(options: {
       });
     },
     view: () => waitFor('a view of the train', look),
-    until: (what, condition, { approving = false } = {}) =>
-      waitFor(what, async () => {
-        const view = await look();
-        if (view && condition(view)) return view;
-        if (approving && view?.hold?.reason === 'ApprovalPending') await practice.approve().catch(() => undefined);
-        return undefined;
-      }),
+    until: (what, condition, { approving = false } = {}) => {
+      let view: TrainView | undefined;
+      return waitFor(
+        what,
+        async () => {
+          view = await look();
+          if (view && condition(view)) return view;
+          if (approving && view?.hold?.reason === 'ApprovalPending') await practice.approve().catch(() => undefined);
+          return undefined;
+        },
+        () => view,
+      );
+    },
     approve: async (stage) => practice.decide(await practice.decision(stage === undefined ? {} : { stage })),
     async decision(change = {}) {
       const { hold, planHash } = await practice.view();
@@ -238,7 +249,7 @@ export async function givenPractice(options: {
     },
     answer: (update) => train().executeUpdate(update, { args: [{ by: 'test' }] }),
     seen: (what, match) => waitFor(what, async () => (await lab.journal(0)).find(match)),
-    eventually: waitFor,
+    eventually: (what, look) => waitFor(what, look),
     past: (instant) =>
       waitFor(instant, async () => (Date.now() > Date.parse(instant) ? true : undefined)).then(() => undefined),
     snapshot: async (store) => (await lab.state(store)) as StoreSnapshot,
