@@ -1,6 +1,12 @@
 import { CancellationScope, isCancellation, setCurrentDetails, setHandler } from '@temporalio/workflow';
 import type { FleetRunView } from '#domain/messages/fleet-run.js';
-import { commandSchema, waveProgressSchema, type WaveProgress, type WaveReport } from '#domain/messages/train.js';
+import {
+  commandSchema,
+  wasOvertaken,
+  waveProgressSchema,
+  type WaveProgress,
+  type WaveReport,
+} from '#domain/messages/train.js';
 import { addTallies, emptyTally, tallyOf, type StoreResult, type Tally } from '#domain/outcomes.js';
 import { abortUpdate, waveProgressSignal } from './messages.js';
 import { heard, messageOrRefusal } from './parse-input.js';
@@ -72,8 +78,9 @@ export function openFleetRun<V extends FleetRunView>(
   };
   const progress = (told: WaveProgress) => {
     if (over.has(told.wave)) return;
-    const before = waves.get(told.wave)?.notSucceeded ?? [];
-    waves.set(told.wave, { ...told, notSucceeded: [...before, ...told.notSucceeded] });
+    const known = waves.get(told.wave);
+    const newest = known && wasOvertaken(told, known) ? known : told;
+    waves.set(told.wave, { ...newest, notSucceeded: [...(known?.notSucceeded ?? []), ...told.notSucceeded] });
     count();
   };
 

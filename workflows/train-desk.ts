@@ -1,6 +1,6 @@
 import { condition, setCurrentDetails, workflowInfo } from '@temporalio/workflow';
 import { concurrencyOf } from '#domain/limits.js';
-import { ANSWERS, isTrainOver } from '#domain/messages/train.js';
+import { ANSWERS, isTrainOver, wasOvertaken } from '#domain/messages/train.js';
 import type {
   Answer,
   Command,
@@ -95,7 +95,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   let rollingBack = false;
   let deadline: number | undefined;
   /** The wave in work. Its stores are counted by its reports, not by the outcomes that they had before. */
-  let followed: { stage: string; wave: string; stores: Set<string>; tally: Tally } | undefined;
+  let followed: { stage: string; wave: string; stores: Set<string>; tally: Tally; newest?: WaveProgress } | undefined;
   let turn: Promise<unknown> = Promise.resolve();
   const labels = openLabels();
   /** The stage whose turn it is; and why the train ended as it did. */
@@ -284,9 +284,12 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       // What a wave has said of itself may arrive when its results are taken already.
       if (!followed || !stage || followed.wave !== progress.wave) return;
       moved();
-      followed.tally = progress.tally;
-      stage.inFlight = progress.inFlight;
-      stage.deferred = progress.deferred;
+      if (!wasOvertaken(progress, followed.newest)) {
+        followed.newest = progress;
+        followed.tally = progress.tally;
+        stage.inFlight = progress.inFlight;
+        stage.deferred = progress.deferred;
+      }
       desk.showNotSucceeded(progress.notSucceeded, new Set(progress.notSucceeded.map(({ store }) => store)));
       stage.tally = tallyNow(stage.name);
       refresh();

@@ -96,6 +96,7 @@ function openFloor(input: WaveInput) {
   let isLate = false;
   let changes = 0;
   let timer: 'running' | undefined;
+  let reports = 0;
   let unreported: StoreResult[] = [];
   let endedSinceReport = 0;
   const results: StoreResult[] = [];
@@ -125,7 +126,8 @@ function openFloor(input: WaveInput) {
   const report = () => {
     const parent = workflowInfo().parent;
     if (!parent || input.operation === 'probe') return;
-    const message = progress();
+    reports += 1;
+    const message = { ...progress(), nth: reports };
     unreported = [];
     endedSinceReport = 0;
     getExternalWorkflowHandle(parent.workflowId)
@@ -217,6 +219,7 @@ function openFloor(input: WaveInput) {
 
   /** An operation hears only what is not the normal case: that it is to stand still, or to end. */
   const told = new Map<string, string>();
+  const onTheirWay = new Map<string, Promise<void>>();
   const tell = (store: string, child: ChildWorkflowHandle<StoreOperation>) => {
     const message = {
       paused: steering.pausedStores.includes(store),
@@ -226,7 +229,13 @@ function openFloor(input: WaveInput) {
     const isNews = told.has(store) ? told.get(store) !== text : message.paused || message.aborted;
     if (!isNews) return;
     told.set(store, text);
-    child.signal(steerStoreSignal, message).catch(() => undefined);
+    const before = onTheirWay.get(store);
+    const send = () => child.signal(steerStoreSignal, message).catch(() => undefined);
+    // One that is sent while another is under way may be there before it: a pause would come after its end.
+    const sent = (before && patched('told-in-order') ? before.then(send) : send()).finally(() => {
+      if (onTheirWay.get(store) === sent) onTheirWay.delete(store);
+    });
+    onTheirWay.set(store, sent);
   };
 
   const probeOne = async (store: Waiting) => {

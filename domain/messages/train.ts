@@ -408,6 +408,7 @@ const storeResultSchema: z.ZodType<StoreResult> = z.object({
 /** From a wave to its train: how far it is. */
 export const waveProgressSchema = z.object({
   wave: z.string(),
+  nth: count.optional().describe('Number of the report, from 1. They may arrive in another order.'),
   started: count,
   inFlight: count,
   deferred: count,
@@ -417,6 +418,10 @@ export const waveProgressSchema = z.object({
   breach: z.object({ reason: reasonName, summary: z.string() }).optional(),
 });
 export type WaveProgress = z.infer<typeof waveProgressSchema>;
+
+/** Temporal delivers signals of one workflow to another in any order: a later report was here before this one. */
+export const wasOvertaken = (told: WaveProgress, newest: Pick<WaveProgress, 'nth'> | undefined): boolean =>
+  (told.nth ?? Infinity) < (newest?.nth ?? 0);
 
 export interface WaveReport {
   results: StoreResult[];

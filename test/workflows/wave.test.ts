@@ -3,7 +3,8 @@ import { decideGate } from '#domain/gate.js';
 import { PROTOCOL, type StepAnswer } from '#domain/messages/store.js';
 import type { WaveInput, WaveReport } from '#domain/messages/train.js';
 import { storeWorkflowId } from '#domain/naming.js';
-import { answerUpdates, steerWaveSignal, storeQuery } from '#workflows/messages.js';
+import { emptyTally } from '#domain/outcomes.js';
+import { answerUpdates, steerWaveSignal, storeQuery, trainQuery } from '#workflows/messages.js';
 import {
   aHealthyProbe,
   aPlan,
@@ -444,6 +445,47 @@ describe('signals that are not what they must be', () => {
     await train.signal('waveProgress', { wave: 'w', started: 1, tally: {}, notSucceeded: [{}] });
     held.release();
     expect(await train.result()).toMatchObject({ state: 'done', tally: { succeeded: 1 } });
+  });
+});
+
+describe('reports that arrive in another order than they were sent', () => {
+  it('leave a train with the newest counts, and with every store that they name', async () => {
+    const world = await useWorld();
+    world.central.plans(
+      aPlan()
+        .stage('canary', { stores: ['s001', 's002'], limits: { maxConcurrency: 2 } })
+        .build(),
+    );
+    const stores = await world.stores(['s001', 's002'], { readFacts: async () => currentPreflight() });
+    const held = [...stores.values()].map((store) => store.hold('readFacts'));
+    const train = await world.startTrain();
+    await Promise.all(held.map(({ reached }) => reached));
+    const { wave: id } = await train.query(trainQuery);
+    const report = { wave: id, cutOff: [], deferred: 0 };
+    const failed = { store: 's001', outcome: 'failed', reason: 'StepFailed' };
+    const newest = {
+      ...report,
+      nth: 12,
+      started: 2,
+      inFlight: 0,
+      tally: { ...emptyTally(), succeeded: 1, failed: 1 },
+      notSucceeded: [],
+    };
+    await train.signal('waveProgress', newest);
+    await train.signal('waveProgress', {
+      ...report,
+      nth: 11,
+      started: 2,
+      inFlight: 1,
+      tally: { ...emptyTally(), failed: 1 },
+      notSucceeded: [failed],
+    });
+    expect(await train.query(trainQuery)).toMatchObject({
+      stages: [{ tally: { succeeded: 1, failed: 1 }, inFlight: 0 }],
+      notSucceeded: [failed],
+    });
+    for (const { release } of held) release();
+    expect(await train.result()).toMatchObject({ state: 'done', tally: { succeeded: 2 } });
   });
 });
 
