@@ -13,8 +13,8 @@ import { printable, readYaml, type Problem, type YamlFile } from './yaml-file.js
 
 /**
  * The one reader of the GitOps repo: `edge fleet check`, the release worker and the planner all judge it here, so that
- * nothing is planned that was not checked. It finds every problem in one go, except what is wrong between the fields of a
- * file that cannot be read as a whole.
+ * nothing is planned that was not checked. It finds every problem in one go; only how files fit together is judged when
+ * each of them can be read.
  */
 export interface CheckedRepo {
   problems: Problem[];
@@ -44,12 +44,13 @@ export function checkRepo(files: RepoFiles): CheckedRepo {
   const problems: Problem[] = [];
   const fleet = readFleet(files, problems);
   const stores = readStores(files, problems);
-  for (const store of stores) problems.push(...problemsOfStore(store, files));
   problems.push(...problemsOfPolicy(files, REVOKED_FILE, parseRevocations));
   problems.push(...problemsOfPolicy(files, OVERRIDES_FILE, parseOverrides));
+  if (fleet) {
+    problems.push(...problemsOfFleet(fleet, files));
+    problems.push(...problemsOfAdvisories(fleet.parts, files));
+  }
   if (fleet?.value) {
-    problems.push(...problemsOfFleet(fleet.value, fleet.lineOf, files));
-    problems.push(...problemsOfAdvisories(fleet.value, files));
     // A store whose file cannot be read would be missing from every count: the plan is judged when all can be.
     if (stores.length > 0 && problems.every(({ file }) => !file.startsWith('clusters'))) {
       problems.push(...problemsOfPlan(fleet.value, fleet.lineOf, stores));
@@ -99,8 +100,8 @@ function readStores(files: RepoFiles, problems: Problem[]): ReadStore[] {
       place(file, found.problem);
       continue;
     }
-    const { value, problems: own, lineOf } = parseStore(found, file);
-    problems.push(...own);
+    const { value, parts, problems: own, lineOf } = parseStore(found, file);
+    problems.push(...own, ...problemsOfStore({ folder, file, parts, lineOf }, files));
     if (!value) continue;
     if (value.id !== folder) {
       const message = `is ${value.id}, but the folder is ${folder}. A store's folder bears its id.`;
@@ -122,13 +123,16 @@ function textOf(files: RepoFiles, path: string, maxBytes: number): string | { pr
 /** A path inside a file, and what is wrong there. */
 type Finding = [path: PropertyKey[], message: string];
 
-function problemsOfStore({ store, file, lineOf }: ReadStore, files: RepoFiles): Problem[] {
-  return [...duplicatesInStore(store), ...configFindings(store, files)].map(([path, message]) =>
+function problemsOfStore(
+  { folder, file, parts, lineOf }: { folder: string; file: string } & Pick<YamlFile<Store>, 'parts' | 'lineOf'>,
+  files: RepoFiles,
+): Problem[] {
+  return [...duplicatesInStore(parts), ...configFindings(folder, parts, files)].map(([path, message]) =>
     problemAt(file, lineOf, path, message),
   );
 }
 
-function* duplicatesInStore({ nodes, guests }: Store): Generator<Finding> {
+function* duplicatesInStore({ nodes = [], guests = [] }: Partial<Store>): Generator<Finding> {
   yield* duplicates(
     nodes,
     ({ name }) => name,
@@ -173,12 +177,12 @@ function* duplicates<T>(
   }
 }
 
-function* configFindings(store: Store, files: RepoFiles): Generator<Finding> {
+function* configFindings(folder: string, { guests = [] }: Partial<Store>, files: RepoFiles): Generator<Finding> {
   let total = 0;
-  for (const [guest, { config }] of store.guests.entries()) {
+  for (const [guest, { config }] of guests.entries()) {
     for (const [entry, { file }] of config.entries()) {
       const path = ['guests', guest, 'config', entry, 'file'];
-      const full = `${storeFolder(store.id)}/${file}`;
+      const full = `${storeFolder(folder)}/${file}`;
       const found = textOf(files, full, MAX_CONFIG_FILE);
       if (typeof found === 'object') yield [path, `names ${full}, which ${found.problem}`];
       else total += files.get(full)?.size ?? 0;
@@ -189,17 +193,19 @@ function* configFindings(store: Store, files: RepoFiles): Generator<Finding> {
   }
 }
 
-function problemsOfFleet(fleet: Fleet, lineOf: YamlFile<Fleet>['lineOf'], files: RepoFiles): Problem[] {
+function problemsOfFleet({ parts, lineOf }: YamlFile<Fleet>, files: RepoFiles): Problem[] {
   return [
-    ...releaseFindings(fleet),
-    ...nameFindings(fleet),
-    ...limitFindings(fleet),
-    ...freezeFindings(fleet),
-    ...scanFindings(fleet, files),
+    ...releaseFindings(parts),
+    ...nameFindings(parts),
+    ...limitFindings(parts),
+    ...freezeFindings(parts),
+    ...scanFindings(parts, files),
+    ...backupFindings(parts),
   ].map(([path, message]) => problemAt(FLEET_FILE, lineOf, path, message));
 }
 
-function* releaseFindings({ release }: Fleet): Generator<Finding> {
+function* releaseFindings({ release }: Partial<Fleet>): Generator<Finding> {
+  if (!release) return;
   yield* duplicates(
     release.packages,
     ({ name }) => name,
@@ -222,7 +228,7 @@ function* releaseFindings({ release }: Fleet): Generator<Finding> {
   }
 }
 
-function* nameFindings({ stages }: Fleet): Generator<Finding> {
+function* nameFindings({ stages = [] }: Partial<Fleet>): Generator<Finding> {
   for (const [index, { name }] of stages.entries()) {
     const taken = { [ROLLBACK_STAGE]: 'rollbacks', [BACKUP_STAGE]: 'backups', [RESTORE_STAGE]: 'restore tests' };
     if (!Object.hasOwn(taken, name)) continue;
@@ -231,7 +237,7 @@ function* nameFindings({ stages }: Fleet): Generator<Finding> {
   }
 }
 
-function* limitFindings({ stages }: Fleet): Generator<Finding> {
+function* limitFindings({ stages = [] }: Partial<Fleet>): Generator<Finding> {
   for (const [index, { name, limits }] of stages.entries()) {
     for (const key of ['errorThreshold', 'offlineThreshold'] as const) {
       const { count, percent } = limits[key];
@@ -242,15 +248,29 @@ function* limitFindings({ stages }: Fleet): Generator<Finding> {
   }
 }
 
-function* freezeFindings({ freezes }: Fleet): Generator<Finding> {
+function* freezeFindings({ freezes = [] }: Partial<Fleet>): Generator<Finding> {
   for (const [index, { from, to }] of freezes.entries()) {
     if (from > to) yield [['freezes', index, 'to'], `is ${to}, before it begins (${from}).`];
   }
 }
 
+function* backupFindings({ backup }: Partial<Fleet>): Generator<Finding> {
+  if (!backup) return;
+  const { tiers, defaultTier, offsite } = backup;
+  if (!Object.hasOwn(tiers, defaultTier)) {
+    yield [['backup', 'defaultTier'], `is ${defaultTier}, which is not among the tiers.`];
+  }
+  for (const [name, { rpo }] of Object.entries(tiers)) {
+    const path = ['backup', 'tiers', name, 'rpo'];
+    if (offsite && rpo.offsite === undefined) yield [path, 'needs offsite: there is a second place.'];
+    if (!offsite && rpo.offsite !== undefined) yield [[...path, 'offsite'], 'is set, but there is no second place.'];
+  }
+}
+
 /** The advisory file is judged with the rest: a build would stop at it. */
-function problemsOfAdvisories(fleet: Fleet, files: RepoFiles): Problem[] {
-  const file = fleet.scan.advisories;
+function problemsOfAdvisories({ scan }: Partial<Fleet>, files: RepoFiles): Problem[] {
+  if (!scan) return [];
+  const file = scan.advisories;
   const text = files.get(file)?.text;
   return text === undefined ? [] : parseAdvisories(text, file).problems;
 }
@@ -263,7 +283,8 @@ function problemsOfPolicy(files: RepoFiles, file: string, parse: (text: string) 
   return parse(found).problems;
 }
 
-function* scanFindings({ scan }: Fleet, files: RepoFiles): Generator<Finding> {
+function* scanFindings({ scan }: Partial<Fleet>, files: RepoFiles): Generator<Finding> {
+  if (!scan) return;
   const path = ['scan', 'advisories'];
   if (!/^policies\/[A-Za-z0-9][A-Za-z0-9._-]*$/.test(scan.advisories)) {
     yield [path, 'must be a file in policies/.'];
@@ -292,29 +313,16 @@ function problemsOfPlan(fleet: Fleet, lineOf: YamlFile<Fleet>['lineOf'], stores:
 }
 
 function problemsOfBackup(fleet: Fleet, lineOf: YamlFile<Fleet>['lineOf'], stores: ReadStore[]): Problem[] {
-  const problems = [...fleetBackupFindings(fleet)].map(([path, message]) =>
-    problemAt(FLEET_FILE, lineOf, path, message),
-  );
+  const problems: Problem[] = [];
+  if (fleet.recoverability && !fleet.backup) {
+    problems.push(problemAt(FLEET_FILE, lineOf, ['recoverability'], 'asks for backups, but backup is not set.'));
+  }
   for (const { store, file, lineOf: lineIn } of stores) {
     for (const [path, message] of storeBackupFindings(store, fleet)) {
       problems.push(problemAt(file, lineIn, path, message));
     }
   }
   return problems;
-}
-
-function* fleetBackupFindings({ backup, recoverability }: Fleet): Generator<Finding> {
-  if (recoverability && !backup) yield [['recoverability'], 'asks for backups, but backup is not set.'];
-  if (!backup) return;
-  const { tiers, defaultTier, offsite } = backup;
-  if (!Object.hasOwn(tiers, defaultTier)) {
-    yield [['backup', 'defaultTier'], `is ${defaultTier}, which is not among the tiers.`];
-  }
-  for (const [name, { rpo }] of Object.entries(tiers)) {
-    const path = ['backup', 'tiers', name, 'rpo'];
-    if (offsite && rpo.offsite === undefined) yield [path, 'needs offsite: there is a second place.'];
-    if (!offsite && rpo.offsite !== undefined) yield [[...path, 'offsite'], 'is set, but there is no second place.'];
-  }
 }
 
 function* storeBackupFindings({ backup, guests, timeZone }: Store, fleet: Fleet): Generator<Finding> {

@@ -1,5 +1,5 @@
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type Node } from 'yaml';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { UNKNOWN_KEY, wordsOf } from './issue-words.js';
 import { pathOf } from './messages/parse.js';
 
@@ -21,6 +21,8 @@ export interface Problem {
 export interface YamlFile<T> {
   /** Present only when there are no problems. */
   value?: T;
+  /** The parts at the top of the file that are what they must be, also when others are not. */
+  parts: Partial<T>;
   problems: Problem[];
   /** Line of the deepest part of the path that is in the file. */
   lineOf(path: readonly PropertyKey[]): number;
@@ -49,6 +51,7 @@ export function readYaml<T>(options: {
 }): YamlFile<T> {
   const { schema, text, file, maxBytes } = options;
   const whole = (message: string, line = 1): YamlFile<T> => ({
+    parts: {},
     problems: [{ file, line, path: '', message }],
     lineOf: () => 1,
   });
@@ -78,7 +81,7 @@ export function readYaml<T>(options: {
       path: '',
       message: `is not valid YAML: ${printable(error.message, 200)}`,
     }));
-    return { problems, lineOf: () => 1 };
+    return { parts: {}, problems, lineOf: () => 1 };
   }
   const lineOf = (path: readonly PropertyKey[]): number => lineAt(document.contents, path, lines);
   const misuse = misuseOf(document.contents, lines);
@@ -91,11 +94,21 @@ export function readYaml<T>(options: {
     return whole(`uses more than ${MAX_ALIASES} aliases, or one that leads to itself.`);
   }
   const result = schema.safeParse(data);
-  if (result.success) return { value: result.data, problems: [], lineOf };
+  if (result.success) return { value: result.data, parts: result.data, problems: [], lineOf };
   const problems = result.error.issues
     .slice(0, MAX_PROBLEMS)
     .flatMap((issue) => problemsOf(issue, { file, data, lineOf }));
-  return { problems, lineOf };
+  return { parts: partsOf(schema, data), problems, lineOf };
+}
+
+function partsOf<T>(schema: z.ZodType<T>, data: unknown): Partial<T> {
+  const parts: Record<string, unknown> = {};
+  if (!(schema instanceof z.ZodObject)) return {};
+  for (const [key, part] of Object.entries<z.ZodType>(schema.shape)) {
+    const result = part.safeParse(valueAt(data, [key]));
+    if (result.success) parts[key] = result.data;
+  }
+  return parts as Partial<T>;
 }
 
 /** What YAML allows and this service does not: deep nesting, keys that are not plain words, keys that stand twice. */

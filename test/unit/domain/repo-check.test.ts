@@ -45,6 +45,21 @@ describe('the check of a GitOps repo', () => {
     );
   });
 
+  it('finds what does not fit together in a file of which another part is wrong', () => {
+    replace('fleet.yaml', 'Europe/Berlin', 'Europe/Berlinn');
+    replace('fleet.yaml', 'defaultTier: normal', 'defaultTier: gold');
+    replace(STORE, 'address: 10.20.1.12', 'address: 10.20.1');
+    replace(STORE, 'vmid: 102', 'vmid: 101');
+    expect(problems()).toEqual([
+      expect.stringMatching(/^fleet\.yaml:\d+: timeZone: "Europe\/Berlinn" is not a time zone/),
+      expect.stringMatching(
+        /^clusters\/store-002\/store\.yaml:\d+: nodes\[1\]\.address: "10\.20\.1" is not an address/,
+      ),
+      expect.stringMatching(/^clusters\/store-002\/store\.yaml:\d+: guests\[1\]\.vmid: is used twice: 101\.$/),
+      expect.stringMatching(/^fleet\.yaml:\d+: backup\.defaultTier: is gold, which is not among the tiers\.$/),
+    ]);
+  });
+
   const cases: Record<string, [change: () => void, problem: RegExp]> = {
     'a missing fleet.yaml': [() => texts.delete('fleet.yaml'), /^fleet\.yaml:1: is missing\.$/],
     'a fleet without stores': [
