@@ -39,6 +39,7 @@ import {
   waveQuery,
   wayTakenSignal,
 } from './messages.js';
+import { saidInOrder } from './in-order.js';
 import { heard, parseInput } from './parse-input.js';
 import { helloProxy } from './proxies.js';
 import { startOperation, type StoreOperation } from './wave-children.js';
@@ -219,7 +220,7 @@ function openFloor(input: WaveInput) {
 
   /** An operation hears only what is not the normal case: that it is to stand still, or to end. */
   const told = new Map<string, string>();
-  const onTheirWay = new Map<string, Promise<void>>();
+  const steers = saidInOrder(() => patched('told-in-order'));
   const tell = (store: string, child: ChildWorkflowHandle<StoreOperation>) => {
     const message = {
       paused: steering.pausedStores.includes(store),
@@ -229,13 +230,7 @@ function openFloor(input: WaveInput) {
     const isNews = told.has(store) ? told.get(store) !== text : message.paused || message.aborted;
     if (!isNews) return;
     told.set(store, text);
-    const before = onTheirWay.get(store);
-    const send = () => child.signal(steerStoreSignal, message).catch(() => undefined);
-    // One that is sent while another is under way may be there before it: a pause would come after its end.
-    const sent = (before && patched('told-in-order') ? before.then(send) : send()).finally(() => {
-      if (onTheirWay.get(store) === sent) onTheirWay.delete(store);
-    });
-    onTheirWay.set(store, sent);
+    steers.say(store, () => child.signal(steerStoreSignal, message));
   };
 
   const probeOne = async (store: Waiting) => {
@@ -393,14 +388,11 @@ function openFloor(input: WaveInput) {
 /** A backup that holds a store stands back for whoever asks, and is told when it need not any more. */
 function wayThroughBackups() {
   const asked = new Set<string>();
-  const onTheirWay = new Set<Promise<void>>();
+  const requests = saidInOrder(() => patched('way-in-order'));
+  /** It does not arrive where whatever holds the store is no backup, or has ended. */
   const say = (signal: typeof makeWaySignal, store: string) => {
-    const sent = getExternalWorkflowHandle(backupWorkflowId(store))
-      .signal(signal, { store, wave: workflowInfo().workflowId })
-      // Whatever holds the store is no backup, or it has ended.
-      .catch(() => undefined)
-      .finally(() => onTheirWay.delete(sent));
-    onTheirWay.add(sent);
+    const backup = getExternalWorkflowHandle(backupWorkflowId(store));
+    requests.say(store, () => backup.signal(signal, { store, wave: workflowInfo().workflowId }));
   };
   const done = (store: string) => {
     if (asked.delete(store)) say(wayTakenSignal, store);
@@ -415,7 +407,7 @@ function wayThroughBackups() {
     /** The server drops signals of a workflow that ends before they are on their way. */
     async close(): Promise<void> {
       for (const store of asked) done(store);
-      if (onTheirWay.size > 0) await Promise.all(onTheirWay);
+      await requests.arrived();
     },
   };
 }
