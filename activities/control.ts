@@ -237,7 +237,7 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
     /** Only looks; calendar arithmetic lives here, so that its answer is pinned in history. */
     async planNight({ fleet: name, stores: wanted, now: atOnce, startedAt }) {
       const commit = await repo.head(branch);
-      return planNight({
+      const outcome = planNight({
         ...(await readRepo(commit)),
         name,
         commit,
@@ -245,6 +245,13 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         now: atOnce,
         startedAt: new Date(startedAt),
       });
+      if (outcome.kind === 'refused') return outcome;
+      // One night may be asked for by its schedule and by hand, and each is a night of its own.
+      const { plan } = outcome;
+      return {
+        kind: 'planned',
+        plan: { ...plan, night: await freeId(plan.night, startedAt, (id) => ledger.night(id)) },
+      };
     },
 
     /** Only looks; calendar arithmetic lives here, so that its answer is pinned in history. */

@@ -1,4 +1,10 @@
-import { CancellationScope, isCancellation, setCurrentDetails, setHandler } from '@temporalio/workflow';
+import {
+  CancellationScope,
+  isCancellation,
+  setCurrentDetails,
+  setHandler,
+  TemporalFailure,
+} from '@temporalio/workflow';
 import type { FleetRunView } from '#domain/messages/fleet-run.js';
 import {
   commandSchema,
@@ -10,6 +16,7 @@ import {
 import { addTallies, emptyTally, tallyOf, type StoreResult, type Tally } from '#domain/outcomes.js';
 import { abortUpdate, waveProgressSignal } from './messages.js';
 import { heard, messageOrRefusal } from './parse-input.js';
+import { messageOf } from './proxies.js';
 
 /**
  * The desk of a run over the fleet that no number of failures ends, such as a night of backups: what people see of it,
@@ -21,7 +28,7 @@ export type FleetRun<V extends FleetRunView> = ReturnType<typeof openFleetRun<V>
 export const NO_THRESHOLD = { minSample: 1 };
 
 /** How the stores of a wave ended; those that it never came to were ended with the run. `report` is absent when none began. */
-export function resultsOf(report: WaveReport | undefined, stores: readonly string[], untried: string): StoreResult[] {
+function resultsOf(report: WaveReport | undefined, stores: readonly string[], untried: string): StoreResult[] {
   const aborted = (store: string): StoreResult => ({
     store,
     outcome: 'aborted',
@@ -29,6 +36,17 @@ export function resultsOf(report: WaveReport | undefined, stores: readonly strin
     stop: { reason: 'Aborted', summary: untried },
   });
   return [...(report?.results ?? []), ...(report?.notStarted ?? stores).map(aborted)];
+}
+
+/** A wave that broke off says nothing of its stores. Nobody is to take that for well, and the other waves go on. */
+function resultsOfNothing(error: TemporalFailure, stores: readonly string[]): StoreResult[] {
+  const summary = `The wave of this store broke off, so how far it came is not known: ${messageOf(error)}`;
+  return stores.map((store) => ({
+    store,
+    outcome: 'failed',
+    reason: 'StepFailed',
+    stop: { reason: 'StepFailed', summary },
+  }));
 }
 
 export interface FleetRunWords {
@@ -99,15 +117,19 @@ export function openFleetRun<V extends FleetRunView>(
       CancellationScope.current().cancelRequested.catch(() => abort('an operator'));
     },
     fail: (doing: string) => set({ state: 'failed', doing }),
-    /** Runs a wave that an abort ends; `undefined` when it was over before it began. */
-    async running<T>(workflowId: string, work: () => Promise<T>): Promise<T | undefined> {
-      if (abortedBy !== undefined) return undefined;
+    /** Runs a wave, which an abort ends: how its stores ended. `untried` is said of those that it never came to. */
+    async runWave(
+      { workflowId, stores, untried }: { workflowId: string; stores: readonly string[]; untried: string },
+      work: () => Promise<WaveReport>,
+    ): Promise<StoreResult[]> {
+      if (abortedBy !== undefined) return resultsOf(undefined, stores, untried);
       const scope = new CancellationScope();
       going.add(scope);
       try {
-        return await scope.run(work);
+        return resultsOf(await scope.run(work), stores, untried);
       } catch (error) {
-        if (isCancellation(error)) return undefined;
+        if (isCancellation(error)) return resultsOf(undefined, stores, untried);
+        if (error instanceof TemporalFailure) return resultsOfNothing(error, stores);
         throw error;
       } finally {
         going.delete(scope);

@@ -22,7 +22,7 @@ import { BACKUP_STAGE, operationId, waveWorkflowId } from '#domain/naming.js';
 import { nightSummary, partsOfNight } from '#domain/night.js';
 import { emptyTally, isAway } from '#domain/outcomes.js';
 import { attention } from './attention.js';
-import { NO_THRESHOLD, openFleetRun, resultsOf, type FleetRun } from './fleet-run.js';
+import { NO_THRESHOLD, openFleetRun, type FleetRun } from './fleet-run.js';
 import { nightQuery } from './messages.js';
 import { invalid, parseInput } from './parse-input.js';
 import { control, messageOf, offsiteProxies } from './proxies.js';
@@ -145,9 +145,10 @@ async function oneRound(plan: NightPlan, stores: NightStorePlan[], round: number
   await Promise.all(
     parts.map(async (part, index) => {
       const workflowId = waveWorkflowId(plan.night, BACKUP_STAGE, round, many ? index + 1 : 0);
-      const report = await desk.running(workflowId, () => runPart(plan, part, round, workflowId));
-      const ids = part.stores.map(({ id }) => id);
-      const results = resultsOf(report, ids, 'The night was ended before its turn. It has no new backup.');
+      const untried = 'The night was ended before its turn. It has no new backup.';
+      const results = await desk.runWave({ workflowId, stores: part.stores.map(({ id }) => id), untried }, () =>
+        runPart(plan, part, round, workflowId),
+      );
       desk.take(results);
       await control.record({ kind: 'results', train: plan.night, stage: BACKUP_STAGE, round, results });
     }),

@@ -29,12 +29,13 @@ export async function recoverable(
       row: {
         train,
         stage: stage.name,
-        id: `override/${reason}/${by}/${at}`,
+        // A further round takes stores of its own: its row stands beside that of the first.
+        id: `override/${reason}/${by}/${at}/r${round}`,
         planHash,
         decision: 'approve',
         by: approvedBy,
         via: 'policies/overrides.yaml',
-        comment: `${reason} of ${taken.slice(0, 20).join(', ')}: ${why} (${by}, until ${expires})`.slice(0, 1_000),
+        comment: `${reason}: ${why} (${by}, until ${expires}). Stores: ${taken.join(', ')}`,
         accepted: true,
         at: new Date().toISOString(),
       },

@@ -20,7 +20,7 @@ import { RESTORE_STAGE, waveWorkflowId } from '#domain/naming.js';
 import { emptyTally } from '#domain/outcomes.js';
 import { renderRestoreDetails, restoreSummary } from '#domain/restore-progress.js';
 import { attention } from './attention.js';
-import { NO_THRESHOLD, openFleetRun, resultsOf, type FleetRun } from './fleet-run.js';
+import { NO_THRESHOLD, openFleetRun, type FleetRun } from './fleet-run.js';
 import { restoresQuery } from './messages.js';
 import { invalid, parseInput } from './parse-input.js';
 import { control, messageOf, stagingProxies } from './proxies.js';
@@ -124,9 +124,10 @@ async function tryStores(plan: RestorePlan, desk: Desk): Promise<void> {
   for (let part = 0; part * PART_SIZE < stores.length; part += 1) {
     const members = stores.slice(part * PART_SIZE, (part + 1) * PART_SIZE);
     const workflowId = waveWorkflowId(run, RESTORE_STAGE, 0, part);
-    const report = await desk.running(workflowId, () => runWave(plan, members, workflowId));
-    const ids = members.map(({ id }) => id);
-    const results = resultsOf(report, ids, 'The run was ended before its turn. Its guests were not tried.');
+    const untried = 'The run was ended before its turn. Its guests were not tried.';
+    const results = await desk.runWave({ workflowId, stores: members.map(({ id }) => id), untried }, () =>
+      runWave(plan, members, workflowId),
+    );
     desk.take(results);
     await control.record({ kind: 'results', train: run, stage: RESTORE_STAGE, round: 0, results });
   }

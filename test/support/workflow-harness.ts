@@ -206,10 +206,10 @@ export async function openWorld({ address, codePath }: Place) {
           args: [input],
         }),
       ),
-    startNight: async (input: Partial<NightInput> = {}) =>
+    startNight: async (input: Partial<NightInput> = {}, startedBy: 'nightly' | 'by-hand' = 'by-hand') =>
       kept(
         await client.workflow.start<typeof nightlyBackup>('nightlyBackup', {
-          workflowId: nightWorkflowId('acme', 'by-hand'),
+          workflowId: nightWorkflowId('acme', startedBy),
           taskQueue,
           args: [{ fleet: 'acme', ...input }],
         }),

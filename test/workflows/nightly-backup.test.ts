@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { renderNightDetails } from '#domain/backup-progress.js';
 import type { NightPlan, NightView } from '#domain/messages/backup.js';
+import { waveWorkflowId } from '#domain/naming.js';
 import { totalOf } from '#domain/outcomes.js';
 import { abortUpdate, nightQuery } from '#workflows/messages.js';
 import { aNightPlan, someOrders } from '../support/workflow-builders.js';
@@ -63,6 +64,31 @@ describe('a night', () => {
     const rounds = world.central.ledgerOf('results');
     expect(rounds[0]?.results.map(({ outcome }) => outcome).toSorted()).toEqual(['offline', 'succeeded']);
     expect(rounds.at(-1)).toMatchObject({ results: [{ store: 's002', outcome: 'succeeded' }] });
+  });
+
+  it('whose wave breaks off says that of its stores, and calls people', async () => {
+    const timing = { storeTimeout: 60_000, offlineAfter: 20_000, cutOffAfter: 60_000, deferFor: 200 };
+    const world = await given(aNightPlan(['s001'], { timing }));
+    const other = await world.startNight();
+    const wave = world.client.workflow.getHandle(waveWorkflowId('night-2026-11-26', 'backup', 0, 0));
+    await eventually('its wave to run', () =>
+      wave.describe().then(
+        () => true,
+        () => false,
+      ),
+    );
+    const night = await world.startNight({}, 'nightly');
+    const report = await night.result();
+    expect(report).toMatchObject({ state: 'done', tally: { failed: 1 } });
+    expect((await night.query<NightView>(nightQuery)).notSucceeded).toMatchObject([
+      {
+        store: 's001',
+        reason: 'StepFailed',
+        stop: { summary: expect.stringMatching(/broke off.*already/i) as string },
+      },
+    ]);
+    expect(world.central.notifications).toMatchObject([{ event: 'attention', train: 'night-2026-11-26' }]);
+    await other.terminate();
   });
 
   it('by hand is over when each store was asked once', async () => {

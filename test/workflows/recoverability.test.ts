@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { StepAnswer } from '#domain/messages/store.js';
 import type { RecoverabilityJudgement } from '#domain/messages/train.js';
 import { answerUpdates } from '#workflows/messages.js';
 import { aPlan, currentPreflight } from '../support/workflow-builders.js';
@@ -9,7 +10,9 @@ import { heldFor } from '../support/workflow-harness.js';
 const limits = { backupYoungerThan: 172_800_000, restoreYoungerThan: 7_862_400_000 };
 const quick = { readFacts: async () => currentPreflight() };
 const asking = (stores: string[]) => ({
-  ...aPlan().stage('canary', { stores }).build(),
+  ...aPlan()
+    .stage('canary', { stores, limits: { errorThreshold: { count: 0, minSample: 1 } } })
+    .build(),
   recoverability: limits,
 });
 const lacking = (store: string): RecoverabilityJudgement['skipped'][number] => ({
@@ -71,10 +74,41 @@ describe('a stage of a fleet that asks for recoverability', () => {
           by: 'bert',
           via: 'policies/overrides.yaml',
           accepted: true,
-          comment: expect.stringMatching(/NoRestoreProof of s001: the staging site is being moved \(anna/) as string,
+          comment: 'NoRestoreProof: the staging site is being moved (anna, until 2099-11-27T10:00:00Z). Stores: s001',
         },
       },
     ]);
+  });
+
+  it('records every store that an override took, each round in a row of its own', async () => {
+    const world = await useWorld();
+    const refuses = async (): Promise<StepAnswer<never>> => ({
+      kind: 'failed',
+      stop: { reason: 'ConfigRejected', summary: 'nginx -t said no' },
+    });
+    const failing = await world.store('s001', { ...quick, applyConfig: refuses });
+    world.central.plans(asking(['s001']));
+    const override = {
+      reason: 'NoRecentBackup' as const,
+      by: 'anna',
+      approvedBy: 'bert',
+      why: 'the central server was moved',
+      at: '2026-11-26T10:00:00Z',
+      expires: '2099-11-27T10:00:00Z',
+    };
+    let stores = Array.from({ length: 30 }, (_, n) => `s${String(n + 1).padStart(3, '0')}`);
+    world.central.on('judgeRecoverability', async () => ({ skipped: [], overrides: [{ override, stores }] }));
+    const train = await world.startTrain();
+    await heldFor(train, 'ErrorThresholdExceeded');
+    const first = stores;
+    stores = ['s001'];
+    failing.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
+    await train.executeUpdate(answerUpdates['retry-failed'], { args: [{ by: 'anna' }] });
+    await train.result();
+    const rows = world.central.ledgerOf('approval').map(({ row }) => row);
+    expect(new Set(rows.map(({ id }) => id)).size).toBe(2);
+    expect(rows[0]?.comment).toContain(`Stores: ${first.join(', ')}`);
+    expect(rows[1]?.comment).toMatch(/Stores: s001$/);
   });
 
   it('is not asked of a train whose fleet does not', async () => {

@@ -1,0 +1,199 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { DefaultLogger } from '@temporalio/worker';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createControlActivities } from '#activities/control.js';
+import { initRepo } from '#client/repo/template.js';
+import type { GuestBackupRow } from '#domain/messages/ledger.js';
+import type { ControlActivities } from '#domain/messages/train.js';
+import { emptyTally } from '#domain/outcomes.js';
+import { openGitRepo } from '#systems/git/repo.js';
+import { openLedger } from '#systems/ledger/client.js';
+import type { Ledger } from '#systems/ledger/types.js';
+import { databaseKinds, execute, type TestDatabase } from '../../support/databases.js';
+import { memoryObjects } from '../../support/memory-objects.js';
+
+/** What the centre knows and decides of backups, with a real repo and ledger. */
+
+const HOUR = 3_600_000;
+const NOW = new Date('2026-11-26T12:00:00Z');
+const ago = (hours: number): string => new Date(NOW.getTime() - hours * HOUR).toISOString();
+const STORES = ['store-001', 'store-002'];
+const GUESTS: [vmid: number, name: string][] = [
+  [101, 'pos'],
+  [102, 'inventory'],
+  [103, 'cache'],
+];
+
+let root: string;
+let dir: string;
+let first: string;
+let database: TestDatabase;
+let ledger: Ledger;
+let control: ControlActivities;
+const environment = new MockActivityEnvironment({}, { logger: new DefaultLogger('ERROR') });
+const run = <I, O>(activity: (input: I) => Promise<O>, input: I): Promise<O> => environment.run(activity, input);
+const git = (...args: string[]): string =>
+  execFileSync('git', ['-C', dir, '-c', 'user.name=Ann', '-c', 'user.email=ann@example.org', ...args])
+    .toString()
+    .trim();
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'edge-backup-control-'));
+  dir = join(root, 'repo');
+  first = await initRepo(dir, { stores: STORES.length });
+  database = await databaseKinds[0]!.create();
+  ledger = await openLedger(database.url);
+  control = createControlActivities({
+    repo: openGitRepo({ dir }),
+    branch: 'main',
+    objects: memoryObjects(),
+    ledger,
+    isRunning: () => Promise.resolve(false),
+    inWork: () => Promise.resolve([]),
+    tell: () => Promise.resolve(),
+    now: () => NOW,
+  });
+});
+afterAll(async () => {
+  await ledger.close();
+  await database.drop();
+  await rm(root, { recursive: true, force: true });
+});
+beforeEach(async () => {
+  git('reset', '--quiet', '--hard', first);
+  await execute(database.url, 'TRUNCATE nights, guest_backups');
+});
+
+/** Every guest of every store, proven so many hours ago, here and in the second place. */
+const backedUp = (hours: number, change: (row: GuestBackupRow) => Partial<GuestBackupRow> = () => ({})) =>
+  ledger.recordGuestBackups(
+    STORES.flatMap((store) =>
+      GUESTS.map(([vmid, name]) => {
+        const row: GuestBackupRow = {
+          fleet: 'edge',
+          store,
+          vmid,
+          name,
+          kind: vmid === 103 ? 'lxc' : 'qemu',
+          tier: 'normal',
+          rpoLocalMs: 26 * HOUR,
+          rpoOffsiteMs: 50 * HOUR,
+          local: { readAt: ago(hours), provenAt: ago(hours) },
+          offsite: { readAt: ago(hours), provenAt: ago(hours) },
+          firstSeen: ago(10_000),
+          seenAt: ago(hours),
+        };
+        return { ...row, ...change(row) };
+      }),
+    ),
+  );
+
+describe('the plan of a night', () => {
+  const ask = (startedAt: string) => run(control.planNight, { fleet: 'edge', startedAt });
+  const nightOf = async (startedAt: string): Promise<string> => {
+    const outcome = await ask(startedAt);
+    if (outcome.kind === 'refused') throw new Error(outcome.problems.join('; '));
+    const { night, commit, opens, closes, stores } = outcome.plan;
+    const row = { id: night, fleet: 'edge', state: 'running', commit, opens, closes, stores: stores.length };
+    await ledger.recordNight({ ...row, tally: emptyTally(), startedAt });
+    return night;
+  };
+
+  it('has an id of its own, also when the same window was asked for by hand before', async () => {
+    const byHand = await nightOf('2026-11-26T11:00:00.000Z');
+    const scheduled = await nightOf('2026-11-26T21:00:01.000Z');
+    expect([byHand, scheduled]).toEqual(['night-2026-11-26', 'night-2026-11-26-2']);
+  });
+
+  it('keeps its id when it is asked for again after a crash', async () => {
+    const startedAt = '2026-11-26T21:00:01.000Z';
+    expect([await nightOf(startedAt), await nightOf(startedAt)]).toEqual(['night-2026-11-26', 'night-2026-11-26']);
+  });
+});
+
+describe('whether stores could be had back', () => {
+  const limits = { backupYoungerThan: 48 * HOUR, restoreYoungerThan: 90 * 24 * HOUR };
+  const judged = async () => {
+    const { skipped, overrides } = await run(control.judgeRecoverability, { commit: first, limits, stores: STORES });
+    return {
+      skipped: skipped.map(({ store, stop }) => `${store} ${stop.reason}`),
+      detail: skipped.flatMap(({ stop }) => stop.detail ?? []),
+      overrides: overrides.map(({ override, stores }) => `${override.reason} ${override.by} ${stores.join(' ')}`),
+    };
+  };
+  const overriding = async (override: object) => {
+    await writeFile(
+      join(dir, 'policies', 'overrides.yaml'),
+      JSON.stringify({ schema: 'edge.overrides/v1', overrides: [override] }),
+    );
+    git('add', '--all');
+    git('commit', '--quiet', '--message', 'override');
+  };
+  const both = { by: 'anna', approvedBy: 'bert', why: 'the central server was moved', at: ago(1), expires: ago(-24) };
+
+  it('is refused for want of a backup by what the ledger knows of each guest', async () => {
+    await backedUp(10, ({ store, vmid }) =>
+      store === 'store-002' && vmid === 102 ? { local: { readAt: ago(1), provenAt: ago(49) }, offsite: undefined } : {},
+    );
+    const { skipped, detail } = await judged();
+    expect(skipped).toEqual(['store-001 NoRestoreProof', 'store-002 NoRecentBackup']);
+    expect(detail).toContain('guest 102 (inventory): the newest proven backup is 2 d 1 h old, the limit is 2 d');
+  });
+
+  it('is refused when nobody has ever looked', async () => {
+    expect((await judged()).skipped).toEqual(['store-001 NoRecentBackup', 'store-002 NoRecentBackup']);
+  });
+
+  it('is taken on by two people at the tip of the branch, for that reason, those stores and that time alone', async () => {
+    await backedUp(10);
+    await overriding({ ...both, reason: 'NoRestoreProof', stores: ['store-001'] });
+    expect(await judged()).toMatchObject({
+      skipped: ['store-002 NoRestoreProof'],
+      overrides: ['NoRestoreProof anna store-001'],
+    });
+  });
+
+  it.each([
+    ['it has run out', { ...both, expires: ago(0.5) }],
+    ['it is of another reason', { ...both, reason: 'NoRecentBackup' }],
+    ['one person is both', { ...both, approvedBy: 'anna' }],
+  ])('is not taken on when %s', async (_, override) => {
+    await backedUp(10);
+    await overriding({ reason: 'NoRestoreProof', ...override });
+    expect(await judged()).toMatchObject({
+      skipped: ['store-001 NoRestoreProof', 'store-002 NoRestoreProof'],
+      overrides: [],
+    });
+  });
+});
+
+describe('what people are called for every night', () => {
+  const concerns = () => run(control.backupConcerns, { fleet: 'edge' });
+
+  it('is that nothing was ever heard of the backups', async () => {
+    expect((await concerns())[0]).toMatch(/^Backups of 2 of 2 stores are not as they should be/);
+  });
+
+  it('is that the newest proof is older than its objective, whatever nobody said since', async () => {
+    await backedUp(100);
+    expect((await concerns())[0]).toMatch(/Backups of 2 of 2 stores .*6 breach.*the worst: store-001/);
+  });
+
+  it('is one guest in one store', async () => {
+    await backedUp(2, ({ store, vmid }) =>
+      store === 'store-002' && vmid === 103 ? { local: { readAt: ago(2) } } : {},
+    );
+    expect((await concerns())[0]).toMatch(/Backups of 1 of 2 stores .*the worst: store-002, guest 103 \(cache\)/);
+  });
+
+  it('is nothing of backups when all is well; that no restore was ever tested stays', async () => {
+    await backedUp(2);
+    const told = await concerns();
+    expect(told).toHaveLength(1);
+    expect(told[0]).toMatch(/restore/i);
+  });
+});
