@@ -238,13 +238,18 @@ function durationOf(option: string, text: string): number {
   throw wrongUsage(`${option} takes a duration such as 90s, 20m or 4h.`);
 }
 
-function paramsOf(pairs: readonly string[]): Record<string, string | number> {
+function paramsOf(pairs: readonly string[]): Record<string, string | number | boolean> {
   return Object.fromEntries(
     pairs.map((pair) => {
       const at = pair.indexOf('=');
       if (at < 1) throw wrongUsage('--param takes name=value, e.g. factor=10.');
       const value = pair.slice(at + 1);
-      return [pair.slice(0, at), /^-?\d+(\.\d+)?$/.test(value) ? Number(value) : value];
+      return [pair.slice(0, at), paramOf(value)];
     }),
   );
+}
+
+function paramOf(text: string): string | number | boolean {
+  if (text === 'true' || text === 'false') return text === 'true';
+  return /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text;
 }

@@ -2,6 +2,7 @@ import { plural } from '#domain/counted.js';
 import { formatDuration } from '#domain/durations.js';
 import type { StoreView } from '#domain/messages/store.js';
 import type { StoreAnswer, StoreOperation, WhichOperations } from '../operations.js';
+import { operationOfStage } from '#domain/naming.js';
 import { LEFT_IN_PLACE, OUTCOME_WORDS, stateWords } from '#domain/outcomes.js';
 import { clause } from './render-train.js';
 import { columns, printable, timeInZone, timeOf, type Clock } from './text.js';
@@ -57,7 +58,7 @@ function currentLines(view: StoreView, clock: Clock): string[] {
   const what =
     view.release === undefined
       ? `backup is running (${printable(view.train)})`
-      : `patch is running (train ${printable(view.train)}, stage ${printable(view.stage)}, release ${printable(view.release)})`;
+      : `${operationOfStage(view.stage)} is running (train ${printable(view.train)}, stage ${printable(view.stage)}, release ${printable(view.release)})`;
   return [
     `${printable(view.store)}: ${what}.`,
     `  Step: ${printable(view.step)}, since ${timeInZone(view.since, clock)} (${ago(view.since, clock)})`,

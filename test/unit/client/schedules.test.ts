@@ -102,6 +102,27 @@ describe('desiredSchedules', () => {
       expect(short?.catchupWindow).toBe(HOUR);
       expect(short?.warnings).toEqual(['backup.catchUp is 2 h, but the window is only 1 h long.']);
     });
+
+    it('restores guests for a test every week, by day, once there is a second place to restore from', () => {
+      const tiers = { normal: { rpo: { local: '26h', offsite: '50h' }, restoreWeeks: 13 } };
+      const withSecondPlace = { ...backup, tiers, offsite: { keep: { daily: 14 } } };
+      const all = desiredSchedules(fleet({ backup: { ...withSecondPlace, restoreTest: { day: 'wed', at: '09:15' } } }));
+      expect(all.map(({ workflowType }) => workflowType)).toEqual([
+        'launchTrain',
+        'nightlyBackup',
+        'restoreTest',
+        'janitor',
+      ]);
+      expect(all[2]).toMatchObject({
+        id: 'edge-governor/restores/edge',
+        calendar: { dayOfWeek: ['WEDNESDAY'], hour: 9, minute: 15 },
+        timeZone: 'Europe/Berlin',
+        workflowId: 'restores/edge/weekly',
+        args: [{ fleet: 'edge' }],
+        overlap: 'SKIP',
+      });
+      expect(all[2]?.catchupWindow).toBe(24 * HOUR);
+    });
   });
 
   const catchUps: Record<string, [build: object, stages: object[], catchUp: string, hours: number]> = {

@@ -106,7 +106,7 @@ describe('lab fault add', () => {
     answers.set('POST /faults', { body: { id: 'fault-1' } });
     const { code } = await lab(
       ...['fault', 'add', 'slow-recovery', '--store', 'store-014', '--node', 'n2', '--times', '1', '--for', '20m'],
-      ...['--param', 'factor=10', '--param', 'host=n3'],
+      ...['--param', 'factor=10', '--param', 'host=n3', '--param', 'silent=true'],
     );
     expect(code).toBe(0);
     expect(requests[0]?.body).toEqual({
@@ -115,7 +115,7 @@ describe('lab fault add', () => {
       node: 'n2',
       times: 1,
       durationMs: 1_200_000,
-      params: { factor: 10, host: 'n3' },
+      params: { factor: 10, host: 'n3', silent: true },
     });
   });
   it.each([

@@ -10,6 +10,25 @@ describe('renderStore', () => {
     ]);
   });
 
+  it('calls a rollback what it is', () => {
+    const current = {
+      store: 'store-014',
+      train: '2026-w48',
+      stage: 'rollback',
+      operationId: '2026-w48/rollback/store-014/r0',
+      release: '2026.47.0',
+      step: 'draining n1',
+      since: '2026-11-24T11:06:00Z',
+      cutOff: false,
+      paused: false,
+      nodes: [],
+      notes: [],
+    };
+    expect(renderStore({ store: 'store-014', recent: [], current }, clock)[0]).toBe(
+      'store-014: rollback is running (train 2026-w48, stage rollback, release 2026.47.0).',
+    );
+  });
+
   it('shows the step, node by node, and that the store is silent', () => {
     const lines = renderStore(
       {
