@@ -24,6 +24,8 @@ export interface GuestTests {
   state: TestState;
   /** It should have been tested by now. */
   isLate: boolean;
+  /** store.yaml does not name it: nobody knows how to ask it whether it is well, so no run takes it. */
+  isUnnamed: boolean;
   /** The newest trial that passed. */
   passed?: RestoreTestRow | undefined;
   /** The newest trial of all. */
@@ -68,7 +70,12 @@ export function restoreStatus({
     .filter(({ backup }) => backup)
     .flatMap((store) => {
       const own = { known: rowsOf.get(store.id) ?? [], newest: trialsOf.get(store.id) ?? [], now };
-      return store.guests.map((guest) => testsOf(fleet, store, guest, own));
+      const named = new Set(store.guests.map(({ vmid }) => vmid));
+      const unnamed = own.known.filter(({ vmid }) => !named.has(vmid));
+      return [
+        ...store.guests.map((guest) => testsOf(fleet, store, guest, own)),
+        ...unnamed.map(({ vmid, name }) => testsOf(fleet, store, { vmid, name, role: 'other' }, own)),
+      ];
     })
     .filter((guest) => guest !== undefined);
   const rank = ({ state }: GuestTests) => TEST_STATES.indexOf(state);
@@ -91,16 +98,18 @@ export function restoreConcern({ guests }: RestoreStatus): string | undefined {
   const late = guests.filter(({ isLate }) => isLate);
   const [first] = late;
   if (!first) return undefined;
-  const { store, vmid, name, weeks, last } = first;
-  const why = last?.result !== 'pass' && last?.text ? ` Last: ${last.text}` : '';
+  const { store, vmid, name, weeks, last, isUnnamed } = first;
+  const why = isUnnamed ? ` ${UNNAMED_GUEST}` : last?.result !== 'pass' && last?.text ? ` Last: ${last.text}` : '';
   return `${plural(late.length, 'guest')} of ${guests.length} ${are(late.length)} not restored for a test in the weeks of its tier; the first: ${store}, guest ${vmid} (${name}), every ${plural(weeks, 'week')}.${why}`;
 }
+
+export const UNNAMED_GUEST = 'It is not in store.yaml, so no run takes it: name it there, with its probes.';
 
 /** `known` and `newest` are of that store. */
 function testsOf(
   fleet: Fleet,
   store: Store,
-  guest: Guest,
+  guest: Pick<Guest, 'vmid' | 'name' | 'role' | 'tier'>,
   { known, newest, now }: { known: readonly GuestBackupRow[]; newest: readonly RestoreTestRow[]; now: Date },
 ): { tests: GuestTests; testable: TestableGuest } | undefined {
   const isIt = (row: { vmid: number }) => row.vmid === guest.vmid;
@@ -128,6 +137,7 @@ function testsOf(
       tier,
       weeks,
       ...standingOf(testable, now),
+      isUnnamed: store.guests.every((named) => named.vmid !== vmid),
       passed,
       last: trials[0],
     },

@@ -4,7 +4,7 @@ import { isRunOver } from '#domain/messages/fleet-run.js';
 import type { RestoreRunRow, RestoreTestRow } from '#domain/messages/ledger.js';
 import type { RestoreView } from '#domain/messages/restore.js';
 import type { TestState } from '#domain/restore-sampling.js';
-import type { GuestTests, RestoreStatus } from '#domain/restore-status.js';
+import { UNNAMED_GUEST, type GuestTests, type RestoreStatus } from '#domain/restore-status.js';
 import { notSucceededLines, progressLines } from './fleet-run.js';
 import { tallyWords } from './render-train.js';
 import { columns, fit, printable, timeInZone, timeOf, wrap, type Clock } from './text.js';
@@ -74,23 +74,28 @@ export function renderRestoreStatus(
   ];
 }
 
-const guestRow = ({ store, vmid, name, state, tier, weeks, passed, last }: GuestTests, clock: Clock): string[] => [
+const guestRow = (
+  { store, vmid, name, state, tier, weeks, passed, last, isUnnamed }: GuestTests,
+  clock: Clock,
+): string[] => [
   `${printable(store)}/${vmid} ${fit(printable(name), 14)}`,
   state.toUpperCase(),
   `tier ${printable(tier)}, every ${plural(weeks, 'week')}`,
   [
+    ...(isUnnamed ? ['not in store.yaml'] : []),
     passed ? `passed ${timeOf(passed.testedAt, clock)}` : 'never passed',
     ...(last && last.result !== 'pass' ? [`last ${last.result}: ${printable(last.text ?? '')}`] : []),
   ].join('; '),
 ];
 
 export function renderRestoreHistory(
-  { store, vmid, name, state, class: kind, tier, weeks }: GuestTests,
+  { store, vmid, name, state, class: kind, tier, weeks, isUnnamed }: GuestTests,
   history: readonly RestoreTestRow[],
   clock: Clock,
 ): string[] {
   return [
     `${printable(store)}, guest ${vmid} (${printable(name)}): ${state.toUpperCase()}, class ${printable(kind)}, tier ${printable(tier)}, every ${plural(weeks, 'week')}`,
+    ...(isUnnamed ? wrap(UNNAMED_GUEST, WIDTH, '  ') : []),
     ...(history.length === 0 ? ['  It was never tried.'] : history.flatMap((row) => trialLines(row, clock))),
   ];
 }

@@ -84,9 +84,9 @@ describe('how the fleet stands', () => {
       { known: [...known.slice(1), seen('store-001', 101, { goneAt: weeksAgo(1) })] },
       ['store-001/102 never', 'store-002/101 never'],
     ],
-    'counts nobody whom the repo does not name': [
+    'counts whom the cluster has and the repo does not name': [
       { known: [...known, seen('store-002', 199)] },
-      ['store-001/101 never', 'store-001/102 never', 'store-002/101 never'],
+      ['store-001/101 never', 'store-001/102 never', 'store-002/101 never', 'store-002/199 never'],
     ],
     'counts who was not seen yet: nothing is proven of it': [
       { known: [] },
@@ -118,6 +118,7 @@ describe('how the fleet stands', () => {
       weeks: 4,
       state: 'tested',
       isLate: false,
+      isUnnamed: false,
       passed: pass,
       last: fail,
     });
@@ -172,6 +173,18 @@ describe('an alarm', () => {
     expect(restoreConcern(statusOf({ newest }))).toBe(
       '1 guest of 3 is not restored for a test in the weeks of its tier; the first: store-002, guest 101 (till), every 4 weeks. Last: Chunk 12ab is damaged.',
     );
+  });
+
+  it('is raised for a guest that the cluster has and store.yaml does not name: no run takes it', () => {
+    const stranger = { ...seen('store-001', 177), name: 'fax' };
+    const status = statusOf({ newest: allTested, known: [...known, stranger] });
+    expect(status.coverage).toMatchObject({ guests: 4, covered: 3 });
+    expect(status.guests[0]).toMatchObject({ vmid: 177, state: 'never', class: 'fax', isUnnamed: true });
+    expect(restoreConcern(status)).toMatch(
+      /^1 guest of 4 .*the first: store-001, guest 177 \(fax\).*not in store\.yaml/,
+    );
+    const gone = { ...stranger, goneAt: weeksAgo(1) };
+    expect(restoreConcern(statusOf({ newest: allTested, known: [...known, gone] }))).toBeUndefined();
   });
 
   it('is raised when no test ever ran: silence is no success', () => {
