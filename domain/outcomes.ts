@@ -42,6 +42,8 @@ export interface StoreResult {
   nodesPatched?: number | undefined;
   nodesRebooted?: number | undefined;
   release?: string | undefined;
+  /** Version of the newest release that had soaked there when the operation took the store. */
+  lastGood?: string | undefined;
   /** It failed in an earlier round, and no success has come since. */
   failedBefore?: true | undefined;
 }
@@ -112,7 +114,7 @@ export function stateWords(result: StoreResult): string | undefined {
 }
 export const LEFT_IN_PLACE = 'left in place: ';
 
-function nodeWords({ outcome, operationId, nodesPatched, release, stop }: StoreResult): string[] {
+function nodeWords({ outcome, operationId, nodesPatched, release, lastGood, stop }: StoreResult): string[] {
   // An operation that works on no node says nothing of nodes.
   const isOfNodes = operationId !== undefined && nodesPatched !== undefined;
   if (!isOfNodes || outcome === 'succeeded' || outcome === 'offline') return [];
@@ -120,7 +122,8 @@ function nodeWords({ outcome, operationId, nodesPatched, release, stop }: StoreR
     ? `nodes finished: ${nodesPatched}, on ${release ?? 'the release'}`
     : 'no node finished';
   const left = (stop?.detail ?? []).filter((line) => line.startsWith(LEFT_IN_PLACE));
-  return [finished, ...(left.length > 0 ? left : ['nothing left set'])];
+  const good = lastGood === undefined ? [] : [`last good release: ${lastGood}`];
+  return [finished, ...(left.length > 0 ? left : ['nothing left set']), ...good];
 }
 
 /** Why an operation stopped, with what it could not take back at its end. */

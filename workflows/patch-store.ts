@@ -64,6 +64,7 @@ async function operate(task: StoreTask, view: View, stopping: Stopping): Promise
     );
     if (opened.kind !== 'done') return notDone(opened, view);
     view.note(...opened.adopted);
+    view.lastGood(opened.lastGood);
     const signs = () => giveSignsOfLife(task, opened.maxMaintenance);
 
     view.step('preflight');

@@ -48,6 +48,7 @@ export function openView(
     touched: () => touched,
     cutOff: (cutOff: boolean) => set({ cutOff }),
     paused: (paused: boolean) => set({ paused }),
+    lastGood: (lastGood: string | undefined) => set({ lastGood }),
     note: (...notes: string[]) => set({ notes: [...current.notes, ...notes].slice(-20) }),
     plan: (nodes: string[], work: readonly Pick<NodeWork, 'node'>[]) =>
       set({
@@ -74,6 +75,7 @@ export function openView(
         endedAt: now(),
         ...(about.release === undefined ? {} : { nodesPatched: done }),
         release: about.release,
+        ...(current.lastGood === undefined ? {} : { lastGood: current.lastGood }),
       };
       set({ step: 'ended', since: now(), result });
       return result;

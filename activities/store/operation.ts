@@ -1,5 +1,14 @@
 import { decideAbandoned, decideAbandonedDump } from '#domain/abandoned.js';
-import type { Inspected, Ours, SelfUndo, StepAnswer, StoreTask, Swept, SweepTask } from '#domain/messages/store.js';
+import type {
+  Inspected,
+  Ours,
+  SelfUndo,
+  StepAnswer,
+  StoreTask,
+  Swept,
+  SweepTask,
+  Taken,
+} from '#domain/messages/store.js';
 import { stepKey } from '#domain/naming.js';
 import type { Stop } from '#domain/reasons.js';
 import type { ReleaseRef } from '#domain/release.js';
@@ -15,7 +24,7 @@ import { inOrderOfUndo, mendPackages, settle, takeBack } from './marks.js';
  * an earlier operation left, however that one ended; when nobody comes, the store does it itself.
  */
 export interface Operation {
-  open(task: StoreTask): Promise<StepAnswer<{ adopted: string[] }>>;
+  open(task: StoreTask): Promise<StepAnswer<Omit<Taken, 'maxMaintenance'>>>;
   /**
    * Takes the store for a dump, when `decide` lets it begin. What an earlier operation left set is carried on as it is.
    * The answer is recorded: asked again, the same dump has the same plan, whatever it has changed meanwhile.
@@ -194,6 +203,11 @@ export function createOperation(deps: StoreDeps): Operation {
   const end = (outcome: string): Promise<void> =>
     state.save({ ...record(), open: false, endedAt: now().toISOString(), outcome });
 
+  const taken = (adopted: string[]) => {
+    const { lastGood } = state.trust();
+    return { kind: 'done' as const, adopted, ...(lastGood ? { lastGood: lastGood.version } : {}) };
+  };
+
   const keeper: Operation = {
     open: (task) =>
       alone(async () => {
@@ -203,7 +217,7 @@ export function createOperation(deps: StoreDeps): Operation {
         if (held && isHolder(task)) {
           await keeper.release(task);
           await accept(task);
-          return { kind: 'done', adopted: task.permit ? await mendPackages(deps, held.marks) : [] };
+          return taken(task.permit ? await mendPackages(deps, held.marks) : []);
         }
 
         await keeper.learnLastGood();
@@ -235,7 +249,7 @@ export function createOperation(deps: StoreDeps): Operation {
           const { undone, leftSet } = await undo(left);
           adopted.push(...undone.map((what) => `undone: ${what}`), ...leftSet.map((what) => `left: ${what}`));
         }
-        return { kind: 'done', adopted };
+        return taken(adopted);
       }),
 
     openDump: <Plan extends object>(

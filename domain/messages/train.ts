@@ -403,6 +403,7 @@ const storeResultSchema: z.ZodType<StoreResult> = z.object({
   nodesPatched: count.optional(),
   nodesRebooted: count.optional(),
   release: z.string().optional(),
+  lastGood: z.string().optional(),
 });
 
 /** From a wave to its train: how far it is. */

@@ -211,6 +211,7 @@ describe('a store that is not there or not fit', () => {
     const world = await useWorld();
     const surprise = { install: [{ name: 'nginx', version: '1.27' }], remove: [] };
     const store = await world.store('s001', {
+      openOperation: async () => ({ kind: 'done', adopted: [], lastGood: '2026.47.0' }),
       stagePackages: async () => ({
         kind: 'done',
         nodes: aPreflight().facts.nodes.map((node) =>
@@ -219,7 +220,11 @@ describe('a store that is not there or not fit', () => {
       }),
     });
     const handle = await world.startStore(aStoreInput('s001'));
-    await expect(handle.result()).resolves.toMatchObject({ outcome: 'failed', reason: 'ManifestMismatch' });
+    await expect(handle.result()).resolves.toMatchObject({
+      outcome: 'failed',
+      reason: 'ManifestMismatch',
+      lastGood: '2026.47.0',
+    });
     expect(store.work()).toEqual([...before, 'closeOperation failed']);
   });
 });

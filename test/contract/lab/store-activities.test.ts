@@ -321,6 +321,7 @@ describe('the activities of a store on the practice fleet', () => {
     const back = { ...task, operationId: `2026-w49/rollback/${task.store}/r0`, fence: 3 };
     const refused = await activities.openOperation(back);
     expect(refused).toMatchObject({ kind: 'refused', stop: { reason: 'SequenceRollback' } });
+    expect(await activities.openOperation({ ...back, permit })).toMatchObject({ lastGood: task.release.version });
 
     const { notes } = await operate({ ...back, permit });
     expect(notes).toHaveLength(3);

@@ -20,6 +20,9 @@ describe('how an operation left its store', () => {
       'nodes finished: 1, on 2026.48.0; left in place: maintenance of n2 (not reachable)',
     );
     expect(stateWords({ ...result, nodesPatched: 0, stop })).toBe('no node finished; nothing left set');
+    expect(stateWords({ ...result, nodesPatched: 0, lastGood: '2026.47.0', stop })).toBe(
+      'no node finished; nothing left set; last good release: 2026.47.0',
+    );
   });
 
   it('is nothing to tell of stores that were never worked on, or are done', () => {
