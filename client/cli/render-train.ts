@@ -25,6 +25,8 @@ export interface RenderOptions {
   eta?: readonly string[];
   /** Lines on the stores that are behind, at its end. */
   drift?: readonly string[];
+  /** Every store that did not succeed, not only the first ones. */
+  all?: boolean;
 }
 
 const MAX_NOT_SUCCEEDED = 20;
@@ -205,7 +207,7 @@ function notSucceededLines(view: TrainView, options: RenderOptions): string[] {
   const results = view.notSucceeded;
   if (results.length === 0) return [];
   const all = sum(view.stages.map((stage) => totalOf(stage.tally) - stage.tally.succeeded));
-  const shown = results.slice(0, MAX_NOT_SUCCEEDED);
+  const shown = options.all ? results : results.slice(0, MAX_NOT_SUCCEEDED);
   const hidden = Math.max(all, results.length) - shown.length;
   const reasons = [...new Set(shown.flatMap(({ reason }) => (reason === undefined ? [] : [reason])))];
   const way = wayOn(view, options.suffix);
@@ -216,7 +218,11 @@ function notSucceededLines(view: TrainView, options: RenderOptions): string[] {
       return [`  ${resultLine(result)}`, ...(state === undefined ? [] : [`    ${printable(state)}`])];
     }),
     ...(hidden > 0
-      ? [`  and ${number(hidden)} more: edge train show --json${options.suffix}${listedOf(all, results.length)}`]
+      ? [
+          options.all
+            ? `  and ${number(hidden)} more, which the train does not list`
+            : `  and ${number(hidden)} more: edge train show --all${options.suffix}${listedOf(all, results.length)}`,
+        ]
       : []),
     ...(reasons.length > 0
       ? [

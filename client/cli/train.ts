@@ -134,17 +134,20 @@ const namesOf = (list: string): string[] =>
 
 interface ShowOptions extends FleetCommandOptions {
   watch?: boolean;
+  all?: boolean;
 }
 
 function addShow(train: Command, io: Io, result: CommandResult): void {
   forFleet(train.command('show'))
     .description('Show what the train does, what it waits for, what went wrong, and what you can do.')
     .option('--watch', 'follow it until it ends; exit code 1 when it does not end as done')
+    .option('--all', 'name every store that did not succeed, not only the first 20')
     .addHelpText(
       'after',
       `
 Examples:
   edge train show
+  edge train show --all
   edge train show --watch
   edge train show --json | jq .notSucceeded`,
     )
@@ -160,6 +163,7 @@ Examples:
             columns: io.columns,
             eta: etaLines(eta),
             drift: driftLines(drift, session.target.suffix),
+            all: options.all === true,
           });
         const view = options.watch
           ? await watch(io, options, session, fleet)

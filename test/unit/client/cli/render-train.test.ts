@@ -154,7 +154,10 @@ describe('a train that runs', () => {
     const results = Array.from({ length: 30 }, (_, index) => failedResult({ store: `store-${index}` }));
     const lines = renderTrain(trainView({ notSucceeded: results }), options);
     expect(lines).toContain('Not succeeded (30):');
-    expect(lines).toContain('  and 10 more: edge train show --json');
+    expect(lines).toContain('  and 10 more: edge train show --all');
+    const all = renderTrain(trainView({ notSucceeded: results }), { ...options, all: true }).join('\n');
+    expect(results.every(({ store }) => all.includes(`${store} `))).toBe(true);
+    expect(all).not.toContain('more');
   });
 
   it('lets nothing from outside steer the terminal', () => {
