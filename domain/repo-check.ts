@@ -13,8 +13,8 @@ import { printable, readYaml, type Problem, type YamlFile } from './yaml-file.js
 
 /**
  * The one reader of the GitOps repo: `edge fleet check`, the release worker and the planner all judge it here, so that
- * nothing is planned that was not checked. It finds every problem in one go; only how files fit together is judged when
- * each of them can be read.
+ * nothing is planned that was not checked. It finds every problem in one go; only how the fields of a section, or whole
+ * files, fit together is judged when each of them can be read.
  */
 export interface CheckedRepo {
   problems: Problem[];
