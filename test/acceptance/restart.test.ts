@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { countByNode, givenPractice, type Practice } from '../support/practice.js';
+import { countByNode, givenPractice, NEXT_WEEK, type Practice } from '../support/practice.js';
 
 const ONCE = { n1: 1, n2: 1, n3: 1 };
 
@@ -9,6 +9,20 @@ beforeAll(async () => {
 });
 afterAll(() => practice?.stop());
 
+/** What is done to each node of each store, once. */
+const WORK = ['unit.start', 'packages.install', 'node.reboot.request', 'node.up'];
+/** What is set at a node before that, and taken back after it, once as well. */
+const MARKS = ['ha.maintenance.enable', 'ha.maintenance.disable', 'ceph.noout.set', 'ceph.noout.unset'];
+
+async function expectAllDoneOnce(since = 0): Promise<void> {
+  for (const store of Object.values(await practice.stages()).flat()) {
+    const entries = (await practice.effects(store)).filter(({ seq }) => seq > since);
+    for (const effect of [...WORK, ...MARKS])
+      expect({ store, [effect]: countByNode(entries, effect) }).toEqual({ store, [effect]: ONCE });
+    expect({ store, set: await practice.leftSet(store) }).toEqual({ store, set: [] });
+  }
+}
+
 describe('a service that is stopped while a node is being upgraded, and started again', () => {
   it('goes on where it was: the train ends, and every node was upgraded and rebooted once', async () => {
     const train = await practice.startTrain();
@@ -17,18 +31,7 @@ describe('a service that is stopped while a node is being upgraded, and started 
     await practice.restart();
     await riding;
     expect(await train.result()).toMatchObject({ state: 'done', planned: 2, tally: { succeeded: 2 } });
-    const stages = await practice.stages();
-    for (const store of Object.values(stages).flat()) {
-      const entries = await practice.effects(store);
-      for (const effect of [
-        'unit.start',
-        'packages.install',
-        'node.reboot.request',
-        'node.up',
-        'ha.maintenance.enable',
-      ])
-        expect({ store, [effect]: countByNode(entries, effect) }).toEqual({ store, [effect]: ONCE });
-    }
+    await expectAllDoneOnce();
     expect(await practice.violations()).toEqual([]);
   });
 
@@ -39,5 +42,28 @@ describe('a service that is stopped while a node is being upgraded, and started 
     const { service: after } = practice;
     expect([after.temporal.address, after.databaseUrl, after.registry, after.lab?.control]).toEqual(before);
     expect((await practice.view()).state).toBe('done');
+  });
+});
+
+describe('a server that is killed while a node is out of service', () => {
+  it('goes on with what it had written down: what was set is taken back, and the train ends', async () => {
+    await practice.editFleet((fleet) => void Object.assign(fleet.release, NEXT_WEEK));
+    const before = (await practice.lab.journal(0)).at(-1)?.seq ?? 0;
+    const train = await practice.startTrain();
+    const run = (await train.describe()).runId;
+    const riding = practice.until('the end', ({ state }) => state === 'done', { approving: true });
+    const { store, node } = await practice.seen(
+      'an upgrade',
+      ({ seq, effect }) => seq > before && effect === 'packages.begin',
+    );
+    const server = practice.pid('temporal');
+    expect(practice.service.kill('temporal', 'SIGKILL')).toBe(true);
+    expect(await practice.leftSet(store)).toEqual([`maintenance of ${node}`, `noout of ${node}`]);
+    await riding;
+    expect(practice.pid('temporal')).not.toBe(server);
+    expect((await train.describe()).runId).toBe(run);
+    expect(await train.result()).toMatchObject({ state: 'done', planned: 2, tally: { succeeded: 2 } });
+    await expectAllDoneOnce(before);
+    expect(await practice.violations()).toEqual([]);
   });
 });

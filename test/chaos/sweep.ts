@@ -1,6 +1,7 @@
 import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { StoreBackupActivities } from '#domain/messages/backup.js';
 import type { StoreActivities } from '#domain/messages/store.js';
 import type { ControlActivities, ReleaseActivities } from '#domain/messages/train.js';
 import type { Practice } from '../support/practice.js';
@@ -12,52 +13,80 @@ import { planOf, type ChaosPlan } from './plan.js';
  * - `early`: it has the task, and has done nothing yet;
  * - `late`: it has done the work, and has not told anybody.
  */
-interface Activities {
-  stores?: readonly (keyof StoreActivities)[];
-  control?: readonly (keyof ControlActivities)[];
-  release?: readonly (keyof ReleaseActivities)[];
-}
+export const SWEEP_NAMES = ['train', 'rollback', 'janitor'] as const;
+export type SweepName = (typeof SWEEP_NAMES)[number];
+/** The sweeps in which an activity loses its worker, or why it does in none. */
+type Fate = readonly [SweepName, ...SweepName[]] | { notSwept: string };
 
-export const SWEEPS = {
-  train: {
-    stores: [
-      'hello',
-      'openOperation',
-      'readFacts',
-      'stagePackages',
-      'drainNode',
-      'upgradeNode',
-      'rebootNode',
-      'rejoinNode',
-      'applyConfig',
-      'verifyStore',
-      'closeOperation',
-      'probeStore',
-    ],
-    control: ['openTrain', 'planTrain', 'stageWindows', 'promoteStage', 'confirmStage', 'record', 'notify'],
-    release: ['buildRelease'],
-  },
-  rollback: {
-    // Under a permit: the store takes an older release, and apt older packages.
-    stores: ['openOperation', 'upgradeNode'],
-    control: ['reopenTrain', 'planRollback', 'revertPromotions', 'pointBack'],
-    release: ['signRollbackPermit'],
-  },
-  janitor: {
-    stores: ['inspectStore', 'sweepStore'],
-    control: ['planSweep', 'isBusy', 'backupConcerns'],
-  },
-} as const satisfies Record<string, Activities>;
-export type SweepName = keyof typeof SWEEPS;
-export const SWEEP_NAMES = Object.keys(SWEEPS) as SweepName[];
+const OF_A_NIGHT = { notSwept: 'No sweep has a night; runs of nights kill its workers, at the moments of the table.' };
+const ONLY_LOOKS = { notSwept: 'Nothing is done by its answer; people asked what a release would do.' };
+
+/** Every activity of these workers has a place here, so that a new one is not forgotten. */
+const FATES = {
+  stores: {
+    hello: ['train'],
+    // Under a permit the store takes an older release, and apt older packages.
+    openOperation: ['train', 'rollback'],
+    readFacts: ['train'],
+    stagePackages: ['train'],
+    drainNode: ['train'],
+    upgradeNode: ['train', 'rollback'],
+    rebootNode: ['train'],
+    rejoinNode: ['train'],
+    applyConfig: ['train'],
+    verifyStore: ['train'],
+    closeOperation: ['train'],
+    probeStore: ['train'],
+    inspectStore: ['janitor'],
+    sweepStore: ['janitor'],
+    surveyStore: ONLY_LOOKS,
+    openDump: OF_A_NIGHT,
+    dumpNode: OF_A_NIGHT,
+    closeDump: OF_A_NIGHT,
+    sendCopy: OF_A_NIGHT,
+    verifyCopy: OF_A_NIGHT,
+    pruneCopy: OF_A_NIGHT,
+    collectSpace: OF_A_NIGHT,
+    readCopy: OF_A_NIGHT,
+  } satisfies Record<keyof (StoreActivities & StoreBackupActivities), Fate>,
+  control: {
+    openTrain: ['train'],
+    planTrain: ['train'],
+    stageWindows: ['train'],
+    promoteStage: ['train'],
+    confirmStage: ['train'],
+    record: ['train'],
+    notify: ['train'],
+    // Its wave is at work for so long, with all those kills, that people are called.
+    inWork: ['train'],
+    reopenTrain: ['rollback'],
+    planRollback: ['rollback'],
+    revertPromotions: ['rollback'],
+    pointBack: ['rollback'],
+    planSweep: ['janitor'],
+    isBusy: ['janitor'],
+    backupConcerns: ['janitor'],
+    judgeRecoverability: {
+      notSwept: 'Asked by trains of fleets that want proven backups; the practice fleet has none yet.',
+    },
+    planNight: OF_A_NIGHT,
+    planRestores: { notSwept: 'No sweep has restore tests; their runs kill its worker, at the moments of the table.' },
+  } satisfies Record<keyof ControlActivities, Fate>,
+  release: {
+    buildRelease: ['train'],
+    signRollbackPermit: ['rollback'],
+  } satisfies Record<keyof ReleaseActivities, Fate>,
+};
 
 const MOMENTS = ['early', 'late'] as const;
 
 /** The worker that carries each of them out, by the name of the boundary. */
 const boundariesOf = (name: SweepName): Map<string, string> =>
   new Map(
-    Object.entries<readonly string[]>(SWEEPS[name]).flatMap(([worker, activities]) =>
-      activities.flatMap((activity) => MOMENTS.map((moment) => [`${activity} ${moment}`, worker] as const)),
+    Object.entries<Record<string, Fate>>(FATES).flatMap(([worker, fates]) =>
+      Object.entries(fates)
+        .filter(([, fate]) => !('notSwept' in fate) && fate.includes(name))
+        .flatMap(([activity]) => MOMENTS.map((moment) => [`${activity} ${moment}`, worker] as const)),
     ),
   );
 

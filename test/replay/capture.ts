@@ -1,13 +1,15 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
+import { optionalTsToMs } from '@temporalio/common/lib/time.js';
 import { execa } from 'execa';
 import type { StepAnswer } from '#domain/messages/store.js';
-import type { Decision } from '#domain/messages/train.js';
+import type { Decision, WaveSteering } from '#domain/messages/train.js';
 import { CONTROL_QUEUE, launchWorkflowId, restoreWorkflowId, SEARCH_ATTRIBUTES } from '#domain/naming.js';
-import type { launchTrain } from '#workflows/index.js';
+import type { launchTrain, patchTrain } from '#workflows/index.js';
 import {
   abortUpdate,
   answerUpdates,
@@ -15,6 +17,7 @@ import {
   decideUpdate,
   pauseUpdate,
   resumeUpdate,
+  steerWaveSignal,
   storeQuery,
 } from '#workflows/messages.js';
 import { findTemporalCli } from '#workers/embedded/temporal-cli.js';
@@ -35,6 +38,7 @@ import {
   OTHER_HASH,
   PLAN_HASH,
   COMMIT,
+  storeNames,
 } from '../support/workflow-builders.js';
 import {
   eventsOf,
@@ -43,10 +47,12 @@ import {
   openWorld,
   trainThatAsks,
   trainUntil,
+  waveUntil,
   type HistoryEvent,
   type Place,
   type World,
 } from '../support/workflow-harness.js';
+import { patchesOf } from './history.js';
 
 /** Runs each recorded shape once and writes its history as JSON. See `capture.mjs` for when and how. */
 
@@ -172,6 +178,10 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     return world.client.workflow.getHandle('2026-w48/canary/r0/gate');
   },
   'wave-cut-off': cutOffWave,
+  'wave-steered': steeredWave,
+  'wave-breached': breachedWave,
+  'wave-deferred': deferredWave,
+  'wave-busy': busyWave,
   'wave-rollback': async (world) => {
     await rolledBackTrain(world);
     return world.client.workflow.getHandle('2026-w48/rollback/r0');
@@ -186,6 +196,10 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'patch-train-paused-aborted': pausedAndAbortedTrain,
   'patch-train-stage-aborted': stageAbortedTrain,
   'patch-train-refusals': refusingTrain,
+  'patch-train-kept-out': keptOutTrain,
+  'patch-train-gate-wants-facts': wantingTrain,
+  'patch-train-deadline': lateTrain,
+  'patch-train-steered-early': earlySteeredTrain,
   'rollback-train': async (world) => {
     const { central } = world;
     await world.store('s001', { readFacts: async () => currentPreflight() });
@@ -211,6 +225,11 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
       stores: ['s001', 's002', 's003'],
       offlineAfter: 100,
     }));
+    return ended(await world.startJanitor());
+  },
+  'janitor-concerns': async (world) => {
+    world.central.on('planSweep', async () => ({ kind: 'planned', commit: COMMIT, stores: [], offlineAfter: 100 }));
+    world.central.on('backupConcerns', async () => ['Backups of 1 of 2 stores are not as they should be.']);
     return ended(await world.startJanitor());
   },
   survey: async (world) => {
@@ -394,6 +413,98 @@ async function caughtUpLateTrain(world: World) {
   return ended(train);
 }
 
+/** A store is back when a freeze has begun, and is greeted again after a pause, until people do not wait for it. */
+async function keptOutTrain(world: World) {
+  const quick = { readFacts: async () => currentPreflight() };
+  await world.store('s001', quick);
+  world.central.plans(
+    aPlan()
+      .stage('canary', {
+        stores: ['s001', 's002'],
+        limits: { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } },
+      })
+      .build(),
+  );
+  const train = await world.startTrain();
+  await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
+  const frozen = { store: 's002', reason: 'Frozen' as const, detail: 'A freeze has begun.' };
+  world.central.on('stageWindows', async () => ({ excluded: [frozen], never: [], stores: {} }));
+  await world.store('s002', quick);
+  await eventually('a pause', () =>
+    happened(train, (event) => optionalTsToMs(event.timerStartedEventAttributes?.startToFireTimeout) === 1_800_000),
+  );
+  await train.executeUpdate(answerUpdates.finish, { args: [anna] });
+  return ended(train);
+}
+
+/** Its gate has nothing to compare with, and people go on without. */
+async function wantingTrain(world: World) {
+  await world.store('s001', {
+    readFacts: async () => currentPreflight(),
+    probeStore: async () => aHealthyProbe('s001', { baseline: [] }),
+  });
+  await world.store('s002', { readFacts: async () => currentPreflight() });
+  world.central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001'] })
+      .stage('wave-1', { stores: ['s002'] })
+      .build(),
+  );
+  const train = await world.startTrain();
+  await heldFor(train, 'NotEnoughFacts');
+  await train.executeUpdate(answerUpdates.skip, { args: [anna] });
+  return ended(train);
+}
+
+/** Its deadline comes while a store is in work and another waits. */
+async function lateTrain(world: World) {
+  const held = (await world.store('s001')).hold('drainNode n1');
+  world.central.plans(
+    aPlan({ deadline: new Date(Date.now() + 4_000).toISOString() })
+      .stage('canary', { stores: ['s001', 's002'] })
+      .build(),
+  );
+  const train = await world.startTrain();
+  await held.reached;
+  await eventually('s001 was told', () =>
+    happened(world.storeHandle('s001'), (event) => event.workflowExecutionCancelRequestedEventAttributes),
+  );
+  held.release();
+  return ended(train);
+}
+
+/**
+ * People speak about its stores in the moment in which its wave begins, which cannot hear it yet. A server that is busy
+ * lets them meet that moment, so there are trains until they do.
+ */
+async function earlySteeredTrain(world: World) {
+  const { client } = world;
+  await world.store('s001', { readFacts: async () => currentPreflight() });
+  const excluded = storeNames(6)
+    .slice(1)
+    .map((store) => ({ store, reason: 'StoreOnHold' as const, detail: 'rebuilt' }));
+  world.central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001'], excluded })
+      .build(),
+  );
+  const train = client.workflow.getHandle<typeof patchTrain>('train/acme');
+  for (let tries = 1; tries <= 100; tries += 1) {
+    const said: Promise<unknown>[] = [];
+    world.central.on('promoteStage', async () => {
+      for (let other = 0; other < 60; other += 1)
+        said.push(client.workflow.start('nobody', { taskQueue: 'nobody', workflowId: `other/${tries}/${other}` }));
+      await delay(tries % 20);
+      for (const { store } of excluded) said.push(train.executeUpdate(pauseUpdate, { args: [{ ...anna, store }] }));
+      return { commit: COMMIT, tag: 'edge/2026-w48/canary' };
+    });
+    await ended(await world.startTrain());
+    await Promise.allSettled(said);
+    if (patchesOf(await eventsOf(train)).includes('steering-arrives')) return train;
+  }
+  throw new Error('The wave has heard all of it. Try again.');
+}
+
 /** Paused and resumed in its soak, then aborted while it asks for an approval. */
 async function pausedAndAbortedTrain(world: World) {
   await world.store('s001', { readFacts: async () => currentPreflight() });
@@ -483,6 +594,60 @@ async function cutOffWave(world: World) {
   held.release();
   await ended(world.storeHandle('s001'));
   return wave;
+}
+
+/** People change their mind about its first store more quickly than the store hears of it. */
+async function steeredWave(world: World) {
+  const held = (await world.store('s001')).hold('rejoinNode n1');
+  await world.store('s002', { readFacts: async () => currentPreflight() });
+  const wave = await world.startWave(aWave(['s001', 's002', 's003']));
+  const say = (change: Partial<WaveSteering>) =>
+    wave.signal(steerWaveSignal, { paused: false, pausedStores: [], abortedStores: [], ...change });
+  await held.reached;
+  await Promise.all([say({ pausedStores: ['s001'] }), say({}), say({ pausedStores: ['s001'] }), say({})]);
+  await say({ paused: true, pausedStores: ['s001'], abortedStores: ['s003'] });
+  held.release();
+  await eventually('s001 stands still', async () => (await world.storeHandle('s001').query(storeQuery)).paused);
+  await say({ paused: true, abortedStores: ['s003'] });
+  await waveUntil(wave, 's001 has ended', ({ tally }) => tally.succeeded === 1);
+  await say({ abortedStores: ['s003'] });
+  return ended(wave);
+}
+
+/** One of its stores fails while another is in work, which ends; the third is not begun. */
+async function breachedWave(world: World) {
+  await world.store('s001', { readFacts: async () => currentPreflight(), applyConfig: async () => failed });
+  const held = (await world.store('s002')).hold('drainNode n1');
+  const wave = await world.startWave(
+    aWave(['s001', 's002', 's003'], { limits: { maxConcurrency: 2, errorThreshold: { count: 0, minSample: 1 } } }),
+  );
+  await held.reached;
+  await waveUntil(wave, 's001 has failed', ({ breach }) => breach !== undefined);
+  held.release();
+  return ended(wave);
+}
+
+/** Its store is held by a backup, which makes way for it. */
+async function deferredWave(world: World) {
+  const held = (await world.store('s001')).hold('dumpNode n1');
+  const backup = await world.startBackup(aBackupInput('s001'));
+  await held.reached;
+  const wave = await world.startWave(aWave(['s001'], { limits: { deferFor: 60_000 } }));
+  await eventually('the backup was asked', () =>
+    happened(backup, (event) => event.workflowExecutionSignaledEventAttributes),
+  );
+  held.release();
+  await ended(wave);
+  await ended(backup);
+  return wave;
+}
+
+/** Its store is held by another operation, through all the tries that it has. */
+async function busyWave(world: World) {
+  const held = (await world.store('s001')).hold('drainNode n1');
+  await world.startStore(aStoreInput('s001', { train: 'by-hand' }));
+  await held.reached;
+  return ended(await world.startWave(aWave(['s001'], { limits: { deferLimit: 0 } })));
 }
 
 /** Refuses decisions of both kinds and a signal that is none, each of which it writes down. */

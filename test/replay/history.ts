@@ -5,6 +5,7 @@ import type { WorkflowHandle } from '@temporalio/client';
 
 export const HISTORIES = join(import.meta.dirname, 'histories');
 export type History = Awaited<ReturnType<WorkflowHandle['fetchHistory']>>;
+type HistoryEvent = NonNullable<History['events']>[number];
 
 /**
  * A recorded history as the worker wants it. The SDK reads such JSON by itself only when npm gives all its packages one
@@ -16,6 +17,13 @@ export function readHistory(shape: string): History {
     ignoreUnknownFields: true,
   });
 }
+
+/** The changes of which a history went the new way, by the names that the workflows give to `patched()`. */
+export const patchesOf = (events: readonly HistoryEvent[]): string[] =>
+  events.flatMap(({ markerRecordedEventAttributes: marker }) => {
+    const data = marker?.markerName === 'core_patch' ? marker.details?.['patch-data']?.payloads?.[0]?.data : undefined;
+    return data ? [(JSON.parse(Buffer.from(data).toString()) as { id: string }).id] : [];
+  });
 
 const sdk = createRequire(createRequire(import.meta.url).resolve('@temporalio/common'));
 const { patchProtobufRoot } = sdk('@temporalio/proto/lib/patch-protobuf-root') as {

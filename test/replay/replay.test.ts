@@ -1,8 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
 import * as workflows from '#workflows/index.js';
-import { HISTORIES, readHistory } from './history.js';
+import { HISTORIES, patchesOf, readHistory } from './history.js';
 
 /**
  * Trains run for days and workers are updated under them: what was recorded must still lead the same way. A failure here
@@ -34,6 +35,26 @@ describe('the workflows of this build', () => {
       ),
     );
     expect([...types].toSorted()).toEqual(Object.keys(workflows).toSorted());
+  });
+});
+
+describe('every change that stands behind `patched()`', () => {
+  const dir = join(import.meta.dirname, '..', '..', 'workflows');
+  const source = readdirSync(dir)
+    .map((file) => readFileSync(join(dir, file), 'utf8'))
+    .join('\n');
+  const calls = source.match(/\bpatched\(/g) ?? [];
+  const names = [...source.matchAll(/\bpatched\((['"])([^'"]+)\1\)/g)].map(([, , name]) => name as string);
+  const recorded = new Set(shapes.flatMap((shape) => patchesOf(readHistory(shape).events ?? [])));
+
+  it('is named where it stands', () => {
+    expect(names).toHaveLength(calls.length);
+    expect(names).not.toEqual([]);
+  });
+
+  // Without one, nothing holds the new way to what trains under it have written down.
+  it.each([...new Set(names)].toSorted())('has a history that went the new way: %s', (name) => {
+    expect(recorded).toContain(name);
   });
 });
 
@@ -105,6 +126,40 @@ describe('a changed workflow', () => {
       'a failure that a retry may hide',
       'after === result || failuresStay() ? after : result',
       'result',
+    ],
+    [
+      'patch-train-kept-out',
+      'a store that is kept out and greeted at once',
+      ".patched)('kept-out-pauses')",
+      ".patched)('kept-out-pauses') && false",
+    ],
+    [
+      'patch-train-gate-wants-facts',
+      'a gate that passes for want of facts',
+      "verdict.lacks !== 'answers' && ",
+      "verdict.lacks !== 'answers' || ",
+    ],
+    ['patch-train-deadline', 'a deadline that does not end the stage in work', '|| deadlineReached()', '|| false'],
+    [
+      'patch-train-steered-early',
+      'steering that is lost when the wave is not there yet',
+      ".patched)('steering-arrives')",
+      ".patched)('steering-arrives') && false",
+    ],
+    [
+      'wave-steered',
+      'a message to a store that may overtake the one before',
+      'before && waits() ? before.then(send) : Promise.all',
+      'Promise.all',
+    ],
+    ['wave-breached', 'a breach after which further stores are begun', '!aborted && !breach', '!aborted'],
+    ['wave-deferred', 'a backup that is not asked to make way', 'way.askFor(store.id)', 'undefined'],
+    ['wave-busy', 'a backup that is not told that it need not stand back', 'if (asked.delete(store))', 'if (false)'],
+    [
+      'janitor-concerns',
+      'a look that leaves the backups out',
+      ".patched)('backup-concerns')",
+      ".patched)('backup-concerns') && false",
     ],
     [
       'restore-store',

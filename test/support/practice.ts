@@ -60,6 +60,8 @@ export interface Practice {
   comesBack(store: string): Promise<void>;
   /** The store as the practice fleet knows it. */
   snapshot(store: string): Promise<StoreSnapshot>;
+  /** What stands set at the store, whoever set it. Empty for one that is as nobody ever set anything on it. */
+  leftSet(store: string): Promise<string[]>;
   /** The stores of each stage, by its name. */
   stages(): Promise<Record<string, string[]>>;
   effects(store: string): Promise<LabEntry[]>;
@@ -253,6 +255,14 @@ export async function givenPractice(options: {
     past: (instant) =>
       waitFor(instant, async () => (Date.now() > Date.parse(instant) ? true : undefined)).then(() => undefined),
     snapshot: async (store) => (await lab.state(store)) as StoreSnapshot,
+    async leftSet(store) {
+      const { nodes, ceph } = await practice.snapshot(store);
+      const ofNode = ({ name, maintenance, noout }: (typeof nodes)[number]) => [
+        ...(maintenance ? [`maintenance of ${name}`] : []),
+        ...(noout ? [`noout of ${name}`] : []),
+      ];
+      return [...nodes.flatMap(ofNode), ...ceph.flags];
+    },
     storeIs: (what, store, condition) =>
       waitFor(`${store}: ${what}`, async () => {
         const seen = await practice.snapshot(store);
