@@ -342,6 +342,35 @@ describe('a dump is refused before anything is begun', () => {
     expect(stop.detail).toContain('lacks VM.Backup on /vms/100');
   });
 
+  /** The list of guests leaves out what the token may not see, without a word. */
+  it('with a token that sees no guest', async () => {
+    const { privileges } = night.lab.store.token;
+    privileges['/'] = (privileges['/'] ?? []).filter((one) => one !== 'VM.Audit');
+    expect(await night.proxmox.guests()).toEqual([]);
+    const stop = await refusal();
+    expect(stop).toMatchObject({ reason: 'BackupRefused' });
+    expect(stop.detail).toContain('lacks VM.Audit on /vms and all below it');
+  });
+
+  it('with a token that was given its rights guest by guest, so that a new one is never seen', async () => {
+    const { privileges } = night.lab.store.token;
+    const everywhere = privileges['/'] ?? [];
+    privileges['/'] = everywhere.filter((one) => !one.startsWith('VM.'));
+    for (const vmid of [100, 101]) privileges[`/vms/${vmid}`] = everywhere;
+    expect((await night.proxmox.guests()).map(({ vmid }) => vmid)).toEqual([100, 101]);
+    const stop = await refusal();
+    expect(stop).toMatchObject({ reason: 'BackupRefused' });
+    expect(stop.detail).toEqual(['lacks VM.Audit on /vms and all below it']);
+  });
+
+  it('with a token from which one guest is hidden', async () => {
+    const { privileges } = night.lab.store.token;
+    privileges['/vms/102'] = ['VM.Backup'];
+    const stop = await refusal();
+    expect(stop).toMatchObject({ reason: 'BackupRefused' });
+    expect(stop.detail).toEqual(['lacks VM.Audit on /vms/102']);
+  });
+
   it('when the backup server does not know the token of the nodes', async () => {
     night.pbs.tokens.find(({ id }) => id === 'edge-nodes@pbs!pve')!.expired = true;
     expect(await refusal()).toMatchObject({ reason: 'BackupFailed' });
