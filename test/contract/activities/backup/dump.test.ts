@@ -289,6 +289,28 @@ describe('a dump', () => {
     expect(await dump(taskOf('n2', [102], over))).toEqual(done(102));
   });
 
+  it.each([
+    ['an hour when nobody says when the window ends', undefined, 60],
+    ['an hour when the window is open for longer', 3 * 3_600, 60],
+    ['to the end of the window', 20 * 60 + 30, 20],
+    ['a minute at least', 20, 1],
+  ])('waits for another vzdump of its node %s', async (_, seconds, minutes) => {
+    await open();
+    const now = new Date();
+    const waits: number[] = [];
+    const proxmox: typeof night.proxmox = {
+      ...night.proxmox,
+      backUp: (node, order) => {
+        waits.push(order.lockWaitMinutes);
+        return night.proxmox.backUp(node, order);
+      },
+    };
+    const notAfter = seconds === undefined ? {} : { notAfter: new Date(now.getTime() + seconds * 1_000).toISOString() };
+    const worker = night.worker({ deps: { proxmox, now: () => now } });
+    expect(await dump(taskOf('n1', [101], notAfter), worker)).toEqual(done(101));
+    expect(waits).toEqual([minutes]);
+  });
+
   it('refuses a task that is for another store, or none at all', async () => {
     const refused = { type: 'InvalidInput', nonRetryable: true };
     const worker = night.worker();
