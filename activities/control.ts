@@ -12,6 +12,7 @@ import type {
   TrainPlan,
 } from '#domain/messages/train.js';
 import { promotionTag, promotionTags, ROLLBACK_STAGE, rollbackTag, storeWorkflowId } from '#domain/naming.js';
+import { withTiers } from '#domain/night.js';
 import { planNight } from '#domain/night-plan.js';
 import { planRestores } from '#domain/restore-plan.js';
 import { restoreConcern, restoreStatus } from '#domain/restore-status.js';
@@ -238,7 +239,7 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
     async planNight({ fleet: name, stores: wanted, now: atOnce, startedAt }) {
       const commit = await repo.head(branch);
       return planNight({
-        ...(await readRepo(commit)),
+        ...withTiers(await readRepo(commit)),
         name,
         commit,
         wanted,

@@ -1,8 +1,18 @@
 import { plural } from './counted.js';
+import type { Fleet, Store } from './fleet.js';
 import type { NightPlan, NightStorePlan } from './messages/backup.js';
 import { othersOf, type Tally } from './outcomes.js';
 
-/** How a night is cut into waves, and what is said of it in the morning. */
+/** Whom a night is told of, how it is cut into waves, and what is said of it in the morning. */
+
+/** The repo with the tier of every guest, so that a night is told of each guest that it has to find. */
+export const withTiers = <T extends { fleet: Fleet; stores: readonly Store[] }>(repo: T): T => ({
+  ...repo,
+  stores: repo.stores.map((store) => ({
+    ...store,
+    guests: store.guests.map((guest) => ({ ...guest, tier: guest.tier ?? repo.fleet.backup?.defaultTier })),
+  })),
+});
 
 export interface NightPart {
   stores: NightStorePlan[];

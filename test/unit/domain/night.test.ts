@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { NightStorePlan } from '#domain/messages/backup.js';
 import { planNight } from '#domain/night-plan.js';
-import { nightSummary, partsOfNight } from '#domain/night.js';
+import { nightSummary, partsOfNight, withTiers } from '#domain/night.js';
 import { emptyTally } from '#domain/outcomes.js';
 import { fleet as aFleet, store as aStore } from '../client/builders.js';
 
@@ -84,6 +84,15 @@ describe('the plan of a night', () => {
     const outcome = outcomeOf(change);
     return outcome.kind === 'refused' ? outcome.problems : [];
   };
+
+  it('names every guest that store.yaml names, with the tier that it is of', () => {
+    const guests = [
+      { vmid: 101, name: 'pos', kind: 'qemu' as const, tier: 'gold' },
+      { vmid: 102, name: 'inventory', kind: 'qemu' as const },
+    ];
+    const named = withTiers({ fleet, stores: [aStore('store-001', { backup: {}, guests })] });
+    expect(planOf(named).stores).toMatchObject([{ id: 'store-001', guests: { 101: 'gold', 102: 'normal' } }]);
+  });
 
   it('is of the window that opens next, in the zone of the fleet, and leaves out who has no backup server', () => {
     const plan = planOf();
