@@ -4,6 +4,7 @@ import {
   unprovenBecause,
   type BackedUpGuest,
   type CopyFacts,
+  type GuestGroup,
   type SnapshotFacts,
   type Unproven,
 } from './backup.js';
@@ -26,6 +27,8 @@ export interface NightStep {
 export interface NightFacts {
   /** Absent when the list could not be read. */
   guests?: readonly BackedUpGuest[] | undefined;
+  /** Numbers of those that store.yaml names. */
+  named?: readonly number[] | undefined;
   night: string;
   /** When the operation began; what is older and does not say that it is of this night is last night's. */
   startedAt: Date;
@@ -55,7 +58,10 @@ export type NightResult =
 
 const STEP = 'backup';
 
-export function judgeNight({ guests, local, offsite, runs, steps, ...which }: NightFacts, now: Date): NightResult {
+export function judgeNight(
+  { guests, named, local, offsite, runs, steps, ...which }: NightFacts,
+  now: Date,
+): NightResult {
   const unreadable = [
     ...(guests ? [] : ['the guests of the cluster could not be read']),
     ...(local ? [] : ['the backup server could not be read']),
@@ -63,37 +69,71 @@ export function judgeNight({ guests, local, offsite, runs, steps, ...which }: Ni
   if (!guests || !local) return failed('FactsUnreadable', `${unreadable.join('; ')}.`, unreadable, []);
 
   const wanted = guests.filter(({ template }) => !template);
+  const forgotten = forgottenBy(guests, local);
+  if (forgotten.length > 0) {
+    const summary = `the cluster lists no guest, and the backup server has backups of guest ${abridge(forgotten)}`;
+    return failed('FactsUnreadable', `${summary}.`, [summary], []);
+  }
+  const unlisted = unlistedOf(named, guests);
   const missing = wanted.flatMap((guest) => missingOf(guest, local, which, runs, now));
   const notThere = offsite ? wanted.filter((guest) => !isProvenIn(offsite.copy, guest, which, now)) : [];
   const broken = steps.filter(({ ok }) => !ok);
+  const total = wanted.length + unlisted.length;
   const proven = wanted.length - missing.length;
-  if (missing.length === 0 && notThere.length === 0 && broken.length === 0) {
-    return { kind: 'succeeded', summary: `${proven} of ${wanted.length} guests backed up and verified.` };
+  if (proven === total && notThere.length === 0 && broken.length === 0) {
+    return { kind: 'succeeded', summary: `${proven} of ${total} guests backed up and verified.` };
   }
 
   const unread = offsite && !offsite.copy ? ['the server of the second place could not be read'] : [];
   const detail = [
     ...missing.map(({ vmid, name, why, text }) => `guest ${vmid} (${name}): ${why}${text ? `: ${text}` : ''}`),
+    ...unlisted.map((vmid) => `guest ${vmid}: the cluster does not list it, though store.yaml names it`),
     ...broken.map(({ what, detail: seen }) => `${what}: ${seen}`),
     ...unread,
   ];
+  const without = [...missing.map(({ vmid }) => vmid), ...unlisted];
   const lacking = [
-    ...(missing.length > 0 ? [`not guest ${numbersOf(missing)}`] : []),
-    ...(notThere.length > 0 ? [`not in the second place: guest ${numbersOf(notThere)}`] : []),
+    ...(without.length > 0 ? [`not guest ${numbersOf(without)}`] : []),
+    ...(notThere.length > 0 ? [`not in the second place: guest ${numbersOf(notThere.map(({ vmid }) => vmid))}`] : []),
     ...(broken.length > 0 ? [`not done: ${[...new Set(broken.map(({ what }) => what))].join(', ')}`] : []),
   ];
-  const summary = `${proven} of ${wanted.length} guests backed up and verified; ${lacking.join('; ')}.`;
+  const summary = `${proven} of ${total} guests backed up and verified; ${lacking.join('; ')}.`;
   const failures = runs.flatMap((run) => (run.kind === 'failed' ? [run.failure] : []));
-  const named: Reason | undefined = failures.includes('credentials')
+  const reason: Reason | undefined = failures.includes('credentials')
     ? 'BackupRefused'
     : failures.includes('space')
       ? 'DatastoreFull'
       : missing.some(({ why }) => why === 'verification failed')
         ? 'BackupVerifyFailed'
         : undefined;
-  if (proven === 0 && missing.length > 0) return failed(named ?? 'BackupFailed', summary, detail, missing);
-  return { kind: 'partial', stop: stop(named ?? 'BackupIncomplete', summary, detail), missing };
+  if (proven === 0 && without.length > 0) return failed(reason ?? 'BackupFailed', summary, detail, missing);
+  return { kind: 'partial', stop: stop(reason ?? 'BackupIncomplete', summary, detail), missing };
 }
+
+/** Those that store.yaml names and the cluster does not list: nobody can have dumped them. */
+export const unlistedOf = (named: readonly number[] = [], guests: readonly BackedUpGuest[]): number[] =>
+  named.filter((vmid) => !guests.some((guest) => guest.vmid === vmid));
+
+/** Guests that a server has backups of, when the cluster lists nobody. */
+const forgottenBy = (guests: readonly BackedUpGuest[], { snapshots }: CopyFacts): string[] =>
+  hasGuests(guests) ? [] : [...new Set(snapshots.filter(({ type }) => type !== 'host').map(({ id }) => id))];
+
+/** That a cluster lists nobody is believed when the server has backups of nobody. */
+export const isBelieved = (guests: readonly BackedUpGuest[], copy: CopyFacts | undefined): boolean =>
+  hasGuests(guests) || (copy !== undefined && forgottenBy(guests, copy).length === 0);
+
+const hasGuests = (guests: readonly BackedUpGuest[]): boolean => guests.some(({ template }) => !template);
+
+/** Groups whose guest has a proven backup of this night: there is no danger that the last good one makes room for it. */
+export const provenGroups = (
+  guests: readonly BackedUpGuest[] | undefined,
+  copy: CopyFacts,
+  which: Pick<NightFacts, 'night' | 'startedAt'>,
+  now: Date,
+): GuestGroup[] =>
+  (guests ?? [])
+    .filter((guest) => !guest.template && isProvenIn(copy, guest, which, now))
+    .map(({ kind, vmid }) => ({ type: typeOf(kind), id: String(vmid) }));
 
 function missingOf(
   guest: BackedUpGuest,
@@ -110,13 +150,15 @@ function missingOf(
   return [{ vmid: guest.vmid, name: guest.name, why: unproven[0] ?? 'nothing new', ...text }];
 }
 
+const typeOf = (kind: BackedUpGuest['kind']): GuestGroup['type'] => (kind === 'qemu' ? 'vm' : 'ct');
+
 const madeTonight = (
   copy: CopyFacts,
   { kind, vmid }: BackedUpGuest,
   which: Pick<NightFacts, 'night' | 'startedAt'>,
 ): SnapshotFacts[] =>
   copy.snapshots
-    .filter((one) => one.type === (kind === 'qemu' ? 'vm' : 'ct') && one.id === String(vmid))
+    .filter((one) => one.type === typeOf(kind) && one.id === String(vmid))
     .filter((one) => isOfNight(one, which))
     .toSorted((a, b) => b.time - a.time);
 
@@ -129,7 +171,7 @@ const isProvenIn = (
   copy !== undefined &&
   madeTonight(copy, guest, which).some((one) => unprovenBecause(one, copy.node, now) === undefined);
 
-const numbersOf = (guests: readonly { vmid: number }[]): string => abridge(guests.map(({ vmid }) => String(vmid)));
+const numbersOf = (vmids: readonly number[]): string => abridge(vmids.map(String));
 
 const failed = (reason: Reason, summary: string, detail: string[], missing: MissingGuest[]): NightResult => ({
   kind: 'failed',

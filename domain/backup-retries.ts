@@ -9,7 +9,7 @@ import type { Reason } from './reasons.js';
 /** For each guest how its tries ended, oldest first. */
 export type Tries = ReadonlyMap<number, readonly GuestRun[]>;
 
-export interface Retries {
+interface Retries {
   /** Sorted; empty when nobody is tried again. */
   vmids: number[];
   /** When; absent when nobody is. */
@@ -17,7 +17,7 @@ export interface Retries {
 }
 
 /** `wait` in milliseconds, as `decideNextTry` has it. */
-export function planRetries(tries: Tries, now: Date, deadline: Date, wait: number): Retries {
+function planRetries(tries: Tries, now: Date, deadline: Date, wait: number): Retries {
   const again = [...tries].flatMap(([vmid, runs]) => {
     const last = runs.at(-1);
     if (!last || last.kind === 'done') return [];
@@ -33,12 +33,38 @@ export function planRetries(tries: Tries, now: Date, deadline: Date, wait: numbe
   };
 }
 
+export interface Tried {
+  tries: Tries;
+  /** For which a try was refused as a whole, oldest first; the last of them by the last try when `isRefused`. */
+  refusals: readonly Reason[];
+  isRefused: boolean;
+  /** Whom the last try was for; absent: everybody. */
+  vmids?: readonly number[] | undefined;
+}
+
+/** Undefined when there is no further try. Refused as a whole, the same are asked for again; else those for whom it may help. */
+export function planNextTry(
+  { tries, refusals, isRefused, vmids }: Tried,
+  now: Date,
+  deadline: Date,
+  wait: number,
+): { at: Date; vmids?: number[] } | undefined {
+  const reason = refusals.at(-1);
+  if (!isRefused || reason === undefined) {
+    const { vmids: again, at } = planRetries(tries, now, deadline, wait);
+    return at && { at, vmids: again };
+  }
+  const same = refusals.filter((one) => one === reason).length;
+  const next = afterRefusal(reason, same, now, deadline, wait);
+  return next.kind === 'again' ? { at: next.at, ...(vmids ? { vmids: [...vmids] } : {}) } : undefined;
+}
+
 /** Of a try that nobody saw the end of the node was lost, or the link to it. */
 const classOf = (run: Exclude<GuestRun, { kind: 'done' }>): FailureClass =>
   run.kind === 'failed' ? run.failure : 'network';
 
 /** When a dump that was refused as a whole is asked for again; `refusals` counts those of this reason, this one included. */
-export const afterRefusal = (reason: Reason, refusals: number, now: Date, deadline: Date, wait: number): NextTry =>
+const afterRefusal = (reason: Reason, refusals: number, now: Date, deadline: Date, wait: number): NextTry =>
   decideNextTry({ failure: classOfReason(reason), failures: refusals, now, deadline, wait });
 
 function classOfReason(reason: Reason): FailureClass {

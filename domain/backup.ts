@@ -7,6 +7,12 @@ import type { GuestFacts } from './facts.js';
 
 export type BackupKind = 'vm' | 'ct' | 'host';
 
+/** All snapshots of one guest. */
+export interface GuestGroup {
+  type: Exclude<BackupKind, 'host'>;
+  id: string;
+}
+
 /** One snapshot of a group, as a backup server lists it. */
 export interface SnapshotFacts {
   type: BackupKind;
@@ -243,6 +249,21 @@ export function planVerification({ node, snapshots }: CopyFacts, now: Date, reve
   function isDue(at: number, isFailed: boolean, newest: number): boolean {
     return now.getTime() - at * 1_000 > reverifyAfter || (isFailed && newest > at);
   }
+}
+
+/** Space is got back once a week; a store that was away in the night that is named for it waits no second week. */
+const COLLECTED_WITHIN = 7 * 86_400_000;
+
+/** By the last collection as the server tells of it: epoch seconds, and a state that is absent while it runs. */
+export function isCollectionDue(
+  lastRun: { state?: string | undefined; endTime?: number | undefined } | undefined,
+  now: Date,
+): boolean {
+  if (!lastRun) return true;
+  const { state, endTime } = lastRun;
+  if (state === undefined) return false;
+  const endedWell = /^(OK|WARNINGS: \d+)$/.test(state) && isNumber(endTime);
+  return !endedWell || now.getTime() - endTime * 1_000 > COLLECTED_WITHIN;
 }
 
 /** `{ vmid: 101, kind: 'qemu' }` → `vm/101` */

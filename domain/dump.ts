@@ -188,18 +188,24 @@ function planOf({ cluster, guests = [], busyNodes }: DumpFacts, { vmids }: DumpW
   };
 }
 
-/** What vzdump needs and the token lacks, as `VM.Backup on /vms/101`. */
+/**
+ * What vzdump needs and the token lacks, as `VM.Backup on /vms/101`. The list of guests leaves out those that the token
+ * may not see, without a word: so it has to see all that there are, and all that there will be.
+ */
 export function missingForDump(
   permissions: Permissions,
   vmids: readonly number[],
   storages: readonly string[],
 ): string[] {
-  const needed: [string, string][] = [
+  const ofGuests = Object.keys(permissions).filter((path) => /^\/vms\/\d+$/.test(path));
+  const needed: [path: string, privilege: string][] = [
+    ['/vms/*', 'VM.Audit'],
+    ...ofGuests.map((path): [string, string] => [path, 'VM.Audit']),
     ...vmids.map((vmid): [string, string] => [`/vms/${vmid}`, 'VM.Backup']),
     ...storages.map((storage): [string, string] => [`/storage/${storage}`, 'Datastore.AllocateSpace']),
     ...storages.map((storage): [string, string] => [`/storage/${storage}`, 'Datastore.Audit']),
   ];
   return needed
     .filter(([path, privilege]) => !heldOn(permissions, path).includes(privilege))
-    .map(([path, privilege]) => `${privilege} on ${path}`);
+    .map(([path, privilege]) => `${privilege} on ${path.replace(/\/\*$/, ' and all below it')}`);
 }

@@ -209,7 +209,9 @@ const fleetBackupSchema = z
         'So long after the window opens, and never after it closes, a night that an outage kept from starting may begin.',
       ),
     maxConcurrency: countOrPercent.default('20%').describe('Stores at the same time.'),
-    storeTimeout: wait.prefault('4h').describe('The night of one store.'),
+    storeTimeout: wait
+      .prefault('4h')
+      .describe('Of one store: no dump begins after it. What was dumped is sent and verified.'),
     ...limitsSchema.pick({ offlineAfter: true, cutOffAfter: true, deferFor: true }).shape,
     uplinks: z
       .record(label, z.object({ slots: z.number().int().min(1).max(1_000) }).strict())
@@ -219,7 +221,9 @@ const fleetBackupSchema = z
     defaultTier: label.describe('Of guests that name none.'),
     keep: keepSchema,
     reverifyAfter: wait.prefault('30d').describe('A backup is verified anew when its last verification is so old.'),
-    collectOn: weekday.default('sun').describe('The night in which space is collected.'),
+    collectOn: weekday
+      .default('sun')
+      .describe('The night in which space is collected. A store that was away collects in its next one.'),
     restoreTest: z
       .object({
         day: weekday.default('sun'),

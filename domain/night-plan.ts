@@ -44,7 +44,7 @@ export function planNight(asked: Asked): NightPlanOutcome {
       continue;
     }
     planned.push({
-      ...aboutStore(store),
+      ...aboutStore(store, backup.defaultTier),
       ...('opens' in own ? { opens: own.opens.toISOString() } : {}),
       closes: own.closes.toISOString(),
     });
@@ -107,8 +107,12 @@ function windowOf(store: Store, fleet: Fleet, night: Opening, startedAt: Date): 
   return found.kind === 'window' && found.opens < night.closes ? found : undefined;
 }
 
-function aboutStore({ id, backup, guests }: Store): Pick<NightStorePlan, 'id' | 'uplink' | 'guests'> {
-  const tiers = guests.flatMap(({ vmid, tier }) => (tier === undefined ? [] : [[String(vmid), tier] as const]));
+/** With the tier of each guest that store.yaml names: the night has to find them all. */
+function aboutStore(
+  { id, backup, guests }: Store,
+  defaultTier: string,
+): Pick<NightStorePlan, 'id' | 'uplink' | 'guests'> {
+  const tiers = guests.map(({ vmid, tier }) => [String(vmid), tier ?? defaultTier] as const);
   return {
     id,
     ...(backup?.uplink === undefined ? {} : { uplink: backup.uplink }),

@@ -256,7 +256,13 @@ function* freezeFindings({ freezes = [] }: Partial<Fleet>): Generator<Finding> {
 
 function* backupFindings({ backup }: Partial<Fleet>): Generator<Finding> {
   if (!backup) return;
-  const { tiers, defaultTier, offsite } = backup;
+  const { tiers, defaultTier, offsite, window, collectOn } = backup;
+  if (window.days && !window.days.includes(collectOn)) {
+    yield [
+      ['backup', 'collectOn'],
+      `is ${collectOn}, on which no night begins: the window has ${window.days.join(' ')}.`,
+    ];
+  }
   if (!Object.hasOwn(tiers, defaultTier)) {
     yield [['backup', 'defaultTier'], `is ${defaultTier}, which is not among the tiers.`];
   }

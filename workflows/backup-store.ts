@@ -4,14 +4,22 @@ import {
   condition,
   getExternalWorkflowHandle,
   ParentClosePolicy,
+  patched,
   setHandler,
   startChild,
 } from '@temporalio/workflow';
-import type { BackedUpGuest } from '#domain/backup.js';
+import type { BackedUpGuest, GuestGroup } from '#domain/backup.js';
 import type { GuestRun } from '#domain/backup-failures.js';
-import { judgeNight, type NightResult, type NightStep } from '#domain/backup-result.js';
+import {
+  isBelieved,
+  judgeNight,
+  provenGroups,
+  unlistedOf,
+  type NightResult,
+  type NightStep,
+} from '#domain/backup-result.js';
 import { rowsOf } from '#domain/backup-rows.js';
-import { afterRefusal, planRetries } from '#domain/backup-retries.js';
+import { planNextTry } from '#domain/backup-retries.js';
 import {
   backupStoreInputSchema,
   waySchema,
@@ -19,6 +27,8 @@ import {
   type BackupTask,
   type CopyAnswer,
   type DumpReport,
+  type PruneTask,
+  type TendActivities,
   type TendAnswer,
 } from '#domain/messages/backup.js';
 import { PROTOCOL } from '#domain/messages/store.js';
@@ -42,7 +52,8 @@ import { listenForStop, type Stopping } from './store-steering.js';
  * Started by `wave` under the id `pbs/<id>`; the store itself is held by a child, and only while guests are dumped.
  * - A train that finds the store held asks for it: after the dump that runs no other one begins until the train has had
  *   its turn, or the night is over. A train that holds the store is waited for.
- * - Nothing is pruned in a night that has not proven itself: else the last good backup would make room for a bad one.
+ * - Nothing is pruned of a guest of which this night has no proven backup: else the last good one would make room for a
+ *   bad one.
  * - Nothing that a step says of itself is believed.
  */
 export async function backupStore(raw: BackupStoreInput): Promise<StoreResult> {
@@ -59,17 +70,20 @@ export async function backupStore(raw: BackupStoreInput): Promise<StoreResult> {
   return CancellationScope.nonCancellable(async () => {
     const watch = watchForSilence(input, view);
     const dumped = await dumpUntilDone(input, task, view, stopping, way);
-    const steps = await tend(input, task, dumped, view, stopping);
+    const steps = openSteps(view, stopping);
+    await tend(input, task, dumped, view, steps);
     const copies = await readBack(input, task, view);
+    await collectWhenDue(input, task, copies, steps);
     const night = judgeNight(
       {
         guests: dumped.guests,
+        named: namedIn(input),
         night: task.night,
         startedAt: new Date(task.startedAt),
         local: copies.local?.copy,
         ...(input.orders.offsite ? { offsite: { copy: copies.offsite?.copy } } : {}),
         runs: dumped.runs,
-        steps,
+        steps: steps.done,
       },
       new Date(),
     );
@@ -149,9 +163,15 @@ async function dumpUntilDone(
     dumped.runs = [...tries.values()].flatMap((runs) => runs.at(-1) ?? []);
     dumped.stop = report.stop;
     view.runs(dumped.runs);
-    if (report.aborted) stopping.stop ??= stopping.ended();
+    if (report.aborted) stopping.abort('an operator');
     if (report.stop) refusals.push(report.stop);
-    const next = nextTry(tries, refusals, deadline, input.deferFor);
+    const tried = {
+      tries,
+      refusals: refusals.map(({ reason }) => reason),
+      isRefused: isRefused(report, tries, refusals),
+      vmids,
+    };
+    const next = planNextTry(tried, new Date(), deadline, input.deferFor);
     if (!next || stopping.stop) return dumped;
     vmids = next.vmids;
     view.step(`waits until ${next.at.toISOString()} to dump again`);
@@ -159,22 +179,15 @@ async function dumpUntilDone(
   }
 }
 
-/** Refused as a whole, everybody is asked for again; else those for whom it may help. */
-function nextTry(
-  tries: ReadonlyMap<number, readonly GuestRun[]>,
+/** Of the dump as a whole, not of some guests. */
+function isRefused(
+  { runs, stop }: DumpReport,
+  tries: ReadonlyMap<number, unknown>,
   refusals: readonly Stop[],
-  deadline: Date,
-  wait: number,
-): { at: Date; vmids?: number[] } | undefined {
-  const now = new Date();
-  const stop = refusals.at(-1);
-  if (stop && tries.size === 0) {
-    const same = refusals.filter(({ reason }) => reason === stop.reason).length;
-    const next = afterRefusal(stop.reason, same, now, deadline, wait);
-    return next.kind === 'again' ? { at: next.at } : undefined;
-  }
-  const { vmids, at } = planRetries(tries, now, deadline, wait);
-  return at ? { at, vmids } : undefined;
+): boolean {
+  const refused = stop !== undefined && runs.length === 0;
+  const before = refusals.length > 0 && tries.size === 0;
+  return refused === before || patched('refusals-counted') ? refused : before;
 }
 
 /** Waits until the store is free and nobody else asks for it. Says so when that was not so before the night's end. */
@@ -233,45 +246,103 @@ function busy(stopping: Stopping): Stop {
   );
 }
 
-/** What has to be done once the guests are dumped, each step for what the ones before it left. */
+/** What has to be done once the guests are dumped; none of it is begun once people have ended it. */
+function openSteps(view: BackupDesk, stopping: Stopping) {
+  const done: NightStep[] = [];
+  // Time that is over bounds the dumps alone: what was dumped in time is proven all the same.
+  const isEnded = () => stopping.stop !== undefined && (stopping.isAborted || !patched('tended-when-late'));
+  return {
+    done,
+    isEnded,
+    async take(what: NightStep['what'], where: string, work: () => Promise<TendAnswer>): Promise<boolean> {
+      if (isEnded()) return false;
+      view.step(`${what}${where}`);
+      const answer = await work().catch((error: unknown): TendAnswer => ({
+        ok: false,
+        detail: messageOf(error),
+        reason: 'StepFailed',
+      }));
+      const step = { what, ok: answer.ok, detail: `${answer.detail}${where}` };
+      done.push(step);
+      view.done(step);
+      return answer.ok;
+    },
+  };
+}
+
+type Steps = ReturnType<typeof openSteps>;
+
+/** Each step for what the ones before it left. */
 async function tend(
-  { orders, cutOffAfter }: BackupStoreInput,
+  input: BackupStoreInput,
   task: BackupTask,
   dumped: Dumped,
   view: BackupDesk,
-  stopping: Stopping,
-): Promise<NightStep[]> {
-  const own = backupProxies(task.store).longTask;
-  const central = offsiteProxies(cutOffAfter).longTask;
-  const steps: NightStep[] = [];
-  const step = async (what: NightStep['what'], where: string, work: () => Promise<TendAnswer>): Promise<boolean> => {
-    if (stopping.stop) return false;
-    view.step(`${what}${where}`);
-    const answer = await work().catch((error: unknown): TendAnswer => ({
-      ok: false,
-      detail: messageOf(error),
-      reason: 'StepFailed',
-    }));
-    const done = { what, ok: answer.ok, detail: `${answer.detail}${where}` };
-    steps.push(done);
-    view.done(done);
-    return answer.ok;
-  };
+  steps: Steps,
+): Promise<void> {
+  const { orders, cutOffAfter } = input;
+  const own = backupProxies(task.store);
+  const central = offsiteProxies(cutOffAfter);
   const { keep, reverifyAfter, collect, offsite } = orders;
   const at = ' at the central server';
 
-  const sent = offsite ? await step('sync', '', () => own.sendCopy(task)) : false;
-  const isVerified = await step('verify', '', () => own.verifyCopy({ ...task, reverifyAfter }));
-  const isVerifiedThere = sent && (await step('verify', at, () => central.verifyCopy({ ...task, reverifyAfter })));
+  const isSent = offsite ? await steps.take('sync', '', () => own.longTask.sendCopy(task)) : false;
+  const verifyTask = { ...task, reverifyAfter };
+  const isVerified = await steps.take('verify', '', () => own.longTask.verifyCopy(verifyTask));
+  const isVerifiedThere = isSent && (await steps.take('verify', at, () => central.longTask.verifyCopy(verifyTask)));
 
-  const isWhole = dumped.stop === undefined && dumped.runs.every(({ kind }) => kind === 'done');
-  if (isVerified && isWhole) await step('prune', '', () => own.pruneCopy({ ...task, keep }));
-  else view.note('Nothing is pruned: the night has not proven itself.');
-  if (isVerifiedThere && isWhole && offsite)
-    await step('prune', at, () => central.pruneCopy({ ...task, keep: offsite.keep }));
-  if (collect) await step('collect', '', () => own.collectSpace(task));
-  return steps;
+  const prune = (where: string, server: PruneServer, policy: Pick<PruneTask, 'keep'>, verified: boolean) =>
+    pruneProven({ where, server, task: { ...task, ...policy }, verified }, input, dumped, view, steps);
+  await prune('', own, { keep }, isVerified);
+  if (isSent && offsite) await prune(at, central, offsite, isVerifiedThere);
+  if (collect) await steps.take('collect', '', () => own.longTask.collectSpace(task));
 }
+
+interface PruneServer {
+  read: Pick<TendActivities, 'readCopy'>;
+  longTask: Pick<TendActivities, 'pruneCopy'>;
+}
+
+/** All groups when nothing is wrong; else those alone whose guest has a proven backup of this night. */
+async function pruneProven(
+  { where, server, task, verified }: { where: string; server: PruneServer; task: PruneTask; verified: boolean },
+  input: BackupStoreInput,
+  { guests = [], runs, stop }: Dumped,
+  view: BackupDesk,
+  steps: Steps,
+): Promise<void> {
+  if (steps.isEnded()) return;
+  const isDone = verified && stop === undefined && runs.every(({ kind }) => kind === 'done');
+  const isWhole = isDone && runs.length > 0 && unlistedOf(namedIn(input), guests).length === 0;
+  const byGroup = !isWhole && patched('prune-proven');
+  if (isWhole || (isDone && !byGroup)) {
+    await steps.take('prune', where, () => server.longTask.pruneCopy(task));
+    return;
+  }
+  const groups = byGroup ? await provenOn(server, task, guests) : [];
+  if (groups.length > 0) await steps.take('prune', where, () => server.longTask.pruneCopy({ ...task, groups }));
+  view.note(
+    groups.length > 0
+      ? `Pruned are only the groups of which this night has a proven backup (${groups.length})${where}.`
+      : `Nothing is pruned${where}: the night has not proven itself.`,
+  );
+}
+
+/** Of a server that cannot be read nothing is proven. */
+const provenOn = async (
+  { read }: PruneServer,
+  { keep: _, ...task }: PruneTask,
+  guests: readonly BackedUpGuest[],
+): Promise<GuestGroup[]> => {
+  const which = { night: task.night, startedAt: new Date(task.startedAt) };
+  return read.readCopy(task).then(
+    ({ copy }) => provenGroups(guests, copy, which, new Date()),
+    () => [],
+  );
+};
+
+/** Numbers of the guests that store.yaml names. */
+const namedIn = ({ guests }: BackupStoreInput): number[] => Object.keys(guests).map(Number);
 
 interface Copies {
   local?: CopyAnswer | undefined;
@@ -296,6 +367,17 @@ async function readBack(
   return { local, offsite };
 }
 
+/** The night that is named for it may have been one in which this store was away. */
+async function collectWhenDue(
+  { orders }: BackupStoreInput,
+  task: BackupTask,
+  { local }: Copies,
+  steps: Steps,
+): Promise<void> {
+  if (orders.collect || !local?.isCollectionDue || steps.isEnded() || !patched('collected-when-due')) return;
+  await steps.take('collect', '', () => backupProxies(task.store).longTask.collectSpace(task));
+}
+
 /** Whatever could be read is kept, however the night ended. */
 async function record(
   { orders, guests: tiers }: BackupStoreInput,
@@ -306,6 +388,8 @@ async function record(
   view: BackupDesk,
 ): Promise<void> {
   if (!guests) return;
+  // Recorded, the list would say that all guests are gone.
+  if (!isBelieved(guests, local?.copy) && patched('empty-list-not-recorded')) return;
   view.step('record');
   const now = new Date();
   const missing = night.kind === 'succeeded' ? [] : night.missing;

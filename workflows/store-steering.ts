@@ -19,6 +19,8 @@ export function listenForStop(input: { store: string; storeTimeout: number }, vi
     stop: undefined as Ended | undefined,
     /** The time for one store is over, whatever else it is to end for. */
     isLate: false,
+    /** By people, be it after the time was over. */
+    isAborted: false,
     paused: false,
     ended: (): Ended => state.stop ?? aborted('an operator'),
     /**
@@ -33,11 +35,13 @@ export function listenForStop(input: { store: string; storeTimeout: number }, vi
       signs?.cancel();
       view.paused(false);
     },
+    abort: (by: string): void => {
+      state.isAborted = true;
+      state.stop ??= aborted(by);
+    },
     cancel: () => timer.cancel(),
   };
-  const abort = (by: string) => {
-    state.stop ??= aborted(by);
-  };
+  const { abort } = state;
   CancellationScope.current().cancelRequested.catch(() => abort('an operator'));
   setHandler(
     steerStoreSignal,

@@ -23,7 +23,7 @@ import type { StoreBackup } from './deps.js';
 import { gatherDumpFacts } from './dump-facts.js';
 import { failureOf, isKind } from './answers.js';
 
-/** Minutes that a vzdump of ours waits for another one on the same node. After that it is tried again, as long as the window is open. */
+/** Minutes that a vzdump of ours waits at most for another one on the same node. After that it is tried again, as long as the window is open. */
 const LOCK_WAIT_MINUTES = 60;
 /** Of one task, the last ones: some hundred for each guest. */
 const LOG_LINES = 20_000;
@@ -124,7 +124,7 @@ export function createDumpActivities(
         vmids: asked,
         storage,
         mode: 'snapshot',
-        lockWaitMinutes: LOCK_WAIT_MINUTES,
+        lockWaitMinutes: lockWait(at, notAfter),
         notes: noteOf(task.night),
         fleecingStorage: fleecing,
       });
@@ -226,6 +226,13 @@ const NO_LOCK = /^ERROR: (can't acquire lock .*)$/;
 /** Why no guest was dumped, when that is the reason. */
 const troubleOf = ({ exit }: { exit: string }, lines: readonly string[]): string | undefined =>
   SAYS_NOTHING.test(exit) ? lines.map((line) => NO_LOCK.exec(line)?.[1]).find((text) => text !== undefined) : exit;
+
+/** Minutes; no longer than to the end of the window, since what has waited begins whatever the hour. */
+function lockWait(at: Date, notAfter: string | undefined): number {
+  if (notAfter === undefined) return LOCK_WAIT_MINUTES;
+  const left = Math.floor((Date.parse(notAfter) - at.getTime()) / 60_000);
+  return Math.min(LOCK_WAIT_MINUTES, Math.max(1, left));
+}
 
 /** Epoch seconds, on whichever clock. */
 const sinceOf = (at: Date): number => Math.floor((at.getTime() - MAX_SKEW) / 1_000);

@@ -1,5 +1,6 @@
 import { ApplicationFailure } from '@temporalio/activity';
 import {
+  isCollectionDue,
   MAX_SKEW,
   planVerification,
   unprovenBecause,
@@ -54,12 +55,14 @@ export function createTendActivities(deps: TendDeps): TendActivities {
     /** Retry-safe: the same policy removes nothing more. */
     pruneCopy: (raw) =>
       beating(async () => {
-        const { keep, ...task } = mine(pruneTaskSchema, raw);
+        const { keep, groups: asked, ...task } = mine(pruneTaskSchema, raw);
+        const names = asked && new Set(asked.map(groupOf));
         return answered(async () => {
           const place = placeOf(task);
           await requireOn(pruner, datastore, place.namespace, 'Datastore.Modify');
           let removed = 0;
-          const groups = await pruner.groups(datastore, place.namespace);
+          const all = await pruner.groups(datastore, place.namespace);
+          const groups = all.filter((group) => names?.has(groupOf(group)) ?? true);
           for (const { type, id } of groups) {
             const marks = await pruner.prune({ ...place, type, id }, keep, false);
             removed += marks.filter((mark) => !mark.keep && !mark.protected).length;
@@ -93,7 +96,9 @@ export function createTendActivities(deps: TendDeps): TendActivities {
           return {
             copy,
             ...(space ? { space: { total: space.total, used: space.used } } : {}),
-            ...(collection ? { stillBad: collection.stillBad } : {}),
+            ...(collection
+              ? { stillBad: collection.stillBad, isCollectionDue: isCollectionDue(collection.lastRun, deps.now()) }
+              : {}),
           };
         } catch (error) {
           throw isRefusal(error) ? refusedFailure(error) : error;

@@ -91,7 +91,15 @@ export const verifyTaskSchema = backupTaskSchema
   .strict();
 export type VerifyTask = z.infer<typeof verifyTaskSchema>;
 
-export const pruneTaskSchema = backupTaskSchema.extend({ keep: keepSchema }).strict();
+const groupSchema = z.object({ type: z.enum(['vm', 'ct']), id: z.string().regex(/^\d{3,9}$/) }).strict();
+
+export const pruneTaskSchema = backupTaskSchema
+  .extend({
+    keep: keepSchema,
+    /** Absent: all groups. */
+    groups: z.array(groupSchema).min(1).max(1_000).optional(),
+  })
+  .strict();
 export type PruneTask = z.infer<typeof pruneTaskSchema>;
 
 /** What a step after the dumps came to. An expected failure is an answer; only what may be tried again is thrown. */
@@ -103,6 +111,8 @@ export interface CopyAnswer {
   space?: { total: number; used: number } | undefined;
   /** Chunks that a verification found broken and no backup has written anew. */
   stillBad?: number | undefined;
+  /** Whether it is longer than a week ago that space was collected; absent when the server does not say. */
+  isCollectionDue?: boolean | undefined;
 }
 
 /** For one copy of a store, on the server that the worker behind the queue tends. */
@@ -139,7 +149,7 @@ export const backupOrdersSchema = z
   .strict();
 export type BackupOrders = z.infer<typeof backupOrdersSchema>;
 
-/** Guests of a store that are not of the default tier, by number. */
+/** The tiers of the guests that store.yaml names, by number. A night has to find each of them. */
 export const guestOrdersSchema = z.record(z.string(), z.string());
 export type GuestOrders = z.infer<typeof guestOrdersSchema>;
 
@@ -150,7 +160,6 @@ export const backupStoreInputSchema = z
     store: storeId,
     round: z.number().int().min(0).max(1_000),
     orders: backupOrdersSchema,
-    /** Tiers of its guests, where not the default. */
     guests: guestOrdersSchema.default({}),
     /** No dump starts after it. */
     notAfter: instant.optional(),

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { z } from 'zod';
 import { nightIn, type SnapshotFacts } from '#domain/backup.js';
+import { permissionsFrom } from '#domain/permissions.js';
 import { PbsError } from './errors.js';
 import { createPbsHttp } from './http.js';
 import {
@@ -51,8 +52,7 @@ export function createPbsClient(options: PbsOptions): PbsClient {
     },
 
     async permissions() {
-      const paths = await read(permissionsSchema, '/access/permissions');
-      return Object.fromEntries(Object.entries(paths).map(([path, privileges]) => [path, Object.keys(privileges)]));
+      return permissionsFrom(await read(permissionsSchema, '/access/permissions'));
     },
 
     async datastores() {

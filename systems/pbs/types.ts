@@ -15,7 +15,10 @@ import type { BackupKind, SnapshotFacts } from '#domain/backup.js';
  */
 export interface PbsClient {
   version(): Promise<{ version: string; release: string }>;
-  /** Path → privileges of the token in use. Empty for a token without rights. */
+  /**
+   * Path → privileges of the token in use. Where not all of them hold below it, `<path>/*` has those that do. Empty for
+   * a token without rights.
+   */
   permissions(): Promise<Record<string, string[]>>;
   datastores(): Promise<DatastoreEntry[]>;
   /** Bytes. */

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { z } from 'zod';
+import { permissionsFrom } from '#domain/permissions.js';
 import type { Answer, Values } from '../http/api.js';
 import { ProxmoxError } from './errors.js';
 import { createProxmoxHttp } from './http.js';
@@ -78,8 +79,7 @@ export function createProxmoxClient(options: ProxmoxOptions): ProxmoxRestoreClie
     },
 
     async permissions() {
-      const paths = await read(permissionsSchema, '/access/permissions');
-      return Object.fromEntries(Object.entries(paths).map(([path, privileges]) => [path, Object.keys(privileges)]));
+      return permissionsFrom(await read(permissionsSchema, '/access/permissions'));
     },
 
     async clusterStatus() {

@@ -10,7 +10,10 @@
  */
 export interface ProxmoxClient {
   version(): Promise<{ version: string; release: string }>;
-  /** Path → privileges of the token in use. Empty for a token without rights. */
+  /**
+   * Path → privileges of the token in use. Where not all of them hold below it, `<path>/*` has those that do. Empty for
+   * a token without rights.
+   */
   permissions(): Promise<Record<string, string[]>>;
   clusterStatus(): Promise<{ quorate: boolean; nodes: { name: string; online: boolean; local: boolean }[] }>;
   guests(): Promise<GuestResource[]>;

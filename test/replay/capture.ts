@@ -6,6 +6,7 @@ import type { WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { optionalTsToMs } from '@temporalio/common/lib/time.js';
 import { execa } from 'execa';
+import type { GuestRun } from '#domain/backup-failures.js';
 import type { StepAnswer } from '#domain/messages/store.js';
 import type { Decision, WaveSteering } from '#domain/messages/train.js';
 import { CONTROL_QUEUE, launchWorkflowId, restoreWorkflowId, SEARCH_ATTRIBUTES } from '#domain/naming.js';
@@ -41,6 +42,7 @@ import {
   storeNames,
 } from '../support/workflow-builders.js';
 import {
+  aCopy,
   eventsOf,
   eventually,
   heldFor,
@@ -56,18 +58,47 @@ import { patchesOf } from './history.js';
 
 /** Runs each recorded shape once and writes its history as JSON. See `capture.mjs` for when and how. */
 
+const aLocked = (vmid: number): GuestRun => ({
+  vmid,
+  kind: 'failed',
+  text: 'VM is locked (backup)',
+  failure: 'lock',
+});
+
 const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'workflowId'>>> = {
   'backup-store-retried': async (world) => {
     let tries = 0;
     const store = await world.store('s001');
     store.on('dumpNode', async ({ vmids, node }) => ({
       kind: 'done',
-      runs: vmids.map((vmid) =>
-        node === 'n2' && ++tries === 1
-          ? { vmid, kind: 'failed', text: 'VM is locked (backup)', failure: 'lock' }
-          : { vmid, kind: 'done' },
-      ),
+      runs: vmids.map((vmid) => (node === 'n2' && ++tries === 1 ? aLocked(vmid) : { vmid, kind: 'done' })),
     }));
+    return ended(await world.startBackup(aBackupInput('s001')));
+  },
+  'backup-store-refused-later': async (world) => {
+    const store = await world.store('s001', { readCopy: async () => ({ copy: aCopy('pbs-store', [101, 103]) }) });
+    store.on('dumpNode', async ({ vmids, node }) => {
+      store.on('openDump', async () => ({ kind: 'refused', stop: { reason: 'DatastoreFull', summary: 'full' } }));
+      return { kind: 'done', runs: vmids.map((vmid) => (node === 'n2' ? aLocked(vmid) : { vmid, kind: 'done' })) };
+    });
+    return ended(await world.startBackup(aBackupInput('s001')));
+  },
+  'backup-store-late': async (world) => {
+    const store = await world.store('s001', { readCopy: async () => ({ copy: aCopy('pbs-store', [101, 103]) }) });
+    store.on('dumpNode', async ({ vmids, node }) => ({
+      kind: 'done',
+      runs: vmids.map((vmid) => (node === 'n2' ? aLocked(vmid) : { vmid, kind: 'done' })),
+    }));
+    return ended(await world.startBackup(aBackupInput('s001', { storeTimeout: 4_000, deferFor: 3_000 })));
+  },
+  'backup-store-collects-when-due': async (world) => {
+    await world.store('s001', { readCopy: async () => ({ copy: aCopy('pbs-store'), isCollectionDue: true }) });
+    return ended(await world.startBackup(aBackupInput('s001')));
+  },
+  'backup-store-lists-nobody': async (world) => {
+    await world.store('s001', {
+      openDump: async () => ({ kind: 'done', adopted: [], nodes: [], guests: [], unreachable: [] }),
+    });
     return ended(await world.startBackup(aBackupInput('s001')));
   },
   'dump-guests': async (world) => {

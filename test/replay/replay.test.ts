@@ -162,6 +162,26 @@ describe('a changed workflow', () => {
       ".patched)('backup-concerns') && false",
     ],
     [
+      'backup-store-refused-later',
+      'a refused try that is asked for again',
+      ".patched)('refusals-counted')",
+      ".patched)('refusals-counted') && false",
+    ],
+    [
+      'backup-store-refused-later',
+      'groups that are proven and not pruned',
+      ".patched)('prune-proven')",
+      ".patched)('prune-proven') && false",
+    ],
+    ['backup-store-late', 'dumps that are proven by nobody', 'stopping.isAborted || ', 'true || '],
+    ['backup-store-collects-when-due', 'space that is not collected', '!local?.isCollectionDue || ', 'true || '],
+    [
+      'backup-store-lists-nobody',
+      'a list of nobody that is recorded',
+      ".patched)('empty-list-not-recorded')",
+      ".patched)('empty-list-not-recorded') && false",
+    ],
+    [
       'restore-store',
       'a guest that is left at the site',
       'mutate.removeGuest(task)',

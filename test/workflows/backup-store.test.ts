@@ -1,14 +1,37 @@
 import { ApplicationFailure } from '@temporalio/common';
 import { describe, expect, it } from 'vitest';
+import type { BackupStoreInput, DumpActivities, TendActivities } from '#domain/messages/backup.js';
 import type { WaveInput } from '#domain/messages/train.js';
 import { backupWorkflowId, storeWorkflowId, waveWorkflowId } from '#domain/naming.js';
 import { abortUpdate, backupQuery, steerWaveSignal, storeFreeSignal, waveQuery } from '#workflows/messages.js';
+import type { Reason } from '#domain/reasons.js';
 import { aBackupInput, aStoreInput, aWave, someOrders } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
 import { aCopy, eventually, waveUntil } from '../support/workflow-harness.js';
 
 const ID = 's001';
 const inSeconds = (seconds: number): string => new Date(Date.now() + seconds * 1_000).toISOString();
+const nameOf = ({ type, id }: { type: string; id: string }): string => `${type}/${id}`;
+/** Of each pruning the groups that it was asked for; `all` when it was asked for all of them. */
+function groupsPruned(store: { on: (name: 'pruneCopy', activity: TendActivities['pruneCopy']) => void }) {
+  const asked: (string[] | 'all')[] = [];
+  store.on('pruneCopy', async ({ groups }) => {
+    asked.push(groups?.map(nameOf) ?? 'all');
+    return { ok: true, detail: 'pruned' };
+  });
+  return asked;
+}
+const PLAN: Awaited<ReturnType<DumpActivities['openDump']>> = {
+  kind: 'done',
+  adopted: [],
+  nodes: [101, 102, 103].map((vmid, index) => ({ node: `n${index + 1}`, vmids: [vmid] })),
+  guests: [
+    { vmid: 101, kind: 'qemu', name: 'pos', template: false },
+    { vmid: 102, kind: 'qemu', name: 'inventory', template: false },
+    { vmid: 103, kind: 'lxc', name: 'cache', template: false },
+  ],
+  unreachable: [],
+};
 const locked = { kind: 'failed' as const, text: 'VM is locked (backup)', failure: 'lock' as const };
 
 describe('the backup of a store', () => {
@@ -44,6 +67,30 @@ describe('the backup of a store', () => {
     expect(entry?.guests.every(({ offsite }) => offsite?.provenAt !== undefined)).toBe(true);
   });
 
+  it.each([
+    ['collects space also in another night when that is due', { isCollectionDue: true }, 1],
+    ['does not when it is not', { isCollectionDue: false }, 0],
+    ['does not when the server does not say', {}, 0],
+  ])('%s', async (_, told, times) => {
+    const world = await useWorld();
+    const store = await world.store(ID, { readCopy: async () => ({ copy: aCopy('pbs-store'), ...told }) });
+    expect((await (await world.startBackup(aBackupInput(ID))).result()).outcome).toBe('succeeded');
+    expect(store.calls.filter((call) => call === 'collectSpace')).toHaveLength(times);
+  });
+
+  it('collects space once in the night that is named for it, and is failed when that fails', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID, {
+      collectSpace: async () => ({ ok: false, detail: 'ENOSPC', reason: 'DatastoreFull' }),
+      readCopy: async () => ({ copy: aCopy('pbs-store'), isCollectionDue: true }),
+    });
+    const named = aBackupInput(ID, { orders: someOrders({ collect: true }) });
+    expect(await (await world.startBackup(named)).result()).toMatchObject({ outcome: 'failed' });
+    expect(store.calls.filter((call) => call === 'collectSpace')).toHaveLength(1);
+    const due = await (await world.startBackup(aBackupInput(ID))).result();
+    expect(due).toMatchObject({ outcome: 'failed', stop: { detail: ['collect: ENOSPC'] } });
+  });
+
   it('holds the store only while guests are dumped: a patch goes through while the server verifies', async () => {
     const world = await useWorld();
     const store = await world.store(ID);
@@ -55,16 +102,83 @@ describe('the backup of a store', () => {
     expect((await backup.result()).outcome).toBe('succeeded');
   });
 
-  it('is failed when the server does not prove what the jobs said, and nothing is pruned', async () => {
+  it('is failed when the server does not prove what the jobs said, and prunes only what is proven', async () => {
     const world = await useWorld();
     const store = await world.store(ID, {
       readCopy: async () => ({ copy: aCopy('pbs-store', [101, 103]) }),
       verifyCopy: async () => ({ ok: false, detail: 'vm/102 is damaged', reason: 'BackupVerifyFailed' }),
     });
+    const pruned = groupsPruned(store);
     const result = await (await world.startBackup(aBackupInput(ID))).result();
     expect(result).toMatchObject({ outcome: 'failed', reason: 'BackupIncomplete' });
     expect(result.stop?.detail?.join('\n')).toMatch(/guest 102 .*nothing new[^]*verify: vm\/102 is damaged/);
+    expect(pruned).toEqual([['vm/101', 'ct/103']]);
+  });
+
+  it('whose one guest is never dumped has the groups of the others pruned, here and there', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    store.on('dumpNode', async ({ vmids, node }) => ({
+      kind: 'done',
+      runs: vmids.map((vmid) => (node === 'n2' ? { vmid, ...locked } : { vmid, kind: 'done' })),
+    }));
+    store.on('readCopy', async () => ({ copy: aCopy('pbs-store', [101, 103]) }));
+    const pruned = groupsPruned(store);
+    const there = await world.centralServer({
+      readCopy: async () => ({ copy: aCopy('pbs-central', [101]) }),
+      pruneCopy: async ({ groups }) => ({ ok: true, detail: `pruned ${groups?.map(nameOf).join()}` }),
+    });
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    const backup = await world.startBackup(aBackupInput(ID, { orders }));
+    expect(await backup.result()).toMatchObject({ outcome: 'failed', reason: 'BackupIncomplete' });
+    expect(pruned).toEqual([['vm/101', 'ct/103']]);
+    expect(there).toContain('pruneCopy s001');
+    const { steps } = await backup.query(backupQuery);
+    expect(steps.at(-1)).toMatchObject({ what: 'prune', detail: 'pruned vm/101 at the central server' });
+  });
+
+  it('that proves nothing has nothing pruned', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID, {
+      verifyCopy: async () => ({ ok: false, detail: 'the server is away', reason: 'BackupIncomplete' }),
+      readCopy: async () => ({ copy: aCopy('pbs-store', []) }),
+    });
+    expect(await (await world.startBackup(aBackupInput(ID))).result()).toMatchObject({ outcome: 'failed' });
     expect(store.calls).not.toContain('pruneCopy');
+  });
+
+  it('that cannot be read before it prunes has nothing pruned', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID, {
+      verifyCopy: async () => ({ ok: false, detail: 'the server is away', reason: 'BackupIncomplete' }),
+      readCopy: async () => {
+        throw ApplicationFailure.nonRetryable('no route to host', 'BackupFailed');
+      },
+    });
+    expect(await (await world.startBackup(aBackupInput(ID))).result()).toMatchObject({ reason: 'FactsUnreadable' });
+    expect(store.calls).not.toContain('pruneCopy');
+  });
+
+  it('is failed when the cluster does not list a guest that store.yaml names, and not all is pruned', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    const pruned = groupsPruned(store);
+    const guests = { 101: 'normal', 104: 'normal' };
+    const result = await (await world.startBackup(aBackupInput(ID, { guests }))).result();
+    expect(result).toMatchObject({ outcome: 'failed', reason: 'BackupIncomplete' });
+    expect(result.stop?.summary).toBe('3 of 4 guests backed up and verified; not guest 104.');
+    expect(pruned).toEqual([['vm/101', 'vm/102', 'ct/103']]);
+  });
+
+  it('is failed when the cluster lists nobody of whom the server has backups, and no guest is called gone', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID, {
+      openDump: async () => ({ kind: 'done', adopted: [], nodes: [], guests: [], unreachable: [] }),
+    });
+    const result = await (await world.startBackup(aBackupInput(ID))).result();
+    expect(result).toMatchObject({ outcome: 'failed', reason: 'FactsUnreadable' });
+    expect(store.calls).not.toContain('pruneCopy');
+    expect(world.central.ledgerOf('backups')).toEqual([]);
   });
 
   it('is failed when nobody can read the server, and what the dumps said is not recorded as proof', async () => {
@@ -114,6 +228,72 @@ describe('the backup of a store', () => {
     expect(result).toMatchObject({ outcome: 'failed', reason });
     expect(store.calls.filter((call) => call === 'openDump')).toHaveLength(times);
     expect(store.calls.some((call) => call.startsWith('dumpNode'))).toBe(false);
+  });
+
+  /** Guest 102 is locked; from the second try on the dump is refused as a whole. */
+  const refusedLater = async (reason: Reason) => {
+    const world = await useWorld();
+    const store = await world.store(ID, { readCopy: async () => ({ copy: aCopy('pbs-store', [101, 103]) }) });
+    store.on('openDump', async ({ attempt }) =>
+      attempt === 1 ? PLAN : { kind: 'refused', stop: { reason, summary: 'not now' } },
+    );
+    store.on('dumpNode', async ({ vmids, node }) => ({
+      kind: 'done',
+      runs: vmids.map((vmid) => (node === 'n2' ? { vmid, ...locked } : { vmid, kind: 'done' })),
+    }));
+    const there = await world.centralServer();
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    // By far too little for the tries that are left, were they not counted.
+    const result = await (await world.startBackup(aBackupInput(ID, { orders, storeTimeout: 20_000 }))).result();
+    return { result, store, there, opened: store.calls.filter((call) => call === 'openDump').length };
+  };
+
+  it.each([
+    ['DatastoreFull', 2],
+    ['BackupRefused', 2],
+    ['BackupFailed', 4],
+    ['NoQuorum', 13],
+  ] as const)(
+    'whose further try is refused for %s is asked for %i times, and proves what it has',
+    async (reason, times) => {
+      const { result, store, there, opened } = await refusedLater(reason);
+      expect(result).toMatchObject({ outcome: 'failed', reason });
+      expect(result.stop?.detail?.join()).toContain('guest 102 (inventory): nothing new');
+      expect(opened).toBe(times);
+      expect(store.calls).toEqual(expect.arrayContaining(['sendCopy', 'verifyCopy', 'readCopy']));
+      expect(there).toEqual(expect.arrayContaining(['verifyCopy s001', 'readCopy s001']));
+    },
+  );
+
+  /** Guest 102 is locked for longer than there is time for the store. */
+  const late = async (change: Partial<BackupStoreInput> = {}) => {
+    const world = await useWorld();
+    const store = await world.store(ID, { readCopy: async () => ({ copy: aCopy('pbs-store', [101, 103]) }) });
+    store.on('dumpNode', async ({ vmids, node }) => ({
+      kind: 'done',
+      runs: vmids.map((vmid) => (node === 'n2' ? { vmid, ...locked } : { vmid, kind: 'done' })),
+    }));
+    const input = aBackupInput(ID, { storeTimeout: 4_000, deferFor: 3_000, ...change });
+    return { store, start: () => world.startBackup(input) };
+  };
+
+  it('whose time is over proves what it has dumped in time', async () => {
+    const { store, start } = await late();
+    const pruned = groupsPruned(store);
+    expect(await (await start()).result()).toMatchObject({ outcome: 'timedOut', reason: 'OperationTimeout' });
+    expect(store.calls).toEqual(expect.arrayContaining(['verifyCopy', 'readCopy']));
+    expect(pruned).toEqual([['vm/101', 'ct/103']]);
+  });
+
+  it('whose time is over, and that people end then, begins no further step', async () => {
+    const { store, start } = await late();
+    const verifying = store.hold('verifyCopy');
+    const backup = await start();
+    await verifying.reached;
+    await backup.executeUpdate(abortUpdate, { args: [{ by: 'anna' }] });
+    verifying.release();
+    await backup.result();
+    expect(store.calls).not.toContain('pruneCopy');
   });
 
   it('begins nothing after the night: a store that another operation holds till then is busy', async () => {
@@ -272,7 +452,7 @@ describe('a wave of backups', () => {
       },
       readCopy: async () => {
         now -= 1;
-        return { copy: aCopy('pbs-store') };
+        return { copy: aCopy('pbs-store', []) };
       },
     });
     const closes = inSeconds(60);

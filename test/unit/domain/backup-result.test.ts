@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { BackedUpGuest, SnapshotFacts } from '#domain/backup.js';
-import { judgeNight, type NightFacts } from '#domain/backup-result.js';
+import { judgeNight, provenGroups, type NightFacts } from '#domain/backup-result.js';
 
 const STARTED = new Date('2026-11-26T01:00:00Z');
 const NOW = new Date('2026-11-26T04:00:00Z');
@@ -46,7 +46,53 @@ const aNight = (change: Partial<NightFacts> = {}): NightFacts => ({
 });
 const holding = (...snapshots: SnapshotFacts[]): Partial<NightFacts> => ({ local: { node: 'pbs-001', snapshots } });
 
+describe('the groups that a night has proven', () => {
+  const which = { night: 'night-2026-11-26', startedAt: STARTED };
+  const groupsOf = (guests: BackedUpGuest[] | undefined, ...snapshots: SnapshotFacts[]) =>
+    provenGroups(guests, { node: 'pbs-001', snapshots }, which, NOW);
+
+  it('are those of guests of which there is a new backup that its server has verified', () => {
+    const guests = [101, 102, 103, 104].map((vmid) => aGuest(vmid));
+    const ct = aGuest(105, { kind: 'lxc' });
+    expect(
+      groupsOf(
+        [...guests, ct],
+        aSnapshot(101),
+        lastNight(102),
+        aSnapshot(103, DAMAGED),
+        aSnapshot(104, { verification: undefined }),
+        aSnapshot(105, { type: 'ct' }),
+      ),
+    ).toEqual([
+      { type: 'vm', id: '101' },
+      { type: 'ct', id: '105' },
+    ]);
+  });
+
+  it('are none of guests that nobody listed, that are templates, or that another server vouches for', () => {
+    const other = aSnapshot(102, { verification: { state: 'ok', node: 'pbs-002', at: minutes(60) } });
+    expect(groupsOf([aGuest(101, { template: true }), aGuest(102)], aSnapshot(101), other, aSnapshot(103))).toEqual([]);
+    expect(groupsOf(undefined, aSnapshot(101))).toEqual([]);
+  });
+});
+
 describe('the night of a store', () => {
+  it('succeeded with the guests that store.yaml names among those of the cluster', () => {
+    expect(judgeNight(aNight({ named: [101] }), NOW)).toMatchObject({
+      kind: 'succeeded',
+      summary: '2 of 2 guests backed up and verified.',
+    });
+  });
+
+  it('succeeded when a guest that store.yaml names is a template by now', () => {
+    const guests = [aGuest(101), aGuest(102), aGuest(104, { template: true })];
+    expect(judgeNight(aNight({ guests, named: [104] }), NOW).kind).toBe('succeeded');
+  });
+
+  it('succeeded when there is no guest, and never was', () => {
+    expect(judgeNight(aNight({ guests: [], ...holding() }), NOW).kind).toBe('succeeded');
+  });
+
   it('succeeded when every guest has a new proven backup and every step ended well', () => {
     expect(judgeNight(aNight(), NOW)).toEqual({
       kind: 'succeeded',
@@ -181,6 +227,27 @@ describe('the night of a store', () => {
         'guest 101 (guest-101): verification failed: ENOSPC',
         'guest 102 (guest-102): nothing new: permission check failed',
       ],
+    ],
+    'is partial when the cluster does not list a guest that store.yaml names': [
+      { named: [101, 104] },
+      'partial',
+      'BackupIncomplete',
+      ['guest 104: the cluster does not list it, though store.yaml names it'],
+    ],
+    'failed when the cluster lists none of the guests that store.yaml names': [
+      { guests: [], ...holding(), runs: [], named: [101, 104] },
+      'failed',
+      'BackupFailed',
+      [
+        'guest 101: the cluster does not list it, though store.yaml names it',
+        'guest 104: the cluster does not list it, though store.yaml names it',
+      ],
+    ],
+    'failed when the cluster lists nobody, and the server has backups of guests': [
+      { guests: [], runs: [] },
+      'failed',
+      'FactsUnreadable',
+      ['the cluster lists no guest, and the backup server has backups of guest 101, 102'],
     ],
     'failed when the guests could not be read': [
       { guests: undefined },

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { GuestRun } from '#domain/backup-failures.js';
-import { afterRefusal, planRetries } from '#domain/backup-retries.js';
+import { planNextTry, type Tried } from '#domain/backup-retries.js';
+import type { Reason } from '#domain/reasons.js';
 
 const NOW = new Date('2026-11-26T23:00:00Z');
 const MINUTE = 60_000;
@@ -14,6 +15,10 @@ const failed = (vmid: number, failure: 'lock' | 'network' | 'space' | 'guest' | 
   text: failure,
   failure,
 });
+
+const LOCKED = new Map([[101, [failed(101, 'lock')]]]);
+const next = (tried: Partial<Tried>, deadline = DEADLINE) =>
+  planNextTry({ tries: new Map(), refusals: [], isRefused: false, ...tried }, NOW, deadline, WAIT);
 
 describe('guests that were not dumped', () => {
   const cases: Record<string, [tries: Record<number, GuestRun[]>, vmids: number[], minutes?: number]> = {
@@ -34,23 +39,53 @@ describe('guests that were not dumped', () => {
   };
   it.each(Object.entries(cases))('%s', (_, [tries, vmids, minutes]) => {
     const byGuest = new Map(Object.entries(tries).map(([vmid, runs]) => [Number(vmid), runs]));
-    const at = minutes === undefined ? {} : { at: inMinutes(minutes) };
-    expect(planRetries(byGuest, NOW, DEADLINE, WAIT)).toEqual({ vmids, ...at });
+    const expected = minutes === undefined ? undefined : { vmids, at: inMinutes(minutes) };
+    expect(next({ tries: byGuest })).toEqual(expected);
   });
 
   it('are not tried after the night', () => {
-    expect(planRetries(new Map([[101, [failed(101, 'lock')]]]), NOW, inMinutes(5), WAIT)).toEqual({ vmids: [] });
+    expect(next({ tries: LOCKED }, inMinutes(5))).toBeUndefined();
+  });
+
+  it('are tried again though an earlier try was refused as a whole', () => {
+    expect(next({ tries: LOCKED, refusals: ['NoQuorum'] })).toEqual({ vmids: [101], at: inMinutes(5) });
   });
 });
 
 describe('a dump that was refused', () => {
-  it.each(['NoQuorum', 'TasksRunning', 'FactsUnreadable', 'BackupFailed'] as const)(
-    'for %s is asked for once more',
-    (reason) => {
-      expect(afterRefusal(reason, 1, NOW, DEADLINE, WAIT)).toEqual({ kind: 'again', at: inMinutes(5) });
-    },
-  );
-  it.each(['BackupRefused', 'DatastoreFull', 'OutsideWindow', 'StaleOperation'] as const)('for %s is not', (reason) => {
-    expect(afterRefusal(reason, 1, NOW, DEADLINE, WAIT).kind).toBe('stop');
+  const tries: [string, Partial<Tried>][] = [
+    ['at first', {}],
+    ['after some of its guests were dumped', { tries: LOCKED, vmids: [101] }],
+  ];
+  describe.each(tries)('%s', (_, tried) => {
+    const asked = tried.vmids ? { vmids: [101] } : {};
+    const refused = (reason: Reason, times: number, deadline = DEADLINE) =>
+      next({ ...tried, isRefused: true, refusals: Array.from({ length: times }, () => reason) }, deadline);
+
+    it.each(['NoQuorum', 'TasksRunning', 'FactsUnreadable', 'BackupFailed'] as const)(
+      'for %s is asked for once more, for the same guests',
+      (reason) => {
+        expect(refused(reason, 1)).toEqual({ at: inMinutes(5), ...asked });
+      },
+    );
+    it.each(['BackupRefused', 'DatastoreFull', 'OutsideWindow', 'StaleOperation', 'StoreBusy'] as const)(
+      'for %s is not',
+      (reason) => {
+        expect(refused(reason, 1)).toBeUndefined();
+      },
+    );
+    it('is given up after twelve refusals of one kind, and after the night', () => {
+      expect(refused('NoQuorum', 11)).toEqual({ at: inMinutes(5), ...asked });
+      expect(refused('NoQuorum', 12)).toBeUndefined();
+      expect(refused('NoQuorum', 1, inMinutes(5))).toBeUndefined();
+    });
+    it('counts each kind by itself', () => {
+      const refusals: Reason[] = ['BackupFailed', 'BackupFailed', 'NoQuorum', 'BackupFailed'];
+      expect(next({ ...tried, isRefused: true, refusals })).toBeUndefined();
+      expect(next({ ...tried, isRefused: true, refusals: refusals.slice(1) })).toEqual({
+        at: inMinutes(15),
+        ...asked,
+      });
+    });
   });
 });

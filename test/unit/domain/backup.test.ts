@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
+  isCollectionDue,
   judgeCopy,
   judgeStoreBackups,
   planVerification,
@@ -240,6 +241,20 @@ describe('the backups of a store', () => {
 
   it('need none of a template', () => {
     expect(judge([aGuest({ template: true })], { local: on() })).toEqual({ guests: [], withoutAny: [], orphans: [] });
+  });
+});
+
+describe('a collection of space', () => {
+  it.each<[string, Parameters<typeof isCollectionDue>[0], boolean]>([
+    ['is due when there was none', undefined, true],
+    ['is due a week after the last one', { state: 'OK', endTime: ago(7 * DAY + HOUR) }, true],
+    ['is due after one that ended badly', { state: 'no space left', endTime: ago(HOUR) }, true],
+    ['is due after one of which nobody knows when it ended', { state: 'OK' }, true],
+    ['is not due within a week', { state: 'OK', endTime: ago(7 * DAY - HOUR) }, false],
+    ['is not due after one with warnings', { state: 'WARNINGS: 2', endTime: ago(HOUR) }, false],
+    ['is not due while one runs', {}, false],
+  ])('%s', (_, lastRun, isDue) => {
+    expect(isCollectionDue(lastRun, NOW)).toBe(isDue);
   });
 });
 

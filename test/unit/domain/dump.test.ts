@@ -145,21 +145,24 @@ describe('a dump of a store', () => {
   });
 });
 
-describe('what vzdump needs', () => {
-  const everything = { '/': ['VM.Backup', 'Datastore.AllocateSpace', 'Datastore.Audit'] };
+describe('what a dump needs', () => {
+  const STORAGE = ['Datastore.AllocateSpace', 'Datastore.Audit'];
+  const everything = { '/': ['VM.Audit', 'VM.Backup', ...STORAGE] };
+  const elsewhere = { '/vms': ['VM.Audit', 'VM.Backup'], '/storage/pbs': STORAGE };
 
   it.each<[string, Record<string, string[]>, string[]]>([
     ['is there when it is given for everything', everything, []],
     [
       'lacks whole for a token without rights',
       {},
-      ['VM.Backup on /vms/101', 'Datastore.AllocateSpace on /storage/pbs', 'Datastore.Audit on /storage/pbs'],
+      [
+        'VM.Audit on /vms and all below it',
+        'VM.Backup on /vms/101',
+        'Datastore.AllocateSpace on /storage/pbs',
+        'Datastore.Audit on /storage/pbs',
+      ],
     ],
-    [
-      'is there when it is given where it is needed',
-      { '/vms': ['VM.Backup'], '/storage/pbs': ['Datastore.AllocateSpace', 'Datastore.Audit'] },
-      [],
-    ],
+    ['is there when it is given where it is needed', elsewhere, []],
     [
       'lacks where something less is given further down',
       { ...everything, '/vms/101': ['VM.Audit'] },
@@ -167,8 +170,38 @@ describe('what vzdump needs', () => {
     ],
     [
       'lacks when it is given for another storage',
-      { '/vms': ['VM.Backup'], '/storage/local': ['Datastore.AllocateSpace', 'Datastore.Audit'] },
+      { '/vms': ['VM.Audit', 'VM.Backup'], '/storage/local': STORAGE },
       ['Datastore.AllocateSpace on /storage/pbs', 'Datastore.Audit on /storage/pbs'],
+    ],
+    [
+      'lacks when guests may be seen one by one only',
+      { ...elsewhere, '/vms': ['VM.Backup'], '/vms/101': ['VM.Audit', 'VM.Backup'] },
+      ['VM.Audit on /vms and all below it'],
+    ],
+    [
+      'lacks when the guests of a pool alone may be seen',
+      { '/pool/tills': ['VM.Audit'], '/vms/101': ['VM.Audit', 'VM.Backup'], '/storage/pbs': STORAGE },
+      ['VM.Audit on /vms and all below it'],
+    ],
+    [
+      'lacks when it is given on the path of all guests, but not for those below it',
+      { ...elsewhere, '/vms/*': ['VM.Backup'] },
+      ['VM.Audit on /vms and all below it'],
+    ],
+    [
+      'lacks when nothing that is given everywhere holds below',
+      { ...everything, '/*': [] },
+      [
+        'VM.Audit on /vms and all below it',
+        'VM.Backup on /vms/101',
+        'Datastore.AllocateSpace on /storage/pbs',
+        'Datastore.Audit on /storage/pbs',
+      ],
+    ],
+    [
+      'lacks when one guest is hidden, and none that would be dumped',
+      { ...everything, '/vms/104': ['VM.Backup'] },
+      ['VM.Audit on /vms/104'],
     ],
   ])('%s', (_, permissions, missing) => {
     expect(missingForDump(permissions, [101], ['pbs'])).toEqual(missing);

@@ -85,6 +85,16 @@ describe('the plan of a night', () => {
     return outcome.kind === 'refused' ? outcome.problems : [];
   };
 
+  it('names every guest that store.yaml names, with the tier that it is of', () => {
+    const guests = [
+      { vmid: 101, name: 'pos', kind: 'qemu' as const, tier: 'gold' },
+      { vmid: 102, name: 'inventory', kind: 'qemu' as const },
+    ];
+    expect(planOf({ stores: [aStore('store-001', { backup: {}, guests })] }).stores).toMatchObject([
+      { id: 'store-001', guests: { 101: 'gold', 102: 'normal' } },
+    ]);
+  });
+
   it('is of the window that opens next, in the zone of the fleet, and leaves out who has no backup server', () => {
     const plan = planOf();
     expect(plan).toMatchObject({

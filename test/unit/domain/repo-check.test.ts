@@ -282,6 +282,11 @@ backup:
     expect(problems()).toEqual([]);
   });
 
+  it('are in order when space is collected on a day on which a night begins', () => {
+    replace('fleet.yaml', "end: '05:00' }", "end: '05:00', days: [mon, wed] }\n  collectOn: wed");
+    expect(problems()).toEqual([]);
+  });
+
   const cases: Record<string, [change: () => void, problem: RegExp]> = {
     'a store that backs up in a fleet that does not': [
       () => {
@@ -309,6 +314,14 @@ backup:
     'a window of a store that the fleet does not open': [
       () => replace(STORE, 'uplink: town', "uplink: town\n  window: { start: '06:00', end: '09:00' }"),
       /store-002\/store\.yaml:\d+: backup\.window: \(06:00–09:00 Europe\/Berlin\) does not meet that of the fleet \(22:00–05:00 Europe\/Berlin\)/,
+    ],
+    'a day of collecting on which no night begins': [
+      () => replace('fleet.yaml', "end: '05:00' }", "end: '05:00', days: [mon, tue] }\n  collectOn: wed"),
+      /^fleet\.yaml:\d+: backup\.collectOn: is wed, on which no night begins: the window has mon tue\.$/,
+    ],
+    'a day of collecting that nobody named, and on which no night begins': [
+      () => replace('fleet.yaml', "end: '05:00' }", "end: '05:00', days: [mon] }"),
+      /^fleet\.yaml:\d+: backup\.collectOn: is sun, on which no night begins: the window has mon\.$/,
     ],
     'a second place without an objective': [
       () => append('fleet.yaml', OFFSITE),

@@ -289,6 +289,28 @@ describe('a dump', () => {
     expect(await dump(taskOf('n2', [102], over))).toEqual(done(102));
   });
 
+  it.each([
+    ['an hour when nobody says when the window ends', undefined, 60],
+    ['an hour when the window is open for longer', 3 * 3_600, 60],
+    ['to the end of the window', 20 * 60 + 30, 20],
+    ['a minute at least', 20, 1],
+  ])('waits for another vzdump of its node %s', async (_, seconds, minutes) => {
+    await open();
+    const now = new Date();
+    const waits: number[] = [];
+    const proxmox: typeof night.proxmox = {
+      ...night.proxmox,
+      backUp: (node, order) => {
+        waits.push(order.lockWaitMinutes);
+        return night.proxmox.backUp(node, order);
+      },
+    };
+    const notAfter = seconds === undefined ? {} : { notAfter: new Date(now.getTime() + seconds * 1_000).toISOString() };
+    const worker = night.worker({ deps: { proxmox, now: () => now } });
+    expect(await dump(taskOf('n1', [101], notAfter), worker)).toEqual(done(101));
+    expect(waits).toEqual([minutes]);
+  });
+
   it('refuses a task that is for another store, or none at all', async () => {
     const refused = { type: 'InvalidInput', nonRetryable: true };
     const worker = night.worker();
@@ -340,6 +362,35 @@ describe('a dump is refused before anything is begun', () => {
     const stop = await refusal();
     expect(stop).toMatchObject({ reason: 'BackupRefused' });
     expect(stop.detail).toContain('lacks VM.Backup on /vms/100');
+  });
+
+  /** The list of guests leaves out what the token may not see, without a word. */
+  it('with a token that sees no guest', async () => {
+    const { privileges } = night.lab.store.token;
+    privileges['/'] = (privileges['/'] ?? []).filter((one) => one !== 'VM.Audit');
+    expect(await night.proxmox.guests()).toEqual([]);
+    const stop = await refusal();
+    expect(stop).toMatchObject({ reason: 'BackupRefused' });
+    expect(stop.detail).toContain('lacks VM.Audit on /vms and all below it');
+  });
+
+  it('with a token that was given its rights guest by guest, so that a new one is never seen', async () => {
+    const { privileges } = night.lab.store.token;
+    const everywhere = privileges['/'] ?? [];
+    privileges['/'] = everywhere.filter((one) => !one.startsWith('VM.'));
+    for (const vmid of [100, 101]) privileges[`/vms/${vmid}`] = everywhere;
+    expect((await night.proxmox.guests()).map(({ vmid }) => vmid)).toEqual([100, 101]);
+    const stop = await refusal();
+    expect(stop).toMatchObject({ reason: 'BackupRefused' });
+    expect(stop.detail).toEqual(['lacks VM.Audit on /vms and all below it']);
+  });
+
+  it('with a token from which one guest is hidden', async () => {
+    const { privileges } = night.lab.store.token;
+    privileges['/vms/102'] = ['VM.Backup'];
+    const stop = await refusal();
+    expect(stop).toMatchObject({ reason: 'BackupRefused' });
+    expect(stop.detail).toEqual(['lacks VM.Audit on /vms/102']);
   });
 
   it('when the backup server does not know the token of the nodes', async () => {

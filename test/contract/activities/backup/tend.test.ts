@@ -173,6 +173,21 @@ describe('a pruning', () => {
     expect(night.effects('datastore.prune').every(({ by }) => by === 'edge-governor@pbs!prune')).toBe(true);
   });
 
+  it('of some groups leaves those of the others as they are', async () => {
+    await dumpAll();
+    await dumpAll(2);
+    const groups = [
+      { type: 'vm', id: '101' },
+      { type: 'ct', id: '102' },
+      { type: 'vm', id: '999' },
+    ] as const;
+    expect(await night.worker().pruneCopy({ ...pruneTask(), groups: [...groups] })).toEqual({
+      ok: true,
+      detail: '2 snapshots of 2 groups removed',
+    });
+    expect((await snapshots()).map(({ id }) => id).sort()).toEqual(['100', '100', '101', '102']);
+  });
+
   it('is refused to the identity that verifies, and removes nothing', async () => {
     await dumpAll();
     await dumpAll(2);
@@ -226,6 +241,27 @@ describe('a collection of space', () => {
   it('that died on a full disk says so', async () => {
     night.fault({ kind: 'datastore-full' });
     expect(await night.worker().collectSpace(theTask())).toMatchObject({ ok: false, reason: 'DatastoreFull' });
+  });
+
+  const isDue = async (days = 0): Promise<boolean | undefined> => {
+    const now = () => new Date(Date.now() + days * DAY);
+    return (await night.worker({ deps: { now } }).readCopy(theTask())).isCollectionDue;
+  };
+
+  it('is due when there was none, and a week after the last one', async () => {
+    expect(await isDue()).toBe(true);
+    await night.worker().collectSpace(theTask());
+    expect(await isDue()).toBe(false);
+    expect(await isDue(6.9)).toBe(false);
+    expect(await isDue(7.1)).toBe(true);
+  });
+
+  it('is due when the last one ended badly', async () => {
+    await night.worker().collectSpace(theTask());
+    night.fault({ kind: 'datastore-full' });
+    const later = { ...theTask(), startedAt: new Date(Date.now() + 10 * 60_000).toISOString() };
+    expect(await night.worker().collectSpace(later)).toMatchObject({ ok: false });
+    expect(await isDue()).toBe(true);
   });
 });
 

@@ -650,4 +650,13 @@ describe('the server', () => {
     expect(await client.permissions()).toEqual({});
     expect(await client.permissions()).toEqual({ '/datastore/store1': ['Datastore.Audit'] });
   });
+
+  it('tells privileges that hold on a path alone from those that hold below it', async () => {
+    const privileges = { 'Datastore.Audit': true, 'Datastore.Verify': false };
+    const { client } = await connect(inTurn(ok({ '/datastore/store1': privileges })));
+    expect(await client.permissions()).toEqual({
+      '/datastore/store1': ['Datastore.Audit', 'Datastore.Verify'],
+      '/datastore/store1/*': ['Datastore.Audit'],
+    });
+  });
 });

@@ -439,9 +439,16 @@ describe('answers in their real forms', () => {
     ]);
   });
 
-  it('counts a privilege as held whether or not it is inherited', async () => {
-    const client = await answering({ '/': { 'Sys.Audit': 1, 'Sys.Modify': 0 } });
-    expect(await client.permissions()).toEqual({ '/': ['Sys.Audit', 'Sys.Modify'] });
+  it('tells privileges that hold on a path alone from those that hold below it', async () => {
+    const vms = { 'VM.Audit': 0, 'VM.Backup': 1 };
+    const client = await answering({ '/': { 'Sys.Audit': 0 }, '/vms': vms, '/sdn': { 'SDN.Use': true } });
+    expect(await client.permissions()).toEqual({
+      '/': ['Sys.Audit'],
+      '/*': [],
+      '/vms': ['VM.Audit', 'VM.Backup'],
+      '/vms/*': ['VM.Backup'],
+      '/sdn': ['SDN.Use'],
+    });
   });
 
   it('reads the HA manager, and calls it not quorate when it does not say', async () => {
