@@ -309,6 +309,42 @@ export function readMark(notes: string | undefined): TrialMark | undefined {
   return Number.isNaN(Date.parse(askedAt)) ? undefined : { run, store, snapshot, askedAt };
 }
 
+/** What was done to an id at the site, by whomever. Times in epoch seconds on the clock of its node. */
+export interface SiteTask {
+  type: string;
+  node: string;
+  /** By the token of the site's worker. */
+  own: boolean;
+  startTime: number;
+  /** Both absent while it runs. */
+  endTime?: number | undefined;
+  status?: string | undefined;
+}
+
+/**
+ * Which restore of ours a guest without our notes is a remainder of: one that still runs, or failed, since one that ended
+ * well has written them. Undefined when somebody else may have made the guest, or means to keep it; that one stays.
+ *
+ * A task alone tells little. The same id has had other guests before, which were taken away since: by the token, by root
+ * over SSH, by a person. So nothing may have happened to the id after it, also not within the same second, and the VM may
+ * not say itself that it was made later (`ctime` in `meta`; a restore that failed leaves none).
+ */
+export function remainderOf<Task extends SiteTask>(
+  { node, config }: { node: string; config: Readonly<Record<string, string>> },
+  tasks: readonly Task[],
+): Task | undefined {
+  if (config['description'] !== undefined) return undefined;
+  const work = tasks.filter(({ type }) => MAKES_OR_DESTROYS.test(type));
+  const newest = Math.max(...work.map(({ startTime }) => startTime));
+  const [task, ...others] = work.filter(({ startTime }) => startTime === newest);
+  if (!task || others.length > 0 || !task.own || task.node !== node || !/restore$/.test(task.type)) return undefined;
+  if (task.status === undefined) return task;
+  if (/^(OK|WARNINGS: \d+)$/.test(task.status)) return undefined;
+  const madeAt = Number(/(?:^|,)ctime=(\d+)/.exec(config['meta'] ?? '')?.[1] ?? 0);
+  return madeAt > (task.endTime ?? task.startTime) ? undefined : task;
+}
+const MAKES_OR_DESTROYS = /^(qm|vz)(create|restore|destroy)$/;
+
 /** Storages of this name, and no others, are added and taken away. */
 export const copyStorage = (store: string): string => `test-${store}`;
 

@@ -1,5 +1,5 @@
 import type { TrialAnswer, TrialTask } from '#domain/messages/restore.js';
-import { isTestId, readMark } from '#domain/restore-site.js';
+import { isTestId } from '#domain/restore-site.js';
 import { isKind } from '../backup/answers.js';
 import { waitFor } from '../store/wait.js';
 import { siteFault } from './answers.js';
@@ -84,7 +84,3 @@ async function onNode(deps: RestoreDeps, { node, kind, vmid }: Found, words: str
   const why = `${program} ${words[0]} ${vmid} on ${node}: ${stderr.trim() || `exit code ${code}`}`;
   throw stderr.startsWith('sudo: ') ? new NotAllowed(why) : new Error(why);
 }
-
-/** Which trial a guest is of by its own notes; undefined when they do not say. */
-export const markOf = async (deps: RestoreDeps, found: Found) =>
-  readMark((await configOf(deps, found))?.['description']);

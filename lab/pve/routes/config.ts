@@ -119,6 +119,8 @@ function settingsNow(guest: GuestSim, store: StoreSim): Record<string, unknown> 
     memory: String(guest.maxMemory / 1024 ** 2),
     ...cardsOf(kind, guest.spec, (nth) => macOf(vmid, nth)),
     ...(kind === 'qemu' ? { name, agent: '1' } : { hostname: name, unprivileged: 1 }),
+    // A restore keeps what the backup says of it, and what a restore that failed leaves says nothing.
+    ...(kind === 'qemu' && guest.hasDisk ? { meta: MADE } : {}),
     ...(guest.hasDisk ? { [kind === 'qemu' ? 'scsi0' : 'rootfs']: disk } : {}),
   };
   for (const [key, value] of Object.entries(options ?? {})) {
@@ -127,6 +129,9 @@ function settingsNow(guest: GuestSim, store: StoreSim): Record<string, unknown> 
   }
   return settings;
 }
+
+/** By what, and when (epoch seconds): by the installer, long ago. */
+const MADE = 'creation-qemu=9.0.2,ctime=1735689600';
 
 const isNumber = (key: string): boolean => ['onboot', 'protection', 'cores', 'balloon', 'swap'].includes(key);
 

@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { GuestSim } from '#lab/world/guest-sim.js';
 import { STORAGE } from '../../lab/staging/practice-staging.js';
 import { doneOf, PracticeRestore } from './practice-restore.js';
 
@@ -92,15 +93,101 @@ describe('a sweep', () => {
     expect(practice.deps.state.trials()).toEqual([]);
   });
 
-  it('leaves a guest that has an id for tests and that nobody restored for one', async () => {
+  /** Somebody makes a guest with an id for tests, on the node that had one of a test with it; the tasks stay as they are. */
+  const somebodyMakes = (vmid: number, kind: 'qemu' | 'lxc', node: string, options: Record<string, string>) =>
+    practice.staging.site.guests.set(
+      vmid,
+      Object.assign(
+        new GuestSim({ vmid, name: 'mine', kind, role: 'other', config: [], ha: false, running: false }, node),
+        { options },
+      ),
+    );
+  const nodeOf = (id: number): string => practice.staging.site.guests.get(id)!.node;
+  /** A VM without a disk, as it stays behind when its restore fails. */
+  const failedAt = async (as: number) => {
+    const task = practice.trial(101, as);
+    practice.staging.chunksOf(practice.volidOf(task)).lose('30');
+    doneOf(await practice.worker().openCopy(practice.copy));
+    expect((await practice.worker().restoreGuest(task)).kind).toBe('failed');
+    return { task, node: nodeOf(as) };
+  };
+  const stays = async (vmid: number, why: RegExp) => {
+    const { removed, left } = await sweep();
+    expect(removed.filter((each) => each.startsWith('guest'))).toEqual([]);
+    expect(left.filter((each) => each.startsWith('guest'))).toEqual([
+      expect.stringMatching(new RegExp(`^guest ${vmid} on stg\\d: .*${why.source}`)) as string,
+    ]);
+    expect(practice.staging.site.guests.has(vmid)).toBe(true);
+  };
+
+  describe.each([
+    ['a VM', 101, 'qemu' as const],
+    ['a container', 102, 'lxc' as const],
+  ])('leaves %s that somebody made with the id of a test of long ago', (_, vmid, kind) => {
+    const testedBefore = async () => {
+      const task = await practice.restored(practice.trial(vmid));
+      const node = nodeOf(task.as);
+      doneOf(await practice.worker().removeGuest(task));
+      return { as: task.as, node };
+    };
+
+    it('with notes of its own', async () => {
+      const { as, node } = await testedBefore();
+      somebodyMakes(as, kind, node, { description: 'The till of the training room. Keep!' });
+      await stays(as, /its notes are not those of a test/);
+    });
+
+    it('without notes', async () => {
+      const { as, node } = await testedBefore();
+      somebodyMakes(as, kind, node, {});
+      await stays(as, /nobody can tell/);
+    });
+
+    it('with notes of its own, though the one before it was taken away by nobody that we know of', async () => {
+      const { as, node } = await testedBefore();
+      for (const { tasks } of practice.staging.site.nodes.values())
+        tasks.all.splice(0, Infinity, ...tasks.all.filter(({ type }) => !type.endsWith('destroy')));
+      somebodyMakes(as, kind, node, { description: 'mine' });
+      await stays(as, /its notes are not those of a test/);
+    });
+  });
+
+  it('leaves a VM that somebody made where a restore had failed: root took away what that one left', async () => {
+    const { task, node } = await failedAt(90_300);
+    doneOf(await practice.worker().removeGuest(task));
+    expect(practice.staging.site.guests.has(90_300)).toBe(false);
+    somebodyMakes(90_300, 'qemu', node, {});
+    await stays(90_300, /nobody can tell/);
+  });
+
+  it('leaves a VM that was made after the restore that failed, by its own word', async () => {
+    const { node } = await failedAt(90_300);
+    const ctime = Math.floor(Date.now() / 1_000) + 3_600;
+    practice.staging.site.guests.delete(90_300);
+    somebodyMakes(90_300, 'qemu', node, { meta: `creation-qemu=10.1.2,ctime=${ctime}` });
+    await stays(90_300, /nobody can tell/);
+  });
+
+  it('leaves what is on another node than the restore was', async () => {
+    const { node } = await failedAt(90_300);
+    practice.staging.site.guests.get(90_300)!.node = ['stg1', 'stg2', 'stg3'].find((other) => other !== node)!;
+    await stays(90_300, /nobody can tell/);
+  });
+
+  it('leaves a restored guest whose notes somebody took or wrote anew: it is of a test no more', async () => {
     const task = await practice.restored(practice.trial(101));
     const guest = practice.staging.site.guests.get(task.as)!;
-    guest.options = { ...guest.options, description: 'mine' };
+    const asRestored = guest.options;
+    guest.options = { ...asRestored, description: 'mine' };
+    await stays(task.as, /its notes are not those of a test/);
+    guest.options = { ...asRestored, description: null };
+    await stays(task.as, /nobody can tell/);
+  });
+
+  it('leaves a guest of which no task is known', async () => {
+    await failedAt(90_300);
     for (const node of practice.staging.site.nodes.values()) node.tasks.all.length = 0;
-    const { removed, left } = await sweep();
-    expect(removed).toEqual([]);
-    expect(left[0]).toMatch(/^guest 90101 on stg\d: nobody can tell when it came/);
-    expect(left).toHaveLength(2);
+    await stays(90_300, /nobody can tell/);
   });
 
   it('leaves storages of others, whatever they are called', async () => {
