@@ -156,6 +156,12 @@ export const trialSchema = z
     why: z.enum(['never tested', 'due', 'early', 'by hand']),
     probes: probesSchema,
     canary: z.boolean().describe('Whether the guest keeps a record of the moment.'),
+    recordWithin: z
+      .number()
+      .int()
+      .min(1)
+      .optional()
+      .describe('Milliseconds by which that record may be older than the backup. Absent in older plans: any age.'),
   })
   .strict();
 export type TrialPlan = z.infer<typeof trialSchema>;

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { TrialTask } from '#domain/messages/restore.js';
+import { judgeTrial } from '#domain/restore-trial.js';
 import { CANARY_FILE, canaryPlace } from '#lab/world/pbs/content.js';
 import { doneOf, failureIn, PracticeRestore } from './practice-restore.js';
 
@@ -127,6 +128,36 @@ describe('probes', () => {
     await booted(await practice.restored(task));
     const { canary } = doneOf(await practice.worker().probeGuest({ ...task, probes: [] }));
     expect(canary).toEqual({ broken: `${CANARY_FILE} is not JSON` });
+  });
+
+  it.each([
+    ['a VM', 101],
+    ['a container', 102],
+  ])('of %s whose writer stopped long ago show it, and its trial fails though all else is well', async (_, vmid) => {
+    const [sinceAMonth, allowed] = [Date.now() - 30 * 86_400_000, 26 * 3_600_000];
+    const trial = {
+      probes: practice.probing(practice.trial(vmid), 'true').probes,
+      canary: true,
+      recordWithin: allowed,
+    };
+    const judged = async () => {
+      const task = await practice.restored(practice.trial(vmid, undefined, practice.staging.backUp(vmid)));
+      const { snapshot } = task;
+      const worker = practice.worker();
+      const restored = await worker.restoreGuest(task);
+      const booted = await worker.bootGuest(task);
+      const probed = await worker.probeGuest({ ...task, probes: trial.probes });
+      doneOf(await worker.removeGuest(task));
+      return judgeTrial(trial, { snapshot, restored, booted, probed });
+    };
+    expect(await judged()).toMatchObject({ result: 'pass' });
+    practice.staging.lab.store.guests.get(vmid)!.writes = { count: 7, at: sinceAMonth, stopped: true };
+    expect(await judged()).toMatchObject({
+      result: 'fail',
+      why: expect.stringMatching(
+        new RegExp(`at ${new Date(sinceAMonth).toISOString()}, 30 d before its backup of .*allows 26 h`),
+      ) as string,
+    });
   });
 
   it.each([
