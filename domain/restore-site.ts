@@ -122,6 +122,7 @@ function tokenMayRestore({ permissions = {} }: SiteFacts, { pool, storage, bridg
     ['/', 'Sys.Audit'],
     ['/vms', 'VM.Audit'],
     [`/pool/${pool}`, 'VM.Allocate'],
+    [`/pool/${pool}`, 'VM.Config.HWType'],
     [`/pool/${pool}`, 'VM.Config.Network'],
     [`/pool/${pool}`, 'VM.Config.Options'],
     [`/pool/${pool}`, 'VM.PowerMgmt'],
@@ -148,6 +149,7 @@ function excessIn(permissions: Permissions, { pool, storage, bridge }: SitePlace
       return privilege.startsWith('Datastore.');
     // To add and take away storages it has to be held for all of them.
     if (isUnder(path, '/storage')) return privilege === 'Datastore.Allocate';
+    if (path === `/mapping/pci/${NO_DEVICE}`) return privilege === 'Mapping.Use';
     return isUnder(path, `/sdn/zones/localnetwork/${bridge}`) && privilege === 'SDN.Use';
   };
   return Object.entries(permissions).flatMap(([path, privileges]) =>
@@ -241,10 +243,38 @@ function harmIn(kind: GuestKind, key: string, value: string, place: SitePlace): 
   if (key === 'template') return value === '0' ? undefined : 'it is a template';
   if (key === 'lock') return `it is locked (${value})`;
   if (key === 'features' && value.split(',').every((word) => FEATURES.test(word))) return undefined;
-  if (kind === 'qemu' && /^serial\d+$/.test(key) && value === 'socket') return undefined;
-  if (kind === 'qemu' && /^usb\d+$/.test(key) && /^(host=)?spice(,usb3=[01])?$/.test(value)) return undefined;
+  if (leadsNowhere(kind, key, value)) return undefined;
   return `${key} may reach beyond the guest`;
 }
+
+const DEVICE: Record<GuestKind, RegExp> = { qemu: /^(hostpci|usb|serial|parallel)\d{1,2}$/, lxc: /^dev\d{1,3}$/ };
+
+/** A device that ends in the process of the VM itself. */
+const leadsNowhere = (kind: GuestKind, key: string, value: string): boolean =>
+  kind === 'qemu' &&
+  ((/^serial\d+$/.test(key) && value === 'socket') ||
+    (/^usb\d+$/.test(key) && /^(host=)?spice(,usb3=[01])?$/.test(value)));
+
+/** Devices of its node that a guest was given. The site has none of them, and its copy is tried without. */
+export const devicesIn = (kind: GuestKind, config: Readonly<Record<string, string>>): string[] =>
+  Object.entries(config)
+    .filter(([key, value]) => DEVICE[kind].test(key) && !leadsNowhere(kind, key, value))
+    .map(([key]) => key)
+    .toSorted();
+
+/**
+ * What is given with the restore in place of devices that Proxmox VE lets only root bring back, or take away again
+ * (`check_mapping_access` in its `QemuServer.pm`; it looks at no other kind of device, and of a container at none): a USB
+ * port without a device, and a mapping that names none, on which the token has its one right of this kind.
+ */
+export const standInsFor = (kind: GuestKind, archived: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(
+    devicesIn(kind, archived).flatMap((name) => {
+      if (name.startsWith('usb')) return [[name, 'spice']];
+      return name.startsWith('hostpci') ? [[name, `mapping=${NO_DEVICE}`]] : [];
+    }),
+  );
+const NO_DEVICE = 'edge-none';
 
 /**
  * The cards that a guest is restored with: all that its backup has, each on the bridge where restored guests are alone.

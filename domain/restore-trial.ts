@@ -26,7 +26,7 @@ export interface TrialSteps {
 
 export interface TrialVerdict {
   result: RestoreResult;
-  /** One sentence; absent when it passed. */
+  /** One sentence; absent when it passed and there is nothing to say. */
   why?: string | undefined;
   /** What was seen, for people. */
   detail?: string[] | undefined;
@@ -40,10 +40,19 @@ export interface TrialVerdict {
   bytes?: number | undefined;
 }
 
-export function judgeTrial(
-  { probes, canary, recordWithin }: Pick<TrialPlan, 'probes' | 'canary' | 'recordWithin'>,
-  steps: TrialSteps,
-): TrialVerdict {
+export function judgeTrial(plan: Judged, steps: TrialSteps): TrialVerdict {
+  const verdict = judgeSteps(plan, steps);
+  const leftOut = steps.restored?.kind === 'done' ? (steps.restored.leftOut ?? []) : [];
+  if (leftOut.length === 0) return verdict;
+  const without = `It was tried without ${leftOut.join(', ')}: devices that its node has, and the site has not.`;
+  if (verdict.result === 'pass') return { ...verdict, why: without };
+  // It may be what the guest lacks.
+  return { ...verdict, detail: [...(verdict.detail ?? []), without] };
+}
+
+type Judged = Pick<TrialPlan, 'probes' | 'canary' | 'recordWithin'>;
+
+function judgeSteps({ probes, canary, recordWithin }: Judged, steps: TrialSteps): TrialVerdict {
   const { opened, snapshot, restored, booted, probed } = steps;
   if (opened?.kind === 'failed') return stoppedBy(opened);
   if (!snapshot) return { result: 'fail', why: 'The central server holds no proven backup of it.' };

@@ -106,10 +106,10 @@ export interface RestoreActivities {
    */
   openCopy(task: CopyTask): Promise<TrialAnswer<{ copy: CopyFacts }>>;
   /**
-   * Restores the snapshot as a guest that is stopped, alone on its network, and proven to be so. One that failed stays
-   * failed until its guest is taken away.
+   * Restores the snapshot as a guest that is stopped, alone on its network, without devices of a node, and proven to be
+   * so. One that failed stays failed until its guest is taken away. `leftOut`: devices that it had at its store.
    */
-  restoreGuest(task: TrialTask): Promise<TrialAnswer<Timed & { bytes: number }>>;
+  restoreGuest(task: TrialTask): Promise<TrialAnswer<Timed & { bytes: number; leftOut?: string[] | undefined }>>;
   /** Starts it, after another look at where it is connected, and waits until its agent answers (a VM) or it can be entered. */
   bootGuest(task: TrialTask): Promise<TrialAnswer<Timed>>;
   /** Runs the probes inside, and reads the canary. A probe that fails is an answer. Canary: undefined = the guest keeps none. */

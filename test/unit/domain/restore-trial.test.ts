@@ -182,6 +182,25 @@ describe('a trial', () => {
     expect(verdict).not.toHaveProperty('rpoMs');
   });
 
+  const WITHOUT = 'It was tried without usb0, serial0: devices that its node has, and the site has not.';
+  it('of a guest that was restored without devices of its node passes, and says which', () => {
+    const without = { restored: { ...restored, leftOut: ['usb0', 'serial0'] } };
+    expect(judge(without)).toMatchObject({ result: 'pass', why: WITHOUT });
+    expect(judge(without)).not.toHaveProperty('detail');
+    expect(judge({ restored: { ...restored, leftOut: [] } })).not.toHaveProperty('why');
+  });
+
+  it('that does not pass says so too: a device that is not there may be why', () => {
+    const without = { restored: { ...restored, leftOut: ['usb0', 'serial0'] } };
+    const probes = [answer('http', { ok: false, said: 'no scale' }), answer('db')];
+    expect(judge({ ...without, probed: probed({ probes }) }).detail).toEqual(['http: no scale', WITHOUT]);
+    expect(judge({ ...without, booted: failed('guest'), probed: undefined }).detail).toEqual([WITHOUT]);
+    expect(judge({ ...without, probed: probed({ canary: undefined }) })).toMatchObject({
+      result: 'partial',
+      detail: [WITHOUT],
+    });
+  });
+
   it('reads a record that is there though nobody expects it', () => {
     expect(judge({}, { canary: false })).toMatchObject({ result: 'pass', rpoMs: 45_000 });
     expect(judge({ probed: probed({ canary: { broken: 'empty' } }) }, { canary: false }).result).toBe('fail');
