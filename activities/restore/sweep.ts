@@ -12,42 +12,46 @@ import { workOn } from './tasks.js';
  */
 export async function sweepSite(
   deps: RestoreDeps,
-  { before }: SweepTask,
-): Promise<TrialAnswer<{ removed: string[]; left: string[] }>> {
+  { before, tried = [] }: SweepTask,
+): Promise<TrialAnswer<{ removed: string[]; left: string[]; busy: string[] }>> {
   const { proxmox, state } = deps;
   const limit = Date.parse(before);
   const removed: string[] = [];
   const left: string[] = [];
+  const busy: string[] = [];
   /** Stores of which a guest is still there; undefined among them: nobody knows whose it is. */
-  const busy = new Set<string | undefined>();
+  const needed = new Set<string | undefined>();
+  const isTried = (store: string | undefined): boolean =>
+    store === undefined ? tried.length > 0 : tried.includes(store);
 
   const guests = (await proxmox.guests()).filter(({ vmid }) => isTestId(vmid));
   for (const { vmid, kind, node } of guests) {
     const found = { vmid, kind, node };
     const origin = await originOf(deps, found);
-    const tell = (why: string): void => void left.push(`guest ${vmid} on ${node}: ${why}`);
+    const name = `guest ${vmid} on ${node}`;
     if (origin.kind === 'unknown') {
-      if (origin.running !== undefined) busy.add(undefined);
-      tell(origin.why);
+      if (origin.running !== undefined) needed.add(undefined);
+      left.push(`${name}: ${origin.why}`);
       continue;
     }
     const { store, at, running } = origin;
-    const stays = (why: string): void => {
-      busy.add(store);
-      tell(why);
+    const stays = (where: string[], why: string): void => {
+      needed.add(store);
+      where.push(`${name}: ${why}`);
     };
-    if (at >= limit) stays(`it is of ${new Date(at).toISOString()}, and may be in use`);
+    if (at >= limit) stays(busy, `it is of ${new Date(at).toISOString()}, and may be in use`);
+    else if (isTried(store)) stays(busy, `guests of ${store ?? 'a store'} are being tried`);
     else {
       try {
         if (running !== undefined) await endRestore(deps, running);
         const disks = await takeAway(deps, found);
-        if (disks.length > 0) stays(`it is gone, but not ${disks.join(', ')}`);
+        if (disks.length > 0) stays(left, `it is gone, but not ${disks.join(', ')}`);
         else {
           await state.forgetTrial(vmid);
           removed.push(`guest ${vmid} on ${node}, of ${new Date(at).toISOString()}`);
         }
       } catch (error) {
-        stays(wordsOf(error));
+        stays(left, wordsOf(error));
       }
     }
   }
@@ -62,8 +66,9 @@ export async function sweepSite(
     if (id !== copyStorage(store) || !isOurs(storage, store)) continue;
     const openedAt = state.openedAt(store);
     const isYoung = openedAt !== undefined && Date.parse(openedAt) >= limit;
-    if (isYoung) left.push(`storage ${id}: it was opened at ${openedAt}, and may be in use`);
-    else if (busy.has(store) || busy.has(undefined)) left.push(`storage ${id}: a guest may still come from it`);
+    if (isYoung) busy.push(`storage ${id}: it was opened at ${openedAt}, and may be in use`);
+    else if (isTried(store)) busy.push(`storage ${id}: guests of ${store} are being tried`);
+    else if (needed.has(store) || needed.has(undefined)) busy.push(`storage ${id}: a guest may still come from it`);
     else {
       try {
         await removeStorage(deps, id);
@@ -74,7 +79,7 @@ export async function sweepSite(
       }
     }
   }
-  return { kind: 'done', removed, left };
+  return { kind: 'done', removed, left, busy };
 }
 
 const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -62,6 +62,8 @@ export const sweepTaskSchema = z
     fleet: fleetName,
     /** What began to be restored before this instant has no owner any more. */
     before: instant,
+    /** Stores whose guests a run is trying now: what is theirs stays, however old. Absent = nobody asked. */
+    tried: z.array(storeId).max(10_000).optional(),
   })
   .strict();
 export type SweepTask = z.infer<typeof sweepTaskSchema>;
@@ -125,9 +127,9 @@ export interface RestoreActivities {
   closeCopy(task: CopyTask): Promise<TrialAnswer<object>>;
   /**
    * Takes away what dead runs left: guests in the range and storages of ours, that are old enough. Says what, in
-   * sentences; of what it leaves, why.
+   * sentences; of what it leaves, why. `busy`: what is young enough, or of a store that is tried, to be in use.
    */
-  sweepSite(task: SweepTask): Promise<TrialAnswer<{ removed: string[]; left: string[] }>>;
+  sweepSite(task: SweepTask): Promise<TrialAnswer<{ removed: string[]; left: string[]; busy?: string[] | undefined }>>;
 }
 
 export const restoreInputSchema = z

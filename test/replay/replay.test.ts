@@ -107,6 +107,12 @@ describe('a changed workflow', () => {
       'result',
     ],
     [
+      'janitor-staging',
+      'a staging site that is left as it is',
+      ".patched)('staging-sweep')",
+      ".patched)('staging-sweep') || true",
+    ],
+    [
       'restore-store',
       'a guest that is left at the site',
       'mutate.removeGuest(task)',

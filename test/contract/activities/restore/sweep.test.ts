@@ -11,8 +11,13 @@ beforeEach(async () => {
 });
 afterEach(() => practice.close());
 
-const sweep = async (before = new Date(Date.now() + 60_000)) =>
-  doneOf(await practice.worker().sweepSite({ protocol: 1, fleet: 'practice', before: before.toISOString() }));
+const sweep = async (before = new Date(Date.now() + 60_000), tried?: string[]) =>
+  doneOf(
+    await practice.worker().sweepSite({
+      ...{ protocol: 1, fleet: 'practice', before: before.toISOString() },
+      ...(tried === undefined ? {} : { tried }),
+    }),
+  );
 const LONG_AGO = new Date(Date.now() - 3_600_000);
 const forgetAll = async () => {
   await rm(join(practice.config.stateDir, 'trials.json'), { force: true });
@@ -38,7 +43,7 @@ describe('a sweep', () => {
     ]);
     expect(practice.violations()).toEqual([]);
     expect(practice.staging.site.guests.size).toBe(4);
-    expect(await sweep()).toEqual({ kind: 'done', removed: [], left: [] });
+    expect(await sweep()).toEqual({ kind: 'done', removed: [], left: [], busy: [] });
   });
 
   it('breaks a restore off that nobody waits for', async () => {
@@ -56,18 +61,51 @@ describe('a sweep', () => {
 
   it('leaves what is young, and the storage that it comes from', async () => {
     const task = await practice.restored(practice.trial(101));
-    const { removed, left } = await sweep(LONG_AGO);
-    expect(removed).toEqual([]);
-    expect(left).toEqual([
+    const { removed, left, busy } = await sweep(LONG_AGO);
+    expect([removed, left]).toEqual([[], []]);
+    expect(busy).toEqual([
       expect.stringMatching(/^guest 90101 on stg\d: it is of .*, and may be in use$/) as string,
       expect.stringMatching(/^storage test-store-001: it was opened at .*, and may be in use$/) as string,
     ]);
     await forgetAll();
-    expect((await sweep(LONG_AGO)).left).toEqual([
+    expect((await sweep(LONG_AGO)).busy).toEqual([
       expect.stringContaining('guest 90101') as string,
       'storage test-store-001: a guest may still come from it',
     ]);
     expect(practice.staging.site.guests.has(task.as)).toBe(true);
+  });
+
+  it('leaves what is of a store that is tried, however old, and takes what is of others', async () => {
+    const task = await practice.restored(practice.trial(101));
+    for (const restart of [false, true]) {
+      if (restart) await forgetAll();
+      expect(await sweep(undefined, ['store-002', 'store-001'])).toEqual({
+        kind: 'done',
+        removed: [],
+        left: [],
+        busy: [
+          expect.stringMatching(/^guest 90101 on stg\d: guests of store-001 are being tried$/) as string,
+          'storage test-store-001: guests of store-001 are being tried',
+        ],
+      });
+      expect(practice.staging.site.guests.has(task.as)).toBe(true);
+    }
+    expect((await sweep(undefined, ['store-002'])).removed).toHaveLength(2);
+  });
+
+  it('leaves what a restore left of which nobody knows the store, as long as any store is tried', async () => {
+    const task = practice.trial(101);
+    practice.staging.chunksOf(practice.volidOf(task)).lose('30');
+    doneOf(await practice.worker().openCopy(practice.copy));
+    expect((await practice.worker().restoreGuest(task)).kind).toBe('failed');
+    await forgetAll();
+    const { removed, busy } = await sweep(undefined, ['store-002']);
+    expect(removed).toEqual([]);
+    expect(busy).toEqual([
+      expect.stringMatching(/^guest 90101 on stg\d: guests of a store are being tried$/) as string,
+      'storage test-store-001: a guest may still come from it',
+    ]);
+    expect((await sweep(undefined, [])).removed).toHaveLength(2);
   });
 
   it('leaves a restore that has just begun, although nothing says yet whose it is', async () => {
@@ -77,9 +115,9 @@ describe('a sweep', () => {
     const timing = { ...practice.deps.timing, restore: 50 };
     await practice.worker({ timing }).restoreGuest(task);
     await forgetAll();
-    const { removed, left } = await sweep(LONG_AGO);
-    expect(removed).toEqual([]);
-    expect(left).toHaveLength(2);
+    const { removed, left, busy } = await sweep(LONG_AGO);
+    expect([removed, left]).toEqual([[], []]);
+    expect(busy).toHaveLength(2);
   });
 
   it('forgets trials of which nothing is left, and no young ones', async () => {
@@ -193,7 +231,7 @@ describe('a sweep', () => {
   it('leaves storages of others, whatever they are called', async () => {
     await practice.staging.addStorage({ storage: 'test-mine' });
     await practice.staging.addStorage({ storage: 'offsite' });
-    expect(await sweep()).toEqual({ kind: 'done', removed: [], left: [] });
+    expect(await sweep()).toEqual({ kind: 'done', removed: [], left: [], busy: [] });
     expect(practice.staging.site.storages.all.size).toBe(2);
   });
 
