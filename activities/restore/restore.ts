@@ -67,6 +67,12 @@ const snapshotOf = async ({ copies }: RestoreDeps, { store, snapshot }: TrialTas
   return all.find((one) => one.time === time);
 };
 
+/** What was listed when the copy was opened is pruned by policy meanwhile: it shows nothing of whoever it was of. */
+const noMore = (name: string): Answer =>
+  siteFault(
+    `The central backup server holds ${name} no more: it was there when the copy was opened, and was pruned or taken away since. Nothing is known of the guest.`,
+  );
+
 async function ask(deps: RestoreDeps, task: TrialTask, known: TrialRecord | undefined): Promise<Answer> {
   const { proxmox, state, place } = deps;
   const name = snapshotName(task.snapshot);
@@ -75,7 +81,8 @@ async function ask(deps: RestoreDeps, task: TrialTask, known: TrialRecord | unde
     snapshotOf(deps, task),
     restoresOf(deps, task.as),
   ]);
-  if (snapshot?.size === undefined) return guestFault(`The central backup server has no finished snapshot ${name}.`);
+  if (!snapshot) return noMore(name);
+  if (snapshot.size === undefined) return guestFault(`The central backup server has no finished snapshot ${name}.`);
   const kind = kindOf(task);
   const { size: bytes } = snapshot;
   const decide = () => decideSite(facts, place, { kind, bytes, promised: promisedIn(deps, task.as) });
@@ -188,6 +195,7 @@ async function prove(deps: RestoreDeps, task: TrialTask, record: TrialRecord & {
     throw error;
   });
   const { fault, why, detail } = judgeRestore(ended.exit, lines);
+  if (fault === 'guest' && !(await snapshotOf(deps, task))) return noMore(name);
   return (fault === 'guest' ? guestFault : siteFault)(`The restore of ${name} failed: ${why}`, detail);
 }
 

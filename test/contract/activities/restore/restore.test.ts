@@ -277,6 +277,15 @@ describe('a restore whose answer is lost', () => {
   });
 });
 
+const GONE = { fault: 'site', why: expect.stringMatching(/holds .* no more: .*pruned/) as string };
+
+/** As the central server does by its policy, when a run has long begun. */
+function prune({ store, snapshot: { type, id, time } }: TrialTask): void {
+  const copies = practice.staging.central.datastore('offsite');
+  const { group, snapshot } = copies.snapshot(store, type, id, time);
+  copies.removeSnapshot(group, snapshot);
+}
+
 describe('a restore', () => {
   it('is told again as it was, and not made again', async () => {
     const task = await practice.restored(practice.trial(101));
@@ -320,13 +329,60 @@ describe('a restore', () => {
     await cleared(task);
   });
 
-  it('of a snapshot that is gone is the fault of the guest, and is not begun', async () => {
+  it('of a snapshot that was pruned since the copy was opened says nothing of the guest, and is not begun', async () => {
     const task = practice.trial(101);
     await open();
     const gone = { ...task, snapshot: { ...task.snapshot, time: task.snapshot.time - 86_400 } };
-    expect(failureIn(await practice.worker().restoreGuest(gone)).fault).toBe('guest');
+    expect(failureIn(await practice.worker().restoreGuest(gone))).toMatchObject(GONE);
     expect(practice.restores).toBe(0);
     await cleared(task);
+  });
+
+  it('of a snapshot that is pruned in the middle of it says nothing of the guest either', async () => {
+    const task = practice.trial(102);
+    practice.staging.backUp(102);
+    await open();
+    const { proxmox } = practice.deps;
+    const restore = async (...given: Parameters<typeof proxmox.restore>) => {
+      prune(task);
+      return proxmox.restore(...given);
+    };
+    const worker = practice.worker({ proxmox: { ...proxmox, restore } });
+    expect(failureIn(await worker.restoreGuest(task))).toMatchObject(GONE);
+    expect(practice.restores).toBe(1);
+    await cleared(task);
+  });
+
+  it('of a snapshot that is there and was never finished is the fault of the guest', async () => {
+    const task = practice.trial(101);
+    await open();
+    const { client } = practice.deps.copies;
+    const snapshots: typeof client.snapshots = async (...given) =>
+      (await client.snapshots(...given)).map(({ size: _, ...one }) => one);
+    const copies = { ...practice.deps.copies, client: { ...client, snapshots } };
+    expect(failureIn(await practice.worker({ copies }).restoreGuest(task))).toMatchObject({ fault: 'guest' });
+    await cleared(task);
+  });
+
+  it('of an older snapshot brings back what the guest was then, not what it is now', async () => {
+    const { guests } = practice.staging.lab.store;
+    const sequenceIn = async (task: TrialTask) => {
+      await practice.restored(task);
+      doneOf(await practice.worker().bootGuest(task));
+      const { canary } = doneOf(await practice.worker().probeGuest({ ...task, probes: [] }));
+      doneOf(await practice.worker().removeGuest(task));
+      return canary;
+    };
+    guests.get(101)!.writes = { count: 3, at: Date.now() };
+    const older = practice.trial(101, 90_201);
+    guests.get(101)!.writes = { count: 9, at: Date.now() };
+    const newest = practice.trial(101, 90_202);
+    expect(newest.snapshot.time).toBeGreaterThan(older.snapshot.time);
+    expect(doneOf(await practice.worker().openCopy(practice.copy)).copy.snapshots).toHaveLength(2);
+    expect(await sequenceIn(older)).toMatchObject({ sequence: 3 });
+    expect(await sequenceIn(newest)).toMatchObject({ sequence: 9 });
+    expect(made().map(({ after }) => after)).toMatchObject([{ revision: 3 }, { revision: 9 }]);
+    await cleared(newest);
   });
 
   it.each([

@@ -33,6 +33,47 @@ describe('a start', () => {
     expect(practice.staging.site.guests.has(task.as)).toBe(false);
   });
 
+  /** The nodes, whose `pct exec` cannot enter a container; what else is asked of them is done. */
+  const notEntered = () =>
+    new Map(
+      [...practice.deps.nodes].map(([name, runner]) => [
+        name,
+        {
+          close: () => runner.close(),
+          run: (...given: Parameters<typeof runner.run>) =>
+            given[0].includes('exec')
+              ? Promise.resolve({ code: 255, stdout: '', stderr: 'lxc-attach: 90102: Failed to get init pid' })
+              : runner.run(...given),
+        },
+      ]),
+    );
+
+  it('of a container that cannot be entered is the fault of the guest', async () => {
+    const task = await practice.restored(practice.trial(102));
+    const timing = { ...practice.deps.timing, boot: 600 };
+    const failed = failureIn(await practice.worker({ nodes: notEntered(), timing }).bootGuest(task));
+    expect(failed).toEqual({
+      kind: 'failed',
+      fault: 'guest',
+      why: 'It could not be entered within 1 s of its start.',
+      detail: ['lxc-attach: 90102: Failed to get init pid'],
+    });
+    expect(practice.staging.site.guests.get(task.as)?.status).toBe('running');
+    doneOf(await practice.worker().removeGuest(task));
+    expect(practice.staging.site.guests.has(task.as)).toBe(false);
+  });
+
+  it('of a container that stops by itself is the fault of the guest', async () => {
+    const task = await practice.restored(practice.trial(102));
+    const nodes = notEntered();
+    const timing = { ...practice.deps.timing, boot: 1_500 };
+    const booting = practice.worker({ nodes, timing }).bootGuest(task);
+    const guest = () => practice.staging.site.guests.get(task.as);
+    await expect.poll(() => guest()?.status).toBe('running');
+    practice.staging.site.haltGuest(guest()!, 'lab');
+    expect(failureIn(await booting)).toMatchObject({ fault: 'guest', why: 'It was started and stopped by itself.' });
+  });
+
   it('whose answer is lost is found, and not made again', async () => {
     const task = await practice.restored(practice.trial(101));
     practice.fault({ kind: 'lost-answer', step: 'guest.start', moment: 'after', times: 1 });
