@@ -11,7 +11,14 @@ import type {
   StagePlan,
   TrainPlan,
 } from '#domain/messages/train.js';
-import { promotionTag, promotionTags, ROLLBACK_STAGE, rollbackTag, storeWorkflowId } from '#domain/naming.js';
+import {
+  promotionTag,
+  promotionTags,
+  ROLLBACK_STAGE,
+  rollbackTag,
+  restoreWorkflowId,
+  storeWorkflowId,
+} from '#domain/naming.js';
 import { planNight } from '#domain/night-plan.js';
 import { planRestores } from '#domain/restore-plan.js';
 import { restoreConcern, restoreStatus } from '#domain/restore-status.js';
@@ -50,6 +57,9 @@ export interface ControlDeps {
   tell: (notification: Notification) => Promise<void>;
   now: () => Date;
 }
+
+/** Of Temporal, which answers others meanwhile. */
+const ASKED_AT_ONCE = 50;
 
 export function createControlActivities(deps: ControlDeps): ControlActivities {
   const { repo, branch, objects, ledger, now } = deps;
@@ -319,6 +329,8 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         commit,
         stores: [...new Set(wanted ?? known)].sort(),
         offlineAfter: fleet.janitor.offlineAfter,
+        // Without a second place nothing is restored for a test.
+        ...(!wanted && fleet.backup?.offsite ? { staging: { storeTimeout: fleet.backup.storeTimeout } } : {}),
       };
     },
 
@@ -327,6 +339,17 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
 
     /** Only looks. */
     isBusy: ({ store }) => deps.isRunning(storeWorkflowId(store)),
+
+    /** Only looks. */
+    async triedNow({ stores }) {
+      const tried: string[] = [];
+      for (let at = 0; at < stores.length; at += ASKED_AT_ONCE) {
+        const some = stores.slice(at, at + ASKED_AT_ONCE);
+        const running = await Promise.all(some.map((store) => deps.isRunning(restoreWorkflowId(store))));
+        tried.push(...some.filter((_, index) => running[index]));
+      }
+      return tried;
+    },
 
     /** Upserts by natural key: a repeated write changes nothing. */
     async record(entry) {

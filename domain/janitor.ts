@@ -80,16 +80,54 @@ export function summaryOf(report: JanitorReport): string {
 const count = (stores: readonly string[], words: string): string | undefined =>
   stores.length > 0 ? `${stores.length} ${words}` : undefined;
 
+/** `The staging site: 1 taken away: guest 90101 on stg1, …`; undefined when it was not looked at, or nothing was there. */
+export function siteWords({ staging }: JanitorReport): string | undefined {
+  switch (staging?.kind) {
+    case undefined:
+      return undefined;
+    case 'offline':
+      return 'The staging site: offline, it did not answer.';
+    case 'failed':
+      return `The staging site: failed: ${staging.why}`;
+    case 'looked': {
+      const groups = [
+        ['taken away', staging.removed],
+        ['LEFT', staging.left],
+        ['in use', staging.busy],
+      ] as const;
+      const said = groups
+        .filter(([, things]) => things.length > 0)
+        .map(([what, things]) => {
+          const more = things.length > SHOWN_THINGS ? ` and ${things.length - SHOWN_THINGS} more` : '';
+          return `${things.length} ${what}: ${things.slice(0, SHOWN_THINGS).join('; ')}${more}`;
+        });
+      return `The staging site: ${said.length > 0 ? said.join('. ') : 'clean'}.`;
+    }
+    default:
+      return staging satisfies never;
+  }
+}
+const SHOWN_THINGS = 10;
+
 /** What people should look at, the worst first. That a store is offline or busy is no news of the janitor's. */
 export function concernOf(report: JanitorReport): { reason?: Reason; summary: string } | undefined {
   const { left, foreign, failed } = groupsOf(report);
+  const { staging } = report;
+  const leftAtSite = staging?.kind === 'looked' ? staging.left : [];
+  const isSiteUnknown = staging?.kind === 'failed';
   const said = [
     ...(left.length > 0 ? [`could not take back what a dead operation left on ${abridge(left)}`] : []),
+    ...(leftAtSite.length > 0
+      ? [`left at the staging site what it could not take away, or what may be somebody else's: ${abridge(leftAtSite)}`]
+      : []),
     ...(failed.length > 0 ? [`failed on ${abridge(failed)}`] : []),
+    ...(isSiteUnknown ? ['failed at the staging site'] : []),
     ...(foreign.length > 0 ? [`left alone what others have set on ${abridge(foreign)}`] : []),
   ];
   if (said.length === 0) return undefined;
-  const reason: Reason | undefined = left.length > 0 ? 'UndoIncomplete' : failed.length > 0 ? 'StepFailed' : undefined;
+  const isLeft = left.length + leftAtSite.length > 0;
+  const isFailed = failed.length > 0 || isSiteUnknown;
+  const reason: Reason | undefined = isLeft ? 'UndoIncomplete' : isFailed ? 'StepFailed' : undefined;
   return {
     ...(reason ? { reason } : {}),
     summary: `The janitor ${said.join('; ')}. See: edge janitor show`,
@@ -121,6 +159,7 @@ export function foundWords(found: Found): string {
 /** Shown by the Temporal UI while it runs and afterwards. */
 export function renderJanitorDetails(report: JanitorReport): string {
   const { offline, busy } = groupsOf(report);
+  const site = siteWords(report);
   const told = report.found.filter(({ kind }) => kind === 'looked' || kind === 'failed');
   const rows = told
     .slice(0, MAX_ROWS)
@@ -129,6 +168,7 @@ export function renderJanitorDetails(report: JanitorReport): string {
     sections(
       `**Janitor** of ${plain(report.fleet)} · commit ${code(report.commit.slice(0, 12) || 'not read yet')}`,
       summaryOf(report),
+      site === undefined ? undefined : plain(site),
       rows.length > 0 ? table(['Store', 'Found'], rows) : undefined,
       told.length > rows.length ? `and ${told.length - rows.length} more` : undefined,
       bullets('Offline', offline.slice(0, MAX_LINES), offline.length),

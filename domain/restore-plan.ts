@@ -41,16 +41,18 @@ export function planRestores(asked: Asked): RestorePlanOutcome {
   const first = hashOf(run) % MOST;
   const trials = new Map<string, TrialPlan[]>();
   for (const [at, { store, guest, snapshot, why }] of chosen.slice(0, MOST).entries()) {
+    const tier = guest.tier ?? backup.defaultTier;
     const trial: TrialPlan = {
       vmid: guest.vmid,
       as: TEST_IDS.from + ((first + at) % MOST),
       name: guest.name,
       class: classOf(guest),
-      tier: guest.tier ?? backup.defaultTier,
+      tier,
       snapshot,
       why,
       probes: guest.probes ?? [],
       canary: guest.canary !== false,
+      recordWithin: backup.tiers[tier]?.rpo.local,
     };
     trials.set(store.id, [...(trials.get(store.id) ?? []), trial]);
   }

@@ -122,6 +122,7 @@ function tokenMayRestore({ permissions = {} }: SiteFacts, { pool, storage, bridg
     ['/', 'Sys.Audit'],
     ['/vms', 'VM.Audit'],
     [`/pool/${pool}`, 'VM.Allocate'],
+    [`/pool/${pool}`, 'VM.Config.HWType'],
     [`/pool/${pool}`, 'VM.Config.Network'],
     [`/pool/${pool}`, 'VM.Config.Options'],
     [`/pool/${pool}`, 'VM.PowerMgmt'],
@@ -148,6 +149,7 @@ function excessIn(permissions: Permissions, { pool, storage, bridge }: SitePlace
       return privilege.startsWith('Datastore.');
     // To add and take away storages it has to be held for all of them.
     if (isUnder(path, '/storage')) return privilege === 'Datastore.Allocate';
+    if (path === `/mapping/pci/${NO_DEVICE}`) return privilege === 'Mapping.Use';
     return isUnder(path, `/sdn/zones/localnetwork/${bridge}`) && privilege === 'SDN.Use';
   };
   return Object.entries(permissions).flatMap(([path, privileges]) =>
@@ -241,10 +243,38 @@ function harmIn(kind: GuestKind, key: string, value: string, place: SitePlace): 
   if (key === 'template') return value === '0' ? undefined : 'it is a template';
   if (key === 'lock') return `it is locked (${value})`;
   if (key === 'features' && value.split(',').every((word) => FEATURES.test(word))) return undefined;
-  if (kind === 'qemu' && /^serial\d+$/.test(key) && value === 'socket') return undefined;
-  if (kind === 'qemu' && /^usb\d+$/.test(key) && /^(host=)?spice(,usb3=[01])?$/.test(value)) return undefined;
+  if (leadsNowhere(kind, key, value)) return undefined;
   return `${key} may reach beyond the guest`;
 }
+
+const DEVICE: Record<GuestKind, RegExp> = { qemu: /^(hostpci|usb|serial|parallel)\d{1,2}$/, lxc: /^dev\d{1,3}$/ };
+
+/** A device that ends in the process of the VM itself. */
+const leadsNowhere = (kind: GuestKind, key: string, value: string): boolean =>
+  kind === 'qemu' &&
+  ((/^serial\d+$/.test(key) && value === 'socket') ||
+    (/^usb\d+$/.test(key) && /^(host=)?spice(,usb3=[01])?$/.test(value)));
+
+/** Devices of its node that a guest was given. The site has none of them, and its copy is tried without. */
+export const devicesIn = (kind: GuestKind, config: Readonly<Record<string, string>>): string[] =>
+  Object.entries(config)
+    .filter(([key, value]) => DEVICE[kind].test(key) && !leadsNowhere(kind, key, value))
+    .map(([key]) => key)
+    .toSorted();
+
+/**
+ * What is given with the restore in place of devices that Proxmox VE lets only root bring back, or take away again
+ * (`check_mapping_access` in its `QemuServer.pm`; it looks at no other kind of device, and of a container at none): a USB
+ * port without a device, and a mapping that names none, on which the token has its one right of this kind.
+ */
+export const standInsFor = (kind: GuestKind, archived: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(
+    devicesIn(kind, archived).flatMap((name) => {
+      if (name.startsWith('usb')) return [[name, 'spice']];
+      return name.startsWith('hostpci') ? [[name, `mapping=${NO_DEVICE}`]] : [];
+    }),
+  );
+const NO_DEVICE = 'edge-none';
 
 /**
  * The cards that a guest is restored with: all that its backup has, each on the bridge where restored guests are alone.
@@ -308,6 +338,42 @@ export function readMark(notes: string | undefined): TrialMark | undefined {
   if (run === undefined || store === undefined || snapshot === undefined || askedAt === undefined) return undefined;
   return Number.isNaN(Date.parse(askedAt)) ? undefined : { run, store, snapshot, askedAt };
 }
+
+/** What was done to an id at the site, by whomever. Times in epoch seconds on the clock of its node. */
+export interface SiteTask {
+  type: string;
+  node: string;
+  /** By the token of the site's worker. */
+  own: boolean;
+  startTime: number;
+  /** Both absent while it runs. */
+  endTime?: number | undefined;
+  status?: string | undefined;
+}
+
+/**
+ * Which restore of ours a guest without our notes is a remainder of: one that still runs, or failed, since one that ended
+ * well has written them. Undefined when somebody else may have made the guest, or means to keep it; that one stays.
+ *
+ * A task alone tells little. The same id has had other guests before, which were taken away since: by the token, by root
+ * over SSH, by a person. So nothing may have happened to the id after it, also not within the same second, and the VM may
+ * not say itself that it was made later (`ctime` in `meta`; a restore that failed leaves none).
+ */
+export function remainderOf<Task extends SiteTask>(
+  { node, config }: { node: string; config: Readonly<Record<string, string>> },
+  tasks: readonly Task[],
+): Task | undefined {
+  if (config['description'] !== undefined) return undefined;
+  const work = tasks.filter(({ type }) => MAKES_OR_DESTROYS.test(type));
+  const newest = Math.max(...work.map(({ startTime }) => startTime));
+  const [task, ...others] = work.filter(({ startTime }) => startTime === newest);
+  if (!task || others.length > 0 || !task.own || task.node !== node || !/restore$/.test(task.type)) return undefined;
+  if (task.status === undefined) return task;
+  if (/^(OK|WARNINGS: \d+)$/.test(task.status)) return undefined;
+  const madeAt = Number(/(?:^|,)ctime=(\d+)/.exec(config['meta'] ?? '')?.[1] ?? 0);
+  return madeAt > (task.endTime ?? task.startTime) ? undefined : task;
+}
+const MAKES_OR_DESTROYS = /^(qm|vz)(create|restore|destroy)$/;
 
 /** Storages of this name, and no others, are added and taken away. */
 export const copyStorage = (store: string): string => `test-${store}`;

@@ -1,4 +1,5 @@
 import { MAX_SKEW, type SnapshotName } from './backup.js';
+import { formatDuration } from './durations.js';
 import type { Canary, RestoreActivities, TrialAnswer, TrialPlan } from './messages/restore.js';
 import type { Stop } from './reasons.js';
 
@@ -25,7 +26,7 @@ export interface TrialSteps {
 
 export interface TrialVerdict {
   result: RestoreResult;
-  /** One sentence; absent when it passed. */
+  /** One sentence; absent when it passed and there is nothing to say. */
   why?: string | undefined;
   /** What was seen, for people. */
   detail?: string[] | undefined;
@@ -39,7 +40,19 @@ export interface TrialVerdict {
   bytes?: number | undefined;
 }
 
-export function judgeTrial({ probes, canary }: Pick<TrialPlan, 'probes' | 'canary'>, steps: TrialSteps): TrialVerdict {
+export function judgeTrial(plan: Judged, steps: TrialSteps): TrialVerdict {
+  const verdict = judgeSteps(plan, steps);
+  const leftOut = steps.restored?.kind === 'done' ? (steps.restored.leftOut ?? []) : [];
+  if (leftOut.length === 0) return verdict;
+  const without = `It was tried without ${leftOut.join(', ')}: devices that its node has, and the site has not.`;
+  if (verdict.result === 'pass') return { ...verdict, why: without };
+  // It may be what the guest lacks.
+  return { ...verdict, detail: [...(verdict.detail ?? []), without] };
+}
+
+type Judged = Pick<TrialPlan, 'probes' | 'canary' | 'recordWithin'>;
+
+function judgeSteps({ probes, canary, recordWithin }: Judged, steps: TrialSteps): TrialVerdict {
   const { opened, snapshot, restored, booted, probed } = steps;
   if (opened?.kind === 'failed') return stoppedBy(opened);
   if (!snapshot) return { result: 'fail', why: 'The central server holds no proven backup of it.' };
@@ -61,6 +74,9 @@ export function judgeTrial({ probes, canary }: Pick<TrialPlan, 'probes' | 'canar
   if (found && Date.parse(found.at) > snapshot.time * 1_000 + MAX_SKEW)
     return { result: 'fail', why: `Its record of the moment (${found.at}) is younger than the backup.`, ...times };
   const rpoMs = found && Math.max(0, snapshot.time * 1_000 - Date.parse(found.at));
+  const isStale = canary && rpoMs !== undefined && recordWithin !== undefined && rpoMs > recordWithin;
+  if (found && isStale)
+    return { result: 'fail', why: stale(found, snapshot.time, rpoMs, recordWithin), ...times, rpoMs };
   const leftOut = [
     ...(probes.length === 0 ? ['no probe is declared for it'] : []),
     ...(probes.length > probed.probes.length ? ['not all probes were run'] : []),
@@ -73,6 +89,16 @@ export function judgeTrial({ probes, canary }: Pick<TrialPlan, 'probes' | 'canar
     ...(rpoMs === undefined ? {} : { rpoMs }),
   };
 }
+
+/**
+ * A guest that writes its record no more, or whose disk was not the one that was backed up, has a young backup of old
+ * data: if the store burnt down, more would be lost than its tier promises, and no age of a backup shows it. So that is
+ * a failure of what the test is for, as much as a disk that cannot be read, and no check that was left out. A guest that
+ * keeps no record, or stands still for good, says `canary: false`.
+ */
+const stale = ({ at }: Canary, time: number, age: number, allowed: number): string =>
+  `It last wrote its record of the moment at ${at}, ${formatDuration(age)} before its backup of ` +
+  `${new Date(time * 1_000).toISOString()}; its tier allows ${formatDuration(allowed)}.`;
 
 /** A moment that is none would compare as neither too old nor too young. */
 function readable(canary: Canary | { broken: string } | undefined): typeof canary {

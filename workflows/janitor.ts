@@ -7,6 +7,7 @@ import { everyStore } from './every-store.js';
 import { janitorQuery } from './messages.js';
 import { invalid, parseInput } from './parse-input.js';
 import { control, helloProxy, isUnanswered, messageOf, sweepProxy } from './proxies.js';
+import { sweepStaging } from './sweep-staging.js';
 import { PART_SIZE } from './train-waves.js';
 
 /**
@@ -19,6 +20,7 @@ import { PART_SIZE } from './train-waves.js';
  *   owner is `busy` and left alone.
  * - What somebody else has set is reported and never touched.
  * - Nobody is waited for: a store that does not answer is `offline`, looks after itself, and is looked at the next night.
+ * - With a look at the whole fleet goes one at the staging site, for what runs of restore tests that died have left there.
  * - At the end of a look at the whole fleet it tells of backups and restore tests that are late, or of which nothing is
  *   heard any more.
  * - A run looks at 250 stores and goes on as a new one, so that no fleet outgrows its history.
@@ -33,11 +35,19 @@ export async function janitor(raw: JanitorInput): Promise<JanitorReport> {
   setHandler(janitorQuery, () => report);
   show(report);
 
-  const { left, offlineAfter } = input.goesOn ?? (await plan(input, show));
-  await everyStore(left.slice(0, PART_SIZE), async (store) => {
+  const planned = input.goesOn ?? (await plan(input, show));
+  const { left, offlineAfter } = planned;
+  const sweepSite = async (): Promise<void> => {
+    if (!('staging' in planned) || !planned.staging || !patched('staging-sweep')) return;
+    const { storeTimeout } = planned.staging;
+    const staging = await sweepStaging(input.fleet, { stores: left, storeTimeout, patience: offlineAfter });
+    show({ ...report, staging });
+  };
+  const cleanStores = everyStore(left.slice(0, PART_SIZE), async (store) => {
     const found = await clean(input.fleet, store, offlineAfter);
     show(addFound(report, found));
   });
+  await Promise.all([cleanStores, sweepSite()]);
 
   const rest = left.slice(PART_SIZE);
   if (rest.length > 0) return continueAsNew<typeof janitor>({ ...input, goesOn: { report, left: rest, offlineAfter } });
@@ -58,7 +68,7 @@ async function tellOfBackups(fleet: string): Promise<void> {
 async function plan(
   { fleet, stores }: JanitorInput,
   show: (report: JanitorReport) => void,
-): Promise<{ left: string[]; offlineAfter: number }> {
+): Promise<{ left: string[]; offlineAfter: number; staging: { storeTimeout: number } | undefined }> {
   const planned = await control.planSweep({ fleet, stores }).catch((error: unknown) => {
     if (isCancellation(error)) throw error;
     return { kind: 'refused' as const, problems: [messageOf(error)] };
@@ -69,7 +79,7 @@ async function plan(
     throw invalid(planned.problems);
   }
   show({ ...emptyReport(fleet), commit: planned.commit, stores: planned.stores.length });
-  return { left: planned.stores, offlineAfter: planned.offlineAfter };
+  return { left: planned.stores, offlineAfter: planned.offlineAfter, staging: planned.staging };
 }
 
 async function clean(fleet: string, store: string, offlineAfter: number): Promise<Found> {

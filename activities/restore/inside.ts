@@ -69,3 +69,14 @@ export function runnerOn({ nodes }: RestoreDeps, node: string) {
   if (!runner) throw new NotAllowed(`The file of this worker does not say how ${node} is reached over SSH.`);
   return runner;
 }
+
+/** What only root may do with a guest, on its node: a command of `qm` or `pct`. One that is gone is no failure. */
+export async function onNode(deps: RestoreDeps, { node, kind, vmid }: Found, words: readonly string[]): Promise<void> {
+  const program = kind === 'qemu' ? 'qm' : 'pct';
+  const { code, stderr } = await runnerOn(deps, node).run(['sudo', '-n', program, ...words], {
+    timeoutMs: deps.timing.remove,
+  });
+  if (code === 0 || /does not exist/.test(stderr)) return;
+  const why = `${program} ${words[0]} ${vmid} on ${node}: ${stderr.trim() || `exit code ${code}`}`;
+  throw stderr.startsWith('sudo: ') ? new NotAllowed(why) : new Error(why);
+}

@@ -1,10 +1,10 @@
 import type { TrialAnswer, TrialTask } from '#domain/messages/restore.js';
-import { isTestId, readMark } from '#domain/restore-site.js';
+import { isTestId } from '#domain/restore-site.js';
 import { isKind } from '../backup/answers.js';
 import { waitFor } from '../store/wait.js';
 import { siteFault } from './answers.js';
 import type { RestoreDeps } from './deps.js';
-import { NotAllowed, runnerOn } from './inside.js';
+import { NotAllowed, onNode } from './inside.js';
 import { search } from './restore.js';
 import { configOf, findGuest, guestOf, recordOf, type Found } from './site.js';
 import { endOf, restoresOf } from './tasks.js';
@@ -74,17 +74,3 @@ async function endedWell(deps: RestoreDeps, starting: Promise<string>): Promise<
   const ended = await endOf(deps, upid, deps.timing.remove);
   if (!ended?.ok) throw new Error(`${upid.split(':')[5]} of ${upid.split(':')[6]}: ${ended?.exit ?? 'no end in time'}`);
 }
-
-async function onNode(deps: RestoreDeps, { node, kind, vmid }: Found, words: string[]): Promise<void> {
-  const program = kind === 'qemu' ? 'qm' : 'pct';
-  const { code, stderr } = await runnerOn(deps, node).run(['sudo', '-n', program, ...words], {
-    timeoutMs: deps.timing.remove,
-  });
-  if (code === 0 || /does not exist/.test(stderr)) return;
-  const why = `${program} ${words[0]} ${vmid} on ${node}: ${stderr.trim() || `exit code ${code}`}`;
-  throw stderr.startsWith('sudo: ') ? new NotAllowed(why) : new Error(why);
-}
-
-/** Which trial a guest is of by its own notes; undefined when they do not say. */
-export const markOf = async (deps: RestoreDeps, found: Found) =>
-  readMark((await configOf(deps, found))?.['description']);

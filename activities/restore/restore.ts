@@ -1,13 +1,15 @@
-import type { Timed, TrialAnswer, TrialTask } from '#domain/messages/restore.js';
+import type { RestoreActivities, TrialTask } from '#domain/messages/restore.js';
 import {
   cardsFor,
   copyStorage,
   decideSite,
   decideStart,
+  devicesIn,
   isSameTrial,
   judgeRestore,
   readMark,
   snapshotName,
+  standInsFor,
   writeMark,
 } from '#domain/restore-site.js';
 import type { TrialRecord } from '#systems/site-state/types.js';
@@ -15,13 +17,14 @@ import { isKind } from '../backup/answers.js';
 import { waitFor } from '../store/wait.js';
 import { guestFault, siteFault } from './answers.js';
 import type { RestoreDeps } from './deps.js';
+import { onNode } from './inside.js';
 import { configOf, findGuest, kindOf, readGuest, readSite, recordOf, trialOf, type Found } from './site.js';
 import { endOf, restoresOf, sinceOf } from './tasks.js';
 
 /** Of one task: a restore writes a line for each percent of each disk. */
 const LOG_LINES = 1_000;
 
-type Answer = TrialAnswer<Timed & { bytes: number }>;
+type Answer = Awaited<ReturnType<RestoreActivities['restoreGuest']>>;
 
 /**
  * Restores the guest once: the task of an earlier attempt is found by what is on disk about it, else by search, and a
@@ -43,8 +46,12 @@ async function adopt(deps: RestoreDeps, task: TrialTask, found: Found): Promise<
   }
   const mark = readMark((await configOf(deps, found))?.['description']);
   if (!mark || !isSameTrial(mark, { ...trialOf(task), askedAt: '' })) return taken(task, found);
-  const { size } = (await snapshotOf(deps, task)) ?? {};
-  const record: TrialRecord = { ...mark, node: found.node, bytes: size ?? 0, before: [] };
+  const [{ size = 0 } = {}, archived] = await Promise.all([
+    snapshotOf(deps, task),
+    archivedConfig(deps, found.node, archiveOf(task)),
+  ]);
+  const leftOut = devicesIn(found.kind, archived);
+  const record: TrialRecord = { ...mark, node: found.node, bytes: size, before: [], leftOut };
   await deps.state.saveTrial(task.as, record);
   return proveGuest(deps, task, record);
 }
@@ -60,6 +67,12 @@ const snapshotOf = async ({ copies }: RestoreDeps, { store, snapshot }: TrialTas
   return all.find((one) => one.time === time);
 };
 
+/** What was listed when the copy was opened is pruned by policy meanwhile: it shows nothing of whoever it was of. */
+const noMore = (name: string): Answer =>
+  siteFault(
+    `The central backup server holds ${name} no more: it was there when the copy was opened, and was pruned or taken away since. Nothing is known of the guest.`,
+  );
+
 async function ask(deps: RestoreDeps, task: TrialTask, known: TrialRecord | undefined): Promise<Answer> {
   const { proxmox, state, place } = deps;
   const name = snapshotName(task.snapshot);
@@ -68,14 +81,15 @@ async function ask(deps: RestoreDeps, task: TrialTask, known: TrialRecord | unde
     snapshotOf(deps, task),
     restoresOf(deps, task.as),
   ]);
-  if (snapshot?.size === undefined) return guestFault(`The central backup server has no finished snapshot ${name}.`);
+  if (!snapshot) return noMore(name);
+  if (snapshot.size === undefined) return guestFault(`The central backup server has no finished snapshot ${name}.`);
   const kind = kindOf(task);
   const { size: bytes } = snapshot;
   const decide = () => decideSite(facts, place, { kind, bytes, promised: promisedIn(deps, task.as) });
   const first = decide();
   if (first.kind === 'refuse') return siteFault(first.why, first.detail);
-  const archive = `${copyStorage(task.store)}:backup/${name}`;
-  const cards = cardsFor(kind, await archivedConfig(deps, first.nodes[0] ?? '', archive), place);
+  const archive = archiveOf(task);
+  const archived = await archivedConfig(deps, first.nodes[0] ?? '', archive);
   // Others may have been promised room meanwhile; from here to the record of this trial nobody comes between.
   const decision = decide();
   if (decision.kind === 'refuse') return siteFault(decision.why, decision.detail);
@@ -88,6 +102,7 @@ async function ask(deps: RestoreDeps, task: TrialTask, known: TrialRecord | unde
     bytes,
     sentAt: at,
     before: before.map(({ upid }) => upid),
+    leftOut: devicesIn(kind, archived),
   };
   await state.saveTrial(task.as, record);
   const restore = {
@@ -97,7 +112,8 @@ async function ask(deps: RestoreDeps, task: TrialTask, known: TrialRecord | unde
     storage: place.storage,
     pool: place.pool,
     settings: {
-      ...cards,
+      ...cardsFor(kind, archived, place),
+      ...standInsFor(kind, archived),
       onboot: 0,
       protection: 0,
       description: writeMark(record),
@@ -118,6 +134,8 @@ async function ask(deps: RestoreDeps, task: TrialTask, known: TrialRecord | unde
   }
   return prove(deps, task, await withTask(deps, task, record, upid));
 }
+
+const archiveOf = ({ store, snapshot }: TrialTask): string => `${copyStorage(store)}:backup/${snapshotName(snapshot)}`;
 
 /** Of a backup that cannot be read nothing is known: the restore, which cannot either, says why. */
 const archivedConfig = ({ proxmox }: RestoreDeps, node: string, archive: string): Promise<Record<string, string>> =>
@@ -177,20 +195,36 @@ async function prove(deps: RestoreDeps, task: TrialTask, record: TrialRecord & {
     throw error;
   });
   const { fault, why, detail } = judgeRestore(ended.exit, lines);
+  if (fault === 'guest' && !(await snapshotOf(deps, task))) return noMore(name);
   return (fault === 'guest' ? guestFault : siteFault)(`The restore of ${name} failed: ${why}`, detail);
 }
 
 async function proveGuest(deps: RestoreDeps, task: TrialTask, record: TrialRecord): Promise<Answer> {
   const found = await findGuest(deps, task.as);
   if (!found) return siteFault(`The restore ended well, and there is no guest ${task.as}.`);
-  const guest = await readGuest(deps, found);
-  const mark = readMark(guest.config?.['description']);
+  const asRestored = await readGuest(deps, found);
+  const mark = readMark(asRestored.config?.['description']);
   if (!mark || !isSameTrial(mark, record)) return taken(task, found);
+  const devices = devicesIn(found.kind, asRestored.config ?? {});
+  const leftOut = [...new Set([...(record.leftOut ?? []), ...devices])].toSorted();
+  // When they are gone nothing else tells of them.
+  await deps.state.saveTrial(task.as, { ...record, leftOut });
+  const guest = asRestored.status === 'running' ? asRestored : await without(deps, found, asRestored, devices);
   // What was proven once may run by now.
   const node = guest.status === 'running' ? { ...guest.node, memoryFree: Infinity } : guest.node;
   const decision = decideStart({ ...guest, node }, deps.place);
   if (decision.kind === 'unsafe') return siteFault('What was restored is not safe to start at the site.', decision.why);
   const endedAt = record.restoredAt ?? deps.now().toISOString();
-  await deps.state.saveTrial(task.as, { ...record, restoredAt: endedAt });
-  return { kind: 'done', startedAt: record.askedAt, endedAt, bytes: record.bytes };
+  await deps.state.saveTrial(task.as, { ...record, leftOut, restoredAt: endedAt });
+  const { askedAt: startedAt, bytes } = record;
+  return { kind: 'done', startedAt, endedAt, bytes, ...(leftOut.length === 0 ? {} : { leftOut }) };
+}
+
+type Restored = Awaited<ReturnType<typeof readGuest>>;
+
+/** Takes the devices of a node from what was restored, and looks again. Root alone may, so it goes over SSH. */
+async function without(deps: RestoreDeps, found: Found, guest: Restored, devices: string[]): Promise<Restored> {
+  if (devices.length === 0) return guest;
+  await onNode(deps, found, ['set', String(found.vmid), '--delete', devices.join(',')]);
+  return readGuest(deps, found);
 }

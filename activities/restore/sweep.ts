@@ -1,47 +1,57 @@
 import type { SweepTask, TrialAnswer } from '#domain/messages/restore.js';
-import { copyStorage, isTestId } from '#domain/restore-site.js';
+import { copyStorage, isTestId, readMark, remainderOf, type SiteTask } from '#domain/restore-site.js';
 import { isOurs, removeStorage } from './copy.js';
 import type { RestoreDeps } from './deps.js';
-import { endRestore, markOf, takeAway } from './remove.js';
-import type { Found } from './site.js';
-import { restoresOf } from './tasks.js';
+import { endRestore, takeAway } from './remove.js';
+import { configOf, type Found } from './site.js';
+import { workOn } from './tasks.js';
 
 /**
- * Takes away what dead runs left: guests of the range that we restored, and storages that we added. One of which nobody
- * can say when it began stays, and so does what could not be taken away; both are told.
+ * Takes away what dead runs left: guests of the range that we restored, and storages that we added. A guest that may be
+ * somebody else's stays, and so does what could not be taken away; both are told.
  */
 export async function sweepSite(
   deps: RestoreDeps,
-  { before }: SweepTask,
-): Promise<TrialAnswer<{ removed: string[]; left: string[] }>> {
+  { before, tried = [] }: SweepTask,
+): Promise<TrialAnswer<{ removed: string[]; left: string[]; busy: string[] }>> {
   const { proxmox, state } = deps;
   const limit = Date.parse(before);
   const removed: string[] = [];
   const left: string[] = [];
+  const busy: string[] = [];
   /** Stores of which a guest is still there; undefined among them: nobody knows whose it is. */
-  const busy = new Set<string | undefined>();
+  const needed = new Set<string | undefined>();
+  const isTried = (store: string | undefined): boolean =>
+    store === undefined ? tried.length > 0 : tried.includes(store);
 
   const guests = (await proxmox.guests()).filter(({ vmid }) => isTestId(vmid));
   for (const { vmid, kind, node } of guests) {
     const found = { vmid, kind, node };
-    const { store, at, running } = await originOf(deps, found);
-    const stays = (why: string): void => {
-      busy.add(store);
-      left.push(`guest ${vmid} on ${node}: ${why}`);
+    const origin = await originOf(deps, found);
+    const name = `guest ${vmid} on ${node}`;
+    if (origin.kind === 'unknown') {
+      if (origin.running !== undefined) needed.add(undefined);
+      left.push(`${name}: ${origin.why}`);
+      continue;
+    }
+    const { store, at, running } = origin;
+    const stays = (where: string[], why: string): void => {
+      needed.add(store);
+      where.push(`${name}: ${why}`);
     };
-    if (at === undefined) stays('nobody can tell when it came, or that a test made it');
-    else if (at >= limit) stays(`it is of ${new Date(at).toISOString()}, and may be in use`);
+    if (at >= limit) stays(busy, `it is of ${new Date(at).toISOString()}, and may be in use`);
+    else if (isTried(store)) stays(busy, `guests of ${store ?? 'a store'} are being tried`);
     else {
       try {
         if (running !== undefined) await endRestore(deps, running);
         const disks = await takeAway(deps, found);
-        if (disks.length > 0) stays(`it is gone, but not ${disks.join(', ')}`);
+        if (disks.length > 0) stays(left, `it is gone, but not ${disks.join(', ')}`);
         else {
           await state.forgetTrial(vmid);
           removed.push(`guest ${vmid} on ${node}, of ${new Date(at).toISOString()}`);
         }
       } catch (error) {
-        stays(wordsOf(error));
+        stays(left, wordsOf(error));
       }
     }
   }
@@ -56,8 +66,9 @@ export async function sweepSite(
     if (id !== copyStorage(store) || !isOurs(storage, store)) continue;
     const openedAt = state.openedAt(store);
     const isYoung = openedAt !== undefined && Date.parse(openedAt) >= limit;
-    if (isYoung) left.push(`storage ${id}: it was opened at ${openedAt}, and may be in use`);
-    else if (busy.has(store) || busy.has(undefined)) left.push(`storage ${id}: a guest may still come from it`);
+    if (isYoung) busy.push(`storage ${id}: it was opened at ${openedAt}, and may be in use`);
+    else if (isTried(store)) busy.push(`storage ${id}: guests of ${store} are being tried`);
+    else if (needed.has(store) || needed.has(undefined)) busy.push(`storage ${id}: a guest may still come from it`);
     else {
       try {
         await removeStorage(deps, id);
@@ -68,25 +79,31 @@ export async function sweepSite(
       }
     }
   }
-  return { kind: 'done', removed, left };
+  return { kind: 'done', removed, left, busy };
 }
 
 const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+type Origin =
+  | { kind: 'ours'; store: string | undefined; at: number; running: string | undefined }
+  /** `running`: a restore of ours to that id, from whichever store. */
+  | { kind: 'unknown'; why: string; running: string | undefined };
 
 /**
  * Since when it is there (milliseconds) and whose copy it is, by its own notes; of one whose restore has not ended, or
  * has failed, by the task, which knows no store. A guest without both was not made by a test.
  */
-async function originOf(
-  deps: RestoreDeps,
-  found: Found,
-): Promise<{ store: string | undefined; at?: number; running?: string }> {
-  const [mark, tasks] = await Promise.all([markOf(deps, found), restoresOf(deps, found.vmid)]);
-  const [task] = tasks.filter(({ node }) => node === found.node);
-  const running = task?.status === undefined ? task?.upid : undefined;
-  if (mark) return { store: mark.store, at: Date.parse(mark.askedAt), ...(running === undefined ? {} : { running }) };
-  const { state } = deps;
-  const store = state.trial(found.vmid)?.store;
-  if (!task) return { store };
-  return { store, at: task.startTime * 1_000, ...(running === undefined ? {} : { running }) };
+async function originOf(deps: RestoreDeps, found: Found): Promise<Origin> {
+  const [config = {}, tasks] = await Promise.all([configOf(deps, found), workOn(deps, found.vmid)]);
+  const { upid: running } = tasks.find(isOurRestore) ?? {};
+  const mark = readMark(config['description']);
+  if (mark) return { kind: 'ours', store: mark.store, at: Date.parse(mark.askedAt), running };
+  if (config['description'] !== undefined)
+    return { kind: 'unknown', why: 'its notes are not those of a test', running };
+  const task = remainderOf({ node: found.node, config }, tasks);
+  if (!task) return { kind: 'unknown', why: 'nobody can tell when it came, or that a test made it', running };
+  return { kind: 'ours', store: deps.state.trial(found.vmid)?.store, at: task.startTime * 1_000, running };
 }
+
+const isOurRestore = ({ type, own, status }: SiteTask): boolean =>
+  own && status === undefined && /^(qm|vz)restore$/.test(type);

@@ -9,18 +9,27 @@ export type Ended = Extract<TaskStatus, { state: 'stopped' }>;
 /** Of nodes whose clock may be wrong. Epoch seconds. */
 export const sinceOf = (at: string): number => Math.floor((Date.parse(at) - MAX_SKEW) / 1_000);
 
-/** Restores to this id that this worker's token asked for, on the nodes that are online, newest first. */
-export async function restoresOf({ proxmox }: RestoreDeps, vmid: number, since?: number): Promise<TaskSummary[]> {
+type Filter = Parameters<RestoreDeps['proxmox']['tasks']>[1];
+
+/** Of the nodes that are online. */
+async function tasksOf({ proxmox }: RestoreDeps, vmid: number, filter: Filter): Promise<TaskSummary[]> {
   const { nodes } = await proxmox.clusterStatus();
-  const lists = await Promise.all(
-    nodes
-      .filter(({ online }) => online)
-      .map(({ name }) => proxmox.tasks(name, { vmid, own: true, ...(since === undefined ? {} : { since }) })),
-  );
-  return lists
-    .flat()
-    .filter(({ type, id }) => /^(qm|vz)restore$/.test(type) && id === String(vmid))
-    .toSorted((a, b) => b.startTime - a.startTime);
+  const online = nodes.filter((node) => node.online);
+  const lists = await Promise.all(online.map(({ name }) => proxmox.tasks(name, { vmid, ...filter })));
+  return lists.flat().filter(({ id }) => id === String(vmid));
+}
+
+/** Restores to this id that this worker's token asked for, on the nodes that are online, newest first. */
+export async function restoresOf(deps: RestoreDeps, vmid: number, since?: number): Promise<TaskSummary[]> {
+  const own = await tasksOf(deps, vmid, { own: true, ...(since === undefined ? {} : { since }) });
+  return own.filter(({ type }) => /^(qm|vz)restore$/.test(type)).toSorted((a, b) => b.startTime - a.startTime);
+}
+
+/** All that was done to this id, by whomever, on the nodes that are online. `own`: by this worker's token. */
+export async function workOn(deps: RestoreDeps, vmid: number): Promise<(TaskSummary & { own: boolean })[]> {
+  const [all, own] = await Promise.all([tasksOf(deps, vmid, {}), tasksOf(deps, vmid, { own: true })]);
+  const ours = new Set(own.map(({ upid }) => upid));
+  return all.map((task) => ({ ...task, own: ours.has(task.upid) }));
 }
 
 /**

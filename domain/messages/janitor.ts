@@ -15,6 +15,13 @@ export type Found =
   /** It answered, but not with what was asked; nothing is known of it. */
   | { kind: 'failed'; store: string; why: string };
 
+/** How it found the staging site. Sentences, each of one guest or storage. */
+export type SiteFound =
+  /** `left`: could not be taken away, or may be somebody else's. `busy`: may be in use by a run of restore tests. */
+  | { kind: 'looked'; removed: string[]; left: string[]; busy: string[] }
+  | { kind: 'offline' }
+  | { kind: 'failed'; why: string };
+
 export interface JanitorReport {
   fleet: string;
   commit: string;
@@ -24,6 +31,8 @@ export interface JanitorReport {
   clean: number;
   /** All others that were looked at, in the order of their ids. */
   found: Found[];
+  /** Absent when it was not looked at, or not yet. */
+  staging?: SiteFound | undefined;
 }
 
 export const janitorInputSchema = z
@@ -45,4 +54,12 @@ export const janitorInputSchema = z
 export type JanitorInput = z.infer<typeof janitorInputSchema>;
 
 export type JanitorPlan =
-  { kind: 'planned'; commit: string; stores: string[]; offlineAfter: number } | { kind: 'refused'; problems: string[] };
+  | {
+      kind: 'planned';
+      commit: string;
+      stores: string[];
+      offlineAfter: number;
+      /** Of a fleet with a staging site, for a look at all of it. Milliseconds that the guests of a store may be tried. */
+      staging?: { storeTimeout: number } | undefined;
+    }
+  | { kind: 'refused'; problems: string[] };

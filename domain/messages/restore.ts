@@ -62,6 +62,8 @@ export const sweepTaskSchema = z
     fleet: fleetName,
     /** What began to be restored before this instant has no owner any more. */
     before: instant,
+    /** Stores whose guests a run is trying now: what is theirs stays, however old. Absent = nobody asked. */
+    tried: z.array(storeId).max(10_000).optional(),
   })
   .strict();
 export type SweepTask = z.infer<typeof sweepTaskSchema>;
@@ -106,10 +108,10 @@ export interface RestoreActivities {
    */
   openCopy(task: CopyTask): Promise<TrialAnswer<{ copy: CopyFacts }>>;
   /**
-   * Restores the snapshot as a guest that is stopped, alone on its network, and proven to be so. One that failed stays
-   * failed until its guest is taken away.
+   * Restores the snapshot as a guest that is stopped, alone on its network, without devices of a node, and proven to be
+   * so. One that failed stays failed until its guest is taken away. `leftOut`: devices that it had at its store.
    */
-  restoreGuest(task: TrialTask): Promise<TrialAnswer<Timed & { bytes: number }>>;
+  restoreGuest(task: TrialTask): Promise<TrialAnswer<Timed & { bytes: number; leftOut?: string[] | undefined }>>;
   /** Starts it, after another look at where it is connected, and waits until its agent answers (a VM) or it can be entered. */
   bootGuest(task: TrialTask): Promise<TrialAnswer<Timed>>;
   /** Runs the probes inside, and reads the canary. A probe that fails is an answer. Canary: undefined = the guest keeps none. */
@@ -125,9 +127,9 @@ export interface RestoreActivities {
   closeCopy(task: CopyTask): Promise<TrialAnswer<object>>;
   /**
    * Takes away what dead runs left: guests in the range and storages of ours, that are old enough. Says what, in
-   * sentences; of what it leaves, why.
+   * sentences; of what it leaves, why. `busy`: what is young enough, or of a store that is tried, to be in use.
    */
-  sweepSite(task: SweepTask): Promise<TrialAnswer<{ removed: string[]; left: string[] }>>;
+  sweepSite(task: SweepTask): Promise<TrialAnswer<{ removed: string[]; left: string[]; busy?: string[] | undefined }>>;
 }
 
 export const restoreInputSchema = z
@@ -156,6 +158,12 @@ export const trialSchema = z
     why: z.enum(['never tested', 'due', 'early', 'by hand']),
     probes: probesSchema,
     canary: z.boolean().describe('Whether the guest keeps a record of the moment.'),
+    recordWithin: z
+      .number()
+      .int()
+      .min(1)
+      .optional()
+      .describe('Milliseconds by which that record may be older than the backup. Absent in older plans: any age.'),
   })
   .strict();
 export type TrialPlan = z.infer<typeof trialSchema>;

@@ -529,6 +529,8 @@ export interface ControlActivities {
   planSweep(input: { fleet: string; stores?: string[] | undefined }): Promise<JanitorPlan>;
   /** Whether an operation runs on the store at this moment. Asked of Temporal itself, not of its index, which lags. */
   isBusy(input: { store: string }): Promise<boolean>;
+  /** Of which of these stores guests are tried at the staging site at this moment. Asked like `isBusy`. */
+  triedNow(input: { stores: string[] }): Promise<string[]>;
   /** The operations of a wave that have not ended, with the step that each is at. */
   inWork(input: { wave: string }): Promise<InWork[]>;
   record(input: LedgerEntry): Promise<void>;

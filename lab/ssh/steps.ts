@@ -38,6 +38,7 @@ export function stepOf(argv: string[]): Step {
 
 function stepInGuest(args: string[]): Step {
   if (args[0] === 'destroy') return 'guest.destroy';
+  if (args[0] === 'set') return 'guest.configure';
   if (args.includes('install')) return 'guest.config.write';
   if (args.includes('ln') || args.includes('mv') || args.includes('rm')) return 'guest.config.switch';
   return args.includes('reload') || args.includes('restart') ? 'guest.config.reload' : 'node.read';

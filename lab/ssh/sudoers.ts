@@ -52,18 +52,28 @@ const ALLOWED: Allowed = {
 };
 
 /**
- * What its user may run at the staging site: programs in restored containers, and taking away what a failed restore left,
- * of the ids that are kept for it. A VM is asked through its agent, over the API.
+ * What its user may run at the staging site: programs in restored containers, taking away what a failed restore left, and
+ * taking devices of the node from what was restored, which is root's alone; of the ids that are kept for it. A VM is asked through its agent, over the API.
  */
 const TESTED = '9[0-9]{4}';
+const DEVICE = '(hostpci|usb|serial|parallel)[0-9]+';
 const AT_STAGING: Allowed = {
   pct: {
     path: '/usr/sbin/pct',
-    args: [`exec ${TESTED} -- .+`, `unlock ${TESTED}`, `destroy ${TESTED}( --force 1)?( --purge 1)?`],
+    args: [
+      `exec ${TESTED} -- .+`,
+      `unlock ${TESTED}`,
+      `destroy ${TESTED}( --force 1)?( --purge 1)?`,
+      `set ${TESTED} --delete dev[0-9]+(,dev[0-9]+)*`,
+    ],
   },
   qm: {
     path: '/usr/sbin/qm',
-    args: [`unlock ${TESTED}`, `destroy ${TESTED}( --purge 1)?( --destroy-unreferenced-disks 1)?`],
+    args: [
+      `unlock ${TESTED}`,
+      `destroy ${TESTED}( --purge 1)?( --destroy-unreferenced-disks 1)?`,
+      `set ${TESTED} --delete ${DEVICE}(,${DEVICE})*`,
+    ],
   },
 };
 

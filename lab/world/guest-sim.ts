@@ -81,8 +81,11 @@ export class GuestSim {
   bootTrouble: 'agent-silent' | 'boot-fails' | undefined;
   unhealthyByFault = false;
   badCacheByFault = false;
-  /** How often another part of its disk was written, until it was last counted, and when that was. */
-  writes: { count: number; at: number; last?: number } = { count: 1, at: Date.now() };
+  /**
+   * How often another part of its disk was written, until it was last counted, and when that was. `stopped`: nothing in
+   * it writes any more, though it runs.
+   */
+  writes: { count: number; at: number; last?: number; stopped?: boolean } = { count: 1, at: Date.now() };
   #files: Map<string, FileEntry> | undefined;
   /** target path → content that the running service has loaded. */
   readonly #loaded = new Map<string, string>();
@@ -186,10 +189,10 @@ export class GuestSim {
 
   /** A guest that was restored writes no more: it has no link to tell it the time, and nobody sells or counts with it. */
   #countWrites(writesEveryMs: number, now: number): void {
-    const { count, last, at } = this.writes;
+    const { count, last, at, stopped } = this.writes;
     if (this.restored) return;
-    if (this.status !== 'running') {
-      this.writes = { count, at: now, last: last ?? at };
+    if (this.status !== 'running' || stopped) {
+      this.writes = { count, at: now, last: last ?? at, ...(stopped ? { stopped } : {}) };
       return;
     }
     const since = Math.floor((now - at) / writesEveryMs);

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { refuseDevices } from './devices.js';
 import { GuestSim, type Restored } from './guest-sim.js';
 import type { NodeSim } from './node-sim.js';
 import { digestOf, DISK_BYTES, placeOf } from './pbs/content.js';
@@ -29,6 +30,8 @@ export interface RestoreOrder {
   options: Record<string, string>;
   /** Bridges that whoever asked may use. */
   bridges: string[];
+  /** Paths of mapped devices that whoever asked may use. Absent in what an older lab kept. */
+  mappings?: string[];
   actor: Actor;
 }
 
@@ -144,6 +147,7 @@ export class RestoreSim {
     const { snapshot } = this.#open(source, order, log);
     const options = this.#optionsOf(order, snapshot, task);
     refuseBridges(options, order.bridges);
+    if (kind === 'qemu') refuseDevices(options, order.mappings ?? []);
     this.#allocate(order, log);
     this.#wipe(node, order);
     describeStart(source, order, snapshot, log);
@@ -320,7 +324,8 @@ export class RestoreSim {
   }
 
   #settingsOf(kind: 'qemu' | 'lxc', origin: string, mac: (nth: number) => string): Record<string, string> {
-    return { onboot: '1', ...cardsOf(kind, this.#originalOf(origin), mac) };
+    const original = this.#originalOf(origin);
+    return { onboot: '1', ...cardsOf(kind, original, mac), ...original?.devices };
   }
 
   /** The guest that the backup is of, as the fleet knows it. */

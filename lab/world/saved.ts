@@ -52,7 +52,7 @@ interface SavedGuest {
   lock?: string | undefined;
   unhealthyByFault: boolean;
   badCacheByFault: boolean;
-  writes: { count: number; at: number; last?: number };
+  writes: { count: number; at: number; last?: number; stopped?: boolean };
   files: [string, FileEntry][] | undefined;
   loaded: [string, string][];
   options?: Record<string, string | null> | undefined;

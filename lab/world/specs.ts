@@ -28,6 +28,8 @@ const guestSpecSchema = z.object({
   running: z.boolean().optional(),
   /** Of its network cards, the first one first; default: one on vmbr0. */
   bridges: z.array(z.string()).optional(),
+  /** Devices of its node that it was given, by their names in its settings. */
+  devices: z.record(z.string(), z.string()).optional(),
 });
 
 const storeSpecSchema = z.object({

@@ -30,6 +30,7 @@ export const STAGING_PRIVILEGES: Record<string, string[]> = {
     'Pool.Audit',
     'VM.Allocate',
     'VM.Audit',
+    'VM.Config.HWType',
     'VM.Config.Network',
     'VM.Config.Options',
     'VM.GuestAgent.Audit',
@@ -38,6 +39,8 @@ export const STAGING_PRIVILEGES: Record<string, string[]> = {
   ],
   '/storage': ['Datastore.Allocate', 'Datastore.Audit'],
   [`/storage/${RESTORE.storage}`]: ['Datastore.AllocateSpace', 'Datastore.Audit'],
+  // A device that is none: it stands in for one of a backup while that is restored.
+  '/mapping/pci/edge-none': ['Mapping.Use'],
   [`/sdn/zones/localnetwork/${RESTORE.bridge}`]: ['SDN.Use'],
 };
 

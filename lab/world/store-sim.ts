@@ -1,4 +1,5 @@
 import { BackupSim } from './backup-sim.js';
+import { lackingDevice } from './devices.js';
 import { CephSim } from './ceph-sim.js';
 import type { Fault } from './faults.js';
 import type { Step } from './fault-table.js';
@@ -166,6 +167,8 @@ export class StoreSim {
         const bridges = this.layout.bridges.map(({ iface }) => iface);
         const lacking = this.netsOf(guest).find(({ bridge }) => !bridges.includes(bridge));
         if (lacking) throw new Error(`bridge '${lacking.bridge}' does not exist`);
+        const device = guest.restored && lackingDevice(guest.options ?? {});
+        if (device !== undefined) throw new Error(device);
         guest.wanted = 'started';
         this.bootGuest(guest, actor.by);
       },

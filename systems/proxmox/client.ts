@@ -65,6 +65,7 @@ export function createProxmoxClient(options: ProxmoxOptions): ProxmoxRestoreClie
       id: row.id,
       user: row.user,
       startTime: row.starttime,
+      ...(row.endtime === undefined ? {} : { endTime: row.endtime }),
       // Lists of active tasks may say RUNNING where others leave the field out.
       ...(row.status && row.status !== 'RUNNING' ? { status: row.status } : {}),
     }));

@@ -93,6 +93,7 @@ export const tasksSchema = z.array(
       .transform((value) => value ?? ''),
     user: text,
     starttime: num,
+    endtime: num.optional(),
     status: optionalText,
   }),
 );

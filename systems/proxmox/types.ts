@@ -220,8 +220,10 @@ export interface TaskSummary {
   type: string;
   id: string;
   user: string;
+  /** Epoch seconds. */
   startTime: number;
-  /** Absent while it runs. */
+  /** Both absent while it runs. */
+  endTime?: number;
   status?: string;
 }
 

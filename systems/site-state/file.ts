@@ -52,6 +52,7 @@ const recordSchema: z.ZodType<TrialRecord> = z.object({
   sentAt: z.string().exactOptional(),
   before: z.array(z.string()),
   upid: z.string().exactOptional(),
+  leftOut: z.array(z.string()).exactOptional(),
   restoredAt: z.string().exactOptional(),
   bootAskedAt: z.string().exactOptional(),
   bootedAt: z.string().exactOptional(),

@@ -33,6 +33,8 @@ export interface TrialRecord {
   /** Tasks that were there already: none of them is the one that was asked for. */
   before: string[];
   upid?: string;
+  /** Devices of its node at the store that its copy has not. */
+  leftOut?: string[];
   /** When it was proven. */
   restoredAt?: string;
   bootAskedAt?: string;

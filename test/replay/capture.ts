@@ -263,6 +263,20 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     world.central.on('backupConcerns', async () => ['Backups of 1 of 2 stores are not as they should be.']);
     return ended(await world.startJanitor());
   },
+  'janitor-staging': async (world) => {
+    await world.store('s001');
+    await world.stagingSite({
+      sweepSite: async () => ({ kind: 'done', removed: ['storage test-s001'], left: [], busy: [] }),
+    });
+    world.central.on('planSweep', async () => ({
+      kind: 'planned',
+      commit: COMMIT,
+      stores: ['s001'],
+      offlineAfter: 5_000,
+      staging: { storeTimeout: 60_000 },
+    }));
+    return ended(await world.startJanitor());
+  },
   survey: async (world) => {
     await world.store('s001');
     return ended(await world.startSurvey(aSurvey(['s001', 's002'])));

@@ -182,6 +182,12 @@ describe('a changed workflow', () => {
       ".patched)('empty-list-not-recorded') && false",
     ],
     [
+      'janitor-staging',
+      'a staging site that is left as it is',
+      ".patched)('staging-sweep')",
+      ".patched)('staging-sweep') || true",
+    ],
+    [
       'restore-store',
       'a guest that is left at the site',
       'mutate.removeGuest(task)',

@@ -43,6 +43,7 @@ import {
   SEARCH_ATTRIBUTES,
   STAGING_QUEUE,
   storeQueue,
+  restoreWorkflowId,
   storeWorkflowId,
   surveyWorkflowId,
 } from '#domain/naming.js';
@@ -320,6 +321,10 @@ function createCentral({ isRunning, inWork }: Pick<ControlDeps, 'isRunning' | 'i
     backupConcerns: async () => [],
     inWork: ({ wave: running }) => inWork(running),
     isBusy: ({ store }) => isRunning(storeWorkflowId(store)),
+    triedNow: async ({ stores }) => {
+      const running = await Promise.all(stores.map((store) => isRunning(restoreWorkflowId(store))));
+      return stores.filter((_, index) => running[index]);
+    },
     record: async (entry) => void ledger.push(entry),
     notify: async (notification) => void notifications.push(notification),
   };

@@ -1,9 +1,10 @@
 import { ApplicationFailure } from '@temporalio/common';
 import { describe, expect, it } from 'vitest';
 import type { Inspected, StoreActivities, SweepTask } from '#domain/messages/store.js';
-import { operationId } from '#domain/naming.js';
+import type { SweepTask as RestoreSweepTask } from '#domain/messages/restore.js';
+import { operationId, restoreWorkflowId } from '#domain/naming.js';
 import { janitorQuery } from '#workflows/messages.js';
-import { aStoreInput, COMMIT, currentPreflight, storeNames } from '../support/workflow-builders.js';
+import { aRestorePlan, aStoreInput, COMMIT, currentPreflight, storeNames } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
 import { eventually } from '../support/workflow-harness.js';
 
@@ -123,15 +124,122 @@ describe('the janitor', () => {
     ]);
   });
 
-  it('goes on as a new run after 250 stores, and reports on all of them', async () => {
+  const withSite = async (stores: string[], storeTimeout = 3_600_000) => {
+    const world = await useWorld();
+    world.central.on('planSweep', async () => ({
+      kind: 'planned',
+      commit: COMMIT,
+      stores,
+      offlineAfter: 1_000,
+      staging: { storeTimeout },
+    }));
+    return world;
+  };
+
+  it('has the staging site swept of what dead runs left there, and says what came of it', async () => {
+    const world = await withSite(['s001']);
+    await world.store('s001');
+    const asked: RestoreSweepTask[] = [];
+    await world.stagingSite({
+      sweepSite: async (task) => {
+        asked.push(task);
+        return { kind: 'done', removed: ['guest 90101 on stg1', 'storage test-s001'], left: [], busy: [] };
+      },
+    });
+    const startedAt = Date.now();
+    const report = await (await world.startJanitor()).result();
+    const endedAt = Date.now();
+    expect(report).toMatchObject({
+      clean: 1,
+      staging: { kind: 'looked', removed: ['guest 90101 on stg1', 'storage test-s001'], left: [], busy: [] },
+    });
+    expect(asked).toEqual([{ protocol: 1, fleet: 'acme', before: expect.any(String) as string }]);
+    // What a run of restore tests may still use is younger than twice the time for a store.
+    const reference = Date.parse(asked[0]?.before ?? '') + 2 * 3_600_000;
+    expect(reference).toBeGreaterThanOrEqual(startedAt);
+    expect(reference).toBeLessThanOrEqual(endedAt);
+    expect(world.central.notifications).toEqual([]);
+  });
+
+  it('tells the staging site whose guests are tried, so that theirs stay, and takes them when that one was terminated', async () => {
+    const world = await withSite(['s001', 's002'], 1);
+    await world.stores(['s001', 's002']);
+    world.central.on('planRestores', async () => ({ kind: 'planned', plan: aRestorePlan(['s001']) }));
+    const tried: (string[] | undefined)[] = [];
+    const site = await world.stagingSite({
+      sweepSite: async (task) => {
+        tried.push(task.tried);
+        return { kind: 'done', removed: [], left: [] };
+      },
+    });
+    let go: () => void = () => undefined;
+    const reached = new Promise<void>((resolve) => {
+      site.on('bootGuest', async () => {
+        resolve();
+        await new Promise<void>((released) => (go = released));
+        return { kind: 'done', startedAt: '2026-11-29T09:00:00Z', endedAt: '2026-11-29T09:00:01Z' };
+      });
+    });
+    await world.startRestores();
+    await reached;
+    tried.length = 0;
+    await (await world.startJanitor()).result();
+    expect(tried).toEqual([['s001']]);
+    const trial = world.client.workflow.getHandle(restoreWorkflowId('s001'));
+    await trial.terminate('by hand, in the night');
+    await (await world.startJanitor()).result();
+    expect(tried).toEqual([['s001'], undefined]);
+    go();
+  });
+
+  it('calls people for what is left at the staging site, and when it cannot tell', async () => {
+    const world = await withSite(['s001']);
+    await world.store('s001');
+    const site = await world.stagingSite({
+      sweepSite: async () => ({ kind: 'done', removed: [], left: ['guest 90101 on stg1: protected'], busy: [] }),
+    });
+    await (await world.startJanitor()).result();
+    site.on('sweepSite', async () => ({ kind: 'failed', fault: 'site', why: 'the token was refused' }));
+    const report = await (await world.startJanitor()).result();
+    expect(report.staging).toEqual({ kind: 'failed', why: 'the token was refused' });
+    site.on('sweepSite', async () => {
+      throw ApplicationFailure.nonRetryable('nobody is at home');
+    });
+    expect((await (await world.startJanitor()).result()).staging).toEqual({ kind: 'failed', why: 'nobody is at home' });
+    expect(world.central.notifications).toMatchObject([
+      { reason: 'UndoIncomplete', summary: expect.stringContaining('guest 90101 on stg1: protected') as string },
+      { reason: 'StepFailed', summary: expect.stringContaining('failed at the staging site') as string },
+      { reason: 'StepFailed' },
+    ]);
+  });
+
+  it('waits for no silent staging site, and is through with the stores', async () => {
+    const world = await withSite(['s001']);
+    await world.store('s001');
+    const report = await (await world.startJanitor()).result();
+    expect(report).toMatchObject({ clean: 1, staging: { kind: 'offline' } });
+    expect(world.central.notifications).toEqual([]);
+  });
+
+  it('goes on as a new run after 250 stores, reports on all of them, and has the staging site swept once', async () => {
     const world = await useWorld();
     const stores = storeNames(252);
-    world.central.on('planSweep', async () => ({ kind: 'planned', commit: COMMIT, stores, offlineAfter: 500 }));
+    world.central.on('planSweep', async () => ({
+      kind: 'planned',
+      commit: COMMIT,
+      stores,
+      offlineAfter: 500,
+      staging: { storeTimeout: 1 },
+    }));
+    const site = await world.stagingSite({
+      sweepSite: async () => ({ kind: 'done', removed: ['storage test-s001'], left: [] }),
+    });
     await world.store('s252', { ...left(), ...clean() });
     await world.store('s001');
     const janitor = await world.startJanitor();
     const report = await janitor.result();
-    expect(report).toMatchObject({ stores: 252, clean: 1 });
+    expect(report).toMatchObject({ stores: 252, clean: 1, staging: { removed: ['storage test-s001'] } });
+    expect(site.calls).toEqual(['sweepSite']);
     expect(report.found).toHaveLength(251);
     expect(report.found.filter(({ kind }) => kind === 'offline')).toHaveLength(250);
     expect(report.found.at(-1)).toMatchObject({ store: 's252', undone: [...marks, 'the lock'] });

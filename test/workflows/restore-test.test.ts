@@ -127,6 +127,29 @@ describe('a run of restore tests', () => {
     expect(site.calls).toEqual(['sweepSite', 'openCopy s001', 'closeCopy s001']);
   });
 
+  it('tries an older snapshot of a guest where the plan says so, and the newest of the others', async () => {
+    const trials = [aTrial(101, { snapshot: 'older' }), aTrial(102, { as: 90_001 })];
+    const { world, rows } = await given(aRestorePlan([], { stores: [{ id: 's001', trials }] }));
+    const { node, snapshots } = aCopy('pbs-central', [101, 102]);
+    const aWeekBefore = snapshots.map((one) => ({ ...one, time: one.time - 7 * 86_400 }));
+    const unproven = snapshots.map(({ verification: _, ...one }) => ({ ...one, time: one.time - 14 * 86_400 }));
+    const tried: number[] = [];
+    const site = await world.stagingSite({
+      openCopy: async () => ({ kind: 'done', copy: { node, snapshots: [...unproven, ...snapshots, ...aWeekBefore] } }),
+    });
+    site.on('restoreGuest', async ({ snapshot }) => {
+      tried.push(snapshot.time);
+      return { kind: 'done', startedAt: '2026-11-29T09:00:00Z', endedAt: '2026-11-29T09:00:01Z', bytes: 1 };
+    });
+    await (await world.startRestores()).result();
+    const [newest = 0] = snapshots.map(({ time }) => time);
+    expect(tried).toEqual([newest - 7 * 86_400, newest]);
+    expect(rows().map(({ vmid, result, snapshotAt }) => [vmid, result, snapshotAt])).toEqual([
+      [101, 'pass', new Date((newest - 7 * 86_400) * 1_000).toISOString()],
+      [102, 'pass', new Date(newest * 1_000).toISOString()],
+    ]);
+  });
+
   it('that is aborted tries no further guest, and takes away the one that it tries', async () => {
     const { world, rows } = await given(aRestorePlan(['s001', 's002'], { maxConcurrency: 1 }));
     const site = await world.stagingSite();

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { isDevice, needOf } from '../../world/devices.js';
 import type { GuestSim } from '../../world/guest-sim.js';
 import { bridgeIn, cardsOf, macOf } from '../../world/restore-sim.js';
 import type { StoreSim } from '../../world/store-sim.js';
@@ -22,11 +23,16 @@ const SETTINGS: ParamSpecs = {
 const OF_KIND: Record<Kind, ParamSpecs> = {
   qemu: {
     agent: param.text,
+    'hostpci[n]': param.text,
+    'parallel[n]': param.text,
+    'serial[n]': param.text,
+    'usb[n]': param.text,
     balloon: { type: 'integer', optional: true, minimum: 0 },
     memory: param.text,
     name: param.text,
   },
   lxc: {
+    'dev[n]': param.text,
     hostname: param.text,
     memory: { type: 'integer', optional: true, minimum: 16 },
     swap: { type: 'integer', optional: true, minimum: 0 },
@@ -118,7 +124,10 @@ function settingsNow(guest: GuestSim, store: StoreSim): Record<string, unknown> 
     cores: 2,
     memory: String(guest.maxMemory / 1024 ** 2),
     ...cardsOf(kind, guest.spec, (nth) => macOf(vmid, nth)),
+    ...guest.spec.devices,
     ...(kind === 'qemu' ? { name, agent: '1' } : { hostname: name, unprivileged: 1 }),
+    // A restore keeps what the backup says of it, and what a restore that failed leaves says nothing.
+    ...(kind === 'qemu' && guest.hasDisk ? { meta: MADE } : {}),
     ...(guest.hasDisk ? { [kind === 'qemu' ? 'scsi0' : 'rootfs']: disk } : {}),
   };
   for (const [key, value] of Object.entries(options ?? {})) {
@@ -127,6 +136,9 @@ function settingsNow(guest: GuestSim, store: StoreSim): Record<string, unknown> 
   }
   return settings;
 }
+
+/** By what, and when (epoch seconds): by the installer, long ago. */
+const MADE = 'creation-qemu=9.0.2,ctime=1735689600';
 
 const isNumber = (key: string): boolean => ['onboot', 'protection', 'cores', 'balloon', 'swap'].includes(key);
 
@@ -140,8 +152,10 @@ export function settingsFrom(params: Params, kind: Kind): Record<string, string>
   );
 }
 
-const privilegeFor = (name: string): string =>
-  PRIVILEGES[name] ?? (/^net\d+$/.test(name) ? 'VM.Config.Network' : 'VM.Config.Options');
+function privilegeFor(name: string): string {
+  if (isDevice(name)) return 'VM.Config.HWType';
+  return PRIVILEGES[name] ?? (/^net\d+$/.test(name) ? 'VM.Config.Network' : 'VM.Config.Options');
+}
 
 /** Refuses settings that the caller may not make, on a guest or on the pool that it shall be in. */
 export function requireSettings(
@@ -158,6 +172,7 @@ export function requireSettings(
     const privilege = privilegeFor(name);
     if (!held.includes(privilege)) throw permissionError(`/vms/${vmid}, ${privilege}`);
   }
+  requireDevices(caller, settings);
   for (const [name, value] of Object.entries(settings)) {
     if (!/^net\d+$/.test(name)) continue;
     const bridge = bridgeIn(value);
@@ -172,6 +187,15 @@ export function requireSettings(
     throw parameterError({ tags: 'invalid format - invalid characters in tag' });
   }
   store.requireQuorum();
+}
+
+/** Of devices that are set, or taken away. */
+function requireDevices(caller: Call['caller'], settings: Record<string, string>): void {
+  for (const [name, value] of Object.entries(settings)) {
+    const need = needOf(name, value);
+    if (need?.kind === 'root') throw name.startsWith('dev') ? permissionError(need.words) : new Error(need.words);
+    if (need) requirePrivilege(caller, need.path, ['Mapping.Use']);
+  }
 }
 
 export const mayUse = (caller: Call['caller'], bridge: string): boolean =>
@@ -193,6 +217,10 @@ function configure(call: Call, kind: Kind): null {
   if (Object.keys(settings).length + taken.length === 0) throw new PveError(500, 'no options specified');
   requireSettings(call, { vmid }, settings, taken);
   const before = settingsNow(guest, store);
+  requireDevices(
+    call.caller,
+    Object.fromEntries(taken.filter((name) => name in before).map((name) => [name, String(before[name])])),
+  );
   const { digest } = configOf(guest, store) as { digest: string };
   if (params['digest'] !== undefined && params['digest'] !== digest) {
     throw new Error('detected modified configuration - file changed by other user? Try again.');

@@ -124,6 +124,7 @@ function restore(call: Call, kind: Kind, archive: Call['params'][string]): strin
     start: params['start'] === true,
     force: params['force'] === true,
     options,
+    mappings: Object.keys(caller.privileges).filter((path) => privilegesOn(caller, path).includes('Mapping.Use')),
     bridges: store.layout.bridges.map(({ iface }) => iface).filter((iface) => mayUse(caller, iface)),
     actor,
   };

@@ -52,10 +52,32 @@ async function takeAway(kind: 'qemu' | 'lxc', { node, args, by }: Invocation): P
   }
 }
 
+/** `set <vmid> --delete <names>`: settings are taken away, by root. */
+function change(kind: 'qemu' | 'lxc', { node, args, by }: Invocation): Result | undefined {
+  const [verb, vmid = '', option, names = ''] = args;
+  if (verb !== 'set') return undefined;
+  const guest = find(node, kind, vmid);
+  if ('code' in guest) return guest;
+  if (option !== '--delete' || names === '') return fail(255, 'The practice fleet only takes settings away\n');
+  const word = kind === 'qemu' ? 'VM' : 'CT';
+  node.enter('guest.configure');
+  if (guest.lock !== undefined) return fail(255, `${word} is locked (${guest.lock})\n`);
+  const taken = names.split(',');
+  const before = Object.fromEntries(taken.map((name) => [name, guest.options?.[name] ?? guest.spec.devices?.[name]]));
+  guest.options = { ...guest.options, ...Object.fromEntries(taken.map((name): [string, null] => [name, null])) };
+  node.record('guest.configure', by, {
+    guest: guest.vmid,
+    before,
+    after: {},
+    detail: { restored: guest.restored !== undefined },
+  });
+  return ok(kind === 'qemu' ? `update VM ${vmid}: -delete ${names}\n` : '');
+}
+
 export const pct: Program = async (call) => {
   const { node, args, by, stdin } = call;
   const [verb, vmid = ''] = args;
-  const taken = await takeAway('lxc', call);
+  const taken = (await takeAway('lxc', call)) ?? change('lxc', call);
   if (taken) return taken;
   if (verb !== 'exec') return fail(255, `ERROR: unknown command 'pct ${verb ?? ''}'\n`);
   const argv = command(args, 2);
@@ -75,7 +97,7 @@ const pretty = (value: Record<string, unknown>): string =>
 export const qm: Program = async (call) => {
   const { node, args, by, stdin } = call;
   const [a, b, vmid = ''] = args;
-  const taken = await takeAway('qemu', call);
+  const taken = (await takeAway('qemu', call)) ?? change('qemu', call);
   if (taken) return taken;
   if (a !== 'guest' || b !== 'exec') return fail(255, `ERROR: unknown command 'qm ${a ?? ''} ${b ?? ''}'\n`);
   const argv = command(args, args.includes('--') ? 3 : skipOptions(args));

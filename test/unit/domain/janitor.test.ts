@@ -7,6 +7,7 @@ import {
   foundWords,
   groupsOf,
   renderJanitorDetails,
+  siteWords,
   summaryOf,
   unswept,
 } from '#domain/janitor.js';
@@ -31,6 +32,43 @@ const looked = (store: string, change: Partial<Extract<Found, { kind: 'looked' }
 });
 const reportOf = (stores: number, ...found: Found[]): JanitorReport =>
   found.reduce(addFound, { ...emptyReport('acme'), stores });
+
+describe('the staging site', () => {
+  const at = (staging: JanitorReport['staging']): JanitorReport => ({ ...reportOf(1, looked('s001')), staging });
+  const seen = (change: Partial<Extract<JanitorReport['staging'], { kind: 'looked' }>> = {}) =>
+    at({ kind: 'looked', removed: [], left: [], busy: [], ...change });
+  const GUEST = 'guest 90101 on stg1: its notes are not those of a test';
+
+  it.each<[string, JanitorReport, string | undefined]>([
+    ['that was not looked at is not spoken of', at(undefined), undefined],
+    ['where nothing was is clean', seen(), 'The staging site: clean.'],
+    ['that does not answer is offline', at({ kind: 'offline' }), 'The staging site: offline, it did not answer.'],
+    ['that fails says why', at({ kind: 'failed', why: 'no token' }), 'The staging site: failed: no token'],
+    [
+      'names all that it found',
+      seen({ removed: ['storage test-s001'], left: [GUEST], busy: ['guest 90102 on stg2: young'] }),
+      `The staging site: 1 taken away: storage test-s001. 1 LEFT: ${GUEST}. 1 in use: guest 90102 on stg2: young.`,
+    ],
+    [
+      'names ten, and how many more',
+      seen({ removed: Array.from({ length: 12 }, (_, n) => `g${n}`) }),
+      'The staging site: 12 taken away: g0; g1; g2; g3; g4; g5; g6; g7; g8; g9 and 2 more.',
+    ],
+  ])('%s', (_, report, words) => {
+    expect(siteWords(report)).toBe(words);
+    if (words !== undefined) expect(renderJanitorDetails(report)).toContain('The staging site');
+  });
+
+  it('calls people for what is left there or unknown, and not for what was taken away, is in use, or is offline', () => {
+    expect(concernOf(seen({ left: [GUEST] }))).toMatchObject({
+      reason: 'UndoIncomplete',
+      summary: expect.stringContaining(GUEST) as string,
+    });
+    expect(concernOf(at({ kind: 'failed', why: 'no token' }))).toMatchObject({ reason: 'StepFailed' });
+    for (const calm of [seen({ removed: ['g'], busy: ['h'] }), at({ kind: 'offline' }), at(undefined)])
+      expect(concernOf(calm)).toBeUndefined();
+  });
+});
 
 describe('foundOf', () => {
   const swept = (undone: string[], left: string[] = []): Swept => ({ kind: 'swept', undone, left });

@@ -103,8 +103,16 @@ describe('the restores of a week', () => {
       snapshot: 'newest',
       probes: [{ name: 'http', command: ['/usr/bin/probe', '--http'], within: 120_000 }],
       canary: true,
+      recordWithin: 10 * 3_600_000,
     });
-    expect(trial(102)).toMatchObject({ name: 'camera', class: 'camera', tier: 'normal', probes: [], canary: false });
+    expect(trial(102)).toMatchObject({
+      name: 'camera',
+      class: 'camera',
+      tier: 'normal',
+      probes: [],
+      canary: false,
+      recordWithin: 26 * 3_600_000,
+    });
   });
 
   it('can be handed to a store as they are', () => {

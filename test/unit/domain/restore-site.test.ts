@@ -4,11 +4,13 @@ import {
   copyStorage,
   decideSite,
   decideStart,
+  devicesIn,
   hasAgent,
   isSameTrial,
   judgeRestore,
   readMark,
   snapshotName,
+  standInsFor,
   writeMark,
   type Load,
   type RestoredGuest,
@@ -34,6 +36,7 @@ const RIGHTS: Record<string, string[]> = {
     'Pool.Audit',
     'VM.Allocate',
     'VM.Audit',
+    'VM.Config.HWType',
     'VM.Config.Network',
     'VM.Config.Options',
     'VM.GuestAgent.Audit',
@@ -55,6 +58,33 @@ const theSite = (change: Partial<SiteFacts> = {}): SiteFacts => ({
 const aLoad = (change: Partial<Load> = {}): Load => ({ kind: 'qemu', bytes: 10 * GIB, promised: {}, ...change });
 const withRoom = (name: string, available: number | undefined) =>
   aNode(name, { storage: { content: ['images', 'rootdir'], enabled: true, active: true, available } });
+
+describe('devices of a node', () => {
+  const VM = {
+    usb0: 'host=0922:8003',
+    usb1: 'spice',
+    usb2: 'mapping=scale',
+    serial0: 'socket',
+    serial1: '/dev/ttyS0',
+    parallel0: '/dev/parport0',
+    hostpci0: '0000:01:00',
+    scsi0: 'vm:vm-101-disk-0',
+    tablet: '1',
+  };
+  const CT = { dev0: '/dev/ttyUSB0', mp0: '/srv,mp=/srv', rootfs: 'vm:vm-102-disk-0' };
+
+  it('are those that a guest was given, apart from what leads nowhere', () => {
+    expect(devicesIn('qemu', VM)).toEqual(['hostpci0', 'parallel0', 'serial1', 'usb0', 'usb2']);
+    expect(devicesIn('lxc', CT)).toEqual(['dev0']);
+    expect(devicesIn('lxc', VM)).toEqual([]);
+    expect(devicesIn('qemu', { args: '-device vfio', 'usb0 --args': 'x', virtiofs0: 'home' })).toEqual([]);
+  });
+
+  it('have others in their place while a VM is restored, where Proxmox would refuse them', () => {
+    expect(standInsFor('qemu', VM)).toEqual({ usb0: 'spice', usb2: 'spice', hostpci0: 'mapping=edge-none' });
+    expect(standInsFor('lxc', CT)).toEqual({});
+  });
+});
 
 describe('the site', () => {
   it('takes a guest where there is most room', () => {
@@ -79,6 +109,14 @@ describe('the site', () => {
     const pool = RIGHTS['/pool/restore-test']!.filter((one) => !one.includes('GuestAgent'));
     const permissions = { ...RIGHTS, '/pool/restore-test': [...pool, 'VM.Monitor'] };
     expect(decideSite(theSite({ permissions }), PLACE).kind).toBe('proceed');
+  });
+
+  it('may name a device that is none, and no other', () => {
+    const may = (path: string) =>
+      decideSite(theSite({ permissions: { ...RIGHTS, [path]: ['Mapping.Use'] } }), PLACE).kind;
+    expect(may('/mapping/pci/edge-none')).toBe('proceed');
+    for (const path of ['/mapping/pci/gpu', '/mapping/pci', '/mapping/usb/edge-none', '/mapping'])
+      expect(may(path)).toBe('refuse');
   });
 
   it('may have rights on the guests and storages of tests', () => {

@@ -7,6 +7,7 @@ import { judgeTrial, RESTORE_RESULTS, storeStop, type RestoreResult, type TrialS
 const BACKUP = Date.parse('2026-11-28T22:00:00Z');
 const at = (seconds: number): string => new Date(Date.parse('2026-11-29T09:00:00Z') + seconds * 1_000).toISOString();
 const fromBackup = (seconds: number): string => new Date(BACKUP + seconds * 1_000).toISOString();
+const HOUR = 3_600_000;
 const timed = (from: number, to: number) => ({ startedAt: at(from), endedAt: at(to) });
 
 type Probes = TrialPlan['probes'];
@@ -37,9 +38,9 @@ const failed = (fault: 'guest' | 'site', detail?: string[]) => ({
 
 const snapshot = { type: 'vm' as const, id: '101', time: BACKUP / 1_000 };
 /** A trial in which all went well, apart from the change. A step that is `undefined` did not come to its turn. */
-const judge = (steps: TrialSteps = {}, plan: Partial<Pick<TrialPlan, 'probes' | 'canary'>> = {}) =>
+const judge = (steps: TrialSteps = {}, plan: Partial<Pick<TrialPlan, 'probes' | 'canary' | 'recordWithin'>> = {}) =>
   judgeTrial(
-    { probes: [aProbe('http'), aProbe('db')], canary: true, ...plan },
+    { probes: [aProbe('http'), aProbe('db')], canary: true, recordWithin: 26 * HOUR, ...plan },
     { snapshot, restored, booted, probed: probed(), ...steps },
   );
 
@@ -127,6 +128,26 @@ describe('a trial', () => {
       'fail',
       `Its record of the moment (${fromBackup(301)}) is younger than the backup.`,
     ],
+    'fails when its record is older than the backup by more than its tier allows of a backup': [
+      { probed: probed({ canary: { at: fromBackup(-26 * 3_600 - 1), sequence: 7 } }) },
+      'fail',
+      `It last wrote its record of the moment at ${fromBackup(-26 * 3_600 - 1)}, 26 h before its backup of ${fromBackup(0)}; its tier allows 26 h.`,
+    ],
+    'fails when its record is a month old, whatever else is well': [
+      { probed: probed({ canary: { at: fromBackup(-30 * 86_400), sequence: 7 } }) },
+      'fail',
+      `It last wrote its record of the moment at ${fromBackup(-30 * 86_400)}, 30 d before its backup of ${fromBackup(0)}; its tier allows 26 h.`,
+    ],
+    'fails for a probe that is not well before its record is looked at': [
+      {
+        probed: probed({
+          probes: [answer('http', { ok: false }), answer('db')],
+          canary: { at: fromBackup(-30 * 86_400), sequence: 7 },
+        }),
+      },
+      'fail',
+      'It was restored and started, and is not well: http.',
+    ],
     'is less than a pass when the record that it ought to keep is not there': [
       { probed: probed({ canary: undefined }) },
       'partial',
@@ -161,17 +182,55 @@ describe('a trial', () => {
     expect(verdict).not.toHaveProperty('rpoMs');
   });
 
+  const WITHOUT = 'It was tried without usb0, serial0: devices that its node has, and the site has not.';
+  it('of a guest that was restored without devices of its node passes, and says which', () => {
+    const without = { restored: { ...restored, leftOut: ['usb0', 'serial0'] } };
+    expect(judge(without)).toMatchObject({ result: 'pass', why: WITHOUT });
+    expect(judge(without)).not.toHaveProperty('detail');
+    expect(judge({ restored: { ...restored, leftOut: [] } })).not.toHaveProperty('why');
+  });
+
+  it('that does not pass says so too: a device that is not there may be why', () => {
+    const without = { restored: { ...restored, leftOut: ['usb0', 'serial0'] } };
+    const probes = [answer('http', { ok: false, said: 'no scale' }), answer('db')];
+    expect(judge({ ...without, probed: probed({ probes }) }).detail).toEqual(['http: no scale', WITHOUT]);
+    expect(judge({ ...without, booted: failed('guest'), probed: undefined }).detail).toEqual([WITHOUT]);
+    expect(judge({ ...without, probed: probed({ canary: undefined }) })).toMatchObject({
+      result: 'partial',
+      detail: [WITHOUT],
+    });
+  });
+
   it('reads a record that is there though nobody expects it', () => {
     expect(judge({}, { canary: false })).toMatchObject({ result: 'pass', rpoMs: 45_000 });
     expect(judge({ probed: probed({ canary: { broken: 'empty' } }) }, { canary: false }).result).toBe('fail');
   });
 
   it.each([
+    ['as long before the backup as its tier allows', -26 * 3_600],
     ['at the moment of the backup', 0],
     ['as far after it as clocks may differ', 300],
-  ])('that finds a record written %s passes, and nothing would be lost', (_words, seconds) => {
+  ])('that finds a record written %s passes, and what would be lost is told', (_words, seconds) => {
     const canary = { at: fromBackup(seconds), sequence: 7 };
-    expect(judge({ probed: probed({ canary }) })).toMatchObject({ result: 'pass', rpoMs: 0 });
+    expect(judge({ probed: probed({ canary }) })).toMatchObject({
+      result: 'pass',
+      rpoMs: Math.max(0, -1_000 * seconds),
+    });
+  });
+
+  it('of a plan that says nothing of its age, as an older one, passes with a record of whatever age', () => {
+    const canary = { at: fromBackup(-30 * 86_400), sequence: 7 };
+    expect(judge({ probed: probed({ canary }) }, { recordWithin: undefined }).result).toBe('pass');
+  });
+
+  it('of a guest that is said to keep no record passes with an old one that lies about', () => {
+    const canary = { at: fromBackup(-30 * 86_400), sequence: 7 };
+    expect(judge({ probed: probed({ canary }) }, { canary: false }).result).toBe('pass');
+  });
+
+  it('that fails for the age of its record tells what would be lost', () => {
+    const canary = { at: fromBackup(-30 * 86_400), sequence: 7 };
+    expect(judge({ probed: probed({ canary }) }).rpoMs).toBe(30 * 24 * HOUR);
   });
 
   it('that fails names the first thing that did, before any of the record', () => {

@@ -77,6 +77,7 @@ const activities: ControlActivities = {
   backupConcerns: async () => [],
   planNight: async () => ({ kind: 'refused', problems: ['no backups here'] }),
   isBusy: async () => false,
+  triedNow: async () => [],
   inWork: async () => [],
   record: async () => undefined,
   notify: async () => undefined,

@@ -79,6 +79,102 @@ describe('a guest with several cards', () => {
   });
 });
 
+describe('a guest with devices of its node', () => {
+  const give = (vmid: number, devices: Record<string, string>) => {
+    const spec = practice.staging.lab.store.spec.guests.find((guest) => guest.vmid === vmid)!;
+    Object.assign(spec, { devices });
+  };
+  const KINDS: [string, number, Record<string, string>][] = [
+    ['a VM with a USB scale', 101, { usb0: 'host=0922:8003' }],
+    ['a VM with a mapped USB printer', 101, { usb2: 'mapping=printer,usb3=1' }],
+    ['a VM with a PCI card', 101, { hostpci0: '0000:01:00.0,pcie=1' }],
+    ['a VM with a serial and a parallel port', 101, { serial0: '/dev/ttyS0', parallel0: '/dev/parport0' }],
+    ['a VM with all of them', 101, { usb0: 'host=1-1.2', hostpci1: 'mapping=gpu', serial1: '/dev/ttyUSB0' }],
+    ['a container with a serial adapter', 102, { dev0: '/dev/ttyUSB0,gid=20', dev1: 'path=/dev/ttyUSB1' }],
+  ];
+  const settingsOf = async (task: TrialTask) => {
+    const kind = task.snapshot.type === 'vm' ? 'qemu' : 'lxc';
+    const { node } = practice.staging.site.guests.get(task.as)!;
+    return practice.deps.proxmox.guestConfig(node, kind, task.as);
+  };
+
+  it.each(KINDS)('%s is had back without them, and it is told which', async (_, vmid, devices) => {
+    give(vmid, devices);
+    const task = practice.trial(vmid);
+    await open();
+    const leftOut = Object.keys(devices).toSorted();
+    expect(doneOf(await practice.worker().restoreGuest(task))).toMatchObject({ leftOut });
+    const settings = Object.entries(await settingsOf(task)).filter(([name]) => leftOut.includes(name));
+    // What stands in for a USB device leads nowhere, and stays.
+    expect(settings.filter(([, value]) => value !== 'spice')).toEqual([]);
+    expect(doneOf(await practice.worker().restoreGuest(task))).toMatchObject({ leftOut });
+    doneOf(await practice.worker().bootGuest(task));
+    expect([practice.restores, made().length]).toEqual([1, 1]);
+    await cleared(task);
+  });
+
+  it('is told which also by a worker that lost its disk', async () => {
+    give(101, { usb0: 'host=0922:8003', serial0: '/dev/ttyS0' });
+    const task = await practice.restored(practice.trial(101));
+    await rm(join(practice.config.stateDir, 'trials.json'));
+    await practice.restart();
+    expect(doneOf(await practice.worker().restoreGuest(task))).toMatchObject({ leftOut: ['serial0', 'usb0'] });
+    await cleared(task);
+  });
+
+  it.each(['before', 'after'] as const)(
+    'is had back although the answer is lost %s they are taken from it',
+    async (moment) => {
+      give(102, { dev0: '/dev/ttyUSB0' });
+      const task = practice.trial(102);
+      await open();
+      practice.fault({ kind: 'lost-answer', step: 'guest.configure', moment, times: 1 });
+      await expect(practice.worker().restoreGuest(task)).rejects.toMatchObject({ nonRetryable: false });
+      expect(doneOf(await practice.worker().restoreGuest(task))).toMatchObject({ leftOut: ['dev0'] });
+      await cleared(task);
+    },
+  );
+
+  it('that cannot be taken from it is not started, and that is the fault of the site', async () => {
+    give(102, { dev0: '/dev/ttyUSB0' });
+    const task = practice.trial(102);
+    await open();
+    // Says that it did, and did not.
+    const nodes = new Map(
+      [...practice.deps.nodes].map(([name, runner]) => [
+        name,
+        {
+          close: () => runner.close(),
+          run: (...given: Parameters<typeof runner.run>) =>
+            given[0].includes('--delete') ? Promise.resolve({ code: 0, stdout: '', stderr: '' }) : runner.run(...given),
+        },
+      ]),
+    );
+    const failed = failureIn(await practice.worker({ nodes }).restoreGuest(task));
+    expect(failed).toMatchObject({ fault: 'site', detail: [expect.stringContaining('dev0 may reach') as string] });
+    expect(failureIn(await practice.worker().bootGuest(task)).fault).toBe('site');
+    await cleared(task);
+  });
+
+  it('is refused where the right to leave them out is not given', async () => {
+    give(101, { hostpci0: '0000:01:00.0' });
+    delete practice.staging.site.token.privileges['/mapping/pci/edge-none'];
+    const task = practice.trial(101);
+    await open();
+    expect(failureIn(await practice.worker().restoreGuest(task)).fault).toBe('site');
+    expect(made()).toEqual([]);
+    await cleared(task);
+  });
+
+  it('keeps what leads nowhere', async () => {
+    give(101, { serial0: 'socket', usb0: 'spice,usb3=1' });
+    const task = await practice.restored(practice.trial(101));
+    expect(doneOf(await practice.worker().restoreGuest(task))).not.toHaveProperty('leftOut');
+    expect(await settingsOf(task)).toMatchObject({ serial0: 'socket', usb0: 'spice,usb3=1' });
+    await cleared(task);
+  });
+});
+
 describe('a worker that is killed', () => {
   it.each([
     ['a VM', 101],
@@ -181,6 +277,15 @@ describe('a restore whose answer is lost', () => {
   });
 });
 
+const GONE = { fault: 'site', why: expect.stringMatching(/holds .* no more: .*pruned/) as string };
+
+/** As the central server does by its policy, when a run has long begun. */
+function prune({ store, snapshot: { type, id, time } }: TrialTask): void {
+  const copies = practice.staging.central.datastore('offsite');
+  const { group, snapshot } = copies.snapshot(store, type, id, time);
+  copies.removeSnapshot(group, snapshot);
+}
+
 describe('a restore', () => {
   it('is told again as it was, and not made again', async () => {
     const task = await practice.restored(practice.trial(101));
@@ -224,13 +329,60 @@ describe('a restore', () => {
     await cleared(task);
   });
 
-  it('of a snapshot that is gone is the fault of the guest, and is not begun', async () => {
+  it('of a snapshot that was pruned since the copy was opened says nothing of the guest, and is not begun', async () => {
     const task = practice.trial(101);
     await open();
     const gone = { ...task, snapshot: { ...task.snapshot, time: task.snapshot.time - 86_400 } };
-    expect(failureIn(await practice.worker().restoreGuest(gone)).fault).toBe('guest');
+    expect(failureIn(await practice.worker().restoreGuest(gone))).toMatchObject(GONE);
     expect(practice.restores).toBe(0);
     await cleared(task);
+  });
+
+  it('of a snapshot that is pruned in the middle of it says nothing of the guest either', async () => {
+    const task = practice.trial(102);
+    practice.staging.backUp(102);
+    await open();
+    const { proxmox } = practice.deps;
+    const restore = async (...given: Parameters<typeof proxmox.restore>) => {
+      prune(task);
+      return proxmox.restore(...given);
+    };
+    const worker = practice.worker({ proxmox: { ...proxmox, restore } });
+    expect(failureIn(await worker.restoreGuest(task))).toMatchObject(GONE);
+    expect(practice.restores).toBe(1);
+    await cleared(task);
+  });
+
+  it('of a snapshot that is there and was never finished is the fault of the guest', async () => {
+    const task = practice.trial(101);
+    await open();
+    const { client } = practice.deps.copies;
+    const snapshots: typeof client.snapshots = async (...given) =>
+      (await client.snapshots(...given)).map(({ size: _, ...one }) => one);
+    const copies = { ...practice.deps.copies, client: { ...client, snapshots } };
+    expect(failureIn(await practice.worker({ copies }).restoreGuest(task))).toMatchObject({ fault: 'guest' });
+    await cleared(task);
+  });
+
+  it('of an older snapshot brings back what the guest was then, not what it is now', async () => {
+    const { guests } = practice.staging.lab.store;
+    const sequenceIn = async (task: TrialTask) => {
+      await practice.restored(task);
+      doneOf(await practice.worker().bootGuest(task));
+      const { canary } = doneOf(await practice.worker().probeGuest({ ...task, probes: [] }));
+      doneOf(await practice.worker().removeGuest(task));
+      return canary;
+    };
+    guests.get(101)!.writes = { count: 3, at: Date.now() };
+    const older = practice.trial(101, 90_201);
+    guests.get(101)!.writes = { count: 9, at: Date.now() };
+    const newest = practice.trial(101, 90_202);
+    expect(newest.snapshot.time).toBeGreaterThan(older.snapshot.time);
+    expect(doneOf(await practice.worker().openCopy(practice.copy)).copy.snapshots).toHaveLength(2);
+    expect(await sequenceIn(older)).toMatchObject({ sequence: 3 });
+    expect(await sequenceIn(newest)).toMatchObject({ sequence: 9 });
+    expect(made().map(({ after }) => after)).toMatchObject([{ revision: 3 }, { revision: 9 }]);
+    await cleared(newest);
   });
 
   it.each([

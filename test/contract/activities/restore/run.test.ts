@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { TrialTask } from '#domain/messages/restore.js';
+import { judgeTrial } from '#domain/restore-trial.js';
 import { CANARY_FILE, canaryPlace } from '#lab/world/pbs/content.js';
 import { doneOf, failureIn, PracticeRestore } from './practice-restore.js';
 
@@ -30,6 +31,47 @@ describe('a start', () => {
     });
     doneOf(await practice.worker().removeGuest(task));
     expect(practice.staging.site.guests.has(task.as)).toBe(false);
+  });
+
+  /** The nodes, whose `pct exec` cannot enter a container; what else is asked of them is done. */
+  const notEntered = () =>
+    new Map(
+      [...practice.deps.nodes].map(([name, runner]) => [
+        name,
+        {
+          close: () => runner.close(),
+          run: (...given: Parameters<typeof runner.run>) =>
+            given[0].includes('exec')
+              ? Promise.resolve({ code: 255, stdout: '', stderr: 'lxc-attach: 90102: Failed to get init pid' })
+              : runner.run(...given),
+        },
+      ]),
+    );
+
+  it('of a container that cannot be entered is the fault of the guest', async () => {
+    const task = await practice.restored(practice.trial(102));
+    const timing = { ...practice.deps.timing, boot: 600 };
+    const failed = failureIn(await practice.worker({ nodes: notEntered(), timing }).bootGuest(task));
+    expect(failed).toEqual({
+      kind: 'failed',
+      fault: 'guest',
+      why: 'It could not be entered within 1 s of its start.',
+      detail: ['lxc-attach: 90102: Failed to get init pid'],
+    });
+    expect(practice.staging.site.guests.get(task.as)?.status).toBe('running');
+    doneOf(await practice.worker().removeGuest(task));
+    expect(practice.staging.site.guests.has(task.as)).toBe(false);
+  });
+
+  it('of a container that stops by itself is the fault of the guest', async () => {
+    const task = await practice.restored(practice.trial(102));
+    const nodes = notEntered();
+    const timing = { ...practice.deps.timing, boot: 1_500 };
+    const booting = practice.worker({ nodes, timing }).bootGuest(task);
+    const guest = () => practice.staging.site.guests.get(task.as);
+    await expect.poll(() => guest()?.status).toBe('running');
+    practice.staging.site.haltGuest(guest()!, 'lab');
+    expect(failureIn(await booting)).toMatchObject({ fault: 'guest', why: 'It was started and stopped by itself.' });
   });
 
   it('whose answer is lost is found, and not made again', async () => {
@@ -127,6 +169,36 @@ describe('probes', () => {
     await booted(await practice.restored(task));
     const { canary } = doneOf(await practice.worker().probeGuest({ ...task, probes: [] }));
     expect(canary).toEqual({ broken: `${CANARY_FILE} is not JSON` });
+  });
+
+  it.each([
+    ['a VM', 101],
+    ['a container', 102],
+  ])('of %s whose writer stopped long ago show it, and its trial fails though all else is well', async (_, vmid) => {
+    const [sinceAMonth, allowed] = [Date.now() - 30 * 86_400_000, 26 * 3_600_000];
+    const trial = {
+      probes: practice.probing(practice.trial(vmid), 'true').probes,
+      canary: true,
+      recordWithin: allowed,
+    };
+    const judged = async () => {
+      const task = await practice.restored(practice.trial(vmid, undefined, practice.staging.backUp(vmid)));
+      const { snapshot } = task;
+      const worker = practice.worker();
+      const restored = await worker.restoreGuest(task);
+      const booted = await worker.bootGuest(task);
+      const probed = await worker.probeGuest({ ...task, probes: trial.probes });
+      doneOf(await worker.removeGuest(task));
+      return judgeTrial(trial, { snapshot, restored, booted, probed });
+    };
+    expect(await judged()).toMatchObject({ result: 'pass' });
+    practice.staging.lab.store.guests.get(vmid)!.writes = { count: 7, at: sinceAMonth, stopped: true };
+    expect(await judged()).toMatchObject({
+      result: 'fail',
+      why: expect.stringMatching(
+        new RegExp(`at ${new Date(sinceAMonth).toISOString()}, 30 d before its backup of .*allows 26 h`),
+      ) as string,
+    });
   });
 
   it.each([

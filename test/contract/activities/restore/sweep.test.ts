@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { GuestSim } from '#lab/world/guest-sim.js';
 import { STORAGE } from '../../lab/staging/practice-staging.js';
 import { doneOf, PracticeRestore } from './practice-restore.js';
 
@@ -10,8 +11,13 @@ beforeEach(async () => {
 });
 afterEach(() => practice.close());
 
-const sweep = async (before = new Date(Date.now() + 60_000)) =>
-  doneOf(await practice.worker().sweepSite({ protocol: 1, fleet: 'practice', before: before.toISOString() }));
+const sweep = async (before = new Date(Date.now() + 60_000), tried?: string[]) =>
+  doneOf(
+    await practice.worker().sweepSite({
+      ...{ protocol: 1, fleet: 'practice', before: before.toISOString() },
+      ...(tried === undefined ? {} : { tried }),
+    }),
+  );
 const LONG_AGO = new Date(Date.now() - 3_600_000);
 const forgetAll = async () => {
   await rm(join(practice.config.stateDir, 'trials.json'), { force: true });
@@ -37,7 +43,7 @@ describe('a sweep', () => {
     ]);
     expect(practice.violations()).toEqual([]);
     expect(practice.staging.site.guests.size).toBe(4);
-    expect(await sweep()).toEqual({ kind: 'done', removed: [], left: [] });
+    expect(await sweep()).toEqual({ kind: 'done', removed: [], left: [], busy: [] });
   });
 
   it('breaks a restore off that nobody waits for', async () => {
@@ -55,18 +61,51 @@ describe('a sweep', () => {
 
   it('leaves what is young, and the storage that it comes from', async () => {
     const task = await practice.restored(practice.trial(101));
-    const { removed, left } = await sweep(LONG_AGO);
-    expect(removed).toEqual([]);
-    expect(left).toEqual([
+    const { removed, left, busy } = await sweep(LONG_AGO);
+    expect([removed, left]).toEqual([[], []]);
+    expect(busy).toEqual([
       expect.stringMatching(/^guest 90101 on stg\d: it is of .*, and may be in use$/) as string,
       expect.stringMatching(/^storage test-store-001: it was opened at .*, and may be in use$/) as string,
     ]);
     await forgetAll();
-    expect((await sweep(LONG_AGO)).left).toEqual([
+    expect((await sweep(LONG_AGO)).busy).toEqual([
       expect.stringContaining('guest 90101') as string,
       'storage test-store-001: a guest may still come from it',
     ]);
     expect(practice.staging.site.guests.has(task.as)).toBe(true);
+  });
+
+  it('leaves what is of a store that is tried, however old, and takes what is of others', async () => {
+    const task = await practice.restored(practice.trial(101));
+    for (const restart of [false, true]) {
+      if (restart) await forgetAll();
+      expect(await sweep(undefined, ['store-002', 'store-001'])).toEqual({
+        kind: 'done',
+        removed: [],
+        left: [],
+        busy: [
+          expect.stringMatching(/^guest 90101 on stg\d: guests of store-001 are being tried$/) as string,
+          'storage test-store-001: guests of store-001 are being tried',
+        ],
+      });
+      expect(practice.staging.site.guests.has(task.as)).toBe(true);
+    }
+    expect((await sweep(undefined, ['store-002'])).removed).toHaveLength(2);
+  });
+
+  it('leaves what a restore left of which nobody knows the store, as long as any store is tried', async () => {
+    const task = practice.trial(101);
+    practice.staging.chunksOf(practice.volidOf(task)).lose('30');
+    doneOf(await practice.worker().openCopy(practice.copy));
+    expect((await practice.worker().restoreGuest(task)).kind).toBe('failed');
+    await forgetAll();
+    const { removed, busy } = await sweep(undefined, ['store-002']);
+    expect(removed).toEqual([]);
+    expect(busy).toEqual([
+      expect.stringMatching(/^guest 90101 on stg\d: guests of a store are being tried$/) as string,
+      'storage test-store-001: a guest may still come from it',
+    ]);
+    expect((await sweep(undefined, [])).removed).toHaveLength(2);
   });
 
   it('leaves a restore that has just begun, although nothing says yet whose it is', async () => {
@@ -76,9 +115,9 @@ describe('a sweep', () => {
     const timing = { ...practice.deps.timing, restore: 50 };
     await practice.worker({ timing }).restoreGuest(task);
     await forgetAll();
-    const { removed, left } = await sweep(LONG_AGO);
-    expect(removed).toEqual([]);
-    expect(left).toHaveLength(2);
+    const { removed, left, busy } = await sweep(LONG_AGO);
+    expect([removed, left]).toEqual([[], []]);
+    expect(busy).toHaveLength(2);
   });
 
   it('forgets trials of which nothing is left, and no young ones', async () => {
@@ -92,21 +131,107 @@ describe('a sweep', () => {
     expect(practice.deps.state.trials()).toEqual([]);
   });
 
-  it('leaves a guest that has an id for tests and that nobody restored for one', async () => {
+  /** Somebody makes a guest with an id for tests, on the node that had one of a test with it; the tasks stay as they are. */
+  const somebodyMakes = (vmid: number, kind: 'qemu' | 'lxc', node: string, options: Record<string, string>) =>
+    practice.staging.site.guests.set(
+      vmid,
+      Object.assign(
+        new GuestSim({ vmid, name: 'mine', kind, role: 'other', config: [], ha: false, running: false }, node),
+        { options },
+      ),
+    );
+  const nodeOf = (id: number): string => practice.staging.site.guests.get(id)!.node;
+  /** A VM without a disk, as it stays behind when its restore fails. */
+  const failedAt = async (as: number) => {
+    const task = practice.trial(101, as);
+    practice.staging.chunksOf(practice.volidOf(task)).lose('30');
+    doneOf(await practice.worker().openCopy(practice.copy));
+    expect((await practice.worker().restoreGuest(task)).kind).toBe('failed');
+    return { task, node: nodeOf(as) };
+  };
+  const stays = async (vmid: number, why: RegExp) => {
+    const { removed, left } = await sweep();
+    expect(removed.filter((each) => each.startsWith('guest'))).toEqual([]);
+    expect(left.filter((each) => each.startsWith('guest'))).toEqual([
+      expect.stringMatching(new RegExp(`^guest ${vmid} on stg\\d: .*${why.source}`)) as string,
+    ]);
+    expect(practice.staging.site.guests.has(vmid)).toBe(true);
+  };
+
+  describe.each([
+    ['a VM', 101, 'qemu' as const],
+    ['a container', 102, 'lxc' as const],
+  ])('leaves %s that somebody made with the id of a test of long ago', (_, vmid, kind) => {
+    const testedBefore = async () => {
+      const task = await practice.restored(practice.trial(vmid));
+      const node = nodeOf(task.as);
+      doneOf(await practice.worker().removeGuest(task));
+      return { as: task.as, node };
+    };
+
+    it('with notes of its own', async () => {
+      const { as, node } = await testedBefore();
+      somebodyMakes(as, kind, node, { description: 'The till of the training room. Keep!' });
+      await stays(as, /its notes are not those of a test/);
+    });
+
+    it('without notes', async () => {
+      const { as, node } = await testedBefore();
+      somebodyMakes(as, kind, node, {});
+      await stays(as, /nobody can tell/);
+    });
+
+    it('with notes of its own, though the one before it was taken away by nobody that we know of', async () => {
+      const { as, node } = await testedBefore();
+      for (const { tasks } of practice.staging.site.nodes.values())
+        tasks.all.splice(0, Infinity, ...tasks.all.filter(({ type }) => !type.endsWith('destroy')));
+      somebodyMakes(as, kind, node, { description: 'mine' });
+      await stays(as, /its notes are not those of a test/);
+    });
+  });
+
+  it('leaves a VM that somebody made where a restore had failed: root took away what that one left', async () => {
+    const { task, node } = await failedAt(90_300);
+    doneOf(await practice.worker().removeGuest(task));
+    expect(practice.staging.site.guests.has(90_300)).toBe(false);
+    somebodyMakes(90_300, 'qemu', node, {});
+    await stays(90_300, /nobody can tell/);
+  });
+
+  it('leaves a VM that was made after the restore that failed, by its own word', async () => {
+    const { node } = await failedAt(90_300);
+    const ctime = Math.floor(Date.now() / 1_000) + 3_600;
+    practice.staging.site.guests.delete(90_300);
+    somebodyMakes(90_300, 'qemu', node, { meta: `creation-qemu=10.1.2,ctime=${ctime}` });
+    await stays(90_300, /nobody can tell/);
+  });
+
+  it('leaves what is on another node than the restore was', async () => {
+    const { node } = await failedAt(90_300);
+    practice.staging.site.guests.get(90_300)!.node = ['stg1', 'stg2', 'stg3'].find((other) => other !== node)!;
+    await stays(90_300, /nobody can tell/);
+  });
+
+  it('leaves a restored guest whose notes somebody took or wrote anew: it is of a test no more', async () => {
     const task = await practice.restored(practice.trial(101));
     const guest = practice.staging.site.guests.get(task.as)!;
-    guest.options = { ...guest.options, description: 'mine' };
+    const asRestored = guest.options;
+    guest.options = { ...asRestored, description: 'mine' };
+    await stays(task.as, /its notes are not those of a test/);
+    guest.options = { ...asRestored, description: null };
+    await stays(task.as, /nobody can tell/);
+  });
+
+  it('leaves a guest of which no task is known', async () => {
+    await failedAt(90_300);
     for (const node of practice.staging.site.nodes.values()) node.tasks.all.length = 0;
-    const { removed, left } = await sweep();
-    expect(removed).toEqual([]);
-    expect(left[0]).toMatch(/^guest 90101 on stg\d: nobody can tell when it came/);
-    expect(left).toHaveLength(2);
+    await stays(90_300, /nobody can tell/);
   });
 
   it('leaves storages of others, whatever they are called', async () => {
     await practice.staging.addStorage({ storage: 'test-mine' });
     await practice.staging.addStorage({ storage: 'offsite' });
-    expect(await sweep()).toEqual({ kind: 'done', removed: [], left: [] });
+    expect(await sweep()).toEqual({ kind: 'done', removed: [], left: [], busy: [] });
     expect(practice.staging.site.storages.all.size).toBe(2);
   });
 

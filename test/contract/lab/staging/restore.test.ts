@@ -410,6 +410,32 @@ describe('the settings of a restored guest', () => {
     expect((await staging.call('PUT', path, { tags: 'x' })).message).toBe('VM is locked (backup)');
   });
 
+  it('give and take devices of a node for root alone, apart from mapped ones', async () => {
+    const put = async (params: Record<string, string>) => (await staging.call('PUT', path, params)).message;
+    const onlyRoot = (name: string, what = 'real') => `only root can set '${name}' config for ${what} devices`;
+    expect(await put({ usb0: 'host=0922:8003' })).toBe(onlyRoot('usb0'));
+    expect(await put({ hostpci0: '0000:01:00' })).toBe(onlyRoot('hostpci0', 'non-mapped'));
+    expect(await put({ hostpci0: 'mapping=gpu' })).toBe('Permission check failed (/mapping/pci/gpu, Mapping.Use)');
+    await put({ usb1: 'spice', hostpci1: 'mapping=edge-none' });
+    const guest = staging.site.guests.get(90_001)!;
+    guest.options = { ...guest.options, usb0: 'host=0922:8003', serial0: '/dev/ttyS0' };
+    expect(await put({ delete: 'usb0' })).toBe(onlyRoot('usb0'));
+    expect(await put({ delete: 'serial0' })).toBe(onlyRoot('serial0'));
+    expect(await put({ delete: 'usb1,hostpci1' })).toBe('OK');
+    expect((await staging.work('POST', '/nodes/stg1/qemu/90001/status/start')).exit).toBe(
+      'usb0: no such device at this site',
+    );
+    expect((await staging.ssh('stg1', 'sudo -n qm set 90001 --delete net0')).stderr).toBe(
+      'sudo: a password is required\n',
+    );
+    expect((await staging.ssh('stg1', 'sudo -n qm set 101 --delete usb0')).stderr).toBe(
+      'sudo: a password is required\n',
+    );
+    expect(await staging.ssh('stg1', 'sudo -n qm set 90001 --delete usb0,serial0')).toMatchObject({ code: 0 });
+    expect(Object.keys(await get()).filter((name) => /^(usb|serial|hostpci)/.test(name))).toEqual([]);
+    expect((await staging.work('POST', '/nodes/stg1/qemu/90001/status/start')).exit).toBe('OK');
+  });
+
   it('say when it starts by itself', async () => {
     const node = staging.site.node('stg1');
     const again = async () => {
