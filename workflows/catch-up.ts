@@ -55,10 +55,7 @@ export function openCatchUp(train: Run) {
     show();
   };
 
-  const mayRun = () => {
-    const heldByFault = desk.view.hold !== undefined && desk.view.hold.reason !== 'ApprovalPending';
-    return !heldByFault && desk.view.paused === undefined && !stoppedBy && !desk.mustStop();
-  };
+  const mayRun = () => !desk.isHeldByFault() && desk.view.paused === undefined && !stoppedBy && !desk.mustStop();
   const isPaused = (store: string) => desk.view.pausedStores.includes(store) && patched('paused-stay-out');
   const openStage = (): StagePlan | undefined =>
     [...back].find(([store, { name }]) => !desk.isPaused(name) && !isPaused(store) && !desk.isRetried(name))?.[1];

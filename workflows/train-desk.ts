@@ -1,4 +1,4 @@
-import { condition, setCurrentDetails, workflowInfo } from '@temporalio/workflow';
+import { condition, patched, setCurrentDetails, workflowInfo } from '@temporalio/workflow';
 import { concurrencyOf } from '#domain/limits.js';
 import { ANSWERS, isTrainOver, wasOvertaken } from '#domain/messages/train.js';
 import type {
@@ -143,6 +143,9 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   };
 
   const isStageAborted = (stage: string | undefined) => stage !== undefined && said.abortedStages.has(stage);
+  const isHeldByFault = () => view.hold !== undefined && view.hold.reason !== 'ApprovalPending';
+  /** Trains of earlier builds went on with a round of stores that came back, whatever held the others. */
+  const standsStill = () => isHeldByFault() && patched('held-stands-still');
   const deadlineReached = () => deadline !== undefined && Date.now() >= deadline;
   /** Nothing new may begin. The way back does not end with the time of the train. */
   const mustStop = () =>
@@ -353,9 +356,9 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       refresh();
       return mustStop() ? endOf() : (given ?? 'expired');
     },
-    /** Waits until nobody pauses the train or this stage. */
-    async unpaused(stage?: string): Promise<void> {
-      const isPaused = () => view.paused !== undefined || (stage !== undefined && stageView(stage)?.paused === true);
+    /** Waits until nobody pauses the train or this stage, and no fault holds the train. */
+    async unpaused(stage: string): Promise<void> {
+      const isPaused = () => desk.isPaused(stage) || standsStill();
       if (isPaused()) await until(() => !isPaused() || isStageAborted(stage));
     },
     /** Waits so long, less if the train must stop or people end the stage. */
@@ -390,9 +393,10 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       store === undefined || followed?.stores.has(store) ? undefined : results.get(store)?.outcome,
     isRollingBack: (): boolean => rollingBack,
     isStageAborted,
+    isHeldByFault,
     isPaused: (stage: string): boolean => view.paused !== undefined || stageView(stage)?.paused === true,
     steering: (stage: string): WaveSteering => ({
-      paused: desk.isPaused(stage),
+      paused: desk.isPaused(stage) || standsStill(),
       pausedStores: [...view.pausedStores],
       abortedStores: [...said.abortedStores],
     }),
