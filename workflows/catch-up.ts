@@ -1,12 +1,12 @@
 import { CancellationScope, condition, patched, sleep } from '@temporalio/workflow';
 import { pauseWhileKeptOut } from '#domain/contact.js';
-import type { StagePlan } from '#domain/messages/train.js';
+import type { StagePlan, StageWindows } from '#domain/messages/train.js';
 import { isAway } from '#domain/outcomes.js';
 import { notify } from './proxies.js';
-import { runRound, windowsOf } from './stage-rounds.js';
+import { answerLateBreach, runRound, windowsOf } from './stage-rounds.js';
 import { failuresStay } from './stage-verdict.js';
 import { untilBack } from './store-contact.js';
-import { startable, type Run } from './train-waves.js';
+import { startable, type Run, type StartableStore } from './train-waves.js';
 
 /**
  * Stores that were offline or fell silent come back into the train by themselves. For each of them a greeting waits in
@@ -15,7 +15,8 @@ import { startable, type Run } from './train-waves.js';
  *
  * Runs beside the stages, one round at a time with theirs, and not while the train is paused or held by a fault. A store
  * that is paused by itself waits until it is resumed: in a round it would keep all the others from theirs.
- * A breach ends the catching up, because who comes late must not be the one that finds out about a bad release.
+ * A breach holds the train like one of a stage's own rounds. The turn is kept until it is answered and the stage is well,
+ * so nobody else starts meanwhile. Why so: docs/adr/0016-catch-up.md.
  */
 export type CatchUp = ReturnType<typeof openCatchUp>;
 
@@ -82,13 +83,25 @@ export function openCatchUp(train: Run) {
         return result && (isAway(result) || (result.outcome !== 'succeeded' && !failuresStay()));
       });
       inWork = true;
-      const breach = open.length > 0 ? await runRound(train, stage, windows, open) : undefined;
+      if (open.length > 0) await runLateRound(stage, windows, open);
       inWork = false;
-      if (breach) await stop(stage, breach.summary);
       watch(stage);
     });
   };
 
+  const runLateRound = async (stage: StagePlan, windows: StageWindows, stores: StartableStore[]): Promise<void> => {
+    const goOn = desk.setAside(stage.name);
+    const breach = await runRound(train, stage, windows, stores);
+    if (!patched('late-breach-holds')) {
+      if (breach) await stop(stage, breach.summary);
+      return;
+    }
+    // An abort of the stage holds the train where the stage is, which is not here.
+    if (breach && breach.reason !== 'StageAborted') await answerLateBreach(train, stage, windows, breach);
+    goOn();
+  };
+
+  /** Trains of earlier builds took nobody any more who came back after a breach, and went on with their stages. */
   const stop = async (stage: StagePlan, why: string): Promise<void> => {
     stoppedBy = `Stores of ${stage.name} that came back are not taken any more: ${why}`;
     desk.refuse('catch-up', stoppedBy);

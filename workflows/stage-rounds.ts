@@ -37,28 +37,65 @@ export async function runRounds(train: Run, stage: StagePlan): Promise<Over | un
       wanted = 'never started';
       continue;
     }
-    if (isTakenBackByPolicy(train, stage, stopped.reason, stopped.summary)) return desk.over();
-    const answer = await desk.hold({
-      reason: stopped.reason,
-      stage: stage.name,
-      summary: stopped.summary,
-      detail: detailOf(desk, stage),
-      answers: () => answersTo(desk, stage, windows),
-    });
-    switch (answer) {
-      case 'retry-failed':
-      case 'retry-offline':
-        desk.retry(stage.name, failuresStay());
-        wanted = desk.isRetried(stage.name) ? answer : `${answer} and never started`;
-        break;
-      case 'skip':
-        desk.retry(stage.name, false);
-        desk.accept(stage.stores.filter((id) => mayRun(desk.results.get(id)) && desk.results.has(id)));
-        wanted = 'never started';
-        break;
-      default:
-        return desk.over();
-    }
+    const next = await answerTo(train, stage, windows, stopped);
+    if (typeof next === 'object') return next;
+    wanted = next;
+  }
+}
+
+/**
+ * A breach in a round of stores that came back holds the train like one of the stage's own rounds, and takes the same
+ * answers. Whoever calls it has the turn and keeps it, so that nobody else starts until the stage is well. Those that
+ * were not started are still awaited, so nobody is left to follow.
+ */
+export async function answerLateBreach(
+  train: Run,
+  stage: StagePlan,
+  windows: StageWindows,
+  breach: Breach,
+): Promise<void> {
+  const { desk } = train;
+  for (let stopped: Breach | undefined = breach; stopped;) {
+    const wanted = await answerTo(train, stage, windows, stopped);
+    if (typeof wanted === 'object' || wanted === 'never started') return;
+    const open = await inWindow(train, stage);
+    if ('reason' in open) return;
+    windows = open;
+    stopped = await runRound(train, stage, open, membersOf(desk, stage, open, wanted), desk.isRetried(stage.name));
+    if (desk.mustStop()) return;
+  }
+  desk.retry(stage.name, false);
+}
+
+type Breach = NonNullable<WaveReport['breach']>;
+
+/** Whom the next round takes after one that was stopped, by policy or by what people say. */
+async function answerTo(
+  train: Run,
+  stage: StagePlan,
+  windows: StageWindows,
+  { reason, summary }: Breach,
+): Promise<Wanted | Over> {
+  const { desk } = train;
+  if (isTakenBackByPolicy(train, stage, reason, summary)) return desk.over();
+  const answer = await desk.hold({
+    reason,
+    stage: stage.name,
+    summary,
+    detail: detailOf(desk, stage),
+    answers: () => answersTo(desk, stage, windows),
+  });
+  switch (answer) {
+    case 'retry-failed':
+    case 'retry-offline':
+      desk.retry(stage.name, failuresStay());
+      return desk.isRetried(stage.name) ? answer : `${answer} and never started`;
+    case 'skip':
+      desk.retry(stage.name, false);
+      desk.accept(stage.stores.filter((id) => mayRun(desk.results.get(id)) && desk.results.has(id)));
+      return 'never started';
+    default:
+      return desk.over();
   }
 }
 

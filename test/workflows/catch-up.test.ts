@@ -1,8 +1,18 @@
 import { describe, expect, it } from 'vitest';
+import type { StepAnswer } from '#domain/messages/store.js';
 import type { TrainView } from '#domain/messages/train.js';
 import type { wave } from '#workflows/index.js';
-import { answerUpdates, decideUpdate, pauseUpdate, resumeUpdate } from '#workflows/messages.js';
-import { aPlan, currentPreflight, PLAN_HASH } from '../support/workflow-builders.js';
+import {
+  answerUpdates,
+  decideUpdate,
+  abortUpdate,
+  pauseUpdate,
+  resumeUpdate,
+  trainQuery,
+} from '#workflows/messages.js';
+import { aReleaseRef } from '../support/builders.js';
+import { aRollbackPlan } from '../support/rollback-builders.js';
+import { aPlan, currentPreflight, OTHER_HASH, PLAN_HASH, type StageChange } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
 import {
   eventsOf,
@@ -20,25 +30,35 @@ type Train = Awaited<ReturnType<World['startTrain']>>;
 
 const by = { by: 'anna' };
 const quick = { readFacts: async () => currentPreflight() };
+const refusal = (sentence: RegExp) => ({ cause: { message: expect.stringMatching(sentence) as string } });
+const refuses = async (): Promise<StepAnswer<never>> => ({
+  kind: 'failed',
+  stop: { reason: 'ConfigRejected', summary: 'nginx -t said no' },
+});
+const accepts = async () => ({ kind: 'done' as const, changed: [] });
 const limits = { offlineAfter: 2_000, offlineThreshold: { percent: 100, minSample: 1 } };
+const POLICY = { onCanaryFailure: 'rollback' } as const;
+const strict = { ...limits, errorThreshold: { count: 0, minSample: 1 } };
 
 const say = (train: Train, answer: keyof typeof answerUpdates) =>
   train.executeUpdate(answerUpdates[answer], { args: [by] });
-const decide = (train: Train, decision: 'approve' | 'reject', stage = 'wave-1') =>
-  train.executeUpdate(decideUpdate, { args: [{ stage, planHash: PLAN_HASH, decision, via: 'cli', ...by }] });
+const decide = (train: Train, decision: 'approve' | 'reject', stage = 'wave-1', planHash = PLAN_HASH) =>
+  train.executeUpdate(decideUpdate, { args: [{ stage, planHash, decision, via: 'cli', ...by }] });
+const catchesUp = (train: Train) => trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
+const roundsOf = (store: FakeStore) => store.tasks.map(({ operationId }) => operationId.split('/').at(-1));
 const stageOf = (view: TrainView, name: string) => view.stages.find((stage) => stage.name === name);
 
 /** A first stage of which s002 and s003 are away, and a second one that waits for its approval. */
-const twoStages = () =>
+const twoStages = (canary: Partial<StageChange> = {}) =>
   aPlan()
-    .stage('canary', { stores: ['s001', 's002', 's003'], limits })
+    .stage('canary', { stores: ['s001', 's002', 's003'], limits, ...canary })
     .stage('wave-1', { stores: ['s004'], approval: { required: true } })
     .build();
 
 /** Both come back while nothing may start, so that one round has both. */
-async function bothBack(world: World, train: Train) {
+async function bothBack(world: World, train: Train, script = {}) {
   await train.executeUpdate(pauseUpdate, { args: [by] });
-  const late = await world.stores(['s002', 's003'], quick);
+  const late = await world.stores(['s002', 's003'], { ...quick, ...script });
   await eventually('both have answered a greeting', async () => {
     const events = await eventsOf(train);
     const greetings = events.flatMap(({ eventId, activityTaskScheduledEventAttributes: asked }) =>
@@ -78,5 +98,144 @@ describe('a train that is held while it catches up', () => {
     await heldFor(train, 'ApprovalPending');
     await decide(train, 'approve');
     await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 4 } });
+  });
+});
+
+describe('a breach by stores that came back', () => {
+  /** s002 fails when it is caught up after the last stage, and s003 has not been started then. */
+  const breached = async (change = {}) => {
+    const world = await useWorld();
+    await world.store('s001', quick);
+    world.central.plans(
+      aPlan(change)
+        .stage('canary', { stores: ['s001', 's002', 's003'], limits: strict })
+        .build(),
+    );
+    const train = await world.startTrain();
+    await catchesUp(train);
+    const late = await bothBack(world, train, { applyConfig: refuses });
+    late.s003.on('applyConfig', accepts);
+    await train.executeUpdate(resumeUpdate, { args: [by] });
+    return { world, train, ...late };
+  };
+
+  it('holds the train with its reason and its choices, and no further store is touched', async () => {
+    const { world, train, s002, s003 } = await breached();
+    const view = await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+    expect(view).toMatchObject({
+      state: 'held',
+      hold: {
+        summary: '1 of 2 stores failed; the stage allows 0.',
+        answers: ['retry-failed', 'retry-offline', 'skip', 'rollback', 'abort'],
+      },
+    });
+    expect(view.hold?.detail[0]).toBe('s002: ConfigRejected nginx -t said no');
+    expect(world.central.notifications.at(-1)).toMatchObject({ event: 'held', reason: 'ErrorThresholdExceeded' });
+    expect([roundsOf(s002), s003.tasks]).toEqual([['r1'], []]);
+    await train.executeUpdate(abortUpdate, { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'aborted', tally: { succeeded: 1, failed: 1 } });
+    expect(s003.tasks).toEqual([]);
+  });
+
+  it('is over when what failed is tried again and succeeds; who waited follows', async () => {
+    const { train, s002, s003 } = await breached();
+    await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+    s002.on('applyConfig', accepts);
+    await say(train, 'retry-failed');
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 3 } });
+    expect([roundsOf(s002), roundsOf(s003)]).toEqual([['r1', 'r2'], ['r3']]);
+    expect(stageOf(await train.query(trainQuery), 'canary')?.state).toBe('done');
+  });
+
+  it('stays when those that are away are tried, and is left with a skip, after which others are awaited', async () => {
+    const { train, s002, s003 } = await breached();
+    const first = await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+    await say(train, 'retry-offline');
+    const again = await trainUntil(
+      train,
+      'it is held again',
+      ({ hold }) => hold?.since !== first.hold?.since && !!hold,
+    );
+    expect(again.hold).toMatchObject({
+      reason: 'ErrorThresholdExceeded',
+      summary: '1 of 3 stores failed; the stage allows 0.',
+      answers: ['retry-failed', 'skip', 'rollback', 'abort'],
+    });
+    expect([roundsOf(s002), roundsOf(s003)]).toEqual([['r1'], ['r2']]);
+    await say(train, 'skip');
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 2, failed: 1 } });
+  });
+
+  it('that is skipped lets those go on that have not been started', async () => {
+    const { train, s002, s003 } = await breached();
+    await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+    await say(train, 'skip');
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 2, failed: 1 } });
+    expect([roundsOf(s002), roundsOf(s003)]).toEqual([['r1'], ['r2']]);
+  });
+
+  it.each([
+    ['when people say so', 'anna', {}],
+    ['without asking when it is the first stage and the fleet says so', 'policy onCanaryFailure', POLICY],
+  ])('takes the train back %s', async (_, who, change) => {
+    const { world, train, s002, s003 } = await breached(change);
+    world.central.on('planRollback', async () => {
+      s002.on('applyConfig', accepts);
+      const plan = aRollbackPlan({ fleet: 'acme', groups: [{ to: aReleaseRef(47), stores: ['s001', 's002'] }] });
+      return { kind: 'planned', plan, planHash: OTHER_HASH };
+    });
+    if (who === by.by) {
+      await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+      await say(train, 'rollback');
+      await heldFor(train, 'ApprovalPending', 'rollback');
+      await decide(train, 'approve', 'rollback', OTHER_HASH);
+    }
+    await expect(train.result()).resolves.toMatchObject({ state: 'rolled back', tally: { rolledBack: 2 } });
+    expect(world.central.ledgerOf('approval').map(({ row }) => row.by)).toEqual([who]);
+    expect(s003.tasks).toEqual([]);
+  });
+
+  it('sets aside what the train asks for until it is answered', async () => {
+    const world = await useWorld();
+    const stores = await world.stores(['s001', 's004'], quick);
+    world.central.plans(twoStages({ limits: strict }));
+    const train = await world.startTrain();
+    const asked = await heldFor(train, 'ApprovalPending', 'wave-1');
+    const { s003 } = await bothBack(world, train, { applyConfig: refuses });
+    s003.on('applyConfig', accepts);
+    await train.executeUpdate(resumeUpdate, { args: [by] });
+    const held = await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+    expect(held.answers).not.toContain('approve');
+    await expect(decide(train, 'approve')).rejects.toMatchObject(refusal(/does not ask for an approval now/));
+    await say(train, 'skip');
+    const anew = await heldFor(train, 'ApprovalPending', 'wave-1');
+    expect(anew.hold?.since).not.toBe(asked.hold?.since);
+    expect(stores.get('s004')?.tasks).toEqual([]);
+    await decide(train, 'approve');
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 3, failed: 1 } });
+  });
+
+  it('while a stage soaks starts no further stage, until it is answered', async () => {
+    const world = await useWorld();
+    const stores = await world.stores(['s001', 's004'], quick);
+    world.central.plans(
+      aPlan()
+        .stage('canary', { stores: ['s001', 's002', 's003'], limits: strict, soak: 8_000 })
+        .stage('wave-1', { stores: ['s004'] })
+        .build(),
+    );
+    const train = await world.startTrain();
+    await trainUntil(train, 'it soaks', (view) => stageOf(view, 'canary')?.state === 'soaking');
+    const { s003 } = await bothBack(world, train, { applyConfig: refuses });
+    s003.on('applyConfig', accepts);
+    await train.executeUpdate(resumeUpdate, { args: [by] });
+    await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+    await eventually('the soak is over', async () =>
+      (await eventsOf(train)).some((event) => event.timerFiredEventAttributes),
+    );
+    expect(stores.get('s001')?.calls).not.toContain('probeStore');
+    expect(stores.get('s004')?.tasks).toEqual([]);
+    await say(train, 'skip');
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 3, failed: 1 } });
   });
 });
