@@ -131,6 +131,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     if (view.hold && answersToHold) view.hold.answers = answersToHold();
     view.state = view.hold ? 'held' : view.paused && !isOver() ? 'paused' : phase;
     view.answers = answersNow();
+    view.awaited = view.awaited.filter((store) => !said.abortedStores.has(store));
     view.pausedInWork = view.pausedStores.filter((store) => followed?.stores.has(store));
     if (!isMoving()) view.stalled = undefined;
     setCurrentDetails(renderTrainDetails(view));
