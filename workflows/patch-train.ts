@@ -130,6 +130,7 @@ async function approve(train: Run, stage: StagePlan): Promise<Over | undefined> 
   for (;;) {
     const over = await standStillIfAborted(train, stage);
     if (over) return over;
+    if (desk.isHeldByFault()) await desk.released();
     const answer = await desk.hold({
       reason: 'ApprovalPending',
       stage: stage.name,
@@ -142,7 +143,7 @@ async function approve(train: Run, stage: StagePlan): Promise<Over | undefined> 
       desk.stage(stage.name, { approvedBy: desk.approval()?.by });
       return undefined;
     }
-    if (answer === 'stage aborted') continue;
+    if (answer === 'stage aborted' || answer === 'set aside') continue;
     if (answer !== 'reject' && answer !== 'expired') return desk.over();
     const rejected = answer === 'reject';
     const again = await desk.hold({

@@ -1,3 +1,4 @@
+import { patched } from '@temporalio/workflow';
 import { plural } from '#domain/counted.js';
 import { countsOf } from '#domain/limits.js';
 import type { Answer, StagePlan, StageWindows, WaveReport } from '#domain/messages/train.js';
@@ -19,55 +20,111 @@ import { PART_SIZE, partsOf, runWave, startable, type Over, type Run, type Start
 export async function runRounds(train: Run, stage: StagePlan): Promise<Over | undefined> {
   const { desk } = train;
   let wanted: Wanted = 'all';
-  for (let first = true; ; first = false) {
-    const windows = await inWindow(train, stage);
-    if ('reason' in windows) return windows;
+  for (let isPromoted = false; ; isPromoted = true) {
+    const windows = await inWindow(train, stage, wanted);
+    if (isOver(windows)) return windows;
     excludeBy(windows, desk, stage);
-    if (first) {
+    if (!isPromoted) {
       const over = await promote(train, stage, windows);
       if (over) return over;
     }
-    const members = membersOf(desk, stage, windows, wanted);
     const isRetry = desk.isRetried(stage.name);
-    const stopped = await desk.inTurn(() => runRound(train, stage, windows, members, isRetry));
+    const round = await inOpenTurn(train, stage, windows, async (open) => ({
+      open,
+      ...(await runRound(train, stage, open, membersOf(desk, stage, open, wanted), isRetry)),
+    }));
     if (desk.mustStop()) return desk.over();
+    if (round === 'closed') continue;
+    const { open, breach: stopped, late } = round;
+    if (late) {
+      wanted = new Set(late);
+      continue;
+    }
     if (!stopped) {
       desk.retry(stage.name, false);
-      if (!isRetry || membersOf(desk, stage, windows, 'never started').length === 0) return undefined;
+      if (!isRetry || membersOf(desk, stage, open, 'never started').length === 0) return undefined;
       wanted = 'never started';
       continue;
     }
-    if (isTakenBackByPolicy(train, stage, stopped.reason, stopped.summary)) return desk.over();
-    const answer = await desk.hold({
-      reason: stopped.reason,
-      stage: stage.name,
-      summary: stopped.summary,
-      detail: detailOf(desk, stage),
-      answers: () => answersTo(desk, stage, windows),
-    });
-    switch (answer) {
-      case 'retry-failed':
-      case 'retry-offline':
-        desk.retry(stage.name, failuresStay());
-        wanted = desk.isRetried(stage.name) ? answer : `${answer} and never started`;
-        break;
-      case 'skip':
-        desk.retry(stage.name, false);
-        desk.accept(stage.stores.filter((id) => mayRun(desk.results.get(id)) && desk.results.has(id)));
-        wanted = 'never started';
-        break;
-      default:
-        return desk.over();
-    }
+    const next = await answerTo(train, stage, open, stopped);
+    if (isOver(next)) return next;
+    wanted = next;
+  }
+}
+
+/**
+ * A breach in a round of stores that came back holds the train like one of the stage's own rounds, and takes the same
+ * answers. Whoever calls it has the turn and keeps it, so that nobody else starts until the stage is well. Those that
+ * were not started are still awaited, so nobody is left to follow.
+ */
+export async function answerLateBreach(
+  train: Run,
+  stage: StagePlan,
+  windows: StageWindows,
+  breach: Breach,
+): Promise<void> {
+  const { desk } = train;
+  let end: RoundEnd = { breach };
+  while (end.breach ?? end.late) {
+    const wanted: Wanted | Over = end.breach ? await answerTo(train, stage, windows, end.breach) : new Set(end.late);
+    if (wanted === 'never started' || isOver(wanted)) return;
+    const open = await inWindow(train, stage, wanted);
+    if (isOver(open)) return;
+    windows = open;
+    end = await runRound(train, stage, open, membersOf(desk, stage, open, wanted), desk.isRetried(stage.name));
+    if (desk.mustStop()) return;
+  }
+  desk.retry(stage.name, false);
+}
+
+type Breach = NonNullable<WaveReport['breach']>;
+
+/** Why the stage may not go on, or else who is to begin in a further round, in a window that is yet to open. */
+interface RoundEnd {
+  breach?: Breach | undefined;
+  late?: string[] | undefined;
+}
+
+const isOver = (what: Wanted | StageWindows | Over): what is Over => typeof what === 'object' && 'reason' in what;
+
+/** Whom the next round takes after one that was stopped, by policy or by what people say. */
+async function answerTo(
+  train: Run,
+  stage: StagePlan,
+  windows: StageWindows,
+  { reason, summary }: Breach,
+): Promise<Choice | Over> {
+  const { desk } = train;
+  if (isTakenBackByPolicy(train, stage, reason, summary)) return desk.over();
+  const answer = await desk.hold({
+    reason,
+    stage: stage.name,
+    summary,
+    detail: detailOf(desk, stage),
+    answers: () => answersTo(desk, stage, windows),
+  });
+  switch (answer) {
+    case 'retry-failed':
+    case 'retry-offline':
+      desk.retry(stage.name, failuresStay());
+      return desk.isRetried(stage.name) ? answer : `${answer} and never started`;
+    case 'skip':
+      desk.retry(stage.name, false);
+      desk.accept(stage.stores.filter((id) => mayRun(desk.results.get(id)) && desk.results.has(id)));
+      return 'never started';
+    default:
+      return desk.over();
   }
 }
 
 type Retry = 'retry-failed' | 'retry-offline';
 /** Retries of trains of earlier builds took those along that were never started. */
-type Wanted = 'all' | 'never started' | Retry | `${Retry} and never started`;
+type Choice = 'all' | 'never started' | Retry | `${Retry} and never started`;
+/** By how they ended, or by name. */
+type Wanted = Choice | ReadonlySet<string>;
 
 /** Who is away comes back by itself, so that it is not tried again with those that failed. */
-const IS_WANTED: Record<Wanted, (result: StoreResult | undefined) => boolean> = {
+const IS_WANTED: Record<Choice, (result: StoreResult | undefined) => boolean> = {
   all: () => true,
   'never started': (result) => result === undefined,
   'retry-failed': (result) => result !== undefined && !isAway(result),
@@ -79,7 +136,8 @@ const IS_WANTED: Record<Wanted, (result: StoreResult | undefined) => boolean> = 
 const membersOf = (desk: TrainDesk, stage: StagePlan, windows: StageWindows, wanted: Wanted): StartableStore[] =>
   startable(stage, windows).filter(({ id }) => {
     const result = desk.results.get(id);
-    return IS_WANTED[wanted](result) && mayRun(result) && !isLeft(desk, id);
+    const isWanted = typeof wanted === 'string' ? IS_WANTED[wanted](result) : wanted.has(id);
+    return isWanted && mayRun(result) && !isLeft(desk, id);
   });
 
 /** An answer that would start nobody is none. A stage that is well by itself goes on by a retry, too. */
@@ -118,8 +176,11 @@ const detailOf = (desk: TrainDesk, stage: StagePlan): string[] =>
       return `${store}: ${reason ?? 'no reason'} ${stop?.summary ?? ''}${notes.join('')}`;
     });
 
-/** Waits for the stage's window, again whenever it turns out that it has closed meanwhile. */
-async function inWindow(train: Run, stage: StagePlan): Promise<StageWindows | Over> {
+/**
+ * Waits for the stage's window, again whenever it turns out that it has closed meanwhile; and for the first of their own
+ * windows when it is those that all whom the round takes wait for.
+ */
+async function inWindow(train: Run, stage: StagePlan, wanted: Wanted): Promise<StageWindows | Over> {
   const { desk, plan } = train;
   await desk.unpaused(stage.name);
   for (;;) {
@@ -128,13 +189,48 @@ async function inWindow(train: Run, stage: StagePlan): Promise<StageWindows | Ov
     const windows = await windowsOf(plan, stage);
     if (desk.mustStop()) return desk.over();
     if (desk.isStageAborted(stage.name)) continue;
-    const opens = windows.opens ? Date.parse(windows.opens) : 0;
-    if (opens <= Date.now()) return windows;
+    const own = isAhead(windows.opens) ? undefined : firstOfTheirOwn(membersOf(desk, stage, windows, wanted));
+    const opens = own ?? windows.opens;
+    if (opens === undefined || !isAhead(opens)) return windows;
     desk.stage(stage.name, { state: 'awaiting window' });
-    desk.doing(`Stage ${stage.name} waits for its window, which opens at ${windows.opens}.`);
-    await desk.wait(opens - Date.now(), stage.name);
+    desk.doing(
+      `Stage ${stage.name} waits for ${own ? 'the first window of its stores' : 'its window'}, which opens at ${opens}.`,
+    );
+    await desk.wait(Date.parse(opens) - Date.now(), stage.name);
   }
 }
+
+/** When the first of them may start, if all have to wait for that. */
+function firstOfTheirOwn(members: StartableStore[]): string | undefined {
+  const ahead = members.flatMap(({ opens }) => (isAhead(opens) && opens ? [opens] : []));
+  if (ahead.length === 0 || ahead.length < members.length || !patched('own-window-waits')) return undefined;
+  return ahead.reduce((first, opens) => (Date.parse(opens) < Date.parse(first) ? opens : first));
+}
+
+/**
+ * Takes the turn for a round in an open window. When the turn had to be waited for, the windows are those of now; one
+ * that has closed meanwhile is to be waited for again, by whoever does so without the turn.
+ */
+export function inOpenTurn<T>(
+  train: Run,
+  stage: StagePlan,
+  windows: StageWindows,
+  work: (open: StageWindows) => Promise<T>,
+): Promise<T | 'closed'> {
+  const { desk, plan } = train;
+  const askedAt = Date.now();
+  return desk.inTurn(async () => {
+    const isOld = Date.now() > askedAt || hasClosed(windows);
+    if (!isOld || !patched('windows-in-turn')) return work(windows);
+    const now = await windowsOf(plan, stage);
+    if (isAhead(now.opens)) return 'closed';
+    excludeBy(now, desk, stage);
+    return work(now);
+  });
+}
+
+const isAhead = (opens: string | undefined): boolean => opens !== undefined && Date.parse(opens) > Date.now();
+const hasClosed = ({ closes }: StageWindows): boolean => closes !== undefined && Date.parse(closes) <= Date.now();
 
 export const windowsOf = (plan: Run['plan'], stage: StagePlan): Promise<StageWindows> =>
   control.stageWindows({
@@ -229,9 +325,9 @@ function excludeBy(windows: StageWindows, desk: TrainDesk, stage: StagePlan): vo
 }
 
 /**
- * One round, in parts of at most 250 stores so that no wave outgrows its history. Says why the stage may not go on: a
- * threshold, the time for the stage, or people. What stands against the stage stops no retry, since people asked for it;
- * it is judged with what came of that.
+ * One round, in parts of at most 250 stores so that no wave outgrows its history. Says why the stage may not go on (a
+ * threshold, the time for the stage, or people), or who is left for a later window. What stands against the stage stops
+ * no retry, since people asked for it; it is judged with what came of that.
  */
 export async function runRound(
   train: Run,
@@ -239,17 +335,27 @@ export async function runRound(
   windows: StageWindows,
   wanted: StartableStore[],
   isRetry = false,
-): Promise<WaveReport['breach']> {
+): Promise<RoundEnd> {
   const { desk, plan } = train;
   const round = desk.nextRound(stage.name);
-  const stores = await recoverable(train, stage, round, wanted);
+  const late = wanted.filter((store) => opensAfter(store, windows)).map(({ id }) => id);
+  const stores = await recoverable(
+    train,
+    stage,
+    round,
+    wanted.filter(({ id }) => !late.includes(id)),
+  );
   const ofRound = new Set(stores.map(({ id }) => id));
   for (const [part, members] of partsOf(stores).entries()) {
     await desk.unpaused(stage.name);
-    if (desk.mustStop()) return undefined;
+    if (desk.mustStop()) return {};
     const aborted = abortOf(desk, stage);
-    if (aborted) return aborted;
+    if (aborted) return { breach: aborted };
     const still = new Set(stores.slice(part * PART_SIZE).map(({ id }) => id));
+    if (hasClosed(windows) && patched('pause-over-window')) {
+      late.push(...still);
+      break;
+    }
     const counted = stage.stores.filter(
       (id) => !still.has(id) && !desk.isAccepted(id) && (!isRetry || ofRound.has(id) || isWell(desk.results.get(id))),
     );
@@ -275,12 +381,22 @@ export async function runRound(
     const known = afterThisRound(desk, report.results, round);
     await takeResults(desk, { stage: stage.name, ranAs: stage.name, round }, report.results, known);
     const endedByPeople = desk.mustStop() ? undefined : abortOf(desk, stage);
-    if (endedByPeople) return endedByPeople;
+    if (endedByPeople) return { breach: endedByPeople };
     // A wave of a retry has counted without what stood before it.
-    if (report.breach) return (isRetry ? standingBreach(desk, stage) : undefined) ?? report.breach;
+    if (report.breach) return { breach: (isRetry ? standingBreach(desk, stage) : undefined) ?? report.breach };
+    late.push(...report.notStarted);
   }
-  return desk.mustStop() ? undefined : standingBreach(desk, stage);
+  if (desk.mustStop()) return {};
+  return late.length > 0 ? { late } : { breach: standingBreach(desk, stage) };
 }
+
+/** Its own window opens when that of the stage has closed; a wave that had it would wait for it with all its time. */
+const opensAfter = ({ opens }: StartableStore, { closes }: StageWindows): boolean =>
+  opens !== undefined &&
+  closes !== undefined &&
+  Date.parse(opens) >= Date.parse(closes) &&
+  isAhead(opens) &&
+  patched('own-window-waits');
 
 const isWell = (result: StoreResult | undefined): boolean =>
   result !== undefined && !hasFailed(result) && !isAway(result);

@@ -1,4 +1,4 @@
-import { condition, setCurrentDetails, workflowInfo } from '@temporalio/workflow';
+import { condition, patched, setCurrentDetails, workflowInfo } from '@temporalio/workflow';
 import { concurrencyOf } from '#domain/limits.js';
 import { ANSWERS, isTrainOver, wasOvertaken } from '#domain/messages/train.js';
 import type {
@@ -52,8 +52,11 @@ interface Said {
   accepted: Set<string>;
 }
 
-/** How a hold ended: by an answer, an abort of the train or of its stage, or because its time or the train's was over. */
-export type HoldEnd = Answer | 'stage aborted' | 'deadline' | 'expired';
+/**
+ * How a hold ended: by an answer, an abort of the train or of its stage, because its time or the train's was over, or, a
+ * question, because a fault holds the train meanwhile: it is to be asked anew.
+ */
+export type HoldEnd = Answer | 'stage aborted' | 'set aside' | 'deadline' | 'expired';
 
 type Asked = Omit<Hold, 'since' | 'answers'> & { answers: Answer[] | (() => Answer[]) };
 
@@ -90,6 +93,8 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   /** Stages of which a breach stands and people asked for a retry. */
   const retried = new Set<string>();
   let answersToHold: (() => Answer[]) | undefined;
+  /** Faults that hold the train: the one that is shown, and those that wait for it to be answered. */
+  let faults = 0;
   /** What the train is about when nobody pauses it and nothing holds it. */
   let phase: TrainView['state'] = 'building';
   let rollingBack = false;
@@ -126,6 +131,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     if (view.hold && answersToHold) view.hold.answers = answersToHold();
     view.state = view.hold ? 'held' : view.paused && !isOver() ? 'paused' : phase;
     view.answers = answersNow();
+    view.awaited = view.awaited.filter((store) => !said.abortedStores.has(store));
     view.pausedInWork = view.pausedStores.filter((store) => followed?.stores.has(store));
     if (!isMoving()) view.stalled = undefined;
     setCurrentDetails(renderTrainDetails(view));
@@ -143,6 +149,9 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   };
 
   const isStageAborted = (stage: string | undefined) => stage !== undefined && said.abortedStages.has(stage);
+  const isHeldByFault = () => faults > 0;
+  /** Trains of earlier builds went on with a round of stores that came back, whatever held the others. */
+  const standsStill = () => isHeldByFault() && patched('held-stands-still');
   const deadlineReached = () => deadline !== undefined && Date.now() >= deadline;
   /** Nothing new may begin. The way back does not end with the time of the train. */
   const mustStop = () =>
@@ -236,6 +245,14 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       if (stage) Object.assign(stage, change);
       refresh();
     },
+    /** Stores of a stage that came back have the turn. What it returns lets the stage show again what it is about itself. */
+    setAside(name: string): () => void {
+      const before = stageView(name)?.state;
+      return () => {
+        const isOfRound = ['running', 'held', 'awaiting window'].includes(stageView(name)?.state ?? '');
+        if (before && isOfRound && view.hold?.stage !== name) desk.stage(name, { state: before });
+      };
+    },
     /** The number of the next round of a stage; rounds name operations, so none is used twice. */
     nextRound(stage: string): number {
       const round = rounds.get(stage) ?? 0;
@@ -317,45 +334,22 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
      * begin ends with its abort as well; in any other hold the stage stands still already. What it takes may change with
      * what people say meanwhile.
      */
-    async hold({ answers: taken, ...hold }: Asked): Promise<HoldEnd> {
-      // Nobody is asked any more what cannot be answered any more.
-      if (mustStop()) return endOf();
-      const asks = hold.reason === 'ApprovalPending';
-      if (asks && isStageAborted(hold.stage)) return 'stage aborted';
-      if (hold.stage) said.abortedStages.delete(hold.stage);
-      said.answer = undefined;
-      said.approval = undefined;
-      answersToHold = () => [...(typeof taken === 'function' ? taken() : taken), ...wayBack(), 'abort'];
-      const answers = answersToHold();
-      view.hold = { ...hold, answers, since: now() };
-      view.doing = hold.summary;
-      if (hold.stage) desk.stage(hold.stage, { state: asks ? 'awaiting approval' : 'held' });
-      refresh();
-      await notify({
-        event: asks ? 'approval-needed' : 'held',
-        fleet: view.fleet,
-        train: view.train,
-        stage: hold.stage,
-        reason: hold.reason,
-        planHash: hold.planHash ?? view.planHash,
-        summary: hold.summary,
-        answers,
-      }).catch(() => undefined);
-      const wait = hold.until ? Math.max(1, Date.parse(hold.until) - Date.now()) : undefined;
-      const ends = () => asks && isStageAborted(hold.stage);
-      const isAnswered = () => said.answer !== undefined || ends();
-      await until(isAnswered, wait);
-      // A decision that came in time counts, however long the ledger takes.
-      if (desk.isRecording()) await until(() => isAnswered() || !desk.isRecording());
-      const given = said.answer ?? (ends() ? 'stage aborted' : undefined);
-      said.answer = undefined;
-      view.hold = undefined;
-      refresh();
-      return mustStop() ? endOf() : (given ?? 'expired');
+    async hold(asked: Asked): Promise<HoldEnd> {
+      if (asked.reason === 'ApprovalPending') return standFor(asked);
+      faults += 1;
+      try {
+        // Stores that came back may breach while the train is held already. One is answered after the other.
+        while (view.hold && !mustStop()) await until(() => view.hold === undefined);
+        return await standFor(asked);
+      } finally {
+        faults -= 1;
+      }
     },
-    /** Waits until nobody pauses the train or this stage. */
-    async unpaused(stage?: string): Promise<void> {
-      const isPaused = () => view.paused !== undefined || (stage !== undefined && stageView(stage)?.paused === true);
+    /** Waits until no fault holds the train. */
+    released: () => until(() => !isHeldByFault()),
+    /** Waits until nobody pauses the train or this stage, and no fault holds the train. */
+    async unpaused(stage: string): Promise<void> {
+      const isPaused = () => desk.isPaused(stage) || standsStill();
       if (isPaused()) await until(() => !isPaused() || isStageAborted(stage));
     },
     /** Waits so long, less if the train must stop or people end the stage. */
@@ -390,9 +384,10 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       store === undefined || followed?.stores.has(store) ? undefined : results.get(store)?.outcome,
     isRollingBack: (): boolean => rollingBack,
     isStageAborted,
+    isHeldByFault,
     isPaused: (stage: string): boolean => view.paused !== undefined || stageView(stage)?.paused === true,
     steering: (stage: string): WaveSteering => ({
-      paused: desk.isPaused(stage),
+      paused: desk.isPaused(stage) || standsStill(),
       pausedStores: [...view.pausedStores],
       abortedStores: [...said.abortedStores],
     }),
@@ -451,6 +446,43 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
         summary: 'The train reached its deadline; open stores are missed.',
       };
     },
+  };
+  const standFor = async ({ answers: taken, ...hold }: Asked): Promise<HoldEnd> => {
+    // Nobody is asked any more what cannot be answered any more.
+    if (mustStop()) return endOf();
+    const asks = hold.reason === 'ApprovalPending';
+    if (asks && isStageAborted(hold.stage)) return 'stage aborted';
+    if (hold.stage) said.abortedStages.delete(hold.stage);
+    said.answer = undefined;
+    said.approval = undefined;
+    answersToHold = () => [...(typeof taken === 'function' ? taken() : taken), ...wayBack(), 'abort'];
+    const answers = answersToHold();
+    view.hold = { ...hold, answers, since: now() };
+    view.doing = hold.summary;
+    if (hold.stage) desk.stage(hold.stage, { state: asks ? 'awaiting approval' : 'held' });
+    refresh();
+    await notify({
+      event: asks ? 'approval-needed' : 'held',
+      fleet: view.fleet,
+      train: view.train,
+      stage: hold.stage,
+      reason: hold.reason,
+      planHash: hold.planHash ?? view.planHash,
+      summary: hold.summary,
+      answers,
+    }).catch(() => undefined);
+    const wait = hold.until ? Math.max(1, Date.parse(hold.until) - Date.now()) : undefined;
+    const ends = () => asks && (isStageAborted(hold.stage) || isHeldByFault());
+    const isAnswered = () => said.answer !== undefined || ends();
+    await until(isAnswered, wait);
+    // A decision that came in time counts, however long the ledger takes.
+    if (desk.isRecording()) await until(() => isAnswered() || !desk.isRecording());
+    const unanswered = isHeldByFault() ? 'set aside' : 'expired';
+    const given = said.answer ?? (asks && isStageAborted(hold.stage) ? 'stage aborted' : unanswered);
+    said.answer = undefined;
+    view.hold = undefined;
+    refresh();
+    return mustStop() ? endOf() : given;
   };
   const endOf = (): HoldEnd => (said.aborted ? 'abort' : said.rollback && !rollingBack ? 'rollback' : 'deadline');
   return desk;

@@ -53,6 +53,8 @@ import { startOperation, type StoreOperation } from './wave-children.js';
  * - A backup begins at the store's own moment in its window, in a slot of its uplink, and not at all after the window.
  * - A store that is held by its backup is asked for, once: it is free after the dump that runs, and kept free.
  * - A busy store is deferred and tried again; a silent one gives its slot free and is counted, but not waited for.
+ * - Whose window closed while people let the wave, or that store, stand still is handed back; time in which the wave
+ *   stood still does not count against its timeout.
  * - Every store of the input is either in `results` or in `notStarted`.
  */
 export async function wave(raw: WaveInput): Promise<WaveReport> {
@@ -92,6 +94,8 @@ function openFloor(input: WaveInput) {
   const waiting: Waiting[] = input.stores.map((store) => ({ ...store, deferrals: 0 }));
   let deferred: Waiting[] = [];
   let steering: WaveSteering = input.steering ?? { paused: false, pausedStores: [], abortedStores: [] };
+  const handedBack: string[] = [];
+  const pauses = stopwatch(steering.paused);
   let aborted = false;
   let breach: WaveReport['breach'];
   let isLate = false;
@@ -245,8 +249,7 @@ function openFloor(input: WaveInput) {
 
   /** The next store whose turn it is, taken from those that wait. */
   const nextInTurn = (): Waiting | undefined => {
-    const isAtRest = ({ id }: Waiting) => steering.pausedStores.includes(id);
-    const able = waiting.filter((store) => !isAtRest(store));
+    const able = waiting.filter(({ id }) => !steering.pausedStores.includes(id));
     const id = input.orders ? paced(able).start[0] : able.find(({ opens }) => !opens || new Date(opens) <= now())?.id;
     const next = waiting.findIndex((store) => store.id === id);
     return next < 0 ? undefined : waiting.splice(next, 1)[0];
@@ -287,14 +290,38 @@ function openFloor(input: WaveInput) {
       (store) => notRun(store, 'missed', 'OutsideWindow', 'The night ended before its turn. It has no new backup.'),
     );
 
+  const isClosed = ({ closes = input.notAfter }: Waiting) => closes !== undefined && new Date(closes) <= now();
+
+  /** A pause takes nobody's turn away: they begin in a further round, in the next window. */
+  const handBack = (isReleased: (store: Waiting) => boolean) => {
+    if (input.operation !== 'patch') return;
+    for (const list of [waiting, deferred]) {
+      for (const store of list.filter((one) => isReleased(one) && isClosed(one))) {
+        if (!patched('pause-over-window')) return;
+        list.splice(list.indexOf(store), 1);
+        handedBack.push(store.id);
+      }
+    }
+  };
+
+  /** Trains of earlier builds counted the time in which people let a wave stand still. */
+  const watchTime = async () => {
+    for (let left = limits.stageTimeout; left > 0; left = pauses.taken()) {
+      await sleep(Math.max(1, left), { summary: 'time for the stage' });
+      if (!pauses.hasRun() || !patched('pauses-not-counted')) break;
+      await condition(() => !steering.paused);
+    }
+    isLate = true;
+    changes += 1;
+  };
+
   const startWhatFits = () => {
     dropAborted();
     if (input.operation === 'backup') dropLate();
     while (mayStart() && waiting.length > 0 && busySlots() < slots) {
       const store = nextInTurn();
       if (!store) break;
-      const closes = store.closes ?? input.notAfter;
-      if (closes && new Date(closes) <= now())
+      if (isClosed(store))
         ended(notRun(store.id, 'skipped', 'OutsideWindow', 'The maintenance window closed before its turn.'));
       else start(store);
     }
@@ -309,7 +336,10 @@ function openFloor(input: WaveInput) {
   return {
     progress,
     steer: (next: WaveSteering) => {
+      const before = steering;
       steering = next;
+      pauses.run(next.paused);
+      handBack((store) => isAtRest(store, before) && !isAtRest(store, next));
       for (const [store, child] of inFlight) if (child) tell(store, child);
       changes += 1;
     },
@@ -333,9 +363,7 @@ function openFloor(input: WaveInput) {
       children.cancel();
     },
     startClock: () => {
-      after(limits.stageTimeout, 'time for the stage', () => {
-        isLate = true;
-      });
+      clocks.run(watchTime).catch(() => undefined);
       for (const at of momentsOf(input)) {
         const ahead = at.getTime() - now().getTime();
         if (ahead > 0) after(ahead, 'window of a store', () => undefined);
@@ -380,9 +408,32 @@ function openFloor(input: WaveInput) {
       for (const store of silent) {
         results.push(notRun(store, 'cutOff', reason, `The store fell silent in the middle of its operation. ${then}`));
       }
-      return { results, probes, notStarted: [...waiting, ...deferred].map(({ id }) => id), breach };
+      return { results, probes, notStarted: [...handedBack, ...[...waiting, ...deferred].map(({ id }) => id)], breach };
     },
   };
+}
+
+const isAtRest = ({ id }: Waiting, { paused, pausedStores }: WaveSteering): boolean =>
+  paused || pausedStores.includes(id);
+
+/** Milliseconds for which it ran since they were last taken. */
+function stopwatch(runs: boolean) {
+  let since = runs ? Date.now() : undefined;
+  let sum = 0;
+  const watch = {
+    run(on: boolean): void {
+      if (since !== undefined) sum += Date.now() - since;
+      since = on ? Date.now() : undefined;
+    },
+    hasRun: (): boolean => since !== undefined || sum > 0,
+    taken(): number {
+      watch.run(since !== undefined);
+      const taken = sum;
+      sum = 0;
+      return taken;
+    },
+  };
+  return watch;
 }
 
 /** A backup that holds a store stands back for whoever asks, and is told when it need not any more. */

@@ -65,6 +65,7 @@ const FATES = {
     pointBack: ['rollback'],
     planSweep: ['janitor'],
     isBusy: ['janitor'],
+    triedNow: ['janitor'],
     backupConcerns: ['janitor'],
     judgeRecoverability: {
       notSwept: 'Asked by trains of fleets that want proven backups; the practice fleet has none yet.',

@@ -8,7 +8,7 @@ import { optionalTsToMs } from '@temporalio/common/lib/time.js';
 import { execa } from 'execa';
 import type { GuestRun } from '#domain/backup-failures.js';
 import type { StepAnswer } from '#domain/messages/store.js';
-import type { Decision, WaveSteering } from '#domain/messages/train.js';
+import type { Decision, StageWindows, WaveSteering } from '#domain/messages/train.js';
 import { CONTROL_QUEUE, launchWorkflowId, restoreWorkflowId, SEARCH_ATTRIBUTES } from '#domain/naming.js';
 import type { launchTrain, patchTrain } from '#workflows/index.js';
 import {
@@ -224,6 +224,10 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'rollback-train-awaits': awaitingRollback,
   'patch-train-caught-up': caughtUpTrain,
   'patch-train-caught-up-late': caughtUpLateTrain,
+  'patch-train-held-in-catch-up': heldInCatchUp,
+  'patch-train-catch-up-windows': catchUpInWindows,
+  'patch-train-own-window': ownWindowTrain,
+  'wave-handed-back': handedBackWave,
   'patch-train-paused-aborted': pausedAndAbortedTrain,
   'patch-train-stage-aborted': stageAbortedTrain,
   'patch-train-refusals': refusingTrain,
@@ -549,6 +553,119 @@ async function earlySteeredTrain(world: World) {
   }
   throw new Error('The wave has heard all of it. Try again.');
 }
+
+const away = { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } };
+const approveWave = { stage: 'wave-1', planHash: PLAN_HASH, decision: 'approve' as const, by: 'anna', via: 'cli' };
+
+/** How many greetings were answered so far. */
+async function greeted(train: Pick<WorkflowHandle, 'fetchHistory'>): Promise<number> {
+  const events = await eventsOf(train);
+  const answered = new Set(events.map((event) => String(event.activityTaskCompletedEventAttributes?.scheduledEventId)));
+  return events.filter(
+    ({ eventId, activityTaskScheduledEventAttributes: asked }) =>
+      asked?.activityType?.name === 'hello' && answered.has(String(eventId)),
+  ).length;
+}
+
+/** Held while it catches up, and held again by a breach of those that came back before it asks anew. */
+async function heldInCatchUp(world: World) {
+  const quick = { readFacts: async () => currentPreflight() };
+  await world.stores(['s001', 's004'], quick);
+  world.central.plans(
+    aPlan()
+      .stage('canary', {
+        stores: ['s001', 's002', 's003'],
+        limits: { ...away, errorThreshold: { count: 0, minSample: 1 } },
+      })
+      .stage('wave-1', { stores: ['s004'], approval: { required: true } })
+      .build(),
+  );
+  const train = await world.startTrain();
+  await heldFor(train, 'ApprovalPending');
+  await train.executeUpdate(pauseUpdate, { args: [anna] });
+  const inWork = (await world.store('s002', { ...quick, applyConfig: async () => failed })).hold('openOperation');
+  await world.store('s003', quick);
+  await eventually('both are back', async () => (await greeted(train)) === 2);
+  await train.executeUpdate(resumeUpdate, { args: [anna] });
+  await inWork.reached;
+  await train.executeUpdate(decideUpdate, { args: [{ ...approveWave, decision: 'reject' }] });
+  await heldFor(train, 'ApprovalRejected');
+  inWork.release();
+  await trainUntil(train, 's002 has failed', ({ stages }) => stages[0]?.tally.failed === 1);
+  await train.executeUpdate(answerUpdates['ask-again'], { args: [anna] });
+  await heldFor(train, 'ErrorThresholdExceeded');
+  await train.executeUpdate(answerUpdates.skip, { args: [anna] });
+  await heldFor(train, 'ApprovalPending');
+  await train.executeUpdate(decideUpdate, { args: [approveWave] });
+  return ended(train);
+}
+
+/** Of those that are back one waits for its own window, and one for its turn until the window of its stage has closed. */
+async function catchUpInWindows(world: World) {
+  const quick = { readFacts: async () => currentPreflight() };
+  const later = { opens: inSeconds(3_600), closes: inSeconds(7_200) };
+  let canary: StageWindows = { stores: { s002: later }, never: [], excluded: [] };
+  let asked = 0;
+  world.central.on('stageWindows', async ({ stage }) => {
+    if (stage.name !== 'canary') return { stores: {}, never: [], excluded: [] };
+    asked += 1;
+    return asked === 1 ? { ...canary, stores: {} } : canary;
+  });
+  const stores = await world.stores(['s001', 's004'], quick);
+  world.central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001', 's002', 's003'], limits: away })
+      .stage('wave-1', { stores: ['s004'], approval: { required: true } })
+      .build(),
+  );
+  const train = await world.startTrain();
+  await heldFor(train, 'ApprovalPending');
+  await world.store('s002', quick);
+  await eventually('s002 waits for its window', () => asked === 2);
+  const inWork = stores.get('s004')?.hold('openOperation');
+  await train.executeUpdate(decideUpdate, { args: [approveWave] });
+  await inWork?.reached;
+  await world.store('s003', quick);
+  await eventually('s003 waits for its turn', () => asked === 3);
+  canary = { ...canary, ...later };
+  inWork?.release();
+  await eventually('it waits for its window', () => asked === 5);
+  await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
+  for (const store of ['s002', 's003']) await train.executeUpdate(abortUpdate, { args: [{ ...anna, store }] });
+  return ended(train);
+}
+
+/** One of its stores has a window of its own that opens after that of the stage has closed. */
+async function ownWindowTrain(world: World) {
+  const own = { s002: { opens: inSeconds(6), closes: inSeconds(600) } };
+  let windows: StageWindows = { opens: inSeconds(-9), closes: inSeconds(5), stores: own, never: [], excluded: [] };
+  world.central.on('stageWindows', async () => windows);
+  const stores = await world.stores(['s001', 's002'], { readFacts: async () => currentPreflight() });
+  stores.get('s001')?.on('closeOperation', async () => {
+    windows = { stores: own, never: [], excluded: [] };
+    return { undone: [], leftSet: [] };
+  });
+  world.central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001', 's002'] })
+      .build(),
+  );
+  return ended(await world.startTrain());
+}
+
+/** It stands still past its time and past the window, and goes on with the store that may yet start. */
+async function handedBackWave(world: World) {
+  await world.store('s002', { readFacts: async () => currentPreflight() });
+  const still = { paused: true, pausedStores: [], abortedStores: [] };
+  const wave = await world.startWave(
+    aWave([{ id: 's001', closes: inSeconds(-1) }, 's002'], { limits: { stageTimeout: 2_000 }, steering: still }),
+  );
+  await eventually('its time is over', () => happened(wave, (event) => event.timerFiredEventAttributes));
+  await wave.signal(steerWaveSignal, { ...still, paused: false });
+  return ended(wave);
+}
+
+const inSeconds = (seconds: number): string => new Date(Date.now() + seconds * 1_000).toISOString();
 
 /** Paused and resumed in its soak, then aborted while it asks for an approval. */
 async function pausedAndAbortedTrain(world: World) {

@@ -110,6 +110,37 @@ describe('a changed workflow', () => {
       ".patched)('paused-stay-out') && false",
     ],
     [
+      'patch-train-held-in-catch-up',
+      'a round that goes on while the train is held',
+      ".patched)('held-stands-still')",
+      ".patched)('held-stands-still') && false",
+    ],
+    [
+      'patch-train-held-in-catch-up',
+      'a breach of stores that came back and holds nobody',
+      "breach && breach.reason !== 'StageAborted'",
+      'false',
+    ],
+    [
+      'patch-train-catch-up-windows',
+      'windows that are not read again when the turn comes',
+      'const isOld = ',
+      'const isOld = false && ',
+    ],
+    [
+      'patch-train-catch-up-windows',
+      'a store that is aborted and awaited all the same',
+      ".patched)('aborted-not-awaited')",
+      ".patched)('aborted-not-awaited') && false",
+    ],
+    [
+      'patch-train-own-window',
+      'a round that is not put off to the window of its store',
+      'ahead.length < members.length || ',
+      'true || ',
+    ],
+    ['wave-handed-back', 'a pause that counts against the time for the stage', '!pauses.hasRun()', 'true'],
+    [
       'patch-train-calm-recorded-first',
       'a decision that nobody writes down',
       '.recordDecision)(rowOf(taken))',

@@ -409,20 +409,6 @@ describe('a store that was offline', () => {
     const train = await world.startTrain();
     await expect(train.result()).resolves.toMatchObject({ tally: { succeeded: 1, missed: 1 } });
   });
-
-  it('and fails when it comes back is not followed by others', async () => {
-    const world = await useWorld();
-    await world.store('s001', quick);
-    world.central.plans(
-      oneStage(['s001', 's002', 's003'], { limits: { ...limits, errorThreshold: { count: 0, minSample: 1 } } }),
-    );
-    const train = await world.startTrain();
-    await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
-    await world.store('s002', { ...quick, applyConfig: async () => failedStep });
-    const report = await train.result();
-    expect(report).toMatchObject({ state: 'done', tally: { succeeded: 1, failed: 1, missed: 1 } });
-    expect(world.central.notifications.map(({ event }) => event)).toContain('attention');
-  });
 });
 
 describe('a store that is back and refuses the greeting', () => {
