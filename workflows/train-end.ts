@@ -11,7 +11,10 @@ import type { Over } from './train-waves.js';
 export async function end(desk: TrainDesk, plan?: TrainPlan, over?: Over): Promise<TrainReport> {
   const state = over?.state ?? 'done';
   for (const stage of plan?.stages ?? []) {
-    const left = stage.stores.flatMap((store) => endOfStore(store, desk.results.get(store), over) ?? []);
+    const left = stage.stores.flatMap((store) => {
+      const isGivenUp = desk.said.abortedStores.has(store);
+      return endOfStore(store, desk.results.get(store), isGivenUp, over) ?? [];
+    });
     desk.take(stage.name, left);
     await recordRest(desk, stage.name);
     const isDone = desk.isDone(stage.name);
@@ -42,7 +45,12 @@ export function reportOf({ view, results }: TrainDesk, over?: Over): TrainReport
 const isMissed = (over: Over | undefined): boolean => over === undefined || over.reason === 'DeadlineReached';
 
 /** What becomes of a store that has no outcome, or waits for one that does not come any more. */
-function endOfStore(store: string, result: StoreResult | undefined, over: Over | undefined): StoreResult | undefined {
+function endOfStore(
+  store: string,
+  result: StoreResult | undefined,
+  isGivenUp: boolean,
+  over: Over | undefined,
+): StoreResult | undefined {
   const end = (outcome: Outcome, reason: Reason, summary: string): StoreResult => ({
     store,
     outcome,
@@ -50,7 +58,9 @@ function endOfStore(store: string, result: StoreResult | undefined, over: Over |
     stop: { reason, summary },
   });
   if (result?.outcome === 'offline' && isMissed(over))
-    return end('missed', 'DeadlineReached', 'The store did not come back before the train ended. Nothing was touched.');
+    return isGivenUp
+      ? end('aborted', 'Aborted', 'Aborted by an operator before it was caught up. Nothing was touched.')
+      : end('missed', 'DeadlineReached', 'The store did not come back before the train ended. Nothing was touched.');
   if (result) return undefined;
   if (isMissed(over)) return end('missed', 'DeadlineReached', 'The train ended before this store was started.');
   return over?.state === 'rolled back'

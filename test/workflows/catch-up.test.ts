@@ -426,7 +426,7 @@ describe('a store that is awaited and aborted by people', () => {
     expect((await train.query(trainQuery)).awaited).toEqual(['s003']);
     const { s002, s003 } = await bothBack(world, train);
     await train.executeUpdate(resumeUpdate, { args: [by] });
-    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 2, missed: 1 } });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 2, aborted: 1 } });
     expect([s002.tasks, roundsOf(s003)]).toEqual([[], ['r1']]);
   });
 
@@ -441,7 +441,7 @@ describe('a store that is awaited and aborted by people', () => {
     const train = await world.startTrain();
     await catchesUp(train);
     await train.executeUpdate(abortUpdate, { args: [{ ...by, store: 's002' }] });
-    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 1, missed: 1 } });
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 1, aborted: 1 } });
   });
 });
 
