@@ -135,7 +135,8 @@ describe('a train that is aborted with stores in work, and whose worker is kille
     const stood = await newest();
     await practice.lab.setWan(cut, true);
     const ended = await resultOf(practice.client.workflow.getHandle(storeWorkflowId(cut)));
-    expect(ended).toMatchObject({ outcome: 'aborted' });
+    // A store that was away for longer than a minute has given itself free before it hears of the abort.
+    expect(['aborted', 'cutOff']).toContain(ended.outcome);
     await expectTakenBackOnce(cut, at[cut] as string);
     const once = { [at[cut] as string]: 1 };
     for (const effect of ['unit.start', 'packages.begin', 'packages.install'])
