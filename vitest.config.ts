@@ -40,7 +40,8 @@ export default defineConfig({
           globalSetup: ['test/support/temporal-setup.ts'],
           testTimeout: 60_000,
           hookTimeout: 120_000,
-          maxWorkers: 2,
+          // They wait for Temporal's timers more than they compute.
+          maxWorkers: 3,
         },
       },
       {
