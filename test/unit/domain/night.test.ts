@@ -124,7 +124,9 @@ describe('the plan of a night', () => {
     const plan = planOf({ now: true, wanted: ['store-002'] });
     expect(plan).toMatchObject({ night: 'backup-20261126-190000', closes: '2026-11-27T19:00:00.000Z' });
     expect(plan).not.toHaveProperty('opens');
-    expect(plan.stores).toEqual([{ id: 'store-002', closes: '2026-11-27T19:00:00.000Z' }]);
+    expect(plan.stores).toEqual([
+      { id: 'store-002', guests: { 101: 'normal', 103: 'normal' }, closes: '2026-11-27T19:00:00.000Z' },
+    ]);
   });
 
   it('collects space in the night that is named', () => {
