@@ -63,7 +63,7 @@ function guestRow({ guest, here, there }: Judged, { task, orders, tiers, now }: 
     ...(objectives?.offsite === undefined ? {} : { rpoOffsiteMs: objectives.offsite }),
     ...(here ? { local: { ...knownOf(here, readAt), ...sizeOf(here) } } : {}),
     ...(there ? { offsite: knownOf(there, readAt) } : {}),
-    firstSeen: guest.knownSince ?? readAt,
+    firstSeen: readAt,
     seenAt: readAt,
   };
 }

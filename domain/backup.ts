@@ -48,10 +48,7 @@ export interface CopyFacts {
   snapshots: readonly SnapshotFacts[];
 }
 
-export type BackedUpGuest = Pick<GuestFacts, 'vmid' | 'kind' | 'name' | 'template'> & {
-  /** ISO instant at which it was first seen; absent = long ago. */
-  knownSince?: string | undefined;
-};
+export type BackedUpGuest = Pick<GuestFacts, 'vmid' | 'kind' | 'name' | 'template'>;
 
 export const UNPROVEN = [
   'unreadable',
@@ -75,30 +72,6 @@ export interface CopyState {
   proven?: { time: number; age: number; size: number; encrypted: boolean; keyFingerprint?: string; verifiedAt: number };
   /** A newer one that is not proven, and why. */
   unproven?: { time: number; why: Unproven };
-}
-
-export interface GuestBackup {
-  vmid: number;
-  name: string;
-  local: CopyState;
-  /** Absent when the fleet has no second place. */
-  offsite?: CopyState;
-  /** New enough that a missing backup is no alarm yet. */
-  inGrace: boolean;
-}
-
-export interface StoreBackups {
-  guests: GuestBackup[];
-  /** Guests, beyond their grace, of which the store's own server has no finished snapshot at all. */
-  withoutAny: number[];
-  /** Groups of guests that the store does not have, e.g. `vm/104`. */
-  orphans: string[];
-}
-
-/** Milliseconds. */
-export interface Objectives {
-  local: number;
-  offsite: number;
 }
 
 /** Milliseconds by which the clocks of nodes, servers and workers may differ before a time is not believed. */
@@ -169,51 +142,6 @@ export function judgeCopy({
   };
 }
 
-/**
- * Every guest that the cluster has against what the servers have: a guest that no job covers shows here, not in the
- * job. Templates are left out. `offsite` is absent when the fleet has no second place, and `undefined` when it could
- * not be asked.
- */
-export function judgeStoreBackups({
-  guests,
-  copies,
-  objectivesOf,
-  now,
-  grace,
-}: {
-  guests: readonly BackedUpGuest[];
-  copies: { local: CopyFacts | undefined; offsite?: CopyFacts | undefined };
-  objectivesOf: (vmid: number) => Objectives;
-  now: Date;
-  /** Milliseconds in which a new guest needs no backup. */
-  grace: number;
-}): StoreBackups {
-  const wanted = guests.filter(({ template }) => !template);
-  const judged = wanted.map((guest) => {
-    const objectives = objectivesOf(guest.vmid);
-    const judge = (copy: CopyFacts | undefined, objective: number) => judgeCopy({ guest, copy, objective, now });
-    return {
-      vmid: guest.vmid,
-      name: guest.name,
-      local: judge(copies.local, objectives.local),
-      ...('offsite' in copies ? { offsite: judge(copies.offsite, objectives.offsite) } : {}),
-      inGrace: isNew(guest, now, grace),
-    };
-  });
-  const { local } = copies;
-  const finished = (local?.snapshots ?? []).filter(({ size }) => isNumber(size));
-  const hasAny = (guest: BackedUpGuest): boolean => finished.some((snapshot) => isOf(guest, snapshot));
-  const groups = new Set((local?.snapshots ?? []).map(({ type, id }) => `${type}/${id}`));
-  for (const guest of guests) groups.delete(groupOf(guest));
-  return {
-    guests: judged,
-    withoutAny: local
-      ? wanted.filter((guest) => !hasAny(guest) && !isNew(guest, now, grace)).map(({ vmid }) => vmid)
-      : [],
-    orphans: [...groups].toSorted(),
-  };
-}
-
 export type SnapshotName = Pick<SnapshotFacts, 'type' | 'id' | 'time'>;
 
 export interface VerifyPlan {
@@ -272,12 +200,6 @@ const groupOf = ({ vmid, kind }: Pick<BackedUpGuest, 'vmid' | 'kind'>): string =
 
 const isOf = (guest: Pick<BackedUpGuest, 'vmid' | 'kind'>, { type, id }: SnapshotFacts): boolean =>
   `${type}/${id}` === groupOf(guest);
-
-function isNew({ knownSince }: BackedUpGuest, now: Date, grace: number): boolean {
-  const since = knownSince === undefined ? Number.NaN : Date.parse(knownSince);
-  const age = now.getTime() - since;
-  return age >= -MAX_SKEW && age <= grace;
-}
 
 const compareGroup = (a: SnapshotName, b: SnapshotName): number =>
   `${a.type}/${a.id}` < `${b.type}/${b.id}` ? -1 : `${a.type}/${a.id}` > `${b.type}/${b.id}` ? 1 : 0;

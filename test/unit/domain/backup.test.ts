@@ -3,7 +3,6 @@ import { describe, expect, it } from 'vitest';
 import {
   isCollectionDue,
   judgeCopy,
-  judgeStoreBackups,
   planVerification,
   unprovenBecause,
   type BackedUpGuest,
@@ -38,7 +37,6 @@ const aGuest = (change: Partial<BackedUpGuest> = {}): BackedUpGuest => ({
   template: false,
   ...change,
 });
-const OBJECTIVES = { local: 26 * HOUR, offsite: 50 * HOUR };
 
 describe('a snapshot proves that its guest can be had back', () => {
   const rows: Record<string, [SnapshotFacts, Unproven | undefined]> = {
@@ -183,64 +181,6 @@ describe('the state of a guest on one server', () => {
         expect(rank.indexOf(at(good, then))).toBeGreaterThanOrEqual(rank.indexOf(at(good, NOW)));
       }),
     );
-  });
-});
-
-describe('the backups of a store', () => {
-  const judge = (guests: BackedUpGuest[], copies: Parameters<typeof judgeStoreBackups>[0]['copies']) =>
-    judgeStoreBackups({ guests, copies, objectivesOf: () => OBJECTIVES, now: NOW, grace: DAY });
-
-  it('are judged guest by guest, here and in the second place, each by its own objective', () => {
-    const offsite = {
-      node: 'central',
-      snapshots: [aSnapshot(40 * HOUR, verified('ok', ago(39 * HOUR), 'central')), aSnapshot(8 * HOUR, { id: '102' })],
-    };
-    const { guests } = judge([aGuest(), aGuest({ vmid: 102, name: 'inventory' })], {
-      local: on(aSnapshot(40 * HOUR), aSnapshot(8 * HOUR, { id: '102' })),
-      offsite,
-    });
-    expect(guests.map(({ vmid, local, offsite: second }) => [vmid, local.state, second?.state])).toEqual([
-      [101, 'late', 'ok'],
-      // Copied with the good word of the store's own server, which proves nothing there.
-      [102, 'ok', 'never'],
-    ]);
-  });
-
-  it('say nothing of a second place that there is not, and unknown of one that is silent', () => {
-    expect(judge([aGuest()], { local: on() }).guests[0]).not.toHaveProperty('offsite');
-    expect(judge([aGuest()], { local: on(), offsite: undefined }).guests[0]?.offsite).toEqual({ state: 'unknown' });
-  });
-
-  it('lack guests that nobody backs up: the lists are compared, not the job believed', () => {
-    const seen = judge([aGuest(), aGuest({ vmid: 102 }), aGuest({ vmid: 103, kind: 'lxc' })], {
-      local: on(aSnapshot(HOUR), aSnapshot(HOUR, { id: '103', type: 'vm' })),
-    });
-    expect(seen.withoutAny).toEqual([102, 103]);
-    expect(seen.orphans).toEqual(['vm/103']);
-  });
-
-  it('lack a guest of which there are only unfinished snapshots', () => {
-    expect(judge([aGuest()], { local: on(aSnapshot(HOUR, { size: undefined })) }).withoutAny).toEqual([101]);
-  });
-
-  it.each([
-    ['22 hours', 22, true],
-    ['24 hours', 24, true],
-    ['25 hours', 25, false],
-    ['a day to come', -24, false],
-  ])('leave a guest first seen %s ago its grace: %s h, %s', (_words, hours, inGrace) => {
-    const guest = aGuest({ knownSince: new Date(NOW.getTime() - hours * HOUR).toISOString() });
-    const seen = judge([guest], { local: on() });
-    expect(seen.guests[0]).toMatchObject({ inGrace, local: { state: 'never' } });
-    expect(seen.withoutAny).toEqual(inGrace ? [] : [101]);
-  });
-
-  it.each([undefined, 'yesterday', ''])('give no grace to a guest known since %s', (knownSince) => {
-    expect(judge([aGuest({ knownSince })], { local: on() }).withoutAny).toEqual([101]);
-  });
-
-  it('need none of a template', () => {
-    expect(judge([aGuest({ template: true })], { local: on() })).toEqual({ guests: [], withoutAny: [], orphans: [] });
   });
 });
 
