@@ -8,7 +8,7 @@ import {
   setHandler,
   startChild,
 } from '@temporalio/workflow';
-import type { BackedUpGuest, GuestGroup } from '#domain/backup.js';
+import { isOfNight, type BackedUpGuest, type GuestGroup } from '#domain/backup.js';
 import type { GuestRun } from '#domain/backup-failures.js';
 import {
   isBelieved,
@@ -289,13 +289,24 @@ async function tend(
   const isSent = offsite ? await steps.take('sync', '', () => own.longTask.sendCopy(task)) : false;
   const verifyTask = { ...task, reverifyAfter };
   const isVerified = await steps.take('verify', '', () => own.longTask.verifyCopy(verifyTask));
-  const isVerifiedThere = isSent && (await steps.take('verify', at, () => central.longTask.verifyCopy(verifyTask)));
+  const isThere = isSent || (offsite !== undefined && (await hasArrived(central, task, steps)));
+  const isVerifiedThere = isThere && (await steps.take('verify', at, () => central.longTask.verifyCopy(verifyTask)));
 
   const prune = (where: string, server: PruneServer, policy: Pick<PruneTask, 'keep'>, verified: boolean) =>
     pruneProven({ where, server, task: { ...task, ...policy }, verified }, input, dumped, view, steps);
   await prune('', own, { keep }, isVerified);
-  if (isSent && offsite) await prune(at, central, offsite, isVerifiedThere);
+  if (isThere && offsite) await prune(at, central, offsite, isSent && isVerifiedThere);
   if (collect) await steps.take('collect', '', () => own.longTask.collectSpace(task));
+}
+
+/** Whether something of this night is there although sending failed: one damaged snapshot keeps no other guest's back. */
+async function hasArrived({ read }: Pick<PruneServer, 'read'>, task: BackupTask, steps: Steps): Promise<boolean> {
+  if (steps.isEnded() || !patched('what-arrived-is-proven')) return false;
+  const which = { night: task.night, startedAt: new Date(task.startedAt) };
+  return read.readCopy(task).then(
+    ({ copy }) => copy.snapshots.some((snapshot) => isOfNight(snapshot, which)),
+    () => false,
+  );
 }
 
 interface PruneServer {

@@ -27,18 +27,19 @@ import { aReleaseRef } from '../support/builders.js';
 import { aRollbackPlan } from '../support/rollback-builders.js';
 import {
   aBackupInput,
-  aNightPlan,
-  aRestorePlan,
-  aSurvey,
   aHealthyProbe,
+  aNightPlan,
   aPlan,
   aReopenedTrain,
+  aRestorePlan,
   aStoreInput,
+  aSurvey,
   aWave,
+  COMMIT,
   currentPreflight,
   OTHER_HASH,
   PLAN_HASH,
-  COMMIT,
+  someOrders,
   storeNames,
 } from '../support/workflow-builders.js';
 import {
@@ -90,6 +91,14 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
       runs: vmids.map((vmid) => (node === 'n2' ? aLocked(vmid) : { vmid, kind: 'done' })),
     }));
     return ended(await world.startBackup(aBackupInput('s001', { storeTimeout: 4_000, deferFor: 3_000 })));
+  },
+  'backup-store-half-sent': async (world) => {
+    await world.store('s001', {
+      sendCopy: async () => ({ ok: false, detail: 'vm/102: bad checksum', reason: 'BackupIncomplete' }),
+    });
+    await world.centralServer({ readCopy: async () => ({ copy: aCopy('pbs-central', [101, 103]) }) });
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    return ended(await world.startBackup(aBackupInput('s001', { orders })));
   },
   'backup-store-collects-when-due': async (world) => {
     await world.store('s001', { readCopy: async () => ({ copy: aCopy('pbs-store'), isCollectionDue: true }) });

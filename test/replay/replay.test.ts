@@ -204,6 +204,12 @@ describe('a changed workflow', () => {
       ".patched)('prune-proven')",
       ".patched)('prune-proven') && false",
     ],
+    [
+      'backup-store-half-sent',
+      'what was sent and is proven by nobody',
+      ".patched)('what-arrived-is-proven')",
+      ".patched)('what-arrived-is-proven') || true",
+    ],
     ['backup-store-late', 'dumps that are proven by nobody', 'stopping.isAborted || ', 'true || '],
     ['backup-store-collects-when-due', 'space that is not collected', '!local?.isCollectionDue || ', 'true || '],
     [

@@ -137,6 +137,36 @@ describe('the backup of a store', () => {
     expect(steps.at(-1)).toMatchObject({ what: 'prune', detail: 'pruned vm/101 at the central server' });
   });
 
+  it('of which one guest could not be sent has the others proven in the second place, and pruned there alone', async () => {
+    const world = await useWorld();
+    await world.store(ID, {
+      sendCopy: async () => ({ ok: false, detail: 'vm/102: bad checksum', reason: 'BackupIncomplete' }),
+    });
+    const there = await world.centralServer({ readCopy: async () => ({ copy: aCopy('pbs-central', [101, 103]) }) });
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    const result = await (await world.startBackup(aBackupInput(ID, { orders }))).result();
+    expect(result).toMatchObject({ outcome: 'failed', reason: 'BackupIncomplete' });
+    expect(result.stop?.summary).toContain('not in the second place: guest 102');
+    expect(there.filter((call) => !call.startsWith('readCopy'))).toEqual(['verifyCopy s001', 'pruneCopy s001']);
+    const [entry] = world.central.ledgerOf('backups');
+    expect(entry?.guests.map(({ vmid, offsite }) => [vmid, offsite?.provenAt !== undefined])).toEqual([
+      [101, true],
+      [102, false],
+      [103, true],
+    ]);
+  });
+
+  it('of which nothing arrived in the second place has nothing verified and pruned there', async () => {
+    const world = await useWorld();
+    await world.store(ID, {
+      sendCopy: async () => ({ ok: false, detail: 'no route to host', reason: 'BackupIncomplete' }),
+    });
+    const there = await world.centralServer({ readCopy: async () => ({ copy: aCopy('pbs-central', []) }) });
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    await (await world.startBackup(aBackupInput(ID, { orders }))).result();
+    expect(new Set(there)).toEqual(new Set(['readCopy s001']));
+  });
+
   it('that proves nothing has nothing pruned', async () => {
     const world = await useWorld();
     const store = await world.store(ID, {
