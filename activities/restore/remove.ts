@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { TrialAnswer, TrialTask } from '#domain/messages/restore.js';
 import { isTestId } from '#domain/restore-site.js';
 import { isKind } from '../backup/answers.js';
@@ -9,8 +10,23 @@ import { search } from './restore.js';
 import { configOf, findGuest, guestOf, recordOf, type Found } from './site.js';
 import { endOf, restoresOf } from './tasks.js';
 
-/** Takes the guest of the trial away, in whatever state it is, and proves that neither it nor a disk of it is left. */
+/**
+ * Takes the guest of the trial away, in whatever state it is, and proves that neither it nor a disk of it is left. A
+ * token that is refused, as one is that is just being renewed, is tried again for as long as `timing.remove` says.
+ */
 export async function removeGuest(deps: RestoreDeps, task: TrialTask): Promise<TrialAnswer<object>> {
+  const until = performance.now() + deps.timing.remove;
+  for (;;) {
+    try {
+      return await removeOnce(deps, task);
+    } catch (error) {
+      if (!isKind(error, 'Auth') || performance.now() >= until) throw error;
+      await delay(deps.timing.poll);
+    }
+  }
+}
+
+async function removeOnce(deps: RestoreDeps, task: TrialTask): Promise<TrialAnswer<object>> {
   const record = recordOf(deps, task);
   const upid = record && (record.upid ?? (await search(deps, task, record)));
   if (upid !== undefined) await endRestore(deps, upid);

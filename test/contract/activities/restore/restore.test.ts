@@ -487,6 +487,21 @@ describe('taking a guest away', () => {
     await cleared(task);
   });
 
+  it.each(['guest.stop', 'guest.destroy'] as const)('goes on when the token is refused once at %s', async (step) => {
+    const task = await practice.restored(practice.trial(101));
+    doneOf(await practice.worker().bootGuest(task));
+    practice.fault({ kind: 'token-expired', step, times: 1 });
+    doneOf(await practice.worker().removeGuest(task));
+    await cleared(task);
+  });
+
+  it('is not done when the token stays refused, and says so', async () => {
+    const task = await practice.restored(practice.trial(101));
+    practice.fault({ kind: 'token-expired', step: 'guest.destroy' });
+    const timing = { ...practice.deps.timing, remove: 100 };
+    expect(failureIn(await practice.worker({ timing }).removeGuest(task))).toMatchObject({ fault: 'site' });
+  });
+
   it('is done at once when there is none', async () => {
     doneOf(await practice.worker().removeGuest(practice.trial(101)));
     expect(practice.staging.journal('guest.destroy')).toEqual([]);
