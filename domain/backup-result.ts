@@ -1,5 +1,7 @@
 import { abridge } from './abridge.js';
 import {
+  groupOf,
+  isOf,
   isOfNight,
   unprovenBecause,
   type BackedUpGuest,
@@ -131,9 +133,7 @@ export const provenGroups = (
   which: Pick<NightFacts, 'night' | 'startedAt'>,
   now: Date,
 ): GuestGroup[] =>
-  (guests ?? [])
-    .filter((guest) => !guest.template && isProvenIn(copy, guest, which, now))
-    .map(({ kind, vmid }) => ({ type: typeOf(kind), id: String(vmid) }));
+  (guests ?? []).filter((guest) => !guest.template && isProvenIn(copy, guest, which, now)).map(groupOf);
 
 function missingOf(
   guest: BackedUpGuest,
@@ -150,17 +150,12 @@ function missingOf(
   return [{ vmid: guest.vmid, name: guest.name, why: unproven[0] ?? 'nothing new', ...text }];
 }
 
-const typeOf = (kind: BackedUpGuest['kind']): GuestGroup['type'] => (kind === 'qemu' ? 'vm' : 'ct');
-
 const madeTonight = (
   copy: CopyFacts,
-  { kind, vmid }: BackedUpGuest,
+  guest: BackedUpGuest,
   which: Pick<NightFacts, 'night' | 'startedAt'>,
 ): SnapshotFacts[] =>
-  copy.snapshots
-    .filter((one) => one.type === typeOf(kind) && one.id === String(vmid))
-    .filter((one) => isOfNight(one, which))
-    .toSorted((a, b) => b.time - a.time);
+  copy.snapshots.filter((one) => isOf(guest, one) && isOfNight(one, which)).toSorted((a, b) => b.time - a.time);
 
 const isProvenIn = (
   copy: CopyFacts | undefined,

@@ -1,4 +1,5 @@
 import type { GuestFacts } from './facts.js';
+import { hasEndedWell } from './task-status.js';
 
 /**
  * What the backups of a store prove, judged from what a backup server lists and from nothing else: not from the words
@@ -190,16 +191,21 @@ export function isCollectionDue(
   if (!lastRun) return true;
   const { state, endTime } = lastRun;
   if (state === undefined) return false;
-  const endedWell = /^(OK|WARNINGS: \d+)$/.test(state) && isNumber(endTime);
-  return !endedWell || now.getTime() - endTime * 1_000 > COLLECTED_WITHIN;
+  const isKnown = hasEndedWell(state) && isNumber(endTime);
+  return !isKnown || now.getTime() - endTime * 1_000 > COLLECTED_WITHIN;
 }
 
-/** `{ vmid: 101, kind: 'qemu' }` → `vm/101` */
-const groupOf = ({ vmid, kind }: Pick<BackedUpGuest, 'vmid' | 'kind'>): string =>
-  `${kind === 'qemu' ? 'vm' : 'ct'}/${vmid}`;
+/** `{ vmid: 101, kind: 'qemu' }` → `{ type: 'vm', id: '101' }` */
+export const groupOf = ({ vmid, kind }: Pick<BackedUpGuest, 'vmid' | 'kind'>): GuestGroup => ({
+  type: kind === 'qemu' ? 'vm' : 'ct',
+  id: String(vmid),
+});
 
-const isOf = (guest: Pick<BackedUpGuest, 'vmid' | 'kind'>, { type, id }: SnapshotFacts): boolean =>
-  `${type}/${id}` === groupOf(guest);
+/** Whether a snapshot is of this guest. */
+export function isOf(guest: Pick<BackedUpGuest, 'vmid' | 'kind'>, snapshot: SnapshotFacts): boolean {
+  const { type, id } = groupOf(guest);
+  return snapshot.type === type && snapshot.id === id;
+}
 
 const compareGroup = (a: SnapshotName, b: SnapshotName): number =>
   `${a.type}/${a.id}` < `${b.type}/${b.id}` ? -1 : `${a.type}/${a.id}` > `${b.type}/${b.id}` ? 1 : 0;

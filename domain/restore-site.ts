@@ -1,5 +1,6 @@
 import { TEST_IDS, type Fault, type TrialTask } from './messages/restore.js';
 import { heldOn, type Permissions } from './permissions.js';
+import { hasEndedWell } from './task-status.js';
 
 /**
  * May backups be restored at the staging site, and may a guest that came from one be started there? A copy that meets
@@ -369,7 +370,7 @@ export function remainderOf<Task extends SiteTask>(
   const [task, ...others] = work.filter(({ startTime }) => startTime === newest);
   if (!task || others.length > 0 || !task.own || task.node !== node || !/restore$/.test(task.type)) return undefined;
   if (task.status === undefined) return task;
-  if (/^(OK|WARNINGS: \d+)$/.test(task.status)) return undefined;
+  if (hasEndedWell(task.status)) return undefined;
   const madeAt = Number(/(?:^|,)ctime=(\d+)/.exec(config['meta'] ?? '')?.[1] ?? 0);
   return madeAt > (task.endTime ?? task.startTime) ? undefined : task;
 }

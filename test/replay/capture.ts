@@ -423,9 +423,10 @@ async function awaitingRollback(world: World) {
   return ended(train);
 }
 
-/** One of its stores is offline at its turn and comes back after the last stage. */
-async function caughtUpTrain(world: World) {
-  const quick = { readFacts: async () => currentPreflight() };
+const quick = { readFacts: async () => currentPreflight() };
+
+/** Its first store is done, and it awaits the other one. */
+async function catchingUp(world: World) {
   await world.store('s001', quick);
   world.central.plans(
     aPlan()
@@ -437,24 +438,19 @@ async function caughtUpTrain(world: World) {
   );
   const train = await world.startTrain();
   await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
+  return train;
+}
+
+/** One of its stores is offline at its turn and comes back after the last stage. */
+async function caughtUpTrain(world: World) {
+  const train = await catchingUp(world);
   await world.store('s002', quick);
   return ended(train);
 }
 
 /** The same, but its worker refuses a greeting first, and the store is paused when it answers one. */
 async function caughtUpLateTrain(world: World) {
-  const quick = { readFacts: async () => currentPreflight() };
-  await world.store('s001', quick);
-  world.central.plans(
-    aPlan()
-      .stage('canary', {
-        stores: ['s001', 's002'],
-        limits: { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } },
-      })
-      .build(),
-  );
-  const train = await world.startTrain();
-  await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
+  const train = await catchingUp(world);
   await train.executeUpdate(pauseUpdate, { args: [{ ...anna, store: 's002' }] });
   const late = await world.store('s002', quick);
   late.on('hello', async () => {
@@ -473,18 +469,7 @@ async function caughtUpLateTrain(world: World) {
 
 /** A store is back when a freeze has begun, and is greeted again after a pause, until people do not wait for it. */
 async function keptOutTrain(world: World) {
-  const quick = { readFacts: async () => currentPreflight() };
-  await world.store('s001', quick);
-  world.central.plans(
-    aPlan()
-      .stage('canary', {
-        stores: ['s001', 's002'],
-        limits: { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } },
-      })
-      .build(),
-  );
-  const train = await world.startTrain();
-  await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
+  const train = await catchingUp(world);
   const frozen = { store: 's002', reason: 'Frozen' as const, detail: 'A freeze has begun.' };
   world.central.on('stageWindows', async () => ({ excluded: [frozen], never: [], stores: {} }));
   await world.store('s002', quick);
