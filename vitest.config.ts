@@ -40,8 +40,8 @@ export default defineConfig({
           globalSetup: ['test/support/temporal-setup.ts'],
           testTimeout: 60_000,
           hookTimeout: 120_000,
-          // They wait for Temporal's timers more than they compute.
-          maxWorkers: 3,
+          // They wait for timers more than they compute.
+          maxWorkers: 4,
         },
       },
       {
@@ -73,11 +73,12 @@ export default defineConfig({
         ssr,
         test: {
           name: 'real',
-          sequence: { groupOrder: 3 },
+          // Real Ceph waits as well. Projects of one group have one number of workers.
+          sequence: { groupOrder: 2 },
           include: ['test/real/**/*.test.ts'],
           testTimeout: 180_000,
           hookTimeout: 180_000,
-          maxWorkers: 2,
+          maxWorkers: 4,
           // The kernel ends the daemons of a test file with the process that runs it.
           pool: 'forks',
         },
