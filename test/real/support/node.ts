@@ -34,11 +34,13 @@ export interface Node {
   close(): Promise<void>;
 }
 
+const STAND_INS = join(import.meta.dirname, 'stand-ins');
+
 type Held = 'systemd-run' | 'systemctl';
 const HELD: Held[] = ['systemd-run', 'systemctl'];
 
 export async function aNode(): Promise<Node> {
-  const sshd = await startOpenSsh({ programs: join(import.meta.dirname, 'stand-ins') });
+  const sshd = await startOpenSsh({ programs: STAND_INS });
   const at = (...names: string[]) => join(sshd.folder, 'programs', 'node', ...names);
   const linesOf = async (name: string): Promise<string[]> =>
     (await readFile(at(name), 'utf8').catch(() => '')).split('\n').filter((line) => line !== '');
@@ -58,12 +60,16 @@ export async function aNode(): Promise<Node> {
   await step(store.deps, 'drain');
 
   const runners: CommandRunner[] = [];
-  return {
+  const overSsh = () => {
+    const { host, port, user, privateKey, hostKey } = sshd;
+    const runner = createSshRunner({ host, port, user, privateKey, hostKey });
+    runners.push(runner);
+    return runner;
+  };
+  const node: Node = {
     sshd,
     upgrade() {
-      const { host, port, user, privateKey, hostKey } = sshd;
-      const runner = createSshRunner({ host, port, user, privateKey, hostKey });
-      runners.push(runner);
+      const runner = overSsh();
       return step({ ...store.deps, nodes: new Map([...store.deps.nodes, ['n1', runner]]) }, 'upgrade');
     },
     holdAnswers: (program) => writeFile(at(`hold-${program}`), ''),
@@ -91,6 +97,20 @@ export async function aNode(): Promise<Node> {
       await sshd.close();
     },
   };
+  await refuseRealPrograms(overSsh(), join(sshd.folder, 'programs')).catch(async (error: unknown) => {
+    await node.close();
+    throw error;
+  });
+  return node;
+}
+
+/** A login shell may have a PATH of its own. With that the machine that runs the tests would be upgraded. */
+async function refuseRealPrograms(runner: CommandRunner, folder: string): Promise<void> {
+  const names = (await readdir(STAND_INS)).filter((name) => name !== 'common');
+  for (const name of names) {
+    const found = (await runner.run(['sh', '-c', 'command -v "$0"', name])).stdout.trim();
+    if (found !== join(folder, name)) throw new Error(`${name} is ${found || 'not there'}, which is no stand-in.`);
+  }
 }
 
 const asRows = (packages: Record<string, string>): string =>
