@@ -3,15 +3,13 @@ import type { WorkflowHandle } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LabEntry } from '#client/cli/lab-client.js';
 import { desiredPointer, type DesiredRecord, type ReleaseRef } from '#domain/release.js';
-import { countByNode, givenPractice, NEXT_WEEK, type Practice } from '../support/practice.js';
+import { countByNode, givenPractice, NEXT_WEEK, touchedAfter, type Practice } from '../support/practice.js';
 
 /**
  * A stage that breaches a threshold, and each answer that people may give. Two stores at a time, no failure and no
  * offline store allowed. One fleet, one thing after the other; times are those of the practice fleet's journal.
  */
 const ONCE = { n1: 1, n2: 1, n3: 1 };
-/** From the breach to no further store touched, in milliseconds. */
-const AT_ONCE = 1_000;
 
 let practice: Practice;
 let canary: string;
@@ -45,13 +43,6 @@ const heldFor = (reason: string, not: string | undefined) =>
 const newest = async (): Promise<number> => (await practice.lab.journal(0)).at(-1)?.seq ?? 0;
 const effectsSince = async (seq: number, store: string): Promise<LabEntry[]> =>
   (await practice.effects(store)).filter((entry) => entry.seq > seq);
-const touchesLaterThan = async (untouched: string[], breach: LabEntry): Promise<string[]> => {
-  const limit = Date.parse(breach.at) + AT_ONCE;
-  const effects = await Promise.all(untouched.map((store) => practice.effects(store)));
-  return effects
-    .flat()
-    .flatMap(({ store, effect, at }) => (Date.parse(at) > limit ? [`${store} ${effect} ${at}`] : []));
-};
 /** Somebody sets a flag while a node is upgraded, so the store refuses the reboot. */
 const failsBeforeItsReboot = async (store: string, since = 0): Promise<void> => {
   await practice.seen(
@@ -84,7 +75,7 @@ describe('a stage that breaches its threshold', () => {
     const after = (await practice.effects(inFlight)).filter(({ seq }) => seq > breach.seq);
     expect(countByNode(after, 'node.up'), 'work went on beside the breach').not.toEqual({});
     expect(countByNode(await practice.effects(inFlight), 'node.up')).toEqual(ONCE);
-    expect(await touchesLaterThan(untouched, breach)).toEqual([]);
+    expect(await touchedAfter(practice, breach, untouched)).toEqual([]);
     for (const store of untouched) expect(await practice.effects(store)).toEqual([]);
     expect(held).toMatchObject({
       answers: ['retry-failed', 'skip', 'rollback', 'pause', 'abort'],

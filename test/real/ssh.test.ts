@@ -1,13 +1,15 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { bootId, lines, readInstalled } from '#activities/store/facts.js';
 import { parseSimulation } from '#activities/store/packages.js';
+import { upgradeUnit } from '#domain/naming.js';
 import { createSshRunner } from '#systems/ssh/client.js';
 import type { SshOptions } from '#systems/ssh/types.js';
 import { describeRunner, failureOf, useRunners } from '../contract/systems/ssh/runner-suite.js';
+import { aNode } from './support/node.js';
 import { opensshLacking, startOpenSsh, type OpenSsh } from './support/openssh.js';
 import { isInstalled } from './support/programs.js';
+import { aReleaseRef, OLD_PACKAGES, PACKAGES } from '../support/builders.js';
 import { SOON } from '../support/soon.js';
 
 const lacking = opensshLacking();
@@ -50,40 +52,85 @@ describe.skipIf(lacking)('with a stock OpenSSH server', () => {
     const failure = await failureOf(overSsh({ privateKey: sshd.stranger.privateKey }).run(['true']));
     expect(failure).toMatchObject({ kind: 'AuthRefused', retryable: false });
   });
+});
 
-  describe('a link that fails in mid-command', () => {
-    /** Says that it began, waits for leave to end, says that it ended. */
-    const WORK = 'echo begun > "$0/work"; until [ -e "$0/leave" ]; do sleep 0.05; done; echo ended > "$0/work"';
-    const workIn = async (name: string) => {
-      const runner = overSsh();
-      const folder = join(sshd.folder, name);
-      await runner.run(['mkdir', folder]);
-      const work = runner.run(['sh', '-c', WORK, folder], { timeoutMs: 60_000 });
-      const state = async () => (await runner.run(['cat', join(folder, 'work')])).stdout.trim();
-      await vi.waitUntil(async () => (await state()) === 'begun', SOON);
-      return { runner, folder, work, state };
-    };
+/**
+ * What upgrades a node is the product's own code, and OpenSSH is real. systemd, sudo and apt are stand-ins: a systemd takes
+ * the machine on which it is started for its own. They run a process that no connection holds, and answer like the real ones.
+ */
+describe.skipIf(lacking)('an upgrade over OpenSSH whose connection fails in mid-command', () => {
+  type Link = 'cut' | 'mute';
+  const LINKS: Link[] = ['cut', 'mute'];
+  const ENDS = [
+    {
+      end: 'success',
+      fails: undefined,
+      answer: { kind: 'done' },
+      packages: PACKAGES,
+      units: [],
+    },
+    {
+      end: 'failure',
+      fails: 'E: Sub-process /usr/bin/dpkg returned an error code (1)',
+      answer: {
+        kind: 'failed',
+        stop: { reason: 'UpgradeFailed', detail: ['E: Sub-process /usr/bin/dpkg returned an error code (1)'] },
+      },
+      packages: OLD_PACKAGES,
+      units: [`${upgradeUnit(aReleaseRef().manifest)}.service`],
+    },
+  ];
+  const cases = LINKS.flatMap((link) => ENDS.map((end) => ({ link, ...end })));
 
-    it('leaves its outcome unknown; it goes on, and the next look finds it', async () => {
-      const { runner, folder, work, state } = await workIn('cut');
-      const failure = failureOf(work);
-      sshd.cut();
-      expect(await failure).toMatchObject({ kind: 'OutcomeUnknown', retryable: true });
-      expect(await state()).toBe('begun');
-      await runner.run(['touch', join(folder, 'leave')]);
-      await vi.waitUntil(async () => (await state()) === 'ended', SOON);
-    });
+  it.concurrent.each(cases)(
+    'runs once, and the next attempt adopts it, when the answer of its start is lost ($link, $end)',
+    async ({ link, fails, answer, packages, units }) => {
+      const node = await aNode();
+      try {
+        await node.holdAnswers('systemd-run');
+        const first = failureOf(node.upgrade());
+        await node.heldAnswers('systemd-run');
+        node.sshd[link]();
+        expect(await first).toMatchObject({ kind: 'OutcomeUnknown', retryable: true });
 
-    it('is noticed without any sign from the other side, and again nothing is called done', async () => {
-      const { runner, folder, work, state } = await workIn('mute');
-      const failure = failureOf(work);
-      sshd.mute();
-      expect(await failure).toMatchObject({ kind: 'OutcomeUnknown', retryable: true });
-      expect(await state()).toBe('begun');
-      await runner.run(['touch', join(folder, 'leave')]);
-      await vi.waitUntil(async () => (await state()) === 'ended', SOON);
-    });
-  });
+        await node.holdAnswers('systemctl');
+        const second = node.upgrade();
+        // It is told that the unit runs.
+        await node.heldAnswers('systemctl');
+        await node.aptEnds(fails);
+        await node.answersAll();
+        expect(await second).toMatchObject(answer);
+        expect(await node.runs()).toEqual([expect.stringMatching(/^-y .*dist-upgrade$/)]);
+        expect(await node.installed()).toEqual(packages);
+        expect(await node.units()).toEqual(units);
+      } finally {
+        await node.close();
+      }
+    },
+  );
+
+  it.concurrent.each(cases)(
+    'runs once, and is looked at again, by another worker too, when the answer of a look is lost ($link, $end)',
+    async ({ link, fails, answer, packages, units }) => {
+      const node = await aNode();
+      try {
+        const first = node.upgrade();
+        await vi.waitUntil(async () => (await node.runs()).length > 0, SOON);
+        await node.holdAnswers('systemctl');
+        await node.heldAnswers('systemctl');
+        node.sshd[link]();
+        await node.answersAll();
+        const second = node.upgrade();
+        await node.aptEnds(fails);
+        expect(await Promise.all([first, second])).toMatchObject([answer, answer]);
+        expect(await node.runs()).toHaveLength(1);
+        expect(await node.installed()).toEqual(packages);
+        expect(await node.units()).toEqual(units);
+      } finally {
+        await node.close();
+      }
+    },
+  );
 });
 
 describe.skipIf(lacking ?? !isInstalled('dpkg-query'))('what is read of a Debian node over OpenSSH', () => {

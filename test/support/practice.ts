@@ -361,6 +361,18 @@ export function countByNode(entries: readonly LabEntry[], effect: string): Recor
   return counts;
 }
 
+/** From a breach to no further store touched, in milliseconds. */
+const AT_ONCE = 1_000;
+
+/** What was done to stores that nobody should have touched any more after the breach. */
+export async function touchedAfter(practice: Practice, breach: LabEntry, untouched: string[]): Promise<string[]> {
+  const limit = Date.parse(breach.at) + AT_ONCE;
+  const effects = await Promise.all(untouched.map((store) => practice.effects(store)));
+  return effects
+    .flat()
+    .flatMap(({ store, effect, at }) => (Date.parse(at) > limit ? [`${store} ${effect} ${at}`] : []));
+}
+
 /** What the practice fleet's mirror has a week after the template's release. */
 export const NEXT_WEEK = {
   version: '2026.49.0',

@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { userInfo } from 'node:os';
@@ -33,7 +33,8 @@ const PROGRAMS = ['sshd', 'ssh-keygen', 'setpriv'];
 export const opensshLacking = (): string | undefined =>
   lacking('OpenSSH', PROGRAMS, '--no-install-recommends openssh-server');
 
-export async function startOpenSsh(): Promise<OpenSsh> {
+/** `programs`: a folder of programs that sessions find before those of the system; they get a copy, in `programs` of the folder. */
+export async function startOpenSsh({ programs }: { programs?: string } = {}): Promise<OpenSsh> {
   const daemons = await openDaemons();
   const { folder } = daemons;
   const at = (name: string) => join(folder, name);
@@ -51,7 +52,12 @@ export async function startOpenSsh(): Promise<OpenSsh> {
   ]);
   const port = await freePort();
   await writeFile(at('authorized_keys'), user.line, { mode: 0o600 });
-  await writeFile(at('sshd_config'), configuration(folder, port));
+  const lines = [configuration(folder, port)];
+  if (programs !== undefined) {
+    await cp(programs, at('programs'), { recursive: true });
+    lines.push(`SetEnv PATH=${at('programs')}:/usr/sbin:/usr/bin:/sbin:/bin\n`);
+  }
+  await writeFile(at('sshd_config'), lines.join(''));
   // Where sshd locks itself in before a login; the service of the system makes it at every boot.
   if (userInfo().uid === 0) await mkdir('/run/sshd', { recursive: true, mode: 0o755 });
   daemons.start('sshd', [pathOf('sshd'), '-D', '-f', at('sshd_config'), '-E', at('sshd.log')]);
