@@ -91,11 +91,13 @@ const aTrain = (change: Partial<TrainSeen> = {}): TrainSeen => ({
       operationId: '2026-w48/rest/s1/r0',
       nodesPatched: 3,
       release: '2026.48.1',
+      begunAt: at(0),
       ...times,
     },
   ],
   release: '2026.48.1',
   builds: [{ from: at(0), to: at(1) }],
+  steered: [],
   ...change,
 });
 const PATCHED = NODES.flatMap((node, i) => patched(node, 1 + 10 * i));
@@ -219,6 +221,7 @@ const backedUp = {
   store: 's1',
   outcome: 'succeeded' as const,
   operationId: 'night/backup/s1/r0',
+  begunAt: at(0),
   ...times,
 };
 const aNight = (change: Partial<NightSeen> = {}): NightSeen => ({
