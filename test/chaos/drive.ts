@@ -35,7 +35,7 @@ export async function run(plan: ChaosPlan, ground: Ground, { beside, limitMs }: 
   };
   const course: Course = {
     ...{ practice, plan, stores: order, said, limitMs },
-    once: (effect, then) => waits.push({ effect, then }),
+    once: (effect, then, at) => waits.push({ effect, then, at }),
     repairer() {
       let repaired = false;
       return async () => {
@@ -48,7 +48,7 @@ export async function run(plan: ChaosPlan, ground: Ground, { beside, limitMs }: 
     trainBegan: (handle) => void trouble.strikeBuild(handle).catch(() => undefined),
     wayBackBegins: () => trouble.arm('back', 'train'),
   };
-  const waits: { effect: string; then: (store: string) => void }[] = [];
+  const waits: { effect: string; then: (store: string) => void; at: string | undefined }[] = [];
   const trouble = createTrouble(course, order);
 
   const over = new AbortController();
@@ -58,7 +58,7 @@ export async function run(plan: ChaosPlan, ground: Ground, { beside, limitMs }: 
       for (const entry of await journal.more()) {
         await trouble.meet(entry);
         if (entry.by === 'lab') continue;
-        for (const wait of waits.filter(({ effect }) => effect === entry.effect)) {
+        for (const wait of waits.filter((each) => isAwaited(each, entry))) {
           waits.splice(waits.indexOf(wait), 1);
           wait.then(entry.store);
         }
@@ -111,6 +111,9 @@ async function meet({ plan, once }: Course, train: () => Promise<void>, night: (
   await Promise.race([seen, ended]);
   await Promise.all([ended, second()]);
 }
+
+const isAwaited = ({ effect, at }: { effect: string; at: string | undefined }, entry: LabEntry): boolean =>
+  effect === entry.effect && (at === undefined || at === entry.store);
 
 /** Lets the planned faults strike: sets those of the practice fleet, and does itself what is done to the service. */
 function createTrouble(course: Course, order: readonly string[]) {

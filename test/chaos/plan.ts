@@ -81,7 +81,10 @@ export interface OperatorPlan {
 
 /** The train is taken back. Its stores took another release before, and it was good there. */
 interface WayBackPlan {
-  /** Asked for at this effect. Absent: when trying again has come to its end, or else when the train is done. */
+  /**
+   * Asked for at this effect, at the last store that a fault is aimed at, so that the others have been started. Absent:
+   * when trying again has come to its end, or else when the train is done.
+   */
   at?: Step;
   /** Whether the faults strike on the way there or on the way back; the build has none but on the way there. */
   struck: Way;
@@ -201,6 +204,9 @@ function steeringOf(seed: number): Pick<OperatorPlan, 'goesBack' | 'steers'> & P
     ...(random.chance(0.2) ? { steers } : {}),
   };
 }
+
+/** Where the effect is seen at which the train is to be taken back: the nth store of the plan. */
+export const turningStore = ({ faults }: ChaosPlan): number => Math.max(0, ...faults.map(({ store }) => store));
 
 /** The way of its train on which a fault strikes. */
 export const wayOf = ({ operator }: ChaosPlan, { cell }: PlannedFault): Way =>

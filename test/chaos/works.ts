@@ -9,7 +9,7 @@ import type { Practice } from '../support/practice.js';
 import { TAKEN_BACK_WHEN_DONE } from './judge-way-back.js';
 import { createOperator, REPAIR_AFTER_MS } from './operator.js';
 import { within } from './patience.js';
-import { FLEET, type ChaosPlan, type Way } from './plan.js';
+import { FLEET, turningStore, type ChaosPlan, type Way } from './plan.js';
 import { partOf, type Steered } from './steering.js';
 
 /** What a run does to its stores, each from its first message to its end, and what whoever looks at it says meanwhile. */
@@ -26,8 +26,8 @@ export interface Course {
   plan: ChaosPlan;
   stores: readonly string[];
   said: string[];
-  /** Calls back when that effect is next in the journal, with the store where it is seen. */
-  once(effect: string, then: (store: string) => void): void;
+  /** Calls back when that effect is next in the journal, with the store where it is seen; or next at one store. */
+  once(effect: string, then: (store: string) => void, at?: string): void;
   /** Ends all that is broken, once for each work. */
   repairer(): () => Promise<void>;
   trainBegan(handle: WorkflowHandle): void;
@@ -65,7 +65,7 @@ export async function ride(course: Course): Promise<EndedTrain> {
     steer('back');
   });
   if (pausesAt !== undefined) course.once(pausesAt, () => operator.pause());
-  if (goesBack?.at !== undefined) course.once(goesBack.at, () => operator.goBack());
+  if (goesBack?.at !== undefined) course.once(goesBack.at, () => operator.goBack(), course.stores[turningStore(plan)]);
   steer('there');
 
   const watched = async (handle: WorkflowHandle): Promise<Ended<TrainReport, TrainView>> => {
