@@ -5,19 +5,30 @@ import type { Steered } from './steering.js';
 /** From the answer of the train until its wave, and the operation on the store, have heard of it. */
 const HEARD_WITHIN_MS = 3_000;
 
-export const judgeSteering = (seen: Seen, train: TrainSeen): Finding[] =>
-  found(
+export function judgeSteering({ journal }: Seen, train: TrainSeen): Finding[] {
+  const seconds = train.operations.filter(isOfAnother);
+  const steps = journal.filter(
+    (entry) =>
+      entry.by !== 'lab' &&
+      [BEGINS, ENDS].includes(entry.effect) &&
+      !seconds.some((second) => second.store === entry.store && during(second, entry)),
+  );
+  return found(
     'steered',
     train.steered.flatMap((part) => {
       const concerned = train.operations.filter((operation) => isConcerned(part, operation));
-      return [...begunAllTheSame(part, concerned), ...nodesBegunAllTheSame(part, concerned, seen)];
+      return [...begunAllTheSame(part, concerned), ...nodesBegunAllTheSame(part, concerned, steps)];
     }),
   );
+}
+
+/** Nobody of this train could tell it anything. */
+const isOfAnother = ({ workflowId, store }: Operation): boolean => workflowId === secondId(store);
 
 /** A pause stands until it is taken back; an abort is of the way on which it was said. */
 const isConcerned = ({ stores, how, way }: Steered, operation: Operation): boolean =>
   stores.includes(operation.store) &&
-  operation.workflowId !== secondId(operation.store) &&
+  !isOfAnother(operation) &&
   (how === 'pause' || isOfWayBack(operation) === (way === 'back'));
 
 /** Whoever is in work may end. */
@@ -27,19 +38,19 @@ const begunAllTheSame = (part: Steered, concerned: readonly Operation[]): string
     .map(({ operationId, begunAt }) => `${operationId} was begun at ${begunAt}, though ${words(part)}`);
 
 /** A store in work stops after the node that it is at; a stage that is paused lets its stores in work go on. */
-function nodesBegunAllTheSame(part: Steered, concerned: readonly Operation[], { journal }: Seen): string[] {
+function nodesBegunAllTheSame(part: Steered, concerned: readonly Operation[], steps: Seen['journal']): string[] {
   if (part.what === 'stage' && part.how === 'pause') return [];
   return concerned.flatMap((operation) => {
-    const begun = journal.filter(
-      ({ store, effect, by, at }) =>
-        store === operation.store && effect === 'ha.maintenance.enable' && by !== 'lab' && isIn(part, at),
+    const own = steps.filter(
+      (step) => step.store === operation.store && isIn(part, step.at) && during(operation, step),
     );
-    const nodes = new Set(begun.filter((entry) => during(operation, entry)).map(({ node }) => node));
-    return nodes.size > 1
-      ? [`${operation.operationId} went on to ${[...nodes].join(', ')}, though ${words(part)}`]
-      : [];
+    // One node may have been asked for just before.
+    const later = own.slice(1).find(({ effect }) => effect === BEGINS);
+    return later ? [`${operation.operationId} went on to ${later.node} at ${later.at}, though ${words(part)}`] : [];
   });
 }
+const BEGINS = 'ha.maintenance.enable';
+const ENDS = 'ha.maintenance.disable';
 
 const isIn = ({ from, to }: Steered, at: string): boolean =>
   Date.parse(at) > Date.parse(from) + HEARD_WITHIN_MS && (to === undefined || at < to);

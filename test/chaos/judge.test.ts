@@ -502,14 +502,19 @@ describe('the judge of what people steer', () => {
     expect(judged({}, [late])).toBe(true);
   });
 
-  it('leaves out what another centre begins', () =>
-    expect(judged({}, [{ ...begun(20), workflowId: 'second/s1' }])).toBe(false));
+  it('leaves out what another centre begins', () => {
+    const second = { ...begun(20), workflowId: 'second/s1' };
+    const two = [drained(21, 'n1'), drained(28, 'n2')];
+    expect(judged({}, [patch, second], two)).toBe(false);
+  });
 
   it('sees a store in work that goes on to a second node, and lets it finish the one that it is at', () => {
     const two = [drained(14, 'n1'), drained(22, 'n2')];
     expect(judged({}, [patch], two)).toBe(true);
     expect(judged({ how: 'abort' }, [patch], two)).toBe(true);
-    expect(judged({}, [patch], [drained(5, 'n1'), drained(14, 'n2')])).toBe(false);
+    const home = entry(15, 'ha.maintenance.disable', 'n1');
+    expect(judged({}, [patch], [drained(5, 'n1'), home, drained(20, 'n2')])).toBe(true);
+    expect(judged({}, [patch], [drained(5, 'n1'), { ...home, at: at(12) }, drained(14, 'n2')])).toBe(false);
     expect(judged({ what: 'stage', name: 'rest' }, [patch], two)).toBe(false);
     expect(judged({ what: 'stage', name: 'rest', how: 'abort' }, [patch], two)).toBe(true);
   });

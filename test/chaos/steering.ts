@@ -17,7 +17,7 @@ export type Part = Pick<Steered, 'what' | 'how' | 'name' | 'stores'>;
 type Said = 'taken' | 'refused' | undefined;
 
 /** A pause has to last longer than what is under way may take to hear of it. */
-const PAUSE_MS = 8_000;
+const PAUSE_MS = 10_000;
 
 export const isOnTheWayBack = ({ state, hold }: TrainView): boolean =>
   state === 'rolling back' || hold?.stage === ROLLBACK_STAGE || hold?.reason === 'RollbackRefused';
