@@ -4,6 +4,8 @@ import type { Steered } from './steering.js';
 
 /** From the answer of the train until its wave, and the operation on the store, have heard of it. */
 const HEARD_WITHIN_MS = 3_000;
+/** It may have heard of it before whoever said it had the answer. */
+const HEARD_BEFORE_MS = 5_000;
 
 export function judgeSteering({ journal }: Seen, train: TrainSeen): Finding[] {
   const seconds = train.operations.filter(isOfAnother);
@@ -42,7 +44,7 @@ function nodesBegunAllTheSame(part: Steered, concerned: readonly Operation[], st
   if (part.what === 'stage' && part.how === 'pause') return [];
   return concerned.flatMap((operation) => {
     const own = steps.filter(
-      (step) => step.store === operation.store && isIn(part, step.at) && during(operation, step),
+      (step) => step.store === operation.store && isAfter(part, operation, step.at) && during(operation, step),
     );
     // One node may have been asked for just before.
     const later = own.slice(1).find(({ effect }) => effect === BEGINS);
@@ -54,6 +56,12 @@ const ENDS = 'ha.maintenance.disable';
 
 const isIn = ({ from, to }: Steered, at: string): boolean =>
   Date.parse(at) > Date.parse(from) + HEARD_WITHIN_MS && (to === undefined || at < to);
+
+/** To the operation itself the word came when its history says so. */
+function isAfter(part: Steered, { toldAt = [] }: Operation, at: string): boolean {
+  const told = toldAt.find((each) => Date.parse(each) > Date.parse(part.from) - HEARD_BEFORE_MS);
+  return told === undefined ? isIn(part, at) : at > told && (part.to === undefined || at < part.to);
+}
 
 const words = ({ what, name, how, from, to }: Steered): string =>
   `${what} ${name} was ${how === 'pause' ? 'paused' : 'aborted'} from ${from} to ${to ?? 'the end'}`;

@@ -515,6 +515,11 @@ describe('the judge of what people steer', () => {
     const home = entry(15, 'ha.maintenance.disable', 'n1');
     expect(judged({}, [patch], [drained(5, 'n1'), home, drained(20, 'n2')])).toBe(true);
     expect(judged({}, [patch], [drained(5, 'n1'), { ...home, at: at(12) }, drained(14, 'n2')])).toBe(false);
+    const told = { ...patch, toldAt: [at(3), at(9), at(30)] };
+    const quick = [entry(10, 'ha.maintenance.disable', 'n1'), drained(11, 'n2')];
+    expect(judged({}, [told], quick)).toBe(true);
+    expect(judged({}, [patch], quick)).toBe(false);
+    expect(judged({}, [{ ...patch, toldAt: [at(11)] }], quick)).toBe(false);
     expect(judged({ what: 'stage', name: 'rest' }, [patch], two)).toBe(false);
     expect(judged({ what: 'stage', name: 'rest', how: 'abort' }, [patch], two)).toBe(true);
   });

@@ -37,6 +37,8 @@ export type Operation = StoreResult & {
   workflowId: string;
   /** When it was called for; its first words may come later. */
   begunAt: string;
+  /** When it was told to stand still, to go on or to end; absent when nobody steered its train. */
+  toldAt?: string[];
 };
 
 export interface TrainSeen extends Ran<TrainReport> {
@@ -182,6 +184,7 @@ type OperationType = keyof typeof OPERATIONS;
 async function operationsOf(
   { client }: Practice,
   stores: readonly string[],
+  isSteered: boolean,
 ): Promise<{ operations: Record<OperationType, Operation[]>; broken: string[] }> {
   const operations: Record<OperationType, Operation[]> = {
     patchStore: [],
@@ -196,8 +199,13 @@ async function operationsOf(
       const { workflowId, runId, status, startTime } = each;
       if (status.name === 'RUNNING' || !own.has(workflowId)) continue;
       try {
-        const result = (await client.workflow.getHandle(workflowId, runId).result()) as StoreResult;
-        operations[type].push({ ...result, workflowId, begunAt: startTime.toISOString() });
+        const handle = client.workflow.getHandle(workflowId, runId);
+        const result = (await handle.result()) as StoreResult;
+        const toldAt = type === 'patchStore' && isSteered ? await toldOf(handle) : undefined;
+        operations[type].push({
+          ...{ ...result, workflowId, begunAt: startTime.toISOString() },
+          ...(toldAt ? { toldAt } : {}),
+        });
       } catch (error) {
         broken.push(
           `${workflowId}: ${error instanceof Error ? `${error.message} ${String(error.cause)}` : String(error)}`,
@@ -226,10 +234,24 @@ async function buildsOf({ client }: Practice): Promise<TrainSeen['builds']> {
   return newest ? timesOf(client.workflow.getHandle(newest.workflowId, newest.runId), 'buildRelease') : [];
 }
 
+const eventsOf = async (handle: WorkflowHandle) => (await handle.fetchHistory()).events ?? [];
+const at = ({ eventTime }: Awaited<ReturnType<typeof eventsOf>>[number]): string =>
+  new Date(tsToMs(eventTime)).toISOString();
+
+/** When an operation on a store was told what people said, by its history. */
+const toldOf = async (handle: WorkflowHandle): Promise<string[]> =>
+  (await eventsOf(handle))
+    .filter(
+      (event) =>
+        event.workflowExecutionSignaledEventAttributes?.signalName === STEERED ||
+        event.workflowExecutionCancelRequestedEventAttributes,
+    )
+    .map(at);
+const STEERED = 'steerStore';
+
 /** When the activity ran to its end, by the history of the workflow. */
 async function timesOf(handle: WorkflowHandle, activity: string): Promise<TrainSeen['builds']> {
-  const events = (await handle.fetchHistory()).events ?? [];
-  const at = ({ eventTime }: (typeof events)[number]): string => new Date(tsToMs(eventTime)).toISOString();
+  const events = await eventsOf(handle);
   const begun = new Map(
     events
       .filter((event) => event.activityTaskScheduledEventAttributes?.activityType?.name === activity)
@@ -255,7 +277,7 @@ export async function collect(
     rows: (id: string) => Promise<Row[]>,
   ): Promise<Row[]> => (id === undefined ? [] : (await rows(id)).filter(isOwn));
   try {
-    const { operations, broken } = await operationsOf(practice, stores);
+    const { operations, broken } = await operationsOf(practice, stores, (train?.steered.length ?? 0) > 0);
     const { effects, rules } = await lab.check();
     const sites = [...stores, ...(restores ? ['staging'] : [])];
     const violationsOf = (rule: (typeof rules)[number]) => rule.violations.filter(({ store }) => sites.includes(store));
