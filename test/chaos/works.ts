@@ -95,9 +95,9 @@ export async function ride(course: Course): Promise<EndedTrain> {
   return { ...(await watched(back)), steered };
 }
 
-/** A train that is taken back on its way goes both ways. */
+/** A train that is taken back goes both ways. */
 const limitOf = ({ plan, limitMs }: Course): number | undefined =>
-  limitMs ?? (plan.operator.goesBack?.at === undefined ? undefined : 2 * LIMIT_MS);
+  limitMs ?? (plan.operator.goesBack === undefined ? undefined : 2 * LIMIT_MS);
 
 export async function sleepThrough(course: Course): Promise<Ended<NightReport, NightView>> {
   const now = course.plan.night.opensFor === undefined;
