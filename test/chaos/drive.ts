@@ -6,10 +6,10 @@ import { CONTROL_QUEUE } from '#domain/naming.js';
 import type { Practice } from '../support/practice.js';
 import type { Ground } from './ground.js';
 import { follow } from './journal.js';
-import { SPEED, worksOf, type ChaosPlan } from './plan.js';
+import { FLEET, SPEED, wayOf, worksOf, type ChaosPlan, type Way } from './plan.js';
 import { collect, faultsOf, secondId, untilAtWork, untilNothingRuns, untilQuiet, type Seen } from './seen.js';
 import { isProcessKind, type Work } from './table.js';
-import { FLEET, ride, sleepThrough, tryOut, type Course, type Endings } from './works.js';
+import { ride, sleepThrough, tryOut, type Course, type Endings } from './works.js';
 
 /** A moment that a fault waits for is soon over; an operator has time, and each look at a train costs the service. */
 const WATCH_EVERY_MS = 80;
@@ -35,7 +35,7 @@ export async function run(plan: ChaosPlan, ground: Ground, { beside, limitMs }: 
   };
   const course: Course = {
     ...{ practice, plan, stores: order, said, limitMs },
-    once: (effect, then) => waits.push({ effect, then }),
+    once: (effect, then, at) => waits.push({ effect, then, at }),
     repairer() {
       let repaired = false;
       return async () => {
@@ -46,8 +46,9 @@ export async function run(plan: ChaosPlan, ground: Ground, { beside, limitMs }: 
       };
     },
     trainBegan: (handle) => void trouble.strikeBuild(handle).catch(() => undefined),
+    wayBackBegins: () => trouble.arm('back', 'train'),
   };
-  const waits: { effect: string; then: () => void }[] = [];
+  const waits: { effect: string; then: (store: string) => void; at: string | undefined }[] = [];
   const trouble = createTrouble(course, order);
 
   const over = new AbortController();
@@ -57,9 +58,9 @@ export async function run(plan: ChaosPlan, ground: Ground, { beside, limitMs }: 
       for (const entry of await journal.more()) {
         await trouble.meet(entry);
         if (entry.by === 'lab') continue;
-        for (const wait of waits.filter(({ effect }) => effect === entry.effect)) {
+        for (const wait of waits.filter((each) => isAwaited(each, entry))) {
           waits.splice(waits.indexOf(wait), 1);
-          wait.then();
+          wait.then(entry.store);
         }
       }
       await trouble.endWhatIsDue();
@@ -76,11 +77,11 @@ export async function run(plan: ChaosPlan, ground: Ground, { beside, limitMs }: 
   };
   try {
     if (plan.kind === 'meeting') {
-      await trouble.arm('train', 'night');
+      await trouble.arm('there', 'train', 'night');
       await meet(course, works.train, works.night);
     } else {
       for (const work of worksOf(plan.kind)) {
-        await trouble.arm(work);
+        await trouble.arm('there', work);
         await works[work]();
       }
     }
@@ -95,7 +96,7 @@ export async function run(plan: ChaosPlan, ground: Ground, { beside, limitMs }: 
   await journal.close();
   return {
     ...{ plan, stores, said, running, struck: trouble.struck, journal: journal.entries },
-    ...(await collect(practice, stores, ended)),
+    ...(await collect(ground, ended)),
     seconds: Math.round((performance.now() - startedAt) / 1_000),
   };
 }
@@ -105,11 +106,14 @@ async function meet({ plan, once }: Course, train: () => Promise<void>, night: (
   if (plan.first === 'neither') return void (await Promise.all([train(), night()]));
   const [first, second, sign] =
     plan.first === 'train' ? [train, night, 'ha.maintenance.enable'] : [night, train, 'backup.start'];
-  const seen = new Promise<void>((resolve) => once(sign, resolve));
+  const seen = new Promise<void>((resolve) => once(sign, () => resolve()));
   const ended = first();
   await Promise.race([seen, ended]);
   await Promise.all([ended, second()]);
 }
+
+const isAwaited = ({ effect, at }: { effect: string; at: string | undefined }, entry: LabEntry): boolean =>
+  effect === entry.effect && (at === undefined || at === entry.store);
 
 /** Lets the planned faults strike: sets those of the practice fleet, and does itself what is done to the service. */
 function createTrouble(course: Course, order: readonly string[]) {
@@ -159,8 +163,8 @@ function createTrouble(course: Course, order: readonly string[]) {
   return {
     struck,
     /** What belongs to these works; and their dumps and restores take so long that something can come in between. */
-    async arm(...works: Work[]): Promise<void> {
-      const faults = faultsOf(plan, works);
+    async arm(way: Way, ...works: Work[]): Promise<void> {
+      const faults = faultsOf(plan, works).filter((fault) => wayOf(plan, fault) === way);
       armed.push(...faults);
       waiting = [...waiting, ...faults.filter(({ cell }) => isProcessKind(cell.kind))];
       const slow = works.flatMap((work) => {

@@ -1,15 +1,19 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { appendFile, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
 import { DateTime } from 'luxon';
-import { givenPractice, type EditableFleet, type Practice } from '../support/practice.js';
+import type { ReleaseRef } from '#domain/release.js';
+import { givenPractice, NEXT_WEEK, type EditableFleet, type Practice } from '../support/practice.js';
+import { takeGoodRelease } from './before.js';
 import { SPEED, type ChaosPlan } from './plan.js';
 
 /** What a run stands on: the service as it runs, and stores that no earlier run has touched. */
 export interface Ground {
   practice: Practice;
   stores: string[];
+  /** What the stores took before, when the train of the plan is to be taken back. */
+  before?: ReleaseRef;
   /** State and logs of the service, and of earlier runs on it. */
   dir: string;
 }
@@ -24,6 +28,7 @@ export interface Grounds {
 /** To start a service costs as much as a run. More stores than these would slow down the runs themselves. */
 const STORES_OF_A_SERVICE = 30;
 const LOOK_EVERY_MS = 50;
+const BEFORE_LIMIT_MS = 120_000;
 
 export function createGrounds(options: {
   dir: string;
@@ -58,8 +63,12 @@ export function createGrounds(options: {
       await untilAllRun(practice);
       const stores = open.fresh.splice(0, plan.stores);
       open.fleets += 1;
-      await layOut(practice, { plan, commit, stores, number: open.fleets });
-      return { practice, stores, dir };
+      await layOut(practice, { plan: isTakenBack(plan) ? calm(plan) : plan, commit, stores, number: open.fleets });
+      if (!isTakenBack(plan)) return { practice, stores, dir };
+      const before = await takeGoodRelease(practice, BEFORE_LIMIT_MS);
+      open.fleets += 1;
+      await layOutNext(practice, { plan, stores, number: open.fleets });
+      return { practice, stores, before, dir };
     },
     async clear(what) {
       const ending = open;
@@ -83,6 +92,17 @@ async function untilAllRun(practice: Practice): Promise<void> {
   while (!practice.service.processes().every(runs)) await delay(LOOK_EVERY_MS);
 }
 
+const isTakenBack = ({ operator }: ChaosPlan): boolean => operator.goesBack !== undefined;
+
+/** All stores at once, with nobody who asks and nothing that breaks. */
+const calm = (plan: ChaosPlan): ChaosPlan => ({
+  ...plan,
+  stages: [
+    { name: 'all', stores: 'rest', soak: '0s', approval: false, maxConcurrency: plan.stores, failures: plan.stores },
+  ],
+  faults: [],
+});
+
 /** The repo of the run: its stores alone, its stages, and a release of its own. */
 async function layOut(
   practice: Practice,
@@ -91,12 +111,31 @@ async function layOut(
   // The service commits its promotions without touching the working tree.
   await git(practice, 'reset', '--quiet', '--hard', 'main');
   await git(practice, 'rm', '-r', '--quiet', 'clusters');
-  await git(practice, 'checkout', '--quiet', commit, '--', ...stores.map((id) => `clusters/${id}`));
+  await git(practice, 'checkout', '--quiet', commit, '--', 'fleet.yaml', ...stores.map((id) => `clusters/${id}`));
   await practice.editFleet((fleet) => {
-    fleet.stages = stagesOf(plan, fleet);
-    fleet['backup'] = { ...(fleet['backup'] as object), ...backupOf(plan), ...windowOf(plan, fleet) };
+    setUp(fleet, plan);
     fleet.release = { ...fleet.release, version: `2026.48.${number}`, sequence: 48 + number };
   });
+}
+
+/** The release of the week after, with config files that differ too. */
+async function layOutNext(
+  practice: Practice,
+  { plan, stores, number }: { plan: ChaosPlan; stores: string[]; number: number },
+): Promise<void> {
+  await git(practice, 'reset', '--quiet', '--hard', 'main');
+  for (const store of stores)
+    for (const file of ['inventory-api.yaml', 'varnish-vcl.vcl'])
+      await appendFile(join(practice.repo, 'clusters', store, file), `\n# Of release ${number}.\n`);
+  await practice.editFleet((fleet) => {
+    setUp(fleet, plan);
+    fleet.release = { ...fleet.release, ...NEXT_WEEK, version: `2026.49.${number}`, sequence: 48 + number };
+  });
+}
+
+function setUp(fleet: EditableFleet, plan: ChaosPlan): void {
+  fleet.stages = stagesOf(plan, fleet);
+  fleet['backup'] = { ...(fleet['backup'] as object), ...backupOf(plan), ...windowOf(plan, fleet) };
 }
 
 function stagesOf(plan: ChaosPlan, { stages: [first] }: EditableFleet): EditableFleet['stages'] {

@@ -1,4 +1,6 @@
 import { during, found, ledgerIsWhatHappened, sumIsThePlan, type Finding } from './findings.js';
+import { judgeSteering } from './judge-steering.js';
+import { judgeWayBack } from './judge-way-back.js';
 import { secondId, type Operation, type Seen, type TrainSeen } from './seen.js';
 
 export function judgeTrain(seen: Seen, train: TrainSeen): Finding[] {
@@ -14,6 +16,8 @@ export function judgeTrain(seen: Seen, train: TrainSeen): Finding[] {
     ),
     ...found('on-record', effectsBelongToOperations(seen, train)),
     ...found('build-once', builtOnce(train, own)),
+    ...judgeSteering(seen, train),
+    ...(train.wayBack ? judgeWayBack(seen, train, train.wayBack) : []),
   ];
 }
 

@@ -1,8 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { emptyTally } from '#domain/outcomes.js';
+import type { DesiredRecord } from '#domain/release.js';
+import { aReleaseRef } from '../support/builders.js';
+import { aPermit, aRollbackApproval, aRollbackPlan, ROLLBACK_HASH } from '../support/rollback-builders.js';
 import { nextSeed } from './chaos.js';
 import { judge } from './judge.js';
-import { planOf, worksOf } from './plan.js';
+import { planOf, turningStore, wayOf, worksOf, type SteeringPlan } from './plan.js';
 import type { Result } from './results.js';
 import {
   faultId,
@@ -13,7 +16,9 @@ import {
   type Seen,
   type TrainSeen,
 } from './seen.js';
+import { partOf, type Steered } from './steering.js';
 import { CELLS, cellName, impossibleCells, SEEDS_OF_A_ROUND, turnOf, type RunKind } from './table.js';
+import type { WayBackSeen } from './way-back-seen.js';
 
 const at = (second: number) => new Date(Date.UTC(2026, 10, 26, 3, 0, second)).toISOString();
 const NODES = ['n1', 'n2', 'n3'];
@@ -91,11 +96,13 @@ const aTrain = (change: Partial<TrainSeen> = {}): TrainSeen => ({
       operationId: '2026-w48/rest/s1/r0',
       nodesPatched: 3,
       release: '2026.48.1',
+      begunAt: at(0),
       ...times,
     },
   ],
   release: '2026.48.1',
   builds: [{ from: at(0), to: at(1) }],
+  steered: [],
   ...change,
 });
 const PATCHED = NODES.flatMap((node, i) => patched(node, 1 + 10 * i));
@@ -201,6 +208,339 @@ describe('the judge of a train', () => {
   });
 });
 
+/** What the store ran before, and the newer release of the train that is taken back. */
+const [BEFORE, NEWER] = [aReleaseRef(47), aReleaseRef(48)];
+const OLD = { openssl: '3.0', 'ceph-osd': '19.1' };
+const nodeOf = (name: string, change: object = {}) => ({ name, kernel: '6.14-4', packages: OLD, ...change });
+const runs = (change: object = {}) =>
+  [{ id: 's1', nodes: [nodeOf('n1'), nodeOf('n2', change), nodeOf('n3')], guests: [{ vmid: 101 }] }] as never;
+const there: Operation = { ...patch, release: NEWER.version };
+const back: Operation = {
+  ...patch,
+  outcome: 'rolledBack',
+  operationId: '2026-w48/rollback/s1/r0',
+  release: BEFORE.version,
+  begunAt: at(50),
+  startedAt: at(50),
+  endedAt: at(90),
+};
+const backRow = { ...row, stage: 'rollback', outcome: 'rolledBack' as const };
+const switched = (second: number, after: string) => ({
+  ...entry(second, 'guest.config.switch', 'n1', { path: '/etc/x' }),
+  guest: 101,
+  after,
+});
+const WAY_BACK = NODES.flatMap((node, i) => patched(node, 51 + 10 * i));
+const BOTH_WAYS = [...PATCHED, switched(32, 'new'), ...WAY_BACK, switched(85, 'old')];
+const decided = aRollbackApproval();
+const desiredOf = (change: Partial<DesiredRecord> = {}): DesiredRecord => ({
+  schema: 'edge.desired/v1',
+  store: 's1',
+  release: BEFORE,
+  train: '2026-w48',
+  stage: 'rollback',
+  commit: 'a'.repeat(40),
+  expires: at(99),
+  permit: { permit: ROLLBACK_HASH, bundle: ROLLBACK_HASH },
+  ...change,
+});
+const aWayBack = (change: Partial<WayBackSeen> = {}): WayBackSeen => ({
+  before: {
+    version: BEFORE.version,
+    manifest: BEFORE.manifest,
+    kernel: '6.14-4',
+    packages: OLD,
+    configs: { s1: ['old'] },
+  },
+  approvals: [decided],
+  permits: [aPermit({ stores: ['s1'] })],
+  plans: { [ROLLBACK_HASH]: aRollbackPlan({ groups: [{ to: BEFORE, stores: ['s1'] }] }) },
+  desired: [desiredOf()],
+  ...change,
+});
+const rolledBack = {
+  ...(train.report as NonNullable<TrainSeen['report']>),
+  state: 'rolled back' as const,
+  tally: { ...emptyTally(), rolledBack: 1 },
+};
+
+describe('the judge of a train that is taken back', () => {
+  const judged = (change: Partial<TrainSeen>, wayBack: Partial<WayBackSeen> = {}, of: Partial<Seen> = {}) =>
+    rulesOf(
+      aRun({
+        journal: BOTH_WAYS,
+        now: runs(),
+        said: ['rollback: taken'],
+        ...of,
+        train: aTrain({
+          report: rolledBack,
+          rows: [row, backRow],
+          operations: [there, back],
+          release: NEWER.version,
+          ...change,
+          wayBack: aWayBack(wayBack),
+        }),
+      }),
+    );
+  const skipped = (change: Partial<WayBackSeen>, of: Partial<Seen> = {}) =>
+    judged(
+      {
+        rows: [{ ...row, outcome: 'skipped', reason: 'RolledBack' }],
+        operations: [],
+        report: { ...rolledBack, tally: { ...emptyTally(), skipped: 1 } },
+      },
+      { permits: [], ...change },
+      { journal: [], ...of },
+    );
+
+  it('finds nothing wrong with a good one', () => {
+    expect(judged({})).toEqual([]);
+    expect(skipped({ desired: [desiredOf({ permit: undefined } as never)] })).toEqual([]);
+  });
+
+  it.each<[string, Partial<TrainSeen>, Partial<WayBackSeen>, Partial<Seen>, string]>([
+    ['a train that goes on all the same', { report: { ...rolledBack, state: 'done' } }, {}, {}, 'goes-back'],
+    [
+      'a train that was done and cannot be taken back',
+      { report: { ...rolledBack, state: 'failed' }, operations: [there], rows: [row] },
+      { approvals: [], permits: [] },
+      { said: ['take back the train that is done'] },
+      'goes-back',
+    ],
+    ['a train that nobody aborted', { report: { ...rolledBack, state: 'aborted' } }, {}, {}, 'goes-back'],
+    [
+      'a store that went to another release',
+      { operations: [there, { ...back, release: '2026.46.0' }] },
+      {},
+      {},
+      'went-back',
+    ],
+    [
+      'a node with a package of the newer release',
+      {},
+      {},
+      { now: runs({ packages: { ...OLD, openssl: '3.1' } }) },
+      'went-back',
+    ],
+    ['a node with an older Ceph', {}, {}, { now: runs({ packages: { ...OLD, 'ceph-osd': '19.0' } }) }, 'went-back'],
+    ['a node with the newer kernel', {}, {}, { now: runs({ kernel: '6.14-5' }) }, 'went-back'],
+    [
+      'a node that was not booted after its older packages',
+      {},
+      {},
+      {
+        journal: BOTH_WAYS.filter(
+          (each) => each !== WAY_BACK.find(({ node, effect }) => node === 'n2' && effect === 'node.up'),
+        ),
+      },
+      'went-back',
+    ],
+    [
+      'a node whose older packages are half installed',
+      {},
+      {},
+      { journal: [...BOTH_WAYS, entry(86, 'packages.fail', 'n3'), entry(87, 'node.up', 'n3')] },
+      'went-back',
+    ],
+    ['a guest with config of the newer release', {}, {}, { journal: BOTH_WAYS.slice(0, -1) }, 'went-back'],
+    [
+      'a store that is back and is to run the newer release',
+      {},
+      { desired: [desiredOf({ release: NEWER })] },
+      {},
+      'desired',
+    ],
+    [
+      'a store that is back without a permit',
+      {},
+      { desired: [desiredOf({ permit: undefined } as never)] },
+      {},
+      'desired',
+    ],
+    [
+      'a package that is newer than is to be run',
+      {},
+      {},
+      { now: runs({ packages: { ...OLD, openssl: '3.1' } }) },
+      'desired',
+    ],
+    ['a permit without a decision', {}, { approvals: [] }, {}, 'permit'],
+    ['a permit for what was rejected', {}, { approvals: [{ ...decided, decision: 'reject' }] }, {}, 'permit'],
+    ['a permit for a decision that did not count', {}, { approvals: [{ ...decided, accepted: false }] }, {}, 'permit'],
+    [
+      'a permit for an approval of another plan',
+      {},
+      { approvals: [{ ...decided, planHash: `sha256:${'0'.repeat(64)}` }] },
+      {},
+      'permit',
+    ],
+    [
+      'a permit for a store that the plan leaves out',
+      {},
+      { permits: [aPermit({ stores: ['s1', 's2'] })] },
+      {},
+      'permit',
+    ],
+    ['a permit to another release', {}, { permits: [aPermit({ stores: ['s1'], to: aReleaseRef(46) })] }, {}, 'permit'],
+    [
+      'a permit to another release, as the plan says',
+      {},
+      {
+        permits: [aPermit({ stores: ['s1'], to: aReleaseRef(46) })],
+        plans: { [ROLLBACK_HASH]: aRollbackPlan({ groups: [{ to: aReleaseRef(46), stores: ['s1'] }] }) },
+      },
+      {},
+      'permit',
+    ],
+    [
+      'a permit from another release',
+      {},
+      { permits: [aPermit({ stores: ['s1'], from: aReleaseRef(49) })] },
+      {},
+      'permit',
+    ],
+    ['a store that goes back and is in no permit', {}, { permits: [] }, {}, 'permit'],
+    [
+      'a store that goes back before anybody approved it',
+      {},
+      { permits: [aPermit({ stores: ['s1'], approval: { ...aPermit().approval, at: at(51) } })] },
+      {},
+      'permit',
+    ],
+    ['a way back that is not in the ledger', { rows: [row] }, {}, {}, 'ledger'],
+    [
+      'a way back that the ledger adds to what was done there',
+      { rows: [{ ...row, round: 1 }, backRow] },
+      {},
+      {},
+      'ledger',
+    ],
+    [
+      'a store that is aborted on the way back though it is back',
+      { rows: [row, backRow, { ...backRow, round: 1, outcome: 'aborted' }] },
+      {},
+      {},
+      'ledger',
+    ],
+    [
+      'outcomes of the way there in the report',
+      { report: { ...rolledBack, tally: { ...emptyTally(), succeeded: 1 } } },
+      {},
+      {},
+      'sum',
+    ],
+  ])('sees %s', (_, change, wayBack, of, expected) => expect(judged(change, wayBack, of)).toContain(expected));
+
+  it('sees a store that was never started and is to run the newer release, or has something of it', () => {
+    expect(skipped({ desired: [desiredOf({ release: NEWER })] })).toContain('desired');
+    expect(skipped({}, { now: runs({ packages: { ...OLD, openssl: '3.1' } }) })).toContain('desired');
+  });
+
+  it('accepts a newer Ceph, nodes that never got anything newer, and a store that did not come back', () => {
+    expect(judged({}, {}, { now: runs({ packages: { ...OLD, 'ceph-osd': '19.2' } }) })).toEqual([]);
+    const started: Operation = { ...there, outcome: 'aborted', nodesPatched: 0 };
+    const rows = [{ ...row, outcome: 'aborted' as const }, backRow];
+    const untouched = { operations: [started, { ...back, nodesPatched: 0 }], rows };
+    expect(judged(untouched, {}, { journal: [] })).toEqual([]);
+    const failed = {
+      operations: [there, { ...back, outcome: 'failed' as const, nodesPatched: 0 }],
+      rows: [row, { ...backRow, outcome: 'failed' as const }],
+      report: { ...rolledBack, tally: { ...emptyTally(), failed: 1 } },
+    };
+    expect(judged(failed, {}, { journal: PATCHED, now: runs({ packages: { ...OLD, openssl: '3.1' } }) })).toEqual([]);
+  });
+
+  it('accepts rounds of the way there, however many', () => {
+    const second = { ...there, operationId: '2026-w48/rest/s1/r1' };
+    const failed = { ...there, outcome: 'failed' as const };
+    const rows = [{ ...row, outcome: 'failed' as const }, { ...row, round: 1 }, backRow];
+    expect(judged({ rows, operations: [failed, second, back] })).toEqual([]);
+  });
+
+  it('accepts a way back that somebody ended, also before the turn of a store', () => {
+    const report = { ...rolledBack, state: 'aborted' as const, tally: { ...emptyTally(), succeeded: 1 } };
+    const change = { report, operations: [there], rows: [row] };
+    const ofIt = { journal: PATCHED, said: ['rollback: taken', 'abort: taken'] };
+    expect(judged(change, { permits: [] }, ofIt)).toEqual([]);
+    const early = { ...report, tally: { ...emptyTally(), aborted: 1 } };
+    const rows = [row, { ...backRow, outcome: 'aborted' as const }];
+    expect(judged({ ...change, report: early, rows }, {}, ofIt)).toEqual([]);
+  });
+});
+
+describe('the judge of what people steer', () => {
+  const part = (change: Partial<Steered>): Steered => ({
+    ...{ what: 'store', how: 'pause', name: 's1', stores: ['s1'], way: 'there', from: at(10), to: at(30) },
+    ...change,
+  });
+  const begun = (second: number): Operation => ({ ...patch, begunAt: at(second), startedAt: at(second) });
+  const judged = (steered: Partial<Steered>, operations: Operation[], journal: Seen['journal'] = []) =>
+    rulesOf(aRun({ journal, train: aTrain({ steered: [part(steered)], operations }) })).includes('steered');
+  const drained = (second: number, node: string) => entry(second, 'ha.maintenance.enable', node);
+
+  it('sees an operation that begins in a pause, and none before, after or right at it', () => {
+    expect(judged({}, [begun(20)])).toBe(true);
+    for (const second of [9, 12, 31]) expect(judged({}, [begun(second)])).toBe(false);
+  });
+
+  it('sees an operation that begins after an abort, whenever, and none at another store', () => {
+    expect(judged({ how: 'abort', to: undefined } as never, [begun(35)])).toBe(true);
+    expect(judged({ how: 'abort', to: undefined, stores: ['s2'] } as never, [begun(35)])).toBe(false);
+  });
+
+  it('sees it for all stores of a stage, until people let it go on', () => {
+    const stage: Partial<Steered> = { what: 'stage', name: 'rest', stores: ['s1', 's2'] };
+    expect(judged({ ...stage, how: 'abort' }, [begun(20)])).toBe(true);
+    expect(judged({ ...stage, how: 'abort' }, [begun(35)])).toBe(false);
+    expect(judged(stage, [begun(20)])).toBe(true);
+  });
+
+  it('takes an abort for the way on which it was said, and a pause for both', () => {
+    const late = { ...back, begunAt: at(20), startedAt: at(20) };
+    expect(judged({ how: 'abort' }, [late])).toBe(false);
+    expect(judged({ how: 'abort', way: 'back' }, [late])).toBe(true);
+    expect(judged({}, [late])).toBe(true);
+  });
+
+  it('leaves out what another centre begins', () => {
+    const second = { ...begun(20), workflowId: 'second/s1' };
+    const two = [drained(21, 'n1'), drained(28, 'n2')];
+    expect(judged({}, [patch, second], two)).toBe(false);
+  });
+
+  it('sees a store in work that goes on to a second node, and lets it finish the one that it is at', () => {
+    const two = [drained(14, 'n1'), drained(22, 'n2')];
+    expect(judged({}, [patch], two)).toBe(true);
+    expect(judged({ how: 'abort' }, [patch], two)).toBe(true);
+    const home = entry(15, 'ha.maintenance.disable', 'n1');
+    expect(judged({}, [patch], [drained(5, 'n1'), home, drained(20, 'n2')])).toBe(true);
+    expect(judged({}, [patch], [drained(5, 'n1'), { ...home, at: at(12) }, drained(14, 'n2')])).toBe(false);
+    const told = { ...patch, toldAt: [at(3), at(9), at(30)] };
+    const quick = [entry(10, 'ha.maintenance.disable', 'n1'), drained(11, 'n2')];
+    expect(judged({}, [told], quick)).toBe(true);
+    expect(judged({}, [patch], quick)).toBe(false);
+    expect(judged({}, [{ ...patch, toldAt: [at(11)] }], quick)).toBe(false);
+    expect(judged({ what: 'stage', name: 'rest' }, [patch], two)).toBe(false);
+    expect(judged({ what: 'stage', name: 'rest', how: 'abort' }, [patch], two)).toBe(true);
+  });
+});
+
+describe('what is meant by a part that is steered', () => {
+  const stages = { canary: ['a'], rest: ['b', 'c'] };
+  const plan: SteeringPlan = { what: 'store', how: 'pause', at: 'node.up', next: false, way: 'there' };
+
+  it('is the store where the effect is seen, or its stage, or the one after it', () => {
+    const nameOf = (change: Partial<SteeringPlan>, store: string) =>
+      partOf({ ...plan, ...change }, store, stages)?.name;
+    expect(nameOf({}, 'b')).toBe('b');
+    expect(nameOf({ next: true }, 'b')).toBe('c');
+    expect(nameOf({ next: true }, 'c')).toBe('a');
+    expect(nameOf({ what: 'stage' }, 'c')).toBe('rest');
+    expect(nameOf({ what: 'stage', next: true }, 'a')).toBe('rest');
+    expect(nameOf({}, 'central')).toBeUndefined();
+  });
+});
+
 const AT = at(4);
 const NAME = `vm/101/${AT.slice(0, 19)}Z`;
 const vzdump = (second: number, upid: string, done: number[], until = second + 4) => [
@@ -219,6 +559,7 @@ const backedUp = {
   store: 's1',
   outcome: 'succeeded' as const,
   operationId: 'night/backup/s1/r0',
+  begunAt: at(0),
   ...times,
 };
 const aNight = (change: Partial<NightSeen> = {}): NightSeen => ({
@@ -382,6 +723,28 @@ describe('the plan of a run', () => {
     for (const { kind, faults } of plans)
       expect(faults.every(({ cell }) => worksOf(kind).includes(cell.work))).toBe(true);
     expect(new Set(plans.map(({ kind }) => kind))).toEqual(new Set<RunKind>(['train', 'night', 'restores', 'meeting']));
+  });
+
+  it('takes about one train in five back, steers about one in five, and lets faults strike on either way', () => {
+    const trains = Array.from({ length: 500 }, (_, i) => planOf(i + 1)).filter(({ kind }) =>
+      worksOf(kind).includes('train'),
+    );
+    const back = trains.filter(({ operator }) => operator.goesBack);
+    const steered = trains.flatMap(({ operator }) => operator.steers ?? []);
+    for (const some of [back, steered]) {
+      expect(some.length).toBeGreaterThan(trains.length / 8);
+      expect(some.length).toBeLessThan(trains.length / 3);
+    }
+    const ways = new Set(back.flatMap((plan) => plan.faults.map((fault) => wayOf(plan, fault))));
+    expect(ways).toEqual(new Set(['there', 'back']));
+    expect(new Set(steered.map(({ what, how }) => `${how} ${what}`)).size).toBe(4);
+    for (const plan of back) {
+      expect(plan.operator.atLast).toBe('rollback');
+      expect(turningStore(plan)).toBeLessThan(plan.stores);
+    }
+    // It has one release only, so nothing of it could be taken back.
+    const ahead = trains.filter(({ operator }) => !operator.goesBack);
+    expect(ahead.every(({ operator }) => operator.atLast !== 'rollback' && operator.steers?.way !== 'back')).toBe(true);
   });
 
   it('asks the practice fleet only for what it can do', () => expect(impossibleCells()).toEqual([]));

@@ -72,11 +72,36 @@ export interface OperatorPlan {
   /** Whether what is broken is repaired before that. */
   repairs: boolean;
   /** What is said when trying again has come to its end. */
-  atLast: 'skip' | 'abort';
+  atLast: 'skip' | 'abort' | 'rollback';
   /** Pauses and resumes the train at this effect. */
   pausesAt?: string;
+  goesBack?: WayBackPlan;
+  steers?: SteeringPlan;
 }
 
+/** The train is taken back. Its stores took another release before, and it was good there. */
+interface WayBackPlan {
+  /**
+   * Asked for at this effect, at the last store that a fault is aimed at, so that the others have been started. Absent:
+   * when trying again has come to its end, or else when the train is done.
+   */
+  at?: Step;
+  /** Whether the faults strike on the way there or on the way back; the build has none but on the way there. */
+  struck: Way;
+}
+export type Way = 'there' | 'back';
+
+/** A part of the train is told to stand still for a while, or to end, when this effect is seen at a store. */
+export interface SteeringPlan {
+  what: 'stage' | 'store';
+  how: 'pause' | 'abort';
+  at: Step;
+  /** Not that store, or its stage, but the one after it in the plan. */
+  next: boolean;
+  way: Way;
+}
+
+export const FLEET = 'practice';
 /** The practice fleet's stores live so many times faster than real ones. */
 export const SPEED = 960;
 /** A fleet has so many stores at most. */
@@ -129,6 +154,7 @@ export function planOf(seed: number): ChaosPlan {
       ...(random.chance(0.15)
         ? { pausesAt: random.pick(['packages.install', 'ha.maintenance.enable', 'node.up']) }
         : {}),
+      ...(works.includes('train') ? steeringOf(seed) : {}),
     },
     night: {
       maxConcurrency: random.int(1, 4),
@@ -155,6 +181,36 @@ function windowOf(seed: number): Pick<NightPart, 'opensFor'> {
   const random = randomFrom(seed * 104_729 + WINDOW_SALT);
   return random.chance(0.5) ? { opensFor: random.pick([15, 30, 60]) } : {};
 }
+
+/** Drawn apart, too. The train of the short run goes on to its end, and nobody steers it. */
+const STEERING_SALT = 311;
+const IN_WORK = ['ha.maintenance.enable', 'packages.install', 'node.up', 'guest.config.switch'] as const;
+function steeringOf(seed: number): Pick<OperatorPlan, 'goesBack' | 'steers'> & Partial<Pick<OperatorPlan, 'atLast'>> {
+  const random = randomFrom(seed * 15_485_863 + STEERING_SALT);
+  const goesBack = random.chance(0.2);
+  const back: WayBackPlan = {
+    ...(random.chance(0.6) ? { at: random.pick(IN_WORK) } : {}),
+    struck: random.pick(['there', 'back']),
+  };
+  const steers: SteeringPlan = {
+    what: random.pick(['stage', 'store']),
+    how: random.pick(['pause', 'abort']),
+    at: random.pick(IN_WORK),
+    next: random.chance(0.4),
+    way: goesBack ? random.pick(['there', 'back', 'back']) : 'there',
+  };
+  return {
+    ...(goesBack ? { atLast: 'rollback', goesBack: back } : {}),
+    ...(random.chance(0.2) ? { steers } : {}),
+  };
+}
+
+/** Where the effect is seen at which the train is to be taken back: the nth store of the plan. */
+export const turningStore = ({ faults }: ChaosPlan): number => Math.max(0, ...faults.map(({ store }) => store));
+
+/** The way of its train on which a fault strikes. */
+export const wayOf = ({ operator }: ChaosPlan, { cell }: PlannedFault): Way =>
+  cell.work === 'train' && cell.step !== 'release.build' ? (operator.goesBack?.struck ?? 'there') : 'there';
 
 /** In the order in which they begin. */
 export function worksOf(kind: RunKind): readonly Work[] {
@@ -230,14 +286,21 @@ const KIND_WORDS: Record<RunKind, string> = {
 };
 
 const RENDER: Record<Work, (plan: ChaosPlan) => string> = {
-  train: ({ stages, operator: { retries, repairs, atLast, pausesAt } }) =>
+  train: ({ stages, operator: { retries, repairs, atLast, pausesAt, goesBack, steers } }) =>
     `train: ${stages.map(renderStage).join(', ')}; operator: ${retries} retries, ${repairs ? 'repairs first' : 'repairs nothing'}, then ${atLast}` +
-    (pausesAt === undefined ? '' : `; pauses at ${pausesAt}`),
+    (pausesAt === undefined ? '' : `; pauses at ${pausesAt}`) +
+    (goesBack === undefined
+      ? ''
+      : `; goes back ${goesBack.at === undefined ? 'at last' : `at ${goesBack.at}`}, faults on the way ${goesBack.struck}`) +
+    (steers === undefined ? '' : `; ${renderSteering(steers)}`),
   night: ({ kind, first, night }) =>
     `night: ${renderPart(night)}${night.opensFor === undefined ? '' : `, its window closes after ${night.opensFor} s`}${kind === 'meeting' ? `; ${first} is at work when the other begins` : ''}`,
   restores: ({ restores: { vmids, ...part } }) =>
     `restores: ${vmids === undefined ? 'all guests' : `guests ${vmids.join(', ')}`}, ${renderPart(part)}`,
 };
+
+const renderSteering = ({ what, how, at, next, way }: SteeringPlan): string =>
+  `${how}s ${next ? 'the next' : 'the'} ${what} at ${at} on the way ${way}`;
 
 const renderStage = ({ name, stores, soak, approval, maxConcurrency, failures }: StagePlan): string =>
   `${name} (${stores}, ${maxConcurrency} at once, up to ${failures} failures, soak ${soak}${approval ? ', approval' : ''})`;

@@ -8,15 +8,18 @@ import type { NightReport } from '#domain/messages/backup.js';
 import type { GuestBackupRow, NightGuestRow, RestoreTestRow, ResultRow } from '#domain/messages/ledger.js';
 import type { RestoreReport } from '#domain/messages/restore.js';
 import type { TrainReport } from '#domain/messages/train.js';
-import { backupWorkflowId, restoreWorkflowId, storeWorkflowId } from '#domain/naming.js';
+import { backupWorkflowId, restoreWorkflowId, ROLLBACK_STAGE, storeWorkflowId } from '#domain/naming.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { PbsSnapshot, StoreSnapshot } from '#lab/control/snapshot.js';
 import { openLedger } from '#systems/ledger/client.js';
 import type { Practice } from '../support/practice.js';
+import type { Ground } from './ground.js';
 import type { Journal } from './journal.js';
 import { within } from './patience.js';
 import type { ChaosPlan, PlannedFault } from './plan.js';
+import type { Steered } from './steering.js';
 import type { Work } from './table.js';
+import { readWayBack, type WayBackSeen } from './way-back-seen.js';
 import type { Endings } from './works.js';
 
 /** What was seen of one work of a run; nothing of it is judged yet. */
@@ -30,14 +33,24 @@ export interface Ran<Report> {
   /** How each operation on a store ended, by its own word. */
   operations: Operation[];
 }
-export type Operation = StoreResult & { workflowId: string };
+export type Operation = StoreResult & {
+  workflowId: string;
+  /** When it was called for; its first words may come later. */
+  begunAt: string;
+  /** When it was told to stand still, to go on or to end; absent when nobody steered its train. */
+  toldAt?: string[];
+};
 
 export interface TrainSeen extends Ran<TrainReport> {
   /** The release of the train, as the ledger names it. */
   release?: string | undefined;
   /** When the release was built, by the history of the train. */
   builds: { from: string; to: string }[];
+  steered: Steered[];
+  /** Of a train that was to be taken back. */
+  wayBack?: WayBackSeen | undefined;
 }
+
 export interface NightSeen extends Ran<NightReport> {
   /** When its window closes; absent when it was begun by hand. */
   closes?: string | undefined;
@@ -171,6 +184,7 @@ type OperationType = keyof typeof OPERATIONS;
 async function operationsOf(
   { client }: Practice,
   stores: readonly string[],
+  isSteered: boolean,
 ): Promise<{ operations: Record<OperationType, Operation[]>; broken: string[] }> {
   const operations: Record<OperationType, Operation[]> = {
     patchStore: [],
@@ -181,11 +195,17 @@ async function operationsOf(
   const broken: string[] = [];
   for (const type of Object.keys(OPERATIONS) as OperationType[]) {
     const own = new Set(stores.flatMap((store) => OPERATIONS[type](store)));
-    for await (const { workflowId, runId, status } of client.workflow.list({ query: `WorkflowType='${type}'` })) {
+    for await (const each of client.workflow.list({ query: `WorkflowType='${type}'` })) {
+      const { workflowId, runId, status, startTime } = each;
       if (status.name === 'RUNNING' || !own.has(workflowId)) continue;
       try {
-        const result = (await client.workflow.getHandle(workflowId, runId).result()) as StoreResult;
-        operations[type].push({ ...result, workflowId });
+        const handle = client.workflow.getHandle(workflowId, runId);
+        const result = (await handle.result()) as StoreResult;
+        const toldAt = type === 'patchStore' && isSteered ? await toldOf(handle) : undefined;
+        operations[type].push({
+          ...{ ...result, workflowId, begunAt: startTime.toISOString() },
+          ...(toldAt ? { toldAt } : {}),
+        });
       } catch (error) {
         broken.push(
           `${workflowId}: ${error instanceof Error ? `${error.message} ${String(error.cause)}` : String(error)}`,
@@ -206,10 +226,32 @@ export async function untilAtWork(handle: WorkflowHandle, activity: string): Pro
   }
 }
 
+/** When the newest train had its release built, by its history. It has an id of its own with whatever took it back. */
+async function buildsOf({ client }: Practice): Promise<TrainSeen['builds']> {
+  let newest: { workflowId: string; runId: string; startTime: Date } | undefined;
+  for await (const train of client.workflow.list({ query: "WorkflowType='patchTrain'" }))
+    if (!newest || train.startTime > newest.startTime) newest = train;
+  return newest ? timesOf(client.workflow.getHandle(newest.workflowId, newest.runId), 'buildRelease') : [];
+}
+
+const eventsOf = async (handle: WorkflowHandle) => (await handle.fetchHistory()).events ?? [];
+const at = ({ eventTime }: Awaited<ReturnType<typeof eventsOf>>[number]): string =>
+  new Date(tsToMs(eventTime)).toISOString();
+
+/** When an operation on a store was told what people said, by its history. */
+const toldOf = async (handle: WorkflowHandle): Promise<string[]> =>
+  (await eventsOf(handle))
+    .filter(
+      (event) =>
+        event.workflowExecutionSignaledEventAttributes?.signalName === STEERED ||
+        event.workflowExecutionCancelRequestedEventAttributes,
+    )
+    .map(at);
+const STEERED = 'steerStore';
+
 /** When the activity ran to its end, by the history of the workflow. */
 async function timesOf(handle: WorkflowHandle, activity: string): Promise<TrainSeen['builds']> {
-  const events = (await handle.fetchHistory()).events ?? [];
-  const at = ({ eventTime }: (typeof events)[number]): string => new Date(tsToMs(eventTime)).toISOString();
+  const events = await eventsOf(handle);
   const begun = new Map(
     events
       .filter((event) => event.activityTaskScheduledEventAttributes?.activityType?.name === activity)
@@ -223,8 +265,7 @@ async function timesOf(handle: WorkflowHandle, activity: string): Promise<TrainS
 
 /** Everything that is to be judged, once nothing runs any more. */
 export async function collect(
-  practice: Practice,
-  stores: string[],
+  { practice, stores, before }: Ground,
   { train, night, restores }: Endings,
 ): Promise<Omit<Seen, 'plan' | 'stores' | 'said' | 'running' | 'struck' | 'journal' | 'seconds'>> {
   const { service, lab } = practice;
@@ -236,19 +277,28 @@ export async function collect(
     rows: (id: string) => Promise<Row[]>,
   ): Promise<Row[]> => (id === undefined ? [] : (await rows(id)).filter(isOwn));
   try {
-    const { operations, broken } = await operationsOf(practice, stores);
+    const { operations, broken } = await operationsOf(practice, stores, (train?.steered.length ?? 0) > 0);
     const { effects, rules } = await lab.check();
     const sites = [...stores, ...(restores ? ['staging'] : [])];
     const violationsOf = (rule: (typeof rules)[number]) => rule.violations.filter(({ store }) => sites.includes(store));
     const trainId = train?.view?.train;
+    /** And not of the one that brought what the stores can go back to. */
+    const isOfTrain = ({ workflowId, store, operationId }: Operation): boolean =>
+      workflowId === secondId(store) || trainId === undefined || operationId?.startsWith(`${trainId}/`) === true;
+    const isOfWayBack = ({ stage }: { stage: string }): boolean => stage === ROLLBACK_STAGE;
     const nightId = night?.report?.night ?? night?.view?.night;
     const runId = restores?.report?.run ?? restores?.view?.run;
     return {
       train: train && {
-        ...{ report: train.report, doing: train.view?.doing, operations: operations.patchStore },
+        ...{ report: train.report, doing: train.view?.doing, steered: train.steered },
+        operations: operations.patchStore.filter(isOfTrain),
         rows: await own(trainId, (id) => ledger.results(id)),
         release: trainId === undefined ? undefined : (await ledger.train(trainId))?.release,
-        builds: await timesOf(train.handle, 'buildRelease'),
+        builds: await buildsOf(practice),
+        wayBack: before && {
+          ...(await readWayBack(practice, stores, before)),
+          approvals: trainId === undefined ? [] : (await ledger.approvals(trainId)).filter(isOfWayBack),
+        },
       },
       night: night && {
         ...{ report: night.report, doing: night.view?.doing, operations: operations.backupStore },

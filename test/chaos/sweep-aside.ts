@@ -1,14 +1,8 @@
-import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
-import { readFile } from 'node:fs/promises';
-import type { WorkflowHandle } from '@temporalio/client';
 import type { JanitorReport } from '#domain/messages/janitor.js';
-import type { TrainReport, TrainView } from '#domain/messages/train.js';
 import { CONTROL_QUEUE, janitorWorkflowId, storeWorkflowId, trainWorkflowId } from '#domain/naming.js';
 import { countByNode, givenPractice, NEXT_WEEK, type EditableFleet, type Practice } from '../support/practice.js';
-import { within } from './patience.js';
-import { SPEED } from './plan.js';
-import { FLEET } from './works.js';
+import { approving, takeGoodRelease, takeRelease } from './before.js';
+import { FLEET, SPEED } from './plan.js';
 
 /** The sweeps that need a ground of their own: a release to go back from, an operation that nobody goes on with. */
 export interface AsideSweep {
@@ -17,20 +11,14 @@ export interface AsideSweep {
   swept(practice: Practice): Promise<string[]>;
 }
 
-const LOOK_EVERY_MS = 500;
 const LIMIT_MS = 1_200_000;
 
 export const ROLLBACK_SWEEP: AsideSweep = {
   async given({ dir, start }) {
     const practice = await givenPractice({ ...{ dir, start, speed: SPEED, stores: 2 }, edit: patient });
-    const first = await aTrain(practice);
-    const stores = Object.values(await practice.stages()).flat();
-    for (const store of stores)
-      await practice.eventually(`${store} to learn that ${first} soaked`, async () =>
-        (await lastGoodOf(practice, store)) === first ? true : undefined,
-      );
+    await takeGoodRelease(practice, LIMIT_MS);
     await practice.editFleet((fleet) => void Object.assign(fleet.release, NEXT_WEEK));
-    await aTrain(practice);
+    await takeRelease(practice, LIMIT_MS);
     return practice;
   },
   async swept(practice) {
@@ -40,7 +28,7 @@ export const ROLLBACK_SWEEP: AsideSweep = {
       workflowId: trainWorkflowId(FLEET),
       args: [{ fleet: FLEET, by: 'chaos', reason: 'the sweep' }],
     });
-    const report = await approving(practice, handle);
+    const report = await approving(practice, handle, LIMIT_MS);
     const stores = Object.values(await practice.stages()).flat();
     const wrong: string[] = [];
     if (report?.state !== 'rolled back' || report.tally.rolledBack !== stores.length)
@@ -105,30 +93,6 @@ function patient(fleet: EditableFleet): void {
   const patience = { offlineAfter: '60s', storeTimeout: '30m', stageTimeout: '40m' };
   fleet.stages = fleet.stages.map((stage) => ({ ...stage, soak: '0s', limits: { ...stage.limits, ...patience } }));
   Object.assign(fleet['janitor'] as object, { offlineAfter: patience.offlineAfter });
-}
-
-async function aTrain(practice: Practice): Promise<string> {
-  const report = await approving(practice, await practice.startTrain());
-  if (report?.state !== 'done' || !report.release) throw new Error(`No ground for a rollback: ${report?.summary}`);
-  return report.release.version;
-}
-
-/** Approves whatever is asked until it ends, for as long as kills may take; undefined when it does not end. */
-async function approving(practice: Practice, handle: WorkflowHandle): Promise<TrainReport | undefined> {
-  const deadline = performance.now() + LIMIT_MS;
-  let report: TrainReport | undefined;
-  const ended = handle.result().then((result: TrainReport) => (report = result));
-  while (report === undefined && performance.now() < deadline) {
-    const view = await within(2_000, handle.query<TrainView>('train'));
-    if (view?.hold?.reason === 'ApprovalPending') await practice.approve().catch(() => undefined);
-    await Promise.race([ended, delay(LOOK_EVERY_MS)]);
-  }
-  return report;
-}
-
-async function lastGoodOf(practice: Practice, store: string): Promise<string | undefined> {
-  const file = join(practice.dir, 'edge', 'lab', 'workers', store, 'trust.json');
-  return (JSON.parse(await readFile(file, 'utf8')) as { lastGood?: { version: string } }).lastGood?.version;
 }
 
 function notOnce(store: string, entries: Parameters<typeof countByNode>[0], effects: readonly string[]): string[] {

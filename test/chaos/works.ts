@@ -6,13 +6,14 @@ import type { RestoreInput, RestoreReport, RestoreView } from '#domain/messages/
 import type { TrainReport, TrainView } from '#domain/messages/train.js';
 import { CONTROL_QUEUE, nightWorkflowId, restoreRunWorkflowId, trainWorkflowId } from '#domain/naming.js';
 import type { Practice } from '../support/practice.js';
+import { TAKEN_BACK_WHEN_DONE } from './judge-way-back.js';
 import { createOperator, REPAIR_AFTER_MS } from './operator.js';
 import { within } from './patience.js';
-import type { ChaosPlan } from './plan.js';
+import { FLEET, turningStore, type ChaosPlan, type Way } from './plan.js';
+import { partOf, type Steered } from './steering.js';
 
 /** What a run does to its stores, each from its first message to its end, and what whoever looks at it says meanwhile. */
 
-export const FLEET = 'practice';
 const LOOK_EVERY_MS = 500;
 /** From the first message to a train, a night or a run of restore tests to its end. */
 const LIMIT_MS = 240_000;
@@ -25,11 +26,13 @@ export interface Course {
   plan: ChaosPlan;
   stores: readonly string[];
   said: string[];
-  /** Calls back when that effect is next in the journal. */
-  once(effect: string, then: () => void): void;
+  /** Calls back when that effect is next in the journal, with the store where it is seen; or next at one store. */
+  once(effect: string, then: (store: string) => void, at?: string): void;
   /** Ends all that is broken, once for each work. */
   repairer(): () => Promise<void>;
   trainBegan(handle: WorkflowHandle): void;
+  /** The train is about to be taken back; no store has gone back yet. */
+  wayBackBegins(): Promise<void>;
   /** As it was seen last. */
   trainView?: TrainView | undefined;
   limitMs?: number | undefined;
@@ -41,27 +44,60 @@ interface Ended<Report, View> {
   view: View | undefined;
 }
 
+type EndedTrain = Ended<TrainReport, TrainView> & { steered: Steered[] };
+
 /** Of the works that a run has done. */
 export interface Endings {
-  train?: Ended<TrainReport, TrainView>;
+  train?: EndedTrain;
   night?: Ended<NightReport, NightView>;
   restores?: Ended<RestoreReport, RestoreView>;
 }
 
-export async function ride(course: Course): Promise<Ended<TrainReport, TrainView>> {
+export async function ride(course: Course): Promise<EndedTrain> {
   const { practice, plan, said } = course;
-  const operator = createOperator(plan.operator, practice, said, course.repairer());
-  if (plan.operator.pausesAt !== undefined) course.once(plan.operator.pausesAt, () => operator.pause());
+  const { pausesAt, goesBack, steers } = plan.operator;
+  const stages = await practice.stages();
+  const steer = (way: Way): void => {
+    if (steers?.way === way) course.once(steers.at, (store) => operator.steer(partOf(steers, store, stages)));
+  };
+  const operator = createOperator(plan.operator, practice, said, course.repairer, async () => {
+    await course.wayBackBegins();
+    steer('back');
+  });
+  if (pausesAt !== undefined) course.once(pausesAt, () => operator.pause());
+  if (goesBack?.at !== undefined) course.once(goesBack.at, () => operator.goBack(), course.stores[turningStore(plan)]);
+  steer('there');
+
+  const watched = async (handle: WorkflowHandle): Promise<Ended<TrainReport, TrainView>> => {
+    const look = async () => {
+      course.trainView = (await within(2_000, handle.query<TrainView>('train'))) ?? course.trainView;
+      if (course.trainView) await operator.look(course.trainView);
+    };
+    const report = await endOf<TrainReport>({ ...course, limitMs: limitOf(course) }, handle, look);
+    return { handle, report, view: (await within(5_000, handle.query<TrainView>('train'))) ?? course.trainView };
+  };
   const handle = await begun(practice, trainWorkflowId(FLEET), () => practice.startTrain());
   course.trainBegan(handle);
-  const look = async () => {
-    course.trainView = (await within(2_000, handle.query<TrainView>('train'))) ?? course.trainView;
-    if (course.trainView) await operator.look(course.trainView);
-  };
-  const report = await endOf<TrainReport>(course, handle, look);
-  const view = (await within(5_000, handle.query<TrainView>('train'))) ?? course.trainView;
-  return { handle, report, view };
+  const ended = await watched(handle);
+  const { steered } = operator;
+  if (goesBack === undefined || ended.report?.state !== 'done') return { ...ended, steered };
+
+  said.push(TAKEN_BACK_WHEN_DONE);
+  await operator.turnBack();
+  const args = [{ fleet: FLEET, by: 'chaos' }];
+  const back = await begun(practice, trainWorkflowId(FLEET), () =>
+    practice.client.workflow.start('rollbackTrain', {
+      taskQueue: CONTROL_QUEUE,
+      workflowId: trainWorkflowId(FLEET),
+      args,
+    }),
+  );
+  return { ...(await watched(back)), steered };
 }
+
+/** A train that is taken back goes both ways. */
+const limitOf = ({ plan, limitMs }: Course): number | undefined =>
+  limitMs ?? (plan.operator.goesBack === undefined ? undefined : 2 * LIMIT_MS);
 
 export async function sleepThrough(course: Course): Promise<Ended<NightReport, NightView>> {
   const now = course.plan.night.opensFor === undefined;
