@@ -110,6 +110,7 @@ const trustSchema: z.ZodType<TrustRecord> = z.object({
   goodBefore: releaseRef.optional(),
   withdrawn: releaseRef.optional(),
   pins: z.record(z.string(), z.string()).exactOptional(),
+  loaded: z.record(z.string(), z.object({ file: z.string(), proven: z.boolean() })).exactOptional(),
   baseline: z.array(
     z.object({
       vmid: z.number(),

@@ -71,6 +71,11 @@ export interface TrustRecord extends GoodReleases {
   wentBack?: boolean;
   /** Kernels that we told boot loaders to start, by node; written before it is done. */
   pins?: Record<string, string>;
+  /**
+   * By guest and target of its configuration, `103 /etc/app/app.conf`: the file that the guest was last proven to be well
+   * with. Not `proven`: since then another one was switched to, or this one again, and what is loaded is not known.
+   */
+  loaded?: Record<string, { file: string; proven: boolean }>;
   /** Measurements just before the newest patch. */
   baseline: GuestProbe[];
 }

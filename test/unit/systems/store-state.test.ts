@@ -30,6 +30,7 @@ const trust: TrustRecord = {
   goodBefore: aReleaseRef(46),
   withdrawn: aReleaseRef(49),
   pins: { n1: '6.14.8-2-pve' },
+  loaded: { '103 /etc/app/app.conf': { file: '/etc/edge-governor/releases/1/app.conf', proven: true } },
   baseline: [{ vmid: 101, name: 'pos', running: true, healthy: true, latencyMs: 41.5 }],
 };
 
