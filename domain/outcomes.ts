@@ -42,7 +42,7 @@ export interface StoreResult {
   nodesPatched?: number | undefined;
   nodesRebooted?: number | undefined;
   release?: string | undefined;
-  /** Version of the newest release that had soaked there when the operation took the store. */
+  /** Version of the release where a rollback leads, as the store knew it when the operation had taken it. */
   lastGood?: string | undefined;
   /** It failed in an earlier round, and no success has come since. */
   failedBefore?: true | undefined;

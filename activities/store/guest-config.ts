@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Guest } from '#domain/fleet.js';
 import type { StepAnswer } from '#domain/messages/store.js';
 import type { GuestKind } from '#systems/proxmox/types.js';
+import type { TrustRecord } from '#systems/store-state/types.js';
 import { SUDO, type Opened, type StoreDeps } from './deps.js';
 import { readGuests, runnerOf } from './facts.js';
 import { waitFor } from './wait.js';
@@ -9,24 +10,12 @@ import { waitFor } from './wait.js';
 /** Each file stands under its own digest in the guest; a link names the active one, so the last good one is a link away. */
 const RELEASES = '/etc/edge-governor/releases';
 
-/** Written to the journal before a link is switched: until the reload is proven, this is where the way back is kept. */
-interface Switch {
-  vmid: number;
-  file: string;
-  /** What the link named before; empty when there was nothing. */
-  before: string;
-}
-
 /**
  * Gives every guest its files of the release: write, check, switch the link, reload, probe. A guest that refuses or
- * falls ill gets its last good file back. Retry-safe: a file that is active already is left alone, unless the attempt
- * that switched to it was cut off before its reload was proven.
+ * falls ill gets its last good file back. Retry-safe, for this operation and for the next one: only a file that was
+ * proven to be loaded is left alone. What a link names may be a file that was refused, or that no reload ever read.
  */
-export async function applyConfig(
-  deps: StoreDeps,
-  key: string,
-  { artifact }: Opened,
-): Promise<StepAnswer<{ changed: string[] }>> {
+export async function applyConfig(deps: StoreDeps, { artifact }: Opened): Promise<StepAnswer<{ changed: string[] }>> {
   const changed: string[] = [];
   for (const guest of artifact.store.guests) {
     for (const config of guest.config) {
@@ -35,38 +24,53 @@ export async function applyConfig(
       const exec = await guestShell(deps, guest);
       const file = pathOf(content, config.file);
       const active = await linkAt(exec, config.target);
-      const begun = switchBegun(deps, key, guest.vmid, file);
-      if (active === file && !begun) continue;
+      const known = deps.state.trust().loaded?.[placeOf(guest, config)];
+      if (active === file && known?.file === file && known.proven) continue;
 
       await write(exec, file, content, `${guest.name}: writing ${config.file}`);
-      if (config.check.length > 0) {
-        const check = await exec(config.check.map((word) => word.replaceAll('{file}', file)));
-        if (check.code !== 0)
-          return rejected(guest, config.file, `its check failed: ${(check.stderr || check.stdout).trim()}`);
-      }
-      const before = begun?.before ?? (active || (await keepOriginal(exec, config.target, config.file)));
-      await deps.state.intent(key, { vmid: guest.vmid, file, before } satisfies Switch);
+      const good = goodBefore(known, active, file) ?? (await keepOriginal(exec, config.target, config.file));
+      const refusal = await checked(exec, config.check, file);
+      if (refusal && active !== file) return rejected(guest, config.file, refusal);
+      await remember(deps, guest, config, { file: good, proven: false });
       if (active !== file) await switchTo(exec, file, config.target, guest.name);
-      const ill = await reloadAndProbe(deps, guest, exec, config.reload);
+      const ill = refusal ?? (await reloadAndProbe(deps, guest, exec, config.reload));
       if (ill) {
-        const why = await putBack(exec, before, config.target, config.reload);
+        const why = good === file ? 'no other is known' : await putBack(exec, good, config.target, config.reload);
         return rejected(guest, config.file, why ? `${ill}; the last good file is NOT back: ${why}` : ill);
       }
+      await remember(deps, guest, config, { file, proven: true });
       changed.push(`${guest.name}:${config.file}`);
     }
   }
   return { kind: 'done', changed };
 }
 
+type Loaded = NonNullable<TrustRecord['loaded']>[string];
+
+const placeOf = ({ vmid }: Guest, { target }: Guest['config'][number]): string => `${vmid} ${target}`;
+
+/** On disk before the effect that it is about: whoever comes next, in this operation or another, knows what is proven. */
+const remember = ({ state }: StoreDeps, guest: Guest, config: Guest['config'][number], now: Loaded): Promise<void> =>
+  state.saveTrust({ loaded: { ...state.trust().loaded, [placeOf(guest, config)]: now } });
+
+/** Where the way back leads; empty when there was nothing, undefined when a plain file may be there. */
+function goodBefore(known: Loaded | undefined, active: string, file: string): string | undefined {
+  // A proven file that the link does not name any more was replaced by someone else, and what they chose ran since.
+  const isOverruled = known?.proven === true && active !== file && active !== '';
+  if (known && !isOverruled) return known.file;
+  return active === '' ? undefined : active;
+}
+
+async function checked(exec: Exec, check: string[], file: string): Promise<string | undefined> {
+  if (check.length === 0) return undefined;
+  const { code, stdout, stderr } = await exec(check.map((word) => word.replaceAll('{file}', file)));
+  return code === 0 ? undefined : `its check failed: ${(stderr || stdout).trim()}`;
+}
+
 const pathOf = (content: string, name: string): string =>
   `${RELEASES}/${createHash('sha256').update(content).digest('hex')}/${name}`;
 
 const linkAt = async (exec: Exec, target: string): Promise<string> => (await exec(['readlink', target])).stdout.trim();
-
-function switchBegun(deps: StoreDeps, key: string, vmid: number, file: string): Switch | undefined {
-  const intent = deps.state.step(key)?.intent as Switch | undefined;
-  return intent?.vmid === vmid && intent.file === file ? intent : undefined;
-}
 
 /** A plain file that the image brought would be lost under the first link: it is kept, as the last good one. */
 async function keepOriginal(exec: Exec, target: string, name: string): Promise<string> {

@@ -92,9 +92,7 @@ export function createStoreActivities(deps: StoreDeps, operation: Operation): St
     applyConfig: (raw) =>
       beating(async () => {
         const task = mine(storeTaskSchema, raw);
-        return operation.step(task, 'apply config', async (key) =>
-          applyConfig(deps, key, await operation.release(task)),
-        );
+        return operation.step(task, 'apply config', async () => applyConfig(deps, await operation.release(task)));
       }),
 
     /** Only looks. Its asking is a sign of life of the operation, as of every step. */

@@ -9,6 +9,14 @@ import type {
   SweepTask,
   Taken,
 } from '#domain/messages/store.js';
+import {
+  afterGoingBack,
+  afterGoingForward,
+  afterSoak,
+  mayBecomeGood,
+  mayGoBackTo,
+  sameRelease,
+} from '#domain/last-good.js';
 import { stepKey } from '#domain/naming.js';
 import type { Stop } from '#domain/reasons.js';
 import type { ReleaseRef } from '#domain/release.js';
@@ -122,24 +130,21 @@ export function createOperation(deps: StoreDeps): Operation {
     return opened;
   };
 
-  /** A permit says which releases may be gone back to; the store says which one of them it has seen to be good. */
   const notLastGood = ({ permit, release }: StoreTask): Stop | undefined => {
-    const { current, lastGood, goodBefore } = state.trust();
-    if (!permit || !lastGood || sameRelease(lastGood, release)) return undefined;
-    const leavesLastGood = current !== undefined && sameRelease(current, lastGood);
-    if (leavesLastGood && (!goodBefore || sameRelease(goodBefore, release))) return undefined;
+    const known = state.trust();
+    if (!permit || mayGoBackTo(release, known)) return undefined;
     return {
       reason: 'RollbackNotPermitted',
       step: 'verify release',
-      summary: `The last good release of this store is ${lastGood.version}; it does not go back to ${release.version}.`,
+      summary: `The last good release of this store is ${known.lastGood?.version}; it does not go back to ${release.version}.`,
     };
   };
 
   /** What the store refuses from now on. With a permit it accepts again what follows the older release. */
-  const accept = async ({ permit, release: { sequence } }: StoreTask): Promise<void> => {
-    const { highestSequence } = state.trust();
-    const next = permit ? sequence : Math.max(highestSequence, sequence);
-    if (next !== highestSequence) await state.saveTrust({ highestSequence: next });
+  const accept = async ({ permit, release }: StoreTask): Promise<void> => {
+    const known = state.trust();
+    if (permit) await state.saveTrust({ highestSequence: release.sequence, ...afterGoingBack(release, known) });
+    else if (release.sequence > known.highestSequence) await state.saveTrust({ highestSequence: release.sequence });
   };
 
   const undo = async (marks: readonly Mark[]): Promise<{ undone: string[]; leftSet: string[] }> => {
@@ -355,8 +360,11 @@ export function createOperation(deps: StoreDeps): Operation {
         if (!held || !isHolder(task)) return { undone: [], leftSet: [] };
         const bySelf = recordedSelfUndo(held);
         const { undone, leftSet } = await undo(held.marks);
-        if (outcome === 'succeeded' && leftSet.length === 0)
-          await state.saveTrust({ current: task.release, wentBack: task.permit !== undefined });
+        if (outcome === 'succeeded' && leftSet.length === 0) {
+          const wentBack = task.permit !== undefined;
+          const good = (wentBack ? afterGoingBack : afterGoingForward)(task.release, state.trust());
+          await state.saveTrust({ ...good, current: task.release, wentBack });
+        }
         await end(outcome);
         const before = bySelf?.undone.map((what) => `${what} (by the store itself, at ${bySelf.at})`) ?? [];
         return { undone: [...before, ...undone], leftSet };
@@ -431,11 +439,11 @@ export function createOperation(deps: StoreDeps): Operation {
       }),
 
     async learnLastGood() {
-      const { current, lastGood } = state.trust();
-      if (!current || (lastGood && sameRelease(current, lastGood))) return;
+      if (!mayBecomeGood(state.trust())) return;
       const desired = await deps.verifier.desired(deps.store).catch(() => undefined);
-      if (!desired?.soaked || !sameRelease(desired.soaked.release, current)) return;
-      await state.saveTrust({ lastGood: current, ...(lastGood ? { goodBefore: lastGood } : {}) });
+      const known = state.trust();
+      if (!desired?.soaked || !mayBecomeGood(known) || !sameRelease(known.current, desired.soaked.release)) return;
+      await state.saveTrust(afterSoak(known));
     },
   };
 
@@ -484,8 +492,6 @@ function carriedOn(held: OperationRecord | undefined): Pick<OperationRecord, 'ma
 }
 
 const nameOf = ({ kind, node }: Mark): string => `${kind} of ${node}`;
-
-const sameRelease = (a: ReleaseRef, b: ReleaseRef): boolean => a.manifest === b.manifest && a.bundle === b.bundle;
 
 const stale = (summary: string): Stop => ({ reason: 'StaleOperation', step: 'open', summary });
 /** It may not act either, but it may begin anew: nobody else has the store. */

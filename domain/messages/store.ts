@@ -73,7 +73,7 @@ export interface NodeWork {
 /** What was adopted or undone, in sentences; and after how much silence, in milliseconds, the store helps itself. */
 export interface Taken {
   adopted: string[];
-  /** Version of the newest release that has soaked here; absent when none has. */
+  /** Version of the newest release that has soaked here and was not gone back from; absent when none has. */
   lastGood?: string | undefined;
   /** Absent: the worker is of a build that does not say. */
   maxMaintenance?: number | undefined;
@@ -238,7 +238,7 @@ export interface StoreView {
   operationId: string;
   /** Absent: the store is held for something else than a release. */
   release?: string | undefined;
-  /** Version of the newest release that has soaked here, once that is known. */
+  /** Version of the newest release that has soaked here and was not gone back from, once that is known. */
   lastGood?: string | undefined;
   step: string;
   since: string;

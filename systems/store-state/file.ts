@@ -1,6 +1,7 @@
 import { mkdir, open, readFile, truncate, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { mended } from '#domain/last-good.js';
 import { stepKey } from '#domain/naming.js';
 import { replaceFile } from '../files/replace.js';
 import type { OperationName, OperationRecord, StepEntry, StoreState, TrustRecord } from './types.js';
@@ -15,10 +16,8 @@ export async function openStoreState(dir: string): Promise<StoreState> {
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const journalPath = join(dir, 'steps.jsonl');
   let operation = await readJson(join(dir, 'operation.json'), operationSchema);
-  let trust: TrustRecord = (await readJson(join(dir, 'trust.json'), trustSchema)) ?? {
-    highestSequence: 0,
-    baseline: [],
-  };
+  const known = await readJson(join(dir, 'trust.json'), trustSchema);
+  let trust: TrustRecord = known ? mended(known) : { highestSequence: 0, baseline: [] };
   const steps = await readJournal(journalPath, operation ? stepsOf(operation) : []);
   let journal: FileHandle | undefined = await open(journalPath, 'a', 0o600);
 
@@ -105,11 +104,13 @@ const operationSchema: z.ZodType<OperationRecord> = z.object({
 });
 const trustSchema: z.ZodType<TrustRecord> = z.object({
   highestSequence: z.number(),
-  current: releaseRef.exactOptional(),
+  current: releaseRef.optional(),
   wentBack: z.boolean().exactOptional(),
-  lastGood: releaseRef.exactOptional(),
-  goodBefore: releaseRef.exactOptional(),
+  lastGood: releaseRef.optional(),
+  goodBefore: releaseRef.optional(),
+  withdrawn: releaseRef.optional(),
   pins: z.record(z.string(), z.string()).exactOptional(),
+  loaded: z.record(z.string(), z.object({ file: z.string(), proven: z.boolean() })).exactOptional(),
   baseline: z.array(
     z.object({
       vmid: z.number(),

@@ -1,4 +1,5 @@
 import type { GuestProbe } from '#domain/facts.js';
+import type { GoodReleases } from '#domain/last-good.js';
 import type { ReleaseRef } from '#domain/release.js';
 
 /**
@@ -64,18 +65,17 @@ export interface StepEntry {
 }
 
 /** Kept outside of any release, so that no release can change it. */
-export interface TrustRecord {
+export interface TrustRecord extends GoodReleases {
   highestSequence: number;
-  /** What the store was brought to and proven to have. */
-  current?: ReleaseRef;
   /** The store went back to `current`, so some packages may be newer than it pins; see `domain/downgrade.ts`. */
   wentBack?: boolean;
-  /** The newest release that was current here when its stage had soaked: where a rollback may lead to. */
-  lastGood?: ReleaseRef;
-  /** The one before it, for when it is the last good one itself that has to go: wrong ones show late. */
-  goodBefore?: ReleaseRef;
   /** Kernels that we told boot loaders to start, by node; written before it is done. */
   pins?: Record<string, string>;
+  /**
+   * By guest and target of its configuration, `103 /etc/app/app.conf`: the file that the guest was last proven to be well
+   * with. Not `proven`: since then another one was switched to, or this one again, and what is loaded is not known.
+   */
+  loaded?: Record<string, { file: string; proven: boolean }>;
   /** Measurements just before the newest patch. */
   baseline: GuestProbe[];
 }

@@ -62,6 +62,14 @@ async function whenTheBadReleaseIsOnThePilots(spoiled: string): Promise<void> {
   await practice.lab.addFault({ id: 'spoiled', store: spoiled, kind: 'bad-cache' });
 }
 
+async function whenAPastTrainIsTakenBack() {
+  const workflowId = trainWorkflowId('practice');
+  // A train shows its end before Temporal has closed it.
+  await practice.client.workflow.getHandle(workflowId).result();
+  const args = [{ fleet: 'practice', by: 'test', reason: 'orders are lost at night' }];
+  return practice.client.workflow.start('rollbackTrain', { taskQueue: CONTROL_QUEUE, workflowId, args });
+}
+
 describe('a canary that is worse with the new release', () => {
   it('is taken back by the policy, without asking anybody', async () => {
     const first = (await practice.ride(await practice.startTrain({ stages: [CANARY] }))) as TrainReport;
@@ -144,11 +152,7 @@ describe('a train that ended well', () => {
         (await trustOf(store)).lastGood?.version === bad.version ? true : undefined,
       );
     const seq = await newest();
-    const handle = await practice.client.workflow.start('rollbackTrain', {
-      taskQueue: CONTROL_QUEUE,
-      workflowId: trainWorkflowId('practice'),
-      args: [{ fleet: 'practice', by: 'test', reason: 'orders are lost at night' }],
-    });
+    const handle = await whenAPastTrainIsTakenBack();
     const asked = await practice.until('the approval', ({ hold }) => hold?.stage === 'rollback');
     for (const store of pilots) expect(await since(seq, store)).toEqual([]);
     expect(asked.train).toBe(done.train);
@@ -157,7 +161,8 @@ describe('a train that ended well', () => {
     for (const store of pilots) {
       expect(countByNode(await since(seq, store), 'node.reboot.request')).toEqual(ONCE);
       expect(await kernelsOf(store)).toEqual(['6.14.11-4-pve', '6.14.11-4-pve', '6.14.11-4-pve']);
-      expect((await trustOf(store)).current?.version).toBe(good.version);
+      const { current, lastGood } = await trustOf(store);
+      expect([current?.version, lastGood?.version]).toEqual([good.version, good.version]);
     }
     const ledger = await openLedger(practice.service.databaseUrl);
     try {
@@ -170,11 +175,18 @@ describe('a train that ended well', () => {
 });
 
 describe('a release that was revoked', () => {
-  it('is no target: the stores keep what they have, and people are asked', async () => {
+  const NOBODY = 'revoked: []';
+  const revoke = async (from: string, to: string) => {
     const file = join(practice.repo, 'policies', 'revoked.yaml');
-    const revoked = `revoked: [{ version: ${good.version}, reason: loses orders, at: 2026-01-01 }]`;
-    await writeFile(file, (await readFile(file, 'utf8')).replace('revoked: []', revoked));
+    await writeFile(file, (await readFile(file, 'utf8')).replace(from, to));
     await git('-c', 'user.name=test', '-c', 'user.email=test@example.com', 'commit', '-qam', 'revoke');
+  };
+  let revoked: string;
+
+  it('is no target: the stores keep what they have, and people are asked', async () => {
+    revoked = `revoked: [{ version: ${good.version}, reason: loses orders, at: 2026-01-01 }]`;
+    await revoke(NOBODY, revoked);
+    await practice.editFleet((fleet) => void Object.assign(fleet.release, { version: '2026.50.0', sequence: 50 }));
 
     await whenTheBadReleaseIsOnThePilots(pilots[0] as string);
     const held = await practice.until('the refusal', ({ hold }) => hold?.reason === 'RollbackRefused');
@@ -187,6 +199,18 @@ describe('a release that was revoked', () => {
       expect(await kernelsOf(store)).toEqual(['6.14.11-5-pve', '6.14.11-5-pve', '6.14.11-5-pve']);
     }
     await practice.lab.removeFault('spoiled');
+  });
+
+  it('is one again when that was a mistake: stores that went back to it once go back to it again', async () => {
+    await revoke(revoked, NOBODY);
+    const handle = await whenAPastTrainIsTakenBack();
+    await practice.until('the approval', ({ hold }) => hold?.stage === 'rollback');
+    await practice.approve();
+    expect(await handle.result()).toMatchObject({ state: 'rolled back', tally: { rolledBack: 2 } });
+    for (const store of pilots) {
+      const { current, lastGood } = await trustOf(store);
+      expect([current?.version, lastGood?.version]).toEqual([good.version, good.version]);
+    }
   });
 });
 

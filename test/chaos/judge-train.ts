@@ -1,3 +1,4 @@
+import type { LabEntry } from '#client/cli/lab-client.js';
 import { during, found, ledgerIsWhatHappened, sumIsThePlan, type Finding } from './findings.js';
 import { judgeSteering } from './judge-steering.js';
 import { judgeWayBack } from './judge-way-back.js';
@@ -40,7 +41,29 @@ function isInTheJournal(operation: Operation, { journal, now }: Seen): string[] 
     if (!installed || !booted || booted.seq < installed.seq)
       wrong.push(`${operationId} succeeded, but the journal does not show ${name} upgraded and then booted`);
   }
-  return wrong;
+  return [...wrong, ...loadedIsLinked(operation, own)];
+}
+
+/** A link that was switched and not followed by a reload names a file that its guest never read. */
+function loadedIsLinked({ operationId, endedAt = '' }: Operation, own: readonly LabEntry[]): string[] {
+  const before = own.filter(({ at }) => Date.parse(at) <= Date.parse(endedAt));
+  const links = new Map<string, LabEntry>();
+  for (const entry of before.filter(({ effect }) => effect === 'guest.config.switch'))
+    links.set(`${entry.guest} ${String(entry.detail?.['path'])}`, entry);
+  const isLoaded = ({ seq, guest, detail }: LabEntry): boolean =>
+    before.some(
+      (entry) =>
+        entry.seq > seq &&
+        entry.guest === guest &&
+        entry.effect === 'guest.config.reload' &&
+        (entry.detail?.['targets'] as unknown[]).includes(detail?.['path']),
+    );
+  return [...links.values()]
+    .filter((link) => !isLoaded(link))
+    .map(
+      ({ seq, guest }) =>
+        `${operationId} succeeded, and guest ${guest} did not load what it was linked to (entry ${seq})`,
+    );
 }
 
 /** What disturbs a node; whoever does it has to be on record. */

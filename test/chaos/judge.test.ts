@@ -42,6 +42,13 @@ const patched = (node: string, second: number) => [
   entry(second + 5, 'ha.maintenance.disable', node),
 ];
 
+/** What was done to the configuration of a guest, in this order. */
+const config = (...effects: string[]) =>
+  effects.map((effect) => ({
+    ...entry(36, effect, 'n1', { path: '/etc/app.conf', targets: ['/etc/app.conf'] }),
+    guest: 101,
+  }));
+
 const times = { startedAt: at(0), endedAt: at(40) };
 const rule = (id: string, ...summaries: string[]): Seen['check']['rules'][number] => ({
   id,
@@ -118,6 +125,11 @@ describe('the judge of a train', () => {
 
   it('finds nothing wrong with a good one', () => expect(judged({}, { memories: [memory] })).toEqual([]));
 
+  it('finds nothing wrong with a guest that loaded what it was linked to', () => {
+    const journal = [...PATCHED, ...config('guest.config.switch', 'guest.config.reload')];
+    expect(judged({}, { journal })).toEqual([]);
+  });
+
   it.each<[string, Partial<TrainSeen>, Partial<Seen>, string]>([
     ['a train that does not end', { report: undefined }, {}, 'train-ends'],
     ['a workflow that still runs', {}, { running: ['store/s1 []'] }, 'still-running'],
@@ -135,6 +147,12 @@ describe('the judge of a train', () => {
       'ledger',
     ],
     ['a success without a boot', {}, { journal: without('node.up', 'n2') }, 'success'],
+    [
+      'a success with a guest that did not load what it was linked to',
+      {},
+      { journal: [...PATCHED, ...config('guest.config.reload', 'guest.config.switch')] },
+      'success',
+    ],
     ['more nodes claimed than came back', {}, { journal: without('ha.maintenance.disable', 'n3') }, 'success'],
     [
       'a reboot that nobody is on record for',

@@ -27,7 +27,10 @@ const trust: TrustRecord = {
   current: aReleaseRef(),
   wentBack: true,
   lastGood: aReleaseRef(47),
+  goodBefore: aReleaseRef(46),
+  withdrawn: aReleaseRef(49),
   pins: { n1: '6.14.8-2-pve' },
+  loaded: { '103 /etc/app/app.conf': { file: '/etc/edge-governor/releases/1/app.conf', proven: true } },
   baseline: [{ vmid: 101, name: 'pos', running: true, healthy: true, latencyMs: 41.5 }],
 };
 
@@ -134,6 +137,29 @@ describe('the files of a store worker', () => {
     expect(after.trust()).toEqual(trust);
     expect(after.step(`${A}|upgrade n1`)).toEqual({ intent: { unit: 'u' } });
     expect(after.step(`${A}|drain n1`)).toEqual({ result: { kind: 'done', moved: 2 } });
+  });
+
+  it.each([
+    ['keeps what was before that', 46, aReleaseRef(46)],
+    ['has nothing before it when that was the one', 47, undefined],
+  ])(
+    'of a worker that kept as last good what the store went back from: the one it went back to is, and %s',
+    async (_, before, goodBefore) => {
+      const old = { ...{ highestSequence: 47, baseline: [] }, wentBack: true, current: aReleaseRef(47) };
+      await writeFile(
+        join(dir, 'trust.json'),
+        JSON.stringify({ ...old, lastGood: aReleaseRef(48), goodBefore: aReleaseRef(before) }),
+      );
+      const state = await reopen();
+      const mended = { lastGood: aReleaseRef(47), withdrawn: aReleaseRef(48), ...(goodBefore ? { goodBefore } : {}) };
+      expect(state.trust()).toEqual({ ...old, ...mended });
+    },
+  );
+
+  it('of a store that goes on from there are taken as they are', async () => {
+    const onTheWay = { ...trust, current: aReleaseRef(48), lastGood: aReleaseRef(47) };
+    await writeFile(join(dir, 'trust.json'), JSON.stringify(onTheWay));
+    expect((await reopen()).trust()).toEqual(onTheWay);
   });
 
   it('of a worker that knew nothing but patches are read as such', async () => {

@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { applyConfig } from '#activities/store/guest-config.js';
 import type { StoreArtifact } from '#domain/release.js';
+import { CommandError } from '#systems/ssh/errors.js';
 import { aManifest, anArtifact, aStoreFile } from '../../../support/builders.js';
 import { aFakeStore, aGuest, type FakeGuest, type FakeStore } from '../../../support/fake-store.js';
 
 const TARGET = '/etc/app/app.conf';
-const KEY = 'op|100|apply config';
 const fileOf = (content: string): string =>
   `/etc/edge-governor/releases/${createHash('sha256').update(content).digest('hex')}/app.conf`;
 
@@ -37,7 +37,7 @@ function artifact(content: string | undefined, config: Record<string, unknown> =
 }
 
 const apply = ({ store }: Given, content: string | undefined, config?: Record<string, unknown>) =>
-  applyConfig(store.deps, KEY, { manifest: aManifest(), artifact: artifact(content, config) });
+  applyConfig(store.deps, { manifest: aManifest(), artifact: artifact(content, config) });
 
 const active = ({ guest }: Given): string | undefined => {
   const entry = guest.files.get(TARGET);
@@ -54,10 +54,19 @@ describe.each(['lxc', 'qemu'] as const)('the configuration of a guest that is a 
     expect(it_.store.effects).toEqual(['write app', `switch app ${fileOf('new')}`, 'reload app']);
   });
 
-  it('is left alone when it is active already', async () => {
+  it('is left alone when it was proven to be loaded', async () => {
     const it_ = given(kind);
-    expect(await apply(it_, 'good')).toEqual({ kind: 'done', changed: [] });
+    await apply(it_, 'new');
+    it_.store.effects.length = 0;
+    expect(await apply(it_, 'new')).toEqual({ kind: 'done', changed: [] });
     expect(it_.store.effects).toEqual([]);
+  });
+
+  it('is loaded once more when the link names it and nobody proved it, and then no more', async () => {
+    const it_ = given(kind);
+    expect(await apply(it_, 'good')).toEqual({ kind: 'done', changed: ['app:app.conf'] });
+    expect(it_.store.effects).toEqual(['write app', 'reload app']);
+    expect(await apply(it_, 'good')).toEqual({ kind: 'done', changed: [] });
   });
 
   it('is not switched to when the guest does not take it', async () => {
@@ -137,6 +146,138 @@ describe('an attempt that was cut off', () => {
     expect(await apply(it_, 'makes ill')).toMatchObject({ kind: 'failed', stop: { reason: 'ConfigRejected' } });
     expect(active(it_)).toBe(fileOf('good'));
     expect(it_.guest.loaded.get(TARGET)).toBe('good');
+  });
+});
+
+/** A store whose guest was proven to be well with `good`, and then left by an operation that ended in the middle of its next file. */
+async function leftBetweenSwitchAndReload(content: string): Promise<Given> {
+  const it_ = given();
+  await apply(it_, 'good');
+  it_.store.loseAnswer('switch app');
+  await expect(apply(it_, content)).rejects.toMatchObject({ kind: 'OutcomeUnknown' });
+  expect([active(it_), it_.guest.loaded.get(TARGET)]).toEqual([fileOf(content), 'good']);
+  await nextOperation(it_);
+  return it_;
+}
+
+/** A guest that hung with its new file, so that the last good one could not be linked; now it answers again. */
+async function leftWithARefusedFile(): Promise<Given> {
+  const it_ = given();
+  await apply(it_, 'good');
+  it_.store.after('reload app', () => void (it_.guest.status = 'stopped'));
+  const answer = await apply(it_, 'makes ill');
+  expect(answer).toMatchObject({ stop: { summary: expect.stringContaining('the last good file is NOT back') } });
+  it_.guest.status = 'running';
+  expect([active(it_), it_.guest.loaded.get(TARGET)]).toEqual([fileOf('makes ill'), 'makes ill']);
+  await nextOperation(it_);
+  return it_;
+}
+
+/** The guest has its last good file linked, and did not load it. */
+async function leftLinkedAndNotLoaded(): Promise<Given> {
+  const it_ = given();
+  await apply(it_, 'good');
+  let reloads = 0;
+  it_.store.before('reload app', () => {
+    reloads += 1;
+    if (reloads === 2) throw new CommandError('Unreachable', 'n2 cannot be reached');
+  });
+  await expect(apply(it_, 'makes ill')).rejects.toMatchObject({ kind: 'Unreachable' });
+  expect([active(it_), it_.guest.loaded.get(TARGET)]).toEqual([fileOf('good'), 'makes ill']);
+  await nextOperation(it_);
+  return it_;
+}
+
+/** Steps of operations before are forgotten then. */
+const nextOperation = ({ store }: Given): Promise<void> =>
+  store.state.save({
+    ...{ operationId: 'next', fence: 1_000, kind: 'patch', open: true, startedAt: '2026-11-24T10:00:00.000Z' },
+    ...{ marks: [], homes: {} },
+  });
+
+describe('the next operation, when the one before ended', () => {
+  it('between switch and reload: the guest loads the file', async () => {
+    const it_ = await leftBetweenSwitchAndReload('new');
+    expect(await apply(it_, 'new')).toEqual({ kind: 'done', changed: ['app:app.conf'] });
+    expect(it_.guest.loaded.get(TARGET)).toBe('new');
+    expect(it_.store.count('switch app')).toBe(1);
+  });
+
+  it.each([
+    ['does not load', 'will not load', 'its reload failed: Job for service failed.'],
+    ['falls ill with', 'makes ill', 'the guest is not healthy with it'],
+  ])('between switch and reload of a file that the guest %s: it is refused now', async (_, content, why) => {
+    const it_ = await leftBetweenSwitchAndReload(content);
+    const answer = await apply(it_, content);
+    expect(answer).toMatchObject({ stop: { reason: 'ConfigRejected', summary: expect.stringMatching(`${why}$`) } });
+    expect([active(it_), it_.guest.loaded.get(TARGET)]).toEqual([fileOf('good'), 'good']);
+  });
+
+  it('with a file that was refused and is still linked: it is refused again, and the last good one is back', async () => {
+    const it_ = await leftWithARefusedFile();
+    const answer = await apply(it_, 'makes ill');
+    expect(answer).toMatchObject({ stop: { reason: 'ConfigRejected', summary: expect.stringMatching('with it$') } });
+    expect([active(it_), it_.guest.loaded.get(TARGET)]).toEqual([fileOf('good'), 'good']);
+  });
+
+  it('with a refused file that its own check finds by now: the last good one is back', async () => {
+    const it_ = await leftWithARefusedFile();
+    const answer = await apply(it_, 'makes ill', { check: ['no-such-program'] });
+    expect(answer).toMatchObject({ stop: { summary: expect.stringMatching('its check failed: .*not found$') } });
+    expect([active(it_), it_.guest.loaded.get(TARGET)]).toEqual([fileOf('good'), 'good']);
+  });
+
+  it('before its reload could be done at all, for all of its tries', async () => {
+    const it_ = await leftBetweenSwitchAndReload('new');
+    const cut = { is: true };
+    it_.store.before('reload app', () => {
+      if (cut.is) throw new CommandError('Unreachable', 'n2 cannot be reached');
+    });
+    for (let tries = 0; tries < 3; tries += 1)
+      await expect(apply(it_, 'new')).rejects.toMatchObject({ kind: 'Unreachable' });
+    await nextOperation(it_);
+    cut.is = false;
+    expect(await apply(it_, 'new')).toEqual({ kind: 'done', changed: ['app:app.conf'] });
+    expect(it_.guest.loaded.get(TARGET)).toBe('new');
+  });
+});
+
+describe('a store that goes back', () => {
+  it.each([
+    ['from a file that was switched to and not loaded', () => leftBetweenSwitchAndReload('new')],
+    ['from a file that was refused and is still linked', leftWithARefusedFile],
+    ['to a file that is linked again and was not loaded', leftLinkedAndNotLoaded],
+  ])('%s, has its guest load the last good one', async (_, left) => {
+    const it_ = await left();
+    expect(await apply(it_, 'good')).toEqual({ kind: 'done', changed: ['app:app.conf'] });
+    expect([active(it_), it_.guest.loaded.get(TARGET)]).toEqual([fileOf('good'), 'good']);
+    it_.store.effects.length = 0;
+    expect(await apply(it_, 'good')).toEqual({ kind: 'done', changed: [] });
+    expect(it_.store.effects).toEqual([]);
+  });
+});
+
+describe('the last good file', () => {
+  it('is what people linked since, when what was proven is linked no more', async () => {
+    const it_ = given();
+    await apply(it_, 'new');
+    it_.guest.files.set(TARGET, { link: fileOf('good') });
+    expect(await apply(it_, 'makes ill')).toMatchObject({ kind: 'failed' });
+    expect(active(it_)).toBe(fileOf('good'));
+  });
+
+  it('that makes ill by now is said, and stays: there is no other', async () => {
+    const it_ = given();
+    await apply(it_, 'good');
+    it_.store.loseAnswer('switch app');
+    await expect(apply(it_, 'new')).rejects.toMatchObject({ kind: 'OutcomeUnknown' });
+    it_.store.ill = () => true;
+    expect(await apply(it_, 'good')).toMatchObject({
+      stop: {
+        summary: expect.stringMatching('not healthy with it; the last good file is NOT back: no other is known$'),
+      },
+    });
+    expect([active(it_), it_.guest.loaded.get(TARGET)]).toEqual([fileOf('good'), 'good']);
   });
 });
 
