@@ -171,6 +171,8 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         else if (!sameJson(record.soaked?.release, release))
           await writeDesired({ ...record, soaked: { release, at: soakedAt } });
       });
+      const confirmed = stores.filter((store) => !left.includes(store));
+      await ledger.confirmResults(train, stage, confirmed, soakedAt);
       return { left: left.toSorted() };
     },
 

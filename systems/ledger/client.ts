@@ -173,6 +173,17 @@ class PgLedger implements Ledger {
     if (rows.length > 0) await this.#upsert('results', ['train', 'stage', 'store', 'round'], rows);
   }
 
+  async confirmResults(train: string, stage: string, stores: readonly string[], at: string): Promise<void> {
+    await inTransaction(this.#pool, 'confirm results', (client) =>
+      client.query(
+        `UPDATE results SET confirmed_at = $4
+          WHERE train = $1 AND stage = $2 AND store = ANY ($3::text[]) AND outcome = 'succeeded'
+            AND confirmed_at IS NULL`,
+        [train, stage, stores, at],
+      ),
+    );
+  }
+
   recordApproval(row: ApprovalRow): Promise<void> {
     return this.#upsert(
       'approvals',
@@ -341,9 +352,8 @@ class PgLedger implements Ledger {
          FROM trains this
          JOIN trains earlier ON earlier.fleet = this.fleet AND earlier.started_at < this.started_at
                             AND earlier.sequence < this.sequence
-         JOIN stages ON stages.train = earlier.id AND stages.state = 'done'
-         JOIN results ON results.train = stages.train AND results.stage = stages.stage
-        WHERE this.id = $1 AND results.outcome = 'succeeded' AND results.stage <> $2
+         JOIN results ON results.train = earlier.id AND results.confirmed_at IS NOT NULL
+        WHERE this.id = $1
           AND earlier.release IS NOT NULL AND earlier.manifest IS NOT NULL
           AND NOT EXISTS (SELECT FROM results back
                            WHERE back.train = results.train AND back.store = results.store AND back.stage = $2)

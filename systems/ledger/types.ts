@@ -39,8 +39,8 @@ export interface LedgerReader {
   /** Milliseconds that successful operations of trains took, newest first: the basis of an estimate. */
   durations(limit: number): Promise<number[]>;
   /**
-   * For each store of the train's fleet the newest release before this train that succeeded there, in a stage that
-   * passed its gate, and was not taken back afterwards. Only releases older than the train's own; sorted by store.
+   * For each store of the train's fleet the newest release before this train that was confirmed there by its gate, and
+   * was not taken back afterwards. Only releases older than the train's own; sorted by store.
    * Empty when the ledger does not know the train or its release.
    */
   lastGoodBefore(train: string): Promise<LastGood[]>;
@@ -75,6 +75,8 @@ export interface Ledger extends LedgerReader {
   recordTrain(row: TrainRow): Promise<void>;
   recordStage(row: StageRow): Promise<void>;
   recordResults(train: string, stage: string, round: number, results: StoreResult[]): Promise<void>;
+  /** Says of those that succeeded that their stage soaked and passed its gate. The first time said stays. */
+  confirmResults(train: string, stage: string, stores: readonly string[], at: string): Promise<void>;
   recordApproval(row: ApprovalRow): Promise<void>;
   recordNight(row: NightRow): Promise<void>;
   recordNightGuests(rows: readonly NightGuestRow[]): Promise<void>;

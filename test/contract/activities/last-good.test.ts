@@ -65,6 +65,13 @@ async function record(train: number, stage: string, outcome: Outcome, state: str
   await ledger.recordResults(idOf(train), stage, operations, [{ store: STORE, outcome }]);
 }
 
+/** The stage soaked and passed its gate: both are told. */
+async function confirm(train: number, sequence: number): Promise<void> {
+  const at = '2026-11-25T11:00:00Z';
+  desire(sequence, { release: aReleaseRef(sequence), at });
+  await ledger.confirmResults(idOf(train), 'canary', [STORE], at);
+}
+
 /** The store's desired record, as the control worker writes it: what soaked once stays in it. */
 function desire(sequence: number, soaked = store.desired?.soaked): void {
   store.desired = {
@@ -73,7 +80,12 @@ function desire(sequence: number, soaked = store.desired?.soaked): void {
   };
 }
 
-async function bring(sequence: number, outcome: 'succeeded' | 'failed', state: string): Promise<void> {
+async function bring(
+  sequence: number,
+  outcome: 'succeeded' | 'failed',
+  state: string,
+  isConfirmed = state === 'done',
+): Promise<void> {
   const train = trains.push(sequence) - 1;
   const { version, ...rest } = aReleaseRef(sequence);
   const startedAt = new Date(Date.UTC(2026, 0, 1 + 7 * train)).toISOString();
@@ -81,7 +93,7 @@ async function bring(sequence: number, outcome: 'succeeded' | 'failed', state: s
   desire(sequence);
   expect(await operate(train, 'canary', sequence, outcome)).toMatch(/^last good/);
   await record(train, 'canary', outcome, state);
-  if (state === 'done') desire(sequence, { release: aReleaseRef(sequence), at: '2026-11-25T11:00:00Z' });
+  if (isConfirmed) await confirm(train, sequence);
   await createOperation(store.deps).learnLastGood();
 }
 
@@ -101,6 +113,7 @@ type Step = (sequence: number) => Promise<string | void>;
 
 const soaks: Step = (sequence) => bring(sequence, 'succeeded', 'done');
 const runs: Step = (sequence) => bring(sequence, 'succeeded', 'held');
+const goesOnUnproven: Step = (sequence) => bring(sequence, 'succeeded', 'done', false);
 const fails: Step = (sequence) => bring(sequence, 'failed', 'held');
 const isTakenBack: Step = (sequence) => goBack(sequence, 'rolledBack');
 const failsToGoBack: Step = (sequence) => goBack(sequence, 'failed');
@@ -108,6 +121,16 @@ const isTakenBackUnheard: Step = (sequence) => record(trains.lastIndexOf(sequenc
 
 describe('ledger and store name the same release to go back to', () => {
   it.each<[string, [number, Step][], string[]]>([
+    [
+      'past a release whose stage people let go on without proof',
+      [
+        [48, soaks],
+        [50, goesOnUnproven],
+        [51, soaks],
+        [51, isTakenBack],
+      ],
+      ['to 48'],
+    ],
     [
       'from a release that had soaked, and then from the next one',
       [

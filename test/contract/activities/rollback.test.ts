@@ -161,6 +161,7 @@ async function ran(train: string, ref: ReleaseRef, stores: string[], state: stri
     0,
     stores.map((store) => ({ store, outcome, startedAt, endedAt: startedAt })),
   );
+  if (state === 'done') await ledger.confirmResults(train, 'canary', stores, startedAt);
   const tally = { ...emptyTally(), succeeded: stores.length };
   await ledger.recordStage({ train, stage: 'canary', position: 0, stores: stores.length, state, tally });
 }

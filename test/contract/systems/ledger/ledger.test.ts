@@ -374,6 +374,7 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
         0,
         stores.map((store) => aResult({ store })),
       );
+      if (state === 'done') await ledger.confirmResults(change.id ?? id, 'canary', stores, startedAt);
     };
     const lastGood = () => ledger.lastGoodBefore('2026-w48');
 
@@ -397,6 +398,27 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
       expect(await lastGood()).toMatchObject([{ store: 'a', train: '2026-w45' }]);
     });
 
+    it('was confirmed there: a stage that people let go on without proof is done as well', async () => {
+      await ran(45, ['a', 'b']);
+      await ran(47, []);
+      await ledger.recordResults('2026-w47', 'canary', 0, [aResult({ store: 'a' }), aResult({ store: 'b' })]);
+      await ledger.confirmResults('2026-w47', 'canary', ['b'], '2026-11-24T11:00:00.000Z');
+      await ran(48, ['a', 'b']);
+      expect(await lastGood()).toMatchObject([
+        { store: 'a', train: '2026-w45' },
+        { store: 'b', train: '2026-w47' },
+      ]);
+    });
+
+    it('is not what failed there, though the stage was confirmed', async () => {
+      await ran(45, ['a']);
+      await ran(47, []);
+      await ledger.recordResults('2026-w47', 'canary', 0, [aResult({ store: 'a', outcome: 'failed' })]);
+      await ledger.confirmResults('2026-w47', 'canary', ['a'], '2026-11-24T11:00:00.000Z');
+      await ran(48, ['a']);
+      expect(await lastGood()).toMatchObject([{ store: 'a', train: '2026-w45' }]);
+    });
+
     it('came in the stage in which the store succeeded, whatever became of others', async () => {
       await ran(47, ['a']);
       await ledger.recordStage(aStage({ train: '2026-w47', stage: 'wave-1', state: 'held' }));
@@ -416,6 +438,7 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
         aResult({ store: 'a' }),
         aResult({ store: 'b', outcome: 'failed' }),
       ]);
+      await ledger.confirmResults('2026-w47', 'canary', ['a', 'b', 'c'], '2026-11-24T11:00:00.000Z');
       await ran(48, []);
       expect(await lastGood()).toMatchObject([{ store: 'a', train: '2026-w47' }]);
     });
@@ -631,6 +654,7 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
       await ledger.recordTrain(aTrain({ id: '2026-w47', sequence: 47, startedAt: '2026-11-16T01:00:00.000Z' }));
       await ledger.recordStage(aStage({ train: '2026-w47', state: 'done' }));
       await ledger.recordResults('2026-w47', 'canary', 0, [aResult()]);
+      await ledger.confirmResults('2026-w47', 'canary', ['store-001'], '2026-11-17T01:00:00.000Z');
       await ledger.recordTrain(aTrain());
       const before = [await ledger.durations(10), await ledger.lastGoodBefore('2026-w48'), await ledger.trains(10)];
       await ledger.recordNight(aNight());
@@ -753,6 +777,7 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
       await ledger.recordTrain(aTrain({ id: '2026-w47', sequence: 47, startedAt: '2026-11-16T01:00:00.000Z' }));
       await ledger.recordStage(aStage({ train: '2026-w47', state: 'done' }));
       await ledger.recordResults('2026-w47', 'canary', 0, [aResult()]);
+      await ledger.confirmResults('2026-w47', 'canary', ['store-001'], '2026-11-17T01:00:00.000Z');
       await ledger.recordTrain(aTrain());
       const asked = () =>
         Promise.all([
