@@ -96,7 +96,9 @@ function routesOf(section: Section): Route[] {
   const { path, key } = section;
   const one = `${path}/{${key}}`;
   const list = (call: Call): Entry[] =>
-    [...section.map(call.pbs).values()].map((entry) => entry as Entry).filter((entry) => section.mayRead(call, entry));
+    [...section.map(call.pbs).values()]
+      .map((entry) => entry as Entry)
+      .filter((entry) => section.mayRead(call, entry) && isListed(call, section, entry));
   return [
     {
       method: 'GET',
@@ -149,6 +151,12 @@ function routesOf(section: Section): Route[] {
       },
     },
   ];
+}
+
+/** Of sync jobs only those that pull, unless it is said. */
+function isListed({ params }: Call, { part }: Section, entry: Entry): boolean {
+  const wanted = words(params['sync-direction']) ?? 'pull';
+  return part !== 'sync-job' || wanted === 'all' || (entry['sync-direction'] ?? 'pull') === wanted;
 }
 
 function put({ pbs }: Call, section: Section, id: string, entry: Entry): null {

@@ -482,6 +482,14 @@ describe('jobs', () => {
     expect((await pbs.call('PUT', '/config/prune/keep', stale)).text).toMatch(/^detected modified configuration/);
   });
 
+  it('that sync are listed when they pull, others when they are asked for', async () => {
+    const ids = async (path: string) => (await pbs.data<{ id: string }[]>('GET', path)).map(({ id }) => id);
+    for (const path of ['/config/sync', '/admin/sync']) {
+      expect(await ids(path)).toEqual([]);
+      expect(await ids(`${path}?sync-direction=push`)).toEqual(['to-central']);
+    }
+  });
+
   it('keep the settings of an object store, and no secret of it', async () => {
     const admin = lab.store.pbs as PbsSim;
     for (const authId of ['edge-governor@pbs', 'edge-governor@pbs!prune']) {
