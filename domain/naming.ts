@@ -5,6 +5,8 @@
 
 /** A store's id, e.g. `store-001`: lower case letters, digits and dashes; safe in paths, URLs, queues and shells. */
 export const STORE_ID = /^[a-z0-9][a-z0-9-]{0,62}$/;
+/** A namespace of a backup server has a name of at most so many characters: at the central one it is the store's id. */
+export const MAX_NAMESPACE_NAME = 32;
 /** A node's name inside its store, e.g. `n1`: a DNS label. */
 export const NODE_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 /** A train's id, e.g. `2026-w48`; also a Git ref component, hence no dots, slashes or leading dash. */

@@ -1,6 +1,6 @@
 import { fleetSchema, storeSchema, type Fleet, type MaintenanceWindow, type Store } from './fleet.js';
 import { pathOf } from './messages/parse.js';
-import { BACKUP_STAGE, RESTORE_STAGE, ROLLBACK_STAGE, STORE_ID } from './naming.js';
+import { BACKUP_STAGE, MAX_NAMESPACE_NAME, RESTORE_STAGE, ROLLBACK_STAGE, STORE_ID } from './naming.js';
 import { OVERRIDES_FILE, parseOverrides } from './overrides.js';
 import { planStages } from './plan.js';
 import { isPveRange } from './pve-range.js';
@@ -50,6 +50,7 @@ export function checkRepo(files: RepoFiles): CheckedRepo {
     problems.push(...problemsOfFleet(fleet, files));
     problems.push(...problemsOfAdvisories(fleet.parts, files));
   }
+  if (fleet?.value?.backup?.offsite) problems.push(...stores.flatMap(namespaceProblems));
   if (fleet?.value) {
     // A store whose file cannot be read would be missing from every count: the plan is judged when all can be.
     if (stores.length > 0 && problems.every(({ file }) => !file.startsWith('clusters'))) {
@@ -111,6 +112,15 @@ function readStores(files: RepoFiles, problems: Problem[]): ReadStore[] {
     stores.push({ store: value, file, lineOf });
   }
   return stores;
+}
+
+/** The backups of a store are kept under its id at the central server. */
+function namespaceProblems({ store: { id, backup }, file, lineOf }: ReadStore): Problem[] {
+  if (!backup || id.length <= MAX_NAMESPACE_NAME) return [];
+  const message =
+    `has ${id.length} characters: its backups could not be sent to the second place (backup.offsite), where a name has ` +
+    `at most ${MAX_NAMESPACE_NAME}. Give the store a shorter id.`;
+  return [problemAt(file, lineOf, ['id'], message)];
 }
 
 function textOf(files: RepoFiles, path: string, maxBytes: number): string | { problem: string } {

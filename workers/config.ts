@@ -60,17 +60,32 @@ const milliseconds = z.number().int().min(1).max(86_400_000);
 
 const port = z.number().int().min(1).max(65_535);
 const storageId = z.string().regex(/^[A-Za-z][A-Za-z0-9_.-]{0,99}$/, 'is not the id of a storage');
-/** Ids and names of a backup server. */
-const pbsName = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$/, 'is not a name that a backup server gives');
+/** Of a datastore, a job: what a backup server gives ids to. */
+const pbsId = z
+  .string()
+  .regex(/^[A-Za-z0-9_][A-Za-z0-9._-]{2,31}$/, 'is not an id that a backup server gives: it has 3 to 32 characters');
+const pbsNode = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/,
+    'is not the host name of a backup server. Give it as the host itself does, without a domain',
+  );
+const namespace = z
+  .string()
+  .max(256)
+  .regex(
+    /^(([A-Za-z0-9_][A-Za-z0-9._-]*\/){0,7}[A-Za-z0-9_][A-Za-z0-9._-]*)?$/,
+    'is not a namespace of a backup server',
+  );
 const fingerprint = z.string().regex(/^([0-9a-fA-F]{2}:?){31}[0-9a-fA-F]{2}$/, 'is not a SHA-256 in hex');
 
 const pbsSchema = z
   .object({
-    node: pbsName.describe('Host name of the backup server, as its task ids have it'),
+    node: pbsNode.describe('Host name of the backup server, as its task ids have it'),
     address: z.string().min(1),
     port: port.default(8007),
     fingerprint: fingerprint.describe('SHA-256 of its certificate'),
-    datastore: pbsName,
+    datastore: pbsId,
     verifyTokenFile: z
       .string()
       .describe('File of a token that may read, verify and run the sync job: user@realm!name:secret'),
@@ -91,10 +106,10 @@ const backupSchema = z
       .exactOptional()
       .describe('Fingerprint of the key that the nodes encrypt with; shown to people, and never used'),
     pbs: pbsSchema
-      .extend({ namespace: z.string().max(256).default('').describe('Of the datastore; empty = its root') })
+      .extend({ namespace: namespace.default('').describe('Of the datastore; empty = its root') })
       .strict()
       .describe("The store's own backup server"),
-    sendJob: pbsName.exactOptional().describe('Sync job of that server that sends to the central one; absent = none'),
+    sendJob: pbsId.exactOptional().describe('Sync job of that server that sends to the central one; absent = none'),
   })
   .strict();
 
@@ -182,11 +197,11 @@ export const stagingWorkerSchema = z
       .strict(),
     copies: z
       .object({
-        node: pbsName.describe('Host name of the central backup server, as its task ids have it'),
+        node: pbsNode.describe('Host name of the central backup server, as its task ids have it'),
         address: z.string().min(1),
         port: port.default(8007),
         fingerprint: fingerprint.describe('SHA-256 of its certificate'),
-        datastore: pbsName.describe('Each store has the namespace of its id there'),
+        datastore: pbsId.describe('Each store has the namespace of its id there'),
         readTokenFile: z
           .string()
           .describe(

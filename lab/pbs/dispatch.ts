@@ -4,6 +4,7 @@ import type { Step } from '../world/fault-table.js';
 import { permissionDenied, PbsError } from '../world/pbs/datastore.js';
 import type { PbsSim } from '../world/pbs/pbs-sim.js';
 import { authenticate } from './access.js';
+import { DECLARED } from './declared.js';
 import { checkParams } from './params.js';
 import { notFound, type PbsRequest } from './request.js';
 import { With, type Caller, type Route } from './route.js';
@@ -51,7 +52,7 @@ async function execute(pbs: PbsSim, { route, fromUri }: Found<Route>, step: Step
     const held = pbs.privileges(caller.authId, path);
     if (!route.permission.anyOf.some((privilege) => held.includes(privilege))) throw permissionDenied();
   }
-  const params = checkParams(route.params ?? {}, request.params, fromUri);
+  const params = checkParams(DECLARED[`${route.method} ${route.path}`]?.params ?? {}, request.params, fromUri);
   const about = route.about?.(pbs, fromUri);
   const lost = (moment: 'before' | 'after'): boolean => pbs.bites('lost-answer', step, moment, about);
   if (lost('before')) throw new AnswerLost();

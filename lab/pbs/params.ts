@@ -1,50 +1,31 @@
 import { PbsError } from '../world/pbs/datastore.js';
 import type { RawParams } from './request.js';
 
-/** A parameter as the API schema states it, with the checks that a client can run into. */
+/** A parameter as the real server declares it. */
 export interface ParamSpec {
   type: 'string' | 'integer' | 'boolean' | 'array';
   optional?: true;
   enum?: readonly string[];
   minimum?: number;
   maximum?: number;
+  minLength?: number;
+  maxLength?: number;
   pattern?: RegExp;
+  /** Of each in a list. */
+  items?: ParamSpec;
 }
 
-export type ParamSpecs = Record<string, ParamSpec>;
+export type ParamSpecs = Readonly<Record<string, ParamSpec>>;
+
+/** What the real server declares of one call. */
+export interface DeclaredCall {
+  params: ParamSpecs;
+  /** The fields of an answer, or of each row of one that is a list. */
+  answer?: { isList: boolean; needs: readonly string[]; may: readonly string[] };
+}
+
 export type Value = string | number | boolean | string[];
 export type Params = Record<string, Value | undefined>;
-
-const ID = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;
-const NAMESPACE = /^(?:(?:[A-Za-z0-9_][A-Za-z0-9._-]*\/){0,7}[A-Za-z0-9_][A-Za-z0-9._-]*)?$/;
-const AUTH_ID = /^[^\s:/]+@[A-Za-z0-9_][A-Za-z0-9._-]*(?:![A-Za-z0-9_][A-Za-z0-9._-]*)?$/;
-
-export const param = {
-  id: { type: 'string', pattern: ID },
-  ns: { type: 'string', optional: true, pattern: NAMESPACE },
-  authId: { type: 'string', pattern: AUTH_ID },
-  type: { type: 'string', enum: ['vm', 'ct', 'host'] },
-  time: { type: 'integer', minimum: 1 },
-  depth: { type: 'integer', optional: true, minimum: 0, maximum: 7 },
-  threads: { type: 'integer', optional: true, minimum: 1, maximum: 32 },
-  keep: { type: 'integer', optional: true, minimum: 1 },
-  flag: { type: 'boolean', optional: true },
-  text: { type: 'string', optional: true },
-  count: { type: 'integer', optional: true, minimum: 0 },
-  integer: { type: 'integer', optional: true },
-  list: { type: 'array', optional: true },
-} as const satisfies Record<string, ParamSpec>;
-
-export const optional = (spec: ParamSpec): ParamSpec => ({ ...spec, optional: true });
-
-export const KEEP: ParamSpecs = {
-  'keep-last': param.keep,
-  'keep-hourly': param.keep,
-  'keep-daily': param.keep,
-  'keep-weekly': param.keep,
-  'keep-monthly': param.keep,
-  'keep-yearly': param.keep,
-};
 
 /** Reads what came by what is declared; throws all problems at once, by name. */
 export function checkParams(specs: ParamSpecs, raw: RawParams, fromUri: Record<string, string>): Params {
@@ -83,7 +64,8 @@ function convert(spec: ParamSpec, value: unknown, isText: boolean): Value {
     case 'array': {
       const list = Array.isArray(value) ? value : isText ? [value] : undefined;
       if (!list) throw new Error('Expected array value.');
-      return list.map(String);
+      const { items } = spec;
+      return items ? list.map((each) => String(convert(items, each, isText))) : list.map(String);
     }
     case 'boolean':
       if (typeof value === 'boolean') return value;
@@ -94,12 +76,18 @@ function convert(spec: ParamSpec, value: unknown, isText: boolean): Value {
       return inRange(spec, readInteger(value, isText));
     case 'string': {
       if (typeof value !== 'string') throw new Error('Expected string value.');
+      requireLength(spec, [...value].length);
       if (spec.enum && !spec.enum.includes(value))
         throw new Error(`value '${value}' is not defined in the enumeration.`);
       if (spec.pattern && !spec.pattern.test(value)) throw new Error('value does not match the regex pattern');
       return value;
     }
   }
+}
+
+function requireLength({ minLength = 0, maxLength = Infinity }: ParamSpec, length: number): void {
+  if (length < minLength) throw new Error(`value must be at least ${minLength} characters long`);
+  if (length > maxLength) throw new Error(`value may only be ${maxLength} characters long`);
 }
 
 function readInteger(value: unknown, isText: boolean): number {

@@ -2,7 +2,7 @@ import type { Step } from '../world/fault-table.js';
 import { datastorePath, owns } from '../world/pbs/access.js';
 import { permissionDenied, PbsError, type Datastore, type Group } from '../world/pbs/datastore.js';
 import type { PbsSim } from '../world/pbs/pbs-sim.js';
-import type { ParamSpecs, Params } from './params.js';
+import type { Params } from './params.js';
 
 /** Who is asking: a token, or a person with a ticket. */
 export interface Caller {
@@ -29,7 +29,6 @@ export class With {
 export interface Route {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   path: string;
-  params?: ParamSpecs;
   /** Any of the privileges on the path, whose variables are filled in. Absent: the handler looks itself, or filters. */
   permission?: { path: string; anyOf: readonly string[] };
   /** Answered without any credentials. */

@@ -107,6 +107,9 @@ const KINDS = {
     downSeconds: { type: 'number', title: 'away for so long (default 20)' },
     upSeconds: { type: 'number', title: 'there for so long (default 20)' },
   }),
+  'wan-slow': event('the link to the centre is slow: what is sent to the central backup server takes longer', {
+    factor: { type: 'number', title: 'times as long (default 10)' },
+  }),
   'disk-full': event('the root disk of the node is full'),
   'clock-skew': event('the clock of one node is wrong, the others see it', {
     seconds: { type: 'number', title: 'ahead of the others by so much (default 600)' },

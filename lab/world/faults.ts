@@ -143,6 +143,12 @@ export class Faults {
     this.#reached(store, node, step, moment, undefined);
   }
 
+  /** The event of that kind that befalls the store at this moment. */
+  on(kind: FaultKind, store: string): Fault | undefined {
+    const begunHere = (fault: Fault): boolean => (this.#begun.get(fault) ?? []).some((place) => place.store === store);
+    return this.#of(store).find((fault) => fault.kind === kind && fault.state === 'active' && begunHere(fault));
+  }
+
   /** What is kept over a restart of the lab. */
   dump(): SavedFault[] {
     return this.list().map((fault) => ({

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { permissionDenied, PbsError, type DatastoreConfig } from '../../world/pbs/datastore.js';
 import type { PbsSim } from '../../world/pbs/pbs-sim.js';
-import { KEEP, optional, param, type ParamSpecs, type Params } from '../params.js';
+import type { Params } from '../params.js';
 import { heldOn, text, With, words, type Call, type Route } from '../route.js';
 
 /** Configuration: jobs, remotes, object stores, datastores. One way to read, make, change and remove for all. */
@@ -13,7 +13,6 @@ interface Section {
   what: string;
   /** Of the part of the state: `verify-job`. */
   part: string;
-  params: ParamSpecs;
   /** Never shown. */
   secrets: readonly string[];
   map: (pbs: PbsSim) => Map<string, unknown>;
@@ -22,73 +21,6 @@ interface Section {
 }
 
 type Entry = Record<string, unknown>;
-
-const VERIFY: ParamSpecs = {
-  store: param.id,
-  ns: param.ns,
-  schedule: param.text,
-  comment: param.text,
-  'ignore-verified': param.flag,
-  'outdated-after': param.count,
-  'max-depth': param.depth,
-  'read-threads': param.threads,
-  'verify-threads': param.threads,
-};
-
-const PRUNE: ParamSpecs = {
-  store: param.id,
-  schedule: { type: 'string' },
-  ns: param.ns,
-  comment: param.text,
-  disable: param.flag,
-  'max-depth': param.depth,
-  ...KEEP,
-};
-
-const SYNC: ParamSpecs = {
-  store: param.id,
-  ns: param.ns,
-  remote: optional(param.id),
-  'remote-store': param.id,
-  'remote-ns': param.ns,
-  'sync-direction': { type: 'string', optional: true, enum: ['pull', 'push'] },
-  owner: optional(param.authId),
-  schedule: param.text,
-  comment: param.text,
-  'group-filter': param.list,
-  'remove-vanished': param.flag,
-  'max-depth': param.depth,
-  'transfer-last': param.keep,
-  'resync-corrupt': param.flag,
-  'verified-only': param.flag,
-  'encrypted-only': param.flag,
-  'rate-in': param.text,
-  'rate-out': param.text,
-  'burst-in': param.text,
-  'burst-out': param.text,
-  'run-on-mount': param.flag,
-};
-
-const REMOTE: ParamSpecs = {
-  host: { type: 'string' },
-  port: param.integer,
-  'auth-id': param.authId,
-  password: { type: 'string' },
-  fingerprint: param.text,
-  comment: param.text,
-};
-
-const S3: ParamSpecs = {
-  endpoint: { type: 'string' },
-  'access-key': { type: 'string' },
-  'secret-key': { type: 'string' },
-  port: param.integer,
-  region: param.text,
-  fingerprint: param.text,
-  'path-style': param.flag,
-  'put-rate-limit': param.count,
-  'provider-quirks': param.list,
-};
 
 const onStore =
   (...anyOf: string[]) =>
@@ -110,7 +42,6 @@ const SECTIONS: Section[] = [
     key: 'id',
     what: 'verification job',
     part: 'verify-job',
-    params: VERIFY,
     secrets: [],
     map: (pbs) => pbs.verifyJobs,
     mayRead: onStore('Datastore.Audit', 'Datastore.Verify'),
@@ -121,7 +52,6 @@ const SECTIONS: Section[] = [
     key: 'id',
     what: 'prune job',
     part: 'prune-job',
-    params: PRUNE,
     secrets: [],
     map: (pbs) => pbs.pruneJobs,
     mayRead: onStore('Datastore.Audit'),
@@ -132,7 +62,6 @@ const SECTIONS: Section[] = [
     key: 'id',
     what: 'sync job',
     part: 'sync-job',
-    params: SYNC,
     secrets: [],
     map: (pbs) => pbs.syncJobs,
     mayRead: onStore('Datastore.Audit'),
@@ -146,7 +75,6 @@ const SECTIONS: Section[] = [
     key: 'name',
     what: 'remote',
     part: 'remote',
-    params: REMOTE,
     secrets: ['password'],
     map: (pbs) => pbs.remotes,
     mayRead: onPath(remotePath, 'Remote.Audit'),
@@ -157,7 +85,6 @@ const SECTIONS: Section[] = [
     key: 'id',
     what: 's3 endpoint',
     part: 's3',
-    params: S3,
     secrets: ['secret-key'],
     map: (pbs) => pbs.s3,
     mayRead: onPath(s3Path, 'Sys.Audit'),
@@ -168,21 +95,14 @@ const SECTIONS: Section[] = [
 function routesOf(section: Section): Route[] {
   const { path, key } = section;
   const one = `${path}/{${key}}`;
-  const ids: ParamSpecs = { [key]: param.id };
   const list = (call: Call): Entry[] =>
-    [...section.map(call.pbs).values()].map((entry) => entry as Entry).filter((entry) => section.mayRead(call, entry));
-  const allOptional = Object.fromEntries(Object.entries(section.params).map(([name, spec]) => [name, optional(spec)]));
+    [...section.map(call.pbs).values()]
+      .map((entry) => entry as Entry)
+      .filter((entry) => section.mayRead(call, entry) && isListed(call, section, entry));
   return [
     {
       method: 'GET',
       path,
-      ...(section.part === 'sync-job'
-        ? {
-            params: {
-              'sync-direction': { type: 'string', optional: true, enum: ['all', 'push', 'pull'] },
-            } as ParamSpecs,
-          }
-        : {}),
       run: (call) =>
         new With(
           list(call).map((entry) => shown(section, entry)),
@@ -192,7 +112,6 @@ function routesOf(section: Section): Route[] {
     {
       method: 'GET',
       path: one,
-      params: ids,
       run: (call) => {
         const entry = find(call, section);
         if (!section.mayRead(call, entry)) throw permissionDenied();
@@ -202,7 +121,6 @@ function routesOf(section: Section): Route[] {
     {
       method: 'POST',
       path,
-      params: { ...ids, ...section.params },
       run: (call) => {
         const entry = given(call.params);
         if (!section.mayWrite(call, entry)) throw permissionDenied();
@@ -214,7 +132,6 @@ function routesOf(section: Section): Route[] {
     {
       method: 'PUT',
       path: one,
-      params: { ...ids, ...allOptional, delete: param.list, digest: param.text },
       run: (call) => {
         const entry = find(call, section);
         if (!section.mayWrite(call, entry)) throw permissionDenied();
@@ -225,7 +142,6 @@ function routesOf(section: Section): Route[] {
     {
       method: 'DELETE',
       path: one,
-      params: { ...ids, digest: param.text },
       run: (call) => {
         const entry = find(call, section);
         if (!section.mayWrite(call, entry)) throw permissionDenied();
@@ -235,6 +151,12 @@ function routesOf(section: Section): Route[] {
       },
     },
   ];
+}
+
+/** Of sync jobs only those that pull, unless it is said. */
+function isListed({ params }: Call, { part }: Section, entry: Entry): boolean {
+  const wanted = words(params['sync-direction']) ?? 'pull';
+  return part !== 'sync-job' || wanted === 'all' || (entry['sync-direction'] ?? 'pull') === wanted;
 }
 
 function put({ pbs }: Call, section: Section, id: string, entry: Entry): null {
@@ -273,17 +195,6 @@ function requireDigest(call: Call, section: Section): void {
 
 // Datastores
 
-const DATASTORE: ParamSpecs = {
-  comment: param.text,
-  'gc-schedule': param.text,
-  'prune-schedule': param.text,
-  'verify-new': param.flag,
-  'maintenance-mode': param.text,
-  'notification-mode': param.text,
-  tuning: param.text,
-  ...KEEP,
-};
-
 const MAINTENANCE = /^(type=)?(read-only|offline|delete|unmount|s3-refresh)(,message=("[^"]*"|[^,]*))?$/;
 
 function requireMode(params: Params): void {
@@ -307,28 +218,18 @@ const datastoreConfigRoutes: Route[] = [
   {
     method: 'GET',
     path: '/config/datastore/{name}',
-    params: { name: param.id },
     permission: { path: '/datastore/{name}', anyOf: ['Datastore.Audit'] },
     run: (call) => new With(call.pbs.datastore(text(call.params['name'])).config, { digest: digestOfDatastores(call) }),
   },
   {
     method: 'POST',
     path: '/config/datastore',
-    params: {
-      name: param.id,
-      path: { type: 'string' },
-      backend: param.text,
-      'reuse-datastore': param.flag,
-      'overwrite-in-use': param.flag,
-      ...DATASTORE,
-    },
     permission: { path: '/datastore', anyOf: ['Datastore.Allocate'] },
     run: createDatastore,
   },
   {
     method: 'PUT',
     path: '/config/datastore/{name}',
-    params: { name: param.id, ...DATASTORE, delete: param.list, digest: param.text },
     permission: { path: '/datastore/{name}', anyOf: ['Datastore.Modify'] },
     run: (call) => {
       const datastore = call.pbs.datastore(text(call.params['name']));

@@ -11,14 +11,8 @@ import {
 } from '../../world/pbs/datastore.js';
 import { KEEP_OPTIONS, type KeepOptions } from '../../world/pbs/keep.js';
 import { pruneGroup, recordPrune } from '../../world/pbs/work-prune.js';
-import { KEEP, optional, param, type ParamSpecs } from '../params.js';
 import { datastoreOf, heldOn, nsOf, number, requireOwner, text, words, type Call, type Route } from '../route.js';
 
-const STORE: ParamSpecs = { store: param.id };
-const IN_NS: ParamSpecs = { ...STORE, ns: param.ns };
-const ONE_GROUP: ParamSpecs = { ...IN_NS, 'backup-type': param.type, 'backup-id': param.id };
-const ONE_SNAPSHOT: ParamSpecs = { ...ONE_GROUP, 'backup-time': param.time };
-const { optional: _optional, ...NAMESPACE } = param.ns;
 const MAX_DEPTH = 7;
 const SEE = ['Datastore.Audit'];
 const CHANGE = ['Datastore.Modify'];
@@ -34,7 +28,6 @@ export const datastoreRoutes: Route[] = [
   {
     method: 'GET',
     path: '/admin/datastore/{store}/status',
-    params: { ...STORE, verbose: param.flag },
     run: (call) => {
       const { datastore, limitedTo } = datastoreOf(call, SEE, ['Datastore.Backup']);
       datastore.require('read');
@@ -53,7 +46,6 @@ export const datastoreRoutes: Route[] = [
   {
     method: 'GET',
     path: '/admin/datastore/{store}/namespace',
-    params: { ...STORE, parent: param.ns, 'max-depth': param.depth },
     run: (call) => {
       const { datastore } = datastoreOf(call, [...SEE, ...CHANGE, 'Datastore.Backup']);
       datastore.require('read');
@@ -67,7 +59,6 @@ export const datastoreRoutes: Route[] = [
   {
     method: 'POST',
     path: '/admin/datastore/{store}/namespace',
-    params: { ...STORE, name: param.id, parent: param.ns },
     run: (call) => {
       const { datastore } = datastoreOf(call, CHANGE);
       datastore.require('write');
@@ -77,7 +68,6 @@ export const datastoreRoutes: Route[] = [
   {
     method: 'DELETE',
     path: '/admin/datastore/{store}/namespace',
-    params: { ...STORE, ns: NAMESPACE, 'delete-groups': param.flag, 'error-on-protected': param.flag },
     run: (call) => {
       const { datastore } = datastoreOf(call, CHANGE);
       datastore.require('write');
@@ -88,13 +78,11 @@ export const datastoreRoutes: Route[] = [
   {
     method: 'GET',
     path: '/admin/datastore/{store}/groups',
-    params: IN_NS,
     run: (call) => visibleGroups(call).map(groupRow),
   },
   {
     method: 'DELETE',
     path: '/admin/datastore/{store}/groups',
-    params: { ...ONE_GROUP, 'error-on-protected': param.flag },
     run: (call) => {
       const { datastore, group } = ownGroup(call, CHANGE, ['Datastore.Prune']);
       datastore.require('write');
@@ -110,7 +98,6 @@ export const datastoreRoutes: Route[] = [
   {
     method: 'GET',
     path: '/admin/datastore/{store}/snapshots',
-    params: { ...IN_NS, 'backup-type': optional(param.type), 'backup-id': optional(param.id) },
     run: (call) => {
       const { 'backup-type': type, 'backup-id': id } = call.params;
       return visibleGroups(call)
@@ -121,7 +108,6 @@ export const datastoreRoutes: Route[] = [
   {
     method: 'DELETE',
     path: '/admin/datastore/{store}/snapshots',
-    params: ONE_SNAPSHOT,
     run: (call) => {
       const { datastore, group, snapshot } = ownSnapshot(call, CHANGE, ['Datastore.Prune']);
       datastore.require('write');
@@ -136,31 +122,18 @@ export const datastoreRoutes: Route[] = [
   {
     method: 'POST',
     path: '/admin/datastore/{store}/verify',
-    params: {
-      ...IN_NS,
-      'backup-type': optional(param.type),
-      'backup-id': optional(param.id),
-      'backup-time': optional(param.time),
-      'ignore-verified': param.flag,
-      'outdated-after': param.count,
-      'max-depth': param.depth,
-      'read-threads': param.threads,
-      'verify-threads': param.threads,
-    },
     step: 'snapshot.verify',
     run: startVerify,
   },
   {
     method: 'POST',
     path: '/admin/datastore/{store}/prune',
-    params: { ...ONE_GROUP, ...KEEP, 'dry-run': param.flag, 'use-task': param.flag },
     step: 'datastore.prune',
     run: pruneOne,
   },
   {
     method: 'POST',
     path: '/admin/datastore/{store}/prune-datastore',
-    params: { ...IN_NS, ...KEEP, 'max-depth': param.depth, 'dry-run': param.flag },
     step: 'datastore.prune',
     run: (call) => {
       const { datastore, limitedTo } = datastoreOf(call, CHANGE, ['Datastore.Prune']);
@@ -182,7 +155,6 @@ export const datastoreRoutes: Route[] = [
   {
     method: 'POST',
     path: '/admin/datastore/{store}/gc',
-    params: STORE,
     permission: { path: '/datastore/{store}', anyOf: ['Datastore.Modify'] },
     step: 'datastore.gc',
     run: (call) => {
@@ -194,14 +166,12 @@ export const datastoreRoutes: Route[] = [
   {
     method: 'GET',
     path: '/admin/datastore/{store}/gc',
-    params: STORE,
     permission: { path: '/datastore/{store}', anyOf: ['Datastore.Audit'] },
     run: (call) => gcRow(call, datastoreOf(call, SEE).datastore),
   },
   {
     method: 'GET',
     path: '/admin/gc',
-    params: { store: optional(param.id) },
     run: (call) =>
       [...call.pbs.datastores.values()]
         .filter(({ name }) => call.params['store'] === undefined || call.params['store'] === name)
@@ -337,13 +307,11 @@ function protectionRoutes(): Route[] {
     {
       method: 'GET',
       path,
-      params: ONE_SNAPSHOT,
       run: (call) => ownSnapshot(call, SEE, ['Datastore.Backup']).snapshot.protected,
     },
     {
       method: 'PUT',
       path,
-      params: { ...ONE_SNAPSHOT, protected: { type: 'boolean' } },
       run: (call) => {
         const { datastore, group, snapshot } = ownSnapshot(call, CHANGE, ['Datastore.Backup']);
         datastore.require('write');
@@ -361,13 +329,11 @@ function noteRoutes(): Route[] {
     {
       method: 'GET',
       path,
-      params: ONE_SNAPSHOT,
       run: (call) => ownSnapshot(call, SEE, ['Datastore.Backup']).snapshot.notes ?? '',
     },
     {
       method: 'PUT',
       path,
-      params: { ...ONE_SNAPSHOT, notes: { type: 'string' } },
       run: (call) => {
         const { datastore, group, snapshot } = ownSnapshot(call, CHANGE, ['Datastore.Backup']);
         datastore.require('write');
@@ -379,7 +345,6 @@ function noteRoutes(): Route[] {
     {
       method: 'POST',
       path: '/admin/datastore/{store}/change-owner',
-      params: { ...ONE_GROUP, 'new-owner': param.authId },
       run: (call) => {
         const { datastore, group } = ownGroup(call, CHANGE, []);
         datastore.require('write');

@@ -3,31 +3,25 @@ import { permissionDenied, PbsError } from '../../world/pbs/datastore.js';
 import type { PruneJob, SyncJob, VerifyJob } from '../../world/pbs/jobs.js';
 import type { Order, SyncOrder } from '../../world/pbs/work.js';
 import { KEEP_OPTIONS, type KeepOptions } from '../../world/pbs/keep.js';
-import { optional, param, type ParamSpecs } from '../params.js';
 import { heldOn, text, words, type Call, type Route } from '../route.js';
 
 /** The state of jobs, and their running by hand; schedules are kept and not followed. */
 const MAX_DEPTH = 7;
-const OF_STORE: ParamSpecs = { store: optional(param.id) };
-const RUN: ParamSpecs = { id: param.id };
 
 export const jobRoutes: Route[] = [
   {
     method: 'GET',
     path: '/admin/verify',
-    params: OF_STORE,
     run: (call) => rows(call, 'verify', [...call.pbs.verifyJobs.values()], ['Datastore.Audit', 'Datastore.Verify']),
   },
   {
     method: 'GET',
     path: '/admin/prune',
-    params: OF_STORE,
     run: (call) => rows(call, 'prune', [...call.pbs.pruneJobs.values()], ['Datastore.Audit', 'Datastore.Modify']),
   },
   {
     method: 'GET',
     path: '/admin/sync',
-    params: { ...OF_STORE, 'sync-direction': { type: 'string', optional: true, enum: ['all', 'push', 'pull'] } },
     run: (call) => {
       // Without the word only what is pulled.
       const wanted = words(call.params['sync-direction']) ?? 'pull';
@@ -40,7 +34,6 @@ export const jobRoutes: Route[] = [
   {
     method: 'POST',
     path: '/admin/verify/{id}/run',
-    params: RUN,
     step: 'snapshot.verify',
     run: (call) => {
       const job = find(call, call.pbs.verifyJobs, 'verification');
@@ -58,7 +51,6 @@ export const jobRoutes: Route[] = [
   {
     method: 'POST',
     path: '/admin/prune/{id}/run',
-    params: RUN,
     step: 'datastore.prune',
     run: (call) => {
       const job = find(call, call.pbs.pruneJobs, 'prune');
@@ -77,7 +69,6 @@ export const jobRoutes: Route[] = [
   {
     method: 'POST',
     path: '/admin/sync/{id}/run',
-    params: RUN,
     step: 'datastore.sync',
     about: (pbs, { id = '' }) => pbs.storeBehind(pbs.syncJobs.get(id)?.remote),
     run: (call) => {

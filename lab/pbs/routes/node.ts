@@ -2,12 +2,10 @@ import { createHash } from 'node:crypto';
 import { ROLES, userOf } from '../../world/pbs/access.js';
 import type { PbsSim } from '../../world/pbs/pbs-sim.js';
 import { login } from '../access.js';
-import { optional, param } from '../params.js';
 import { text, words, type Call, type Route } from '../route.js';
 
 const VERSION = { version: '4.2', release: '1', repoid: '0123456789abcdef' };
 const GIB = 1024 ** 3;
-const node = { type: 'string' } as const;
 /** Paths that a dump of permissions tells apart from the root. */
 const ACL_PATHS = ['/', '/access', '/datastore', '/remote', '/system'];
 
@@ -19,21 +17,11 @@ export const nodeRoutes: Route[] = [
     method: 'POST',
     path: '/access/ticket',
     world: true,
-    params: {
-      username: { type: 'string' },
-      password: param.text,
-      path: param.text,
-      privs: param.text,
-      port: param.integer,
-      'tfa-challenge': param.text,
-      'http-only': param.flag,
-    },
     run: ({ pbs, params }) => login(pbs, text(params['username']), text(params['password'] ?? ''), Date.now()),
   },
   {
     method: 'GET',
     path: '/access/permissions',
-    params: { 'auth-id': { ...param.authId, optional: true }, path: param.text },
     run: permissions,
   },
   {
@@ -44,7 +32,6 @@ export const nodeRoutes: Route[] = [
   {
     method: 'GET',
     path: '/access/acl',
-    params: { exact: param.flag, path: param.text },
     permission: { path: '/access/acl', anyOf: ['Sys.Audit', 'Permissions.Modify'] },
     run: ({ pbs, params }) =>
       pbs.acl
@@ -60,13 +47,11 @@ export const nodeRoutes: Route[] = [
   {
     method: 'GET',
     path: '/nodes/{node}/identity',
-    params: { node: optional(node) },
     run: ({ pbs }) => ({ 'pbs-instance-id': createHash('sha256').update(pbs.hostname).digest('hex').slice(0, 32) }),
   },
   {
     method: 'GET',
     path: '/nodes/{node}/status',
-    params: { node },
     permission: { path: '/system/status', anyOf: ['Sys.Audit'] },
     run: ({ pbs }) => statusOf(pbs),
   },

@@ -1,30 +1,12 @@
 import type { Task } from '../../world/tasks.js';
 import { permissionDenied, PbsError } from '../../world/pbs/datastore.js';
 import { mayReadTask } from '../access.js';
-import { param, type ParamSpecs } from '../params.js';
 import { number, text, With, words, type Call, type Route } from '../route.js';
-
-const UPID =
-  /^UPID:[a-zA-Z0-9-]+:[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:[0-9A-Fa-f]{8,16}:[0-9A-Fa-f]{8}:[^:\s]+:[^:\s]*:[^:\s]+:$/;
-const ONE: ParamSpecs = { node: { type: 'string' }, upid: { type: 'string', pattern: UPID } };
 
 export const taskRoutes: Route[] = [
   {
     method: 'GET',
     path: '/nodes/{node}/tasks',
-    params: {
-      node: { type: 'string' },
-      start: param.count,
-      limit: param.count,
-      store: param.text,
-      running: param.flag,
-      errors: param.flag,
-      userfilter: param.text,
-      typefilter: param.text,
-      since: param.integer,
-      until: param.integer,
-      statusfilter: param.list,
-    },
     run: (call) => {
       const found = call.pbs.tasks.all
         .filter((task) => mayReadTask(call.pbs, call.caller, task.user))
@@ -37,11 +19,10 @@ export const taskRoutes: Route[] = [
       });
     },
   },
-  { method: 'GET', path: '/nodes/{node}/tasks/{upid}/status', params: ONE, run: (call) => statusOf(readable(call)) },
+  { method: 'GET', path: '/nodes/{node}/tasks/{upid}/status', run: (call) => statusOf(readable(call)) },
   {
     method: 'GET',
     path: '/nodes/{node}/tasks/{upid}/log',
-    params: { ...ONE, start: param.count, limit: param.count, download: param.flag, 'test-status': param.flag },
     run: (call) => {
       const task = readable(call);
       // The first line is 1, and so is 0.
@@ -58,7 +39,6 @@ export const taskRoutes: Route[] = [
   {
     method: 'DELETE',
     path: '/nodes/{node}/tasks/{upid}',
-    params: ONE,
     run: (call) => {
       const task = find(call);
       const isOwn = task.user === call.caller.authId;

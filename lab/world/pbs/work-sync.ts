@@ -144,6 +144,14 @@ function reach(pbs: PbsSim, host: string, port: number): PbsSim {
   return other;
 }
 
+/** How many times as long a transfer takes: the slower link counts. */
+function slowness(pbs: PbsSim, far: PbsSim | undefined): number {
+  if (!far) return 1;
+  const { faults } = pbs.world;
+  const slow = [pbs.id, far.id].flatMap((store) => faults.on('wan-slow', store) ?? []);
+  return Math.max(1, ...slow.map(({ params }) => Number(params?.['factor'] ?? 10)));
+}
+
 interface Transfer extends Ends {
   group: Group;
   /** Namespace of the copy. */
@@ -165,9 +173,10 @@ function* copyGroup(
     const chunks = chunksOfSnapshot(snapshot);
     const missing = chunks.filter((each) => !target.chunks.has(each));
     const share = bytesOf(missing) / Math.max(1, bytesOf(chunks));
-    yield pbs.timing.of('syncGroup') * (0.05 + 0.45 * share);
+    const half = pbs.timing.of('syncGroup') * (0.05 + 0.45 * share);
+    yield half * slowness(pbs, far);
     reached(pbs, order, 'during');
-    yield pbs.timing.of('syncGroup') * (0.05 + 0.45 * share);
+    yield half * slowness(pbs, far);
     if (far) reach(pbs, far.address, far.port);
     // It may have been pruned in the meantime.
     if (!group.snapshots.includes(snapshot)) {

@@ -567,6 +567,19 @@ describe('each kind of fault by what a client sees of it', () => {
       await root(n1, 'apt-get update');
       expect(effects('wan.cut')).toHaveLength(cuts);
     },
+    'wan-slow': async () => {
+      await backedUp();
+      // Half of it and more go over the line: a hundred times 240 s, ten thousand times as fast.
+      add('wan-slow', { params: { factor: 100 } });
+      await ask('POST', '/admin/sync/to-central/run', undefined, VERIFIER);
+      const task = lab.store.pbs?.tasks.all.findLast(({ type }) => type === 'syncjob');
+      const began = performance.now();
+      await until('it ended', () => task?.exitstatus === 'OK');
+      expect(performance.now() - began).toBeGreaterThan(100);
+      over();
+      expect(lab.world.faults.on('wan-slow', STORE)).toBeUndefined();
+      expect(effects('fault.over').map(({ detail }) => detail?.['kind'])).toEqual(['wan-slow']);
+    },
     'disk-full': async () => {
       n1.packages.lists = [WEEKLY_SNAPSHOT];
       add('disk-full', { node: 'n1' });

@@ -282,6 +282,35 @@ backup:
     expect(problems()).toEqual([]);
   });
 
+  const LONG = `store-002-${'x'.repeat(23)}`;
+  const withOffsite = (): void => {
+    append('fleet.yaml', OFFSITE);
+    replace('fleet.yaml', 'local: 26h', 'local: 26h, offsite: 50h');
+  };
+  const rename = (id: string): void => {
+    for (const [file, text] of [...texts]) {
+      if (!file.startsWith('clusters/store-002/')) continue;
+      texts.delete(file);
+      texts.set(file.replace('store-002', id), text.replace('id: store-002', `id: ${id}`));
+    }
+  };
+
+  it.each<[string, () => void]>([
+    ['with an id that just fits into the second place', () => (withOffsite(), rename(LONG.slice(0, 32)))],
+    ['with a longer id where there is no second place', () => rename(LONG)],
+    [
+      'with a longer id that has no backups to send',
+      () => {
+        withOffsite();
+        replace(STORE, STORE_BLOCK, '');
+        rename(LONG);
+      },
+    ],
+  ])('are in order of a store %s', (_, change) => {
+    change();
+    expect(problems()).toEqual([]);
+  });
+
   it('are in order when space is collected on a day on which a night begins', () => {
     replace('fleet.yaml', "end: '05:00' }", "end: '05:00', days: [mon, wed] }\n  collectOn: wed");
     expect(problems()).toEqual([]);
@@ -330,6 +359,15 @@ backup:
     'an objective without a second place': [
       () => replace('fleet.yaml', 'local: 26h', 'local: 26h, offsite: 50h'),
       /backup\.tiers\.normal\.rpo\.offsite: is set, but there is no second place\.$/,
+    ],
+    'a store whose id is too long for a namespace of the second place': [
+      () => {
+        withOffsite();
+        rename(LONG);
+      },
+      new RegExp(
+        `^clusters/${LONG}/store\\.yaml:\\d+: id: has 33 characters: .*backup\\.offsite.* at most 32\\. Give the store a shorter id\\.$`,
+      ),
     ],
     'a gate that asks for backups nobody makes': [
       () => {

@@ -154,6 +154,10 @@ describe('the file of a store worker', () => {
     ['a fingerprint that is cut off', { ...BACKUP.pbs, fingerprint: 'ab:cd' }, 'backup.pbs.fingerprint'],
     ['one token for everything', { ...BACKUP.pbs, pruneTokenFile: undefined }, 'backup.pbs.pruneTokenFile'],
     ['a token itself', { ...BACKUP.pbs, token: 'x' }, 'token'],
+    ['an id that is too short', { ...BACKUP.pbs, datastore: 'ab' }, 'backup.pbs.datastore'],
+    ['an id that is too long', { ...BACKUP.pbs, datastore: 'a'.repeat(33) }, 'backup.pbs.datastore'],
+    ['a namespace that there cannot be', { ...BACKUP.pbs, namespace: '/shop' }, 'backup.pbs.namespace'],
+    ['a host name with its domain', { ...BACKUP.pbs, node: 'pbs.example.com' }, 'backup.pbs.node'],
   ])('is refused when it names of the backup server %s', async (_, pbs, place) => {
     expect(await refusal({ ...STORE, backup: { ...BACKUP, pbs } })).toContain(place);
   });

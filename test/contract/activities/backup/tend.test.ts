@@ -292,6 +292,34 @@ describe('what is sent to the central server', () => {
     expect(jobs()).toHaveLength(1);
   });
 
+  it('is sent once over a slow line, though its worker is killed in the middle', async () => {
+    await dumpAll();
+    night.fault({ kind: 'wan-slow', params: { factor: 20 } });
+    const jobs = () => night.pbs.tasks.all.filter(({ type }) => type === 'syncjob');
+    const { pbs } = night.backup;
+    void night
+      .worker({ backup: { pbs: { ...pbs, verifier: { ...pbs.verifier, taskStatus: () => NEVER } } } })
+      .sendCopy(theTask());
+    await expect.poll(jobs).toHaveLength(1);
+    expect(jobs()[0]?.exitstatus).toBeUndefined();
+    expect(await night.worker().sendCopy(theTask())).toMatchObject({ ok: true });
+    expect(jobs()).toHaveLength(1);
+    expect(offsite().map(({ snapshots }) => snapshots.length)).toEqual([1, 1, 1]);
+  });
+
+  it('that a slow line does not carry to its end is not there, and what is here is proven all the same', async () => {
+    await dumpAll();
+    night.fault({ kind: 'wan-slow', params: { factor: 20 } });
+    const sent = night.worker().sendCopy(theTask());
+    await expect.poll(() => night.pbs.tasks.all.some(({ type }) => type === 'syncjob')).toBe(true);
+    night.fault({ kind: 'wan-cut' });
+    expect(await sent).toMatchObject({ ok: false, reason: 'BackupIncomplete' });
+    expect(offsite()).toEqual([]);
+    expect(await night.worker().verifyCopy(verifyTask())).toMatchObject({
+      ok: true,
+    });
+  });
+
   it('is sent again when there is something new, however short ago that was', async () => {
     await dumpAll();
     await night.worker().sendCopy(theTask());

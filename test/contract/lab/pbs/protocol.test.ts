@@ -166,6 +166,14 @@ describe('a refusal', () => {
       'no such task',
     ],
     [
+      'a namespace of a longer name than there can be',
+      'POST',
+      '/admin/datastore/backup/namespace',
+      { json: { name: `store-${'x'.repeat(27)}` } },
+      400,
+      "parameter verification failed - 'name': value may only be 32 characters long",
+    ],
+    [
       "a task id of Proxmox VE's",
       'GET',
       `/nodes/localhost/tasks/${encodeURIComponent('UPID:n1:000620F4:09CFA056:6AA109B6:vzdump:100:root@pam:')}/status`,
@@ -474,16 +482,30 @@ describe('jobs', () => {
     expect((await pbs.call('PUT', '/config/prune/keep', stale)).text).toMatch(/^detected modified configuration/);
   });
 
+  it('that sync are listed when they pull, others when they are asked for', async () => {
+    const ids = async (path: string) => (await pbs.data<{ id: string }[]>('GET', path)).map(({ id }) => id);
+    for (const path of ['/config/sync', '/admin/sync']) {
+      expect(await ids(path)).toEqual([]);
+      expect(await ids(`${path}?sync-direction=push`)).toEqual(['to-central']);
+    }
+  });
+
   it('keep the settings of an object store, and no secret of it', async () => {
     const admin = lab.store.pbs as PbsSim;
     for (const authId of ['edge-governor@pbs', 'edge-governor@pbs!prune']) {
       admin.acl.push({ path: '/system/s3-endpoint', authId, role: 'Admin', propagate: true });
       admin.acl.push({ path: '/datastore', authId, role: 'Admin', propagate: true });
     }
-    const client = { id: 'r2', endpoint: 's3.example.com', region: 'eu', 'access-key': 'AKIA', 'secret-key': 'hidden' };
+    const client = {
+      id: 'far',
+      endpoint: 's3.example.com',
+      region: 'eu',
+      'access-key': 'AKIA',
+      'secret-key': 'hidden',
+    };
     await pbs.data('POST', '/config/s3', { json: client });
     expect((await pbs.call('GET', '/config/s3')).text).not.toContain('hidden');
-    const backend = 'type=s3,client=r2,bucket=b';
+    const backend = 'type=s3,client=far,bucket=b';
     const upid = await pbs.data<string>('POST', '/config/datastore', {
       json: { name: 'cloud', path: '/cache', backend },
     });
@@ -492,6 +514,37 @@ describe('jobs', () => {
       { 'backend-type': 'filesystem' },
       { store: 'cloud', 'backend-type': 's3' },
     ]);
+  });
+
+  it('keep what nothing here acts on, and give it back', async () => {
+    const { acl } = lab.store.pbs as PbsSim;
+    for (const authId of ['edge-governor@pbs', 'edge-governor@pbs!prune']) {
+      for (const path of ['/remote', '/system/s3-endpoint', '/datastore'])
+        acl.push({ path, authId, role: 'Admin', propagate: true });
+    }
+    const keys = { 'access-key': 'AKIA', 'secret-key': 'hidden' };
+    const rates = { 'rate-in': '10MB', 'rate-out': '1 MiB', 'burst-in': '20MB', 'burst-out': '2 MiB' };
+    const job = { store: 'backup', 'remote-store': 'offsite', 'sync-direction': 'pull' };
+    const threads = { 'worker-threads': 4, 'unmount-on-done': true, 'run-on-mount': true, 'associated-key': ['key-1'] };
+    const far = { host: '192.0.2.7', 'auth-id': 'edge@pbs', password: 'hidden' };
+    const notices = { notify: 'gc=never', 'notify-user': 'root@pam', 'gc-on-unmount': true };
+    const sections: [string, string, Record<string, unknown>, Record<string, unknown>][] = [
+      ['/config/sync', 'id', job, { ...threads, 'active-encryption-key': 'key-1' }],
+      ['/config/remote', 'name', far, { 'use-node-proxy': true }],
+      ['/config/s3', 'id', { endpoint: 's3.example.com', ...keys }, rates],
+      ['/config/datastore', 'name', { path: '/mnt/more' }, { ...notices, 'notification-thresholds': 's3-get=10' }],
+    ];
+    for (const [path, key, needed, more] of sections) {
+      const made = await pbs.data<string | null>('POST', path, { json: { [key]: 'whole', ...needed, ...more } });
+      if (made !== null) expect(await pbs.ended(made)).toBe('OK');
+      expect(await pbs.data('GET', `${path}/whole`)).toMatchObject(more);
+      await pbs.data('PUT', `${path}/whole`, { json: { comment: 'changed', ...more } }).catch((error: Error) => {
+        // The one that has no comment.
+        expect([path, error.message]).toEqual(['/config/s3', expect.stringContaining("'comment': schema does not")]);
+      });
+      expect(await pbs.data('GET', `${path}/whole`)).toMatchObject(more);
+      if (path !== '/config/datastore') await pbs.data('DELETE', `${path}/whole`);
+    }
   });
 });
 
