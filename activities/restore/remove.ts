@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { TrialAnswer, TrialTask } from '#domain/messages/restore.js';
 import { isSameTrial, isTestId, type Whose } from '#domain/restore-site.js';
 import { isKind } from '../backup/answers.js';
@@ -9,22 +8,11 @@ import { NotAllowed, onNode } from './inside.js';
 import { search } from './restore.js';
 import { findGuest, recordOf, trialOf, whoseGuest, type Found } from './site.js';
 import { endOf, restoresOf, type Work } from './tasks.js';
+import { untilAdmitted } from './until-admitted.js';
 
-/**
- * Takes the guest of the trial away, in whatever state it is, and proves that neither it nor a disk of it is left. A
- * token that is refused, as one is that is just being renewed, is tried again for as long as `timing.remove` says.
- */
-export async function removeGuest(deps: RestoreDeps, task: TrialTask): Promise<TrialAnswer<object>> {
-  const until = performance.now() + deps.timing.remove;
-  for (;;) {
-    try {
-      return await removeOnce(deps, task);
-    } catch (error) {
-      if (!isKind(error, 'Auth') || performance.now() >= until) throw error;
-      await delay(deps.timing.poll);
-    }
-  }
-}
+/** Takes the guest of the trial away, in whatever state it is, and proves that neither it nor a disk of it is left. */
+export const removeGuest = (deps: RestoreDeps, task: TrialTask): Promise<TrialAnswer<object>> =>
+  untilAdmitted(deps, () => removeOnce(deps, task));
 
 async function removeOnce(deps: RestoreDeps, task: TrialTask): Promise<TrialAnswer<object>> {
   const record = recordOf(deps, task);
