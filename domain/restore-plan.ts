@@ -128,23 +128,26 @@ function problemsOf({ fleet, stores, name, wanted }: Asked): string[] {
   ];
 }
 
+interface Unknown {
+  of: 'stores' | 'vmids';
+  why: string;
+}
+
 /** What is asked for by hand and is not there, with what is. */
 export function unknownIn(
   { fleet, stores }: Pick<Asked, 'fleet' | 'stores'>,
   wanted: NonNullable<Asked['wanted']>,
-): { of: 'stores' | 'vmids'; why: string }[] {
+): Unknown[] {
   const known = new Map(stores.map((store) => [store.id, store]));
-  return wanted.stores.flatMap((id) => {
+  return wanted.stores.flatMap((id): Unknown[] => {
     const store = known.get(id);
     if (!store)
-      return [
-        { of: 'stores' as const, why: `${id} is not a store of ${fleet.fleet}; it has ${abridge([...known.keys()])}` },
-      ];
+      return [{ of: 'stores', why: `${id} is not a store of ${fleet.fleet}; it has ${abridge([...known.keys()])}` }];
     if (!store.backup) return [];
     const vmids = store.guests.map(({ vmid }) => vmid);
     const unknown = (wanted.vmids ?? []).filter((vmid) => !vmids.includes(vmid));
     return unknown.map((vmid) => ({
-      of: 'vmids' as const,
+      of: 'vmids',
       why: `${id} has no guest ${vmid}; it has ${vmids.join(', ') || 'none'}`,
     }));
   });
