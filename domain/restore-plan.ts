@@ -1,4 +1,5 @@
 import { DateTime } from 'luxon';
+import { abridge } from './abridge.js';
 import type { Fleet, Guest, Store } from './fleet.js';
 import { hashOf } from './hash.js';
 import type { GuestBackupRow } from './messages/ledger.js';
@@ -120,13 +121,34 @@ function problemsOf({ fleet, stores, name, wanted }: Asked): string[] {
   if (!fleet.backup) return ['backup: fleet.yaml has no such section, so nothing is backed up that could be restored'];
   if (!fleet.backup.offsite)
     return ['backup.offsite: fleet.yaml names no second place, and guests are restored from there'];
+  const unbacked = stores.filter(({ id, backup }) => wanted?.stores.includes(id) && !backup);
+  return [
+    ...unknownIn({ fleet, stores }, wanted ?? { stores: [] }).map(({ of, why }) => `${of}: ${why}`),
+    ...unbacked.map(({ id }) => `stores: ${id} has no section backup in its store.yaml, so it has no backups`),
+  ];
+}
+
+interface Unknown {
+  of: 'stores' | 'vmids';
+  why: string;
+}
+
+/** What is asked for by hand and is not there, with what is. */
+export function unknownIn(
+  { fleet, stores }: Pick<Asked, 'fleet' | 'stores'>,
+  wanted: NonNullable<Asked['wanted']>,
+): Unknown[] {
   const known = new Map(stores.map((store) => [store.id, store]));
-  return (wanted?.stores ?? []).flatMap((id) => {
+  return wanted.stores.flatMap((id): Unknown[] => {
     const store = known.get(id);
-    if (!store) return [`stores: ${id} is not a store of ${fleet.fleet}`];
-    if (!store.backup) return [`stores: ${id} has no section backup in its store.yaml, so it has no backups`];
+    if (!store)
+      return [{ of: 'stores', why: `${id} is not a store of ${fleet.fleet}; it has ${abridge([...known.keys()])}` }];
+    if (!store.backup) return [];
     const vmids = store.guests.map(({ vmid }) => vmid);
-    const unknown = (wanted?.vmids ?? []).filter((vmid) => !vmids.includes(vmid));
-    return unknown.map((vmid) => `vmids: ${id} has no guest ${vmid}; it has ${vmids.join(', ') || 'none'}`);
+    const unknown = (wanted.vmids ?? []).filter((vmid) => !vmids.includes(vmid));
+    return unknown.map((vmid) => ({
+      of: 'vmids',
+      why: `${id} has no guest ${vmid}; it has ${vmids.join(', ') || 'none'}`,
+    }));
   });
 }

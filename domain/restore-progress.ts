@@ -2,7 +2,7 @@ import { plural } from './counted.js';
 import { code, fitted, link, plain, sections, table } from './markdown.js';
 import type { RestorePlan, RestoreView } from './messages/restore.js';
 import { restoreWorkflowId } from './naming.js';
-import { happened, othersOf, OUTCOME_WORDS, totalOf, type Tally } from './outcomes.js';
+import { happened, othersOf, OUTCOME_WORDS, tallyOf, totalOf, type StoreResult } from './outcomes.js';
 
 /** What a run of restore tests shows of itself in the Temporal UI, and says at its end. */
 
@@ -31,10 +31,20 @@ export function renderRestoreDetails(view: RestoreView): string {
   );
 }
 
-/** One sentence about a run that has ended. */
-export function restoreSummary(tally: Tally, { stores }: Pick<RestorePlan, 'stores'>): string {
+/** One sentence about a run that has ended, from how its stores did. */
+export function restoreSummary(
+  results: readonly Pick<StoreResult, 'outcome' | 'reason'>[],
+  { stores }: Pick<RestorePlan, 'stores'>,
+): string {
   if (stores.length === 0) return 'No guest was due.';
-  const others = othersOf(tally);
-  const head = `Of ${tally.succeeded} of ${plural(stores.length, 'store')} all guests that were tried could be had back`;
+  // With this reason all of its guests passed (`storeStop`).
+  const unclean = results.filter(({ reason }) => reason === 'UndoIncomplete');
+  const tally = tallyOf(results.filter((result) => !unclean.includes(result)));
+  const passed = tally.succeeded + unclean.length;
+  const others = [
+    ...(unclean.length > 0 ? [`something of ${unclean.length} of them is left at the staging site`] : []),
+    ...othersOf(tally),
+  ];
+  const head = `Of ${passed} of ${plural(stores.length, 'store')} all guests that were tried could be had back`;
   return `${head}${others.length > 0 ? `; ${others.join(', ')}` : ''}.`;
 }

@@ -352,29 +352,75 @@ export interface SiteTask {
   status?: string | undefined;
 }
 
+/** A guest with an id for tests, as the site shows it, whoever made it. */
+export interface FoundGuest {
+  kind: GuestKind;
+  node: string;
+  config: Readonly<Record<string, string>>;
+}
+
+export type Whose<Task> =
+  | { kind: 'marked'; mark: TrialMark }
+  /** Of this restore of ours. */
+  | { kind: 'remainder'; task: Task }
+  /** Somebody else may have made it, or means to keep it. */
+  | { kind: 'unknown'; why: string };
+
+/** Whose a guest is, by its notes and by all that was done to its id. Nothing is taken away on any other ground. */
+export function whoseIs<Task extends SiteTask>(guest: FoundGuest, tasks: readonly Task[]): Whose<Task> {
+  const notes = guest.config['description'];
+  const mark = readMark(notes);
+  if (mark && isMadeAnew(tasks))
+    return {
+      kind: 'unknown',
+      why: 'its notes are those of a test, and somebody made or destroyed a guest there since',
+    };
+  if (mark) return { kind: 'marked', mark };
+  if (notes !== undefined) return { kind: 'unknown', why: 'its notes are not those of a test' };
+  const task = remainderOf(guest, tasks);
+  return task
+    ? { kind: 'remainder', task }
+    : { kind: 'unknown', why: 'nobody can tell when it came, or that a test made it' };
+}
+
+/** Notes go along with a backup or a clone of a guest. So they prove nothing when it is not our restore that came last. */
+function isMadeAnew(tasks: readonly SiteTask[]): boolean {
+  const work = tasks.filter(changesWhose);
+  const restored = Math.max(...work.filter(isOurRestore).map(({ startTime }) => startTime));
+  return work.some(
+    (task) => task.startTime > restored || (task.startTime === restored && !task.own && MAKES.test(task.type)),
+  );
+}
+
 /**
- * Which restore of ours a guest without our notes is a remainder of: one that still runs, or failed, since one that ended
- * well has written them. Undefined when somebody else may have made the guest, or means to keep it; that one stays.
+ * Which restore of ours a guest without notes is a remainder of: one that still runs, or failed, since one that ended
+ * well has written them; a destroy that dies half-way takes them again, and leaves the lock `destroyed`.
  *
  * A task alone tells little. The same id has had other guests before, which were taken away since: by the token, by root
  * over SSH, by a person. So nothing may have happened to the id after it, also not within the same second, and the VM may
  * not say itself that it was made later (`ctime` in `meta`; a restore that failed leaves none).
  */
-export function remainderOf<Task extends SiteTask>(
-  { node, config }: { node: string; config: Readonly<Record<string, string>> },
+function remainderOf<Task extends SiteTask>(
+  { kind, node, config }: FoundGuest,
   tasks: readonly Task[],
 ): Task | undefined {
-  if (config['description'] !== undefined) return undefined;
-  const work = tasks.filter(({ type }) => MAKES_OR_DESTROYS.test(type));
+  const work = tasks.filter(changesWhose);
   const newest = Math.max(...work.map(({ startTime }) => startTime));
   const [task, ...others] = work.filter(({ startTime }) => startTime === newest);
-  if (!task || others.length > 0 || !task.own || task.node !== node || !/restore$/.test(task.type)) return undefined;
-  if (task.status === undefined) return task;
+  if (!task || others.length > 0 || !isOurRestore(task)) return undefined;
+  if (task.node !== node || !task.type.startsWith(kind === 'qemu' ? 'qm' : 'vz')) return undefined;
+  if (task.status === undefined || config['lock'] === 'destroyed') return task;
   if (hasEndedWell(task.status)) return undefined;
   const madeAt = Number(/(?:^|,)ctime=(\d+)/.exec(config['meta'] ?? '')?.[1] ?? 0);
   return madeAt > (task.endTime ?? task.startTime) ? undefined : task;
 }
-const MAKES_OR_DESTROYS = /^(qm|vz)(create|restore|destroy)$/;
+
+const MAKES = /^(qm|vz)(create|restore)$/;
+const DESTROYS = /^(qm|vz)destroy$/;
+/** Proxmox VE takes the settings away as the last of all: while a destroy runs, and when it failed, the guest is the same. */
+const changesWhose = ({ type, status }: SiteTask): boolean =>
+  MAKES.test(type) || (DESTROYS.test(type) && status !== undefined && hasEndedWell(status));
+export const isOurRestore = ({ type, own }: SiteTask): boolean => own && /^(qm|vz)restore$/.test(type);
 
 /** Storages of this name, and no others, are added and taken away. */
 export const copyStorage = (store: string): string => `test-${store}`;

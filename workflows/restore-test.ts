@@ -48,10 +48,11 @@ export async function restoreTest(raw: RestoreInput): Promise<RestoreReport> {
     await recordRun(plan, desk);
     await sweep(plan, desk);
     await tryStores(plan, desk);
+    const results = plan.stores.flatMap(({ id }) => desk.resultOf(id) ?? []);
     const report = {
       run: plan.run,
       planned: plan.stores.length,
-      ...desk.close((tally) => restoreSummary(tally, plan)),
+      ...desk.close(() => restoreSummary(results, plan)),
     };
     await recordRun(plan, desk);
     await tell(plan, desk);

@@ -8,6 +8,7 @@ import { waitFor } from '../store/wait.js';
 import { guestFault, siteFault } from './answers.js';
 import type { RestoreDeps } from './deps.js';
 import { readSite } from './site.js';
+import { untilAdmitted } from './until-admitted.js';
 
 /** Opens the copy of a store at the site. A storage that is there already, as it shall be, is used as it is. */
 export async function openCopy(deps: RestoreDeps, { store }: CopyTask): Promise<TrialAnswer<{ copy: CopyFacts }>> {
@@ -43,12 +44,20 @@ export async function openCopy(deps: RestoreDeps, { store }: CopyTask): Promise<
 
 /** Takes the storage away. */
 export async function closeCopy(deps: RestoreDeps, { store }: CopyTask): Promise<TrialAnswer<object>> {
+  try {
+    return await untilAdmitted(deps, () => closeOnce(deps, store));
+  } finally {
+    // Nothing uses it any more, gone or not: a sweep need not spare it as one that is young.
+    await deps.state.forgetOpened(store);
+  }
+}
+
+async function closeOnce(deps: RestoreDeps, store: string): Promise<TrialAnswer<object>> {
   const storage = copyStorage(store);
   const there = (await deps.proxmox.storages()).find((one) => one.storage === storage);
   if (there && !isOurs(there, store))
     return siteFault(`The storage ${storage} is not for backups of ${store}; it stays.`);
   if (there) await removeStorage(deps, storage);
-  await deps.state.forgetOpened(store);
   return { kind: 'done' };
 }
 

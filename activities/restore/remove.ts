@@ -1,30 +1,18 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { TrialAnswer, TrialTask } from '#domain/messages/restore.js';
-import { isTestId } from '#domain/restore-site.js';
+import { isSameTrial, isTestId, type Whose } from '#domain/restore-site.js';
 import { isKind } from '../backup/answers.js';
 import { waitFor } from '../store/wait.js';
 import { siteFault } from './answers.js';
 import type { RestoreDeps } from './deps.js';
 import { NotAllowed, onNode } from './inside.js';
 import { search } from './restore.js';
-import { configOf, findGuest, guestOf, recordOf, type Found } from './site.js';
-import { endOf, restoresOf } from './tasks.js';
+import { findGuest, recordOf, trialOf, whoseGuest, type Found } from './site.js';
+import { endOf, restoresOf, type Work } from './tasks.js';
+import { untilAdmitted } from './until-admitted.js';
 
-/**
- * Takes the guest of the trial away, in whatever state it is, and proves that neither it nor a disk of it is left. A
- * token that is refused, as one is that is just being renewed, is tried again for as long as `timing.remove` says.
- */
-export async function removeGuest(deps: RestoreDeps, task: TrialTask): Promise<TrialAnswer<object>> {
-  const until = performance.now() + deps.timing.remove;
-  for (;;) {
-    try {
-      return await removeOnce(deps, task);
-    } catch (error) {
-      if (!isKind(error, 'Auth') || performance.now() >= until) throw error;
-      await delay(deps.timing.poll);
-    }
-  }
-}
+/** Takes the guest of the trial away, in whatever state it is, and proves that neither it nor a disk of it is left. */
+export const removeGuest = (deps: RestoreDeps, task: TrialTask): Promise<TrialAnswer<object>> =>
+  untilAdmitted(deps, () => removeOnce(deps, task));
 
 async function removeOnce(deps: RestoreDeps, task: TrialTask): Promise<TrialAnswer<object>> {
   const record = recordOf(deps, task);
@@ -35,18 +23,29 @@ async function removeOnce(deps: RestoreDeps, task: TrialTask): Promise<TrialAnsw
     await deps.state.forgetTrial(task.as);
     return { kind: 'done' };
   }
-  const isOurs = (await guestOf(deps, task)) !== undefined || (await isLeftover(deps, found, upid));
-  if (!isOurs) return siteFault(`Guest ${task.as} is not of this trial. It was left as it is.`);
+  const seen = await whoseGuest(deps, found);
+  if (!seen) throw new Error(`Guest ${task.as} is in the list of guests, and has no settings any more.`);
+  const why = strangeIn(seen.whose, task, upid);
+  if (why !== undefined)
+    return siteFault(`It is still there: ${why}, so it may be somebody else's. It was left as it is.`);
   const left = await takeAway(deps, found);
   if (left.length > 0) return siteFault(`Guest ${task.as} is gone, and not all of its disks are.`, left);
   await deps.state.forgetTrial(task.as);
   return { kind: 'done' };
 }
 
-/** One that a restore of ours was about to make: on that node, and with no notes of anybody yet. */
-async function isLeftover(deps: RestoreDeps, found: Found, upid: string | undefined): Promise<boolean> {
-  if (upid?.split(':')[1] !== found.node) return false;
-  return (await configOf(deps, found))?.['description'] === undefined;
+/** Why it may not be of this trial; undefined when it is proven to be. */
+function strangeIn(whose: Whose<Work>, task: TrialTask, upid: string | undefined): string | undefined {
+  switch (whose.kind) {
+    case 'marked':
+      return isSameTrial(whose.mark, { ...trialOf(task), askedAt: '' }) ? undefined : 'its notes are of another test';
+    case 'remainder':
+      return whose.task.upid === upid ? undefined : 'another restore made it';
+    case 'unknown':
+      return whose.why;
+    default:
+      return whose satisfies never;
+  }
 }
 
 /** A restore that still runs is broken off. */

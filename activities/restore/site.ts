@@ -3,15 +3,18 @@ import {
   isSameTrial,
   readMark,
   snapshotName,
+  whoseIs,
   type RestoredGuest,
   type SiteFacts,
   type SiteNode,
   type TrialMark,
+  type Whose,
 } from '#domain/restore-site.js';
 import type { GuestKind } from '#systems/proxmox/types.js';
 import type { TrialRecord } from '#systems/site-state/types.js';
 import { isKind } from '../backup/answers.js';
 import type { RestoreDeps } from './deps.js';
+import { workOn, type Work } from './tasks.js';
 
 /** Reads what `decideSite` rests on. What cannot be read is told as that. */
 export async function readSite(deps: RestoreDeps): Promise<SiteFacts> {
@@ -84,6 +87,18 @@ export async function findGuest({ proxmox }: RestoreDeps, vmid: number): Promise
 /** Its settings; undefined when it is gone by now. */
 export const configOf = async ({ proxmox }: RestoreDeps, { node, kind, vmid }: Found) =>
   (await orNull(proxmox.guestConfig(node, kind, vmid))) ?? undefined;
+
+/** Whose it is, and all that was done to its id; undefined when it is gone by now. */
+export async function whoseGuest(
+  deps: RestoreDeps,
+  found: Found,
+): Promise<{ whose: Whose<Work>; tasks: readonly Work[] } | undefined> {
+  const config = await configOf(deps, found);
+  if (!config) return undefined;
+  // After the settings: what is done in between shows, and a guest that took the place of this one is not taken for it.
+  const tasks = await workOn(deps, found.vmid);
+  return { whose: whoseIs({ ...found, config }, tasks), tasks };
+}
 
 /** All that `decideStart` rests on. */
 export async function readGuest(deps: RestoreDeps, found: Found): Promise<RestoredGuest & { status: string }> {

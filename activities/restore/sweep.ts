@@ -1,10 +1,9 @@
 import type { SweepTask, TrialAnswer } from '#domain/messages/restore.js';
-import { copyStorage, isTestId, readMark, remainderOf, type SiteTask } from '#domain/restore-site.js';
+import { copyStorage, isOurRestore, isTestId } from '#domain/restore-site.js';
 import { isOurs, removeStorage } from './copy.js';
 import type { RestoreDeps } from './deps.js';
 import { endRestore, takeAway } from './remove.js';
-import { configOf, type Found } from './site.js';
-import { workOn } from './tasks.js';
+import { whoseGuest, type Found } from './site.js';
 
 /**
  * Takes away what dead runs left: guests of the range that we restored, and storages that we added. A guest that may be
@@ -28,6 +27,7 @@ export async function sweepSite(
   for (const { vmid, kind, node } of guests) {
     const found = { vmid, kind, node };
     const origin = await originOf(deps, found);
+    if (!origin) continue;
     const name = `guest ${vmid} on ${node}`;
     if (origin.kind === 'unknown') {
       if (origin.running !== undefined) needed.add(undefined);
@@ -91,19 +91,21 @@ type Origin =
 
 /**
  * Since when it is there (milliseconds) and whose copy it is, by its own notes; of one whose restore has not ended, or
- * has failed, by the task, which knows no store. A guest without both was not made by a test.
+ * has failed, by the task, which knows no store. Undefined when it is gone by now.
  */
-async function originOf(deps: RestoreDeps, found: Found): Promise<Origin> {
-  const [config = {}, tasks] = await Promise.all([configOf(deps, found), workOn(deps, found.vmid)]);
-  const { upid: running } = tasks.find(isOurRestore) ?? {};
-  const mark = readMark(config['description']);
-  if (mark) return { kind: 'ours', store: mark.store, at: Date.parse(mark.askedAt), running };
-  if (config['description'] !== undefined)
-    return { kind: 'unknown', why: 'its notes are not those of a test', running };
-  const task = remainderOf({ node: found.node, config }, tasks);
-  if (!task) return { kind: 'unknown', why: 'nobody can tell when it came, or that a test made it', running };
-  return { kind: 'ours', store: deps.state.trial(found.vmid)?.store, at: task.startTime * 1_000, running };
+async function originOf(deps: RestoreDeps, found: Found): Promise<Origin | undefined> {
+  const seen = await whoseGuest(deps, found);
+  if (!seen) return undefined;
+  const { whose, tasks } = seen;
+  const { upid: running } = tasks.find((task) => isOurRestore(task) && task.status === undefined) ?? {};
+  switch (whose.kind) {
+    case 'marked':
+      return { kind: 'ours', store: whose.mark.store, at: Date.parse(whose.mark.askedAt), running };
+    case 'remainder':
+      return { kind: 'ours', store: deps.state.trial(found.vmid)?.store, at: whose.task.startTime * 1_000, running };
+    case 'unknown':
+      return { ...whose, running };
+    default:
+      return whose satisfies never;
+  }
 }
-
-const isOurRestore = ({ type, own, status }: SiteTask): boolean =>
-  own && status === undefined && /^(qm|vz)restore$/.test(type);

@@ -25,8 +25,11 @@ export async function restoresOf(deps: RestoreDeps, vmid: number, since?: number
   return own.filter(({ type }) => /^(qm|vz)restore$/.test(type)).toSorted((a, b) => b.startTime - a.startTime);
 }
 
-/** All that was done to this id, by whomever, on the nodes that are online. `own`: by this worker's token. */
-export async function workOn(deps: RestoreDeps, vmid: number): Promise<(TaskSummary & { own: boolean })[]> {
+/** `own`: by this worker's token. */
+export type Work = TaskSummary & { own: boolean };
+
+/** All that was done to this id, by whomever, on the nodes that are online. */
+export async function workOn(deps: RestoreDeps, vmid: number): Promise<Work[]> {
   const [all, own] = await Promise.all([tasksOf(deps, vmid, {}), tasksOf(deps, vmid, { own: true })]);
   const ours = new Set(own.map(({ upid }) => upid));
   return all.map((task) => ({ ...task, own: ours.has(task.upid) }));

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { RpoState } from '#domain/backup.js';
-import { backupStatus, RPO_STATES, type BackupStatus, type GuestStatus } from '#domain/backup-status.js';
+import { backupStatus, RPO_STATES, type BackupStatus } from '#domain/backup-status.js';
 import { addNightCommands } from './backup-night.js';
 import { askLedger, type AskLedger } from './ask-ledger.js';
 import {
@@ -18,6 +18,7 @@ import {
   type OpenSession,
 } from './context.js';
 import { wrongUsage } from './failure.js';
+import { guestOf } from './guests.js';
 import type { Io } from './io.js';
 import { fromLedger } from './ledger.js';
 import type { AddCommands, CommandResult } from './main.js';
@@ -118,14 +119,6 @@ async function readStatus(ask: Ask, io: Io, options: StatusOptions, store: strin
 
 const showing = (status: BackupStatus, states: readonly RpoState[] | undefined): BackupStatus =>
   states ? { ...status, stores: status.stores.filter(({ state }) => states.includes(state)) } : status;
-
-function guestOf(guests: readonly GuestStatus[], wanted: string): GuestStatus {
-  const found = guests.find(({ vmid }) => String(vmid) === wanted);
-  if (found) return found;
-  throw wrongUsage(
-    `No guest ${printable(wanted)} is known there. There are: ${guests.map(({ vmid }) => vmid).join(', ') || 'none'}`,
-  );
-}
 
 interface HistoryOptions extends CommonOptions {
   fleet?: string;

@@ -7,6 +7,7 @@ import { problemText } from '#domain/yaml-file.js';
 import { openGitRepo } from '#systems/git/repo.js';
 import { checkRepo as checkFolder, folderSource } from '../repo/check.js';
 import { CliFailure } from './failure.js';
+import type { ServiceFile } from './service-file.js';
 
 /** The GitOps repo as the service sees it: committed, and without a single problem. */
 export interface LoadedRepo {
@@ -38,6 +39,10 @@ export async function loadRepo(dir: string, branch: string = BRANCH): Promise<Lo
     { problems: problems.map(problemText) },
   );
 }
+
+/** The repo of a service that runs on this machine; undefined elsewhere, and when it cannot be read or has problems. */
+export const loadRepoOf = async (service: ServiceFile | undefined): Promise<LoadedRepo | undefined> =>
+  service?.repo === undefined ? undefined : loadRepo(service.repo, service.branch).catch(() => undefined);
 
 /** `fleet.yaml` of an earlier commit; undefined when the commit or the file is gone, or is not valid today. */
 export async function loadFleetAt(dir: string, commit: string): Promise<Fleet | undefined> {

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { RestoreTestRow } from '#domain/messages/ledger.js';
 import type { RestoreView } from '#domain/messages/restore.js';
+import { unknownIn } from '#domain/restore-plan.js';
 import type { AskLedger } from './ask-ledger.js';
 import {
   answer,
@@ -17,7 +18,9 @@ import { followRun, newestRun, wentWell } from './fleet-run.js';
 import type { Io } from './io.js';
 import type { CommandResult } from './main.js';
 import { renderRestoreRun } from './render-restore.js';
+import { loadRepoOf } from './repo.js';
 import { reasoned, tell } from './say.js';
+import type { ServiceFile } from './service-file.js';
 import { printable } from './text.js';
 
 /** `edge restore run`, `show` and `abort`: the run as it is under way. */
@@ -63,6 +66,7 @@ function addRun(restore: Command, io: Io, result: CommandResult, open: OpenSessi
       if (vmids && !stores) throw wrongUsage('Of which stores? Name them: edge restore run --store STORE --guest VMID');
       await open(io, options, async (session) => {
         const { restores } = session.operations;
+        if (stores) await refuseUnknown(session.target.service, { stores, vmids });
         const run = await restores.start({
           fleet: fleetOf(io, options, session.target.service),
           requestedBy: options.by ?? io.user,
@@ -79,6 +83,16 @@ function addRun(restore: Command, io: Io, result: CommandResult, open: OpenSessi
         if (!wentWell(view)) result.exitCode = 1;
       });
     });
+}
+
+/** Before anything is started, where the repo can be asked; else the run itself says so. */
+async function refuseUnknown(
+  service: ServiceFile | undefined,
+  wanted: { stores: readonly string[]; vmids: readonly number[] | undefined },
+): Promise<void> {
+  const repo = await loadRepoOf(service);
+  const unknown = repo ? unknownIn(repo, wanted) : [];
+  if (unknown.length > 0) throw wrongUsage(unknown.map(({ why }) => printable(why)).join('; '));
 }
 
 function vmidsOf(list: string | undefined): number[] | undefined {

@@ -18,6 +18,7 @@ import {
   type OpenSession,
 } from './context.js';
 import { wrongUsage } from './failure.js';
+import { guestOf } from './guests.js';
 import type { Io } from './io.js';
 import { fromLedger } from './ledger.js';
 import type { AddCommands, CommandResult } from './main.js';
@@ -80,8 +81,7 @@ function addStatus(restore: Command, io: Io, result: CommandResult, ask: AskLedg
         answer(io, options, { ...status, guests }, renderRestoreStatus(status, clock, states));
         return;
       }
-      const guest = status.guests.find(({ vmid }) => String(vmid) === options.guest);
-      if (!guest) throw wrongUsage(`No guest ${printable(options.guest)} is known there.`);
+      const guest = guestOf(status.guests, options.guest);
       const history = await askLedger(ask, io, options, 'restore tests', (ledger) =>
         ledger.restoreHistory(store, guest.vmid, HISTORY),
       );

@@ -7,7 +7,7 @@ import { CliFailure, wrongUsage } from './failure.js';
 import type { Io } from './io.js';
 import type { AddCommands, CommandResult } from './main.js';
 import { renderStore } from './render-store.js';
-import { loadRepo } from './repo.js';
+import { loadRepoOf } from './repo.js';
 import { reasoned, tell, type Said } from './say.js';
 import type { ServiceFile } from './service-file.js';
 import { printable } from './text.js';
@@ -60,9 +60,8 @@ function whichOf({ operation, limit }: ShowOptions): WhichOperations {
 
 /** The fleet of the service, when its repo is on this machine and does not have the store. */
 async function fleetWithout(id: string, service: ServiceFile | undefined): Promise<string | undefined> {
-  if (service?.repo === undefined) return undefined;
   // A repo with problems is no reason to hide what ran.
-  const loaded = await loadRepo(service.repo, service.branch).catch(() => undefined);
+  const loaded = await loadRepoOf(service);
   return loaded === undefined || loaded.stores.some((store) => store.id === id) ? undefined : loaded.fleet.fleet;
 }
 

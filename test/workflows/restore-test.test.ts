@@ -109,7 +109,11 @@ describe('a run of restore tests', () => {
         throw ApplicationFailure.nonRetryable('the disk is busy');
       },
     });
-    await (await world.startRestores()).result();
+    const { summary } = await (await world.startRestores()).result();
+    expect(summary).toMatch(
+      /^Of 1 of 1 store all guests .* had back; something of 1 of them is left at the staging site/,
+    );
+    expect(world.central.notifications[0]?.summary).toContain(summary);
     expect(rows()).toMatchObject([{ result: 'pass' }]);
     const [results] = world.central.ledgerOf('results');
     expect(results?.results).toMatchObject([

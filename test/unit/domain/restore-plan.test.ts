@@ -217,7 +217,11 @@ describe('a plan', () => {
       { fleet: aFleet({ backup: { ...backup, offsite: undefined } }) },
       /^backup\.offsite: fleet\.yaml names no second place/,
     ],
-    ['a store that there is not', { wanted: { stores: ['store-009'] } }, /^stores: store-009 is not a store of edge$/],
+    [
+      'a store that there is not',
+      { wanted: { stores: ['store-009'] } },
+      /^stores: store-009 is not a store of edge; it has store-001, /,
+    ],
     ['a store without backups', { wanted: { stores: ['store-003'] } }, /^stores: store-003 has no section backup/],
     [
       'a guest that there is not, and says which there are',

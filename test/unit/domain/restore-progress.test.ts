@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { RestoreView } from '#domain/messages/restore.js';
-import { emptyTally, type StoreResult } from '#domain/outcomes.js';
+import { emptyTally, type Outcome, type StoreResult } from '#domain/outcomes.js';
+import type { Reason } from '#domain/reasons.js';
 import { renderRestoreDetails, restoreSummary } from '#domain/restore-progress.js';
 import { tally } from '../client/builders.js';
 
@@ -30,23 +31,39 @@ describe('the end of a run of restore tests', () => {
   const trials = (count: number) => ({
     stores: Array.from({ length: count }, (_, index) => ({ id: `store-${index}`, trials: [] })),
   });
-  const rows: Record<string, [counts: Parameters<typeof tally>[0], planned: number, summary: string]> = {
-    'of which no guest was due is told as that': [{}, 0, 'No guest was due.'],
-    'in which all passed': [{ succeeded: 5 }, 5, 'Of 5 of 5 stores all guests that were tried could be had back.'],
-    'of one store': [{ succeeded: 1 }, 1, 'Of 1 of 1 store all guests that were tried could be had back.'],
+  const results = (...told: (readonly [count: number, outcome: Outcome, reason?: Reason])[]) =>
+    told.flatMap(([count, outcome, reason]) => Array.from({ length: count }, () => ({ outcome, reason })));
+  const rows: Record<string, [results: Parameters<typeof restoreSummary>[0], planned: number, summary: string]> = {
+    'of which no guest was due is told as that': [[], 0, 'No guest was due.'],
+    'in which all passed': [
+      results([5, 'succeeded']),
+      5,
+      'Of 5 of 5 stores all guests that were tried could be had back.',
+    ],
+    'of one store': [results([1, 'succeeded']), 1, 'Of 1 of 1 store all guests that were tried could be had back.'],
     'in which not all passed names the others': [
-      { succeeded: 3, failed: 1, aborted: 2 },
+      results([3, 'succeeded'], [1, 'failed', 'RestoreTestFailed'], [2, 'aborted', 'Aborted']),
       6,
       'Of 3 of 6 stores all guests that were tried could be had back; 1 failed, 2 aborted.',
     ],
     'in which nobody passed': [
-      { timedOut: 2 },
+      results([2, 'timedOut']),
       2,
       'Of 0 of 2 stores all guests that were tried could be had back; 2 timed out.',
     ],
+    'in which all passed and something was left at the site': [
+      results([1, 'failed', 'UndoIncomplete']),
+      1,
+      'Of 1 of 1 store all guests that were tried could be had back; something of 1 of them is left at the staging site.',
+    ],
+    'in which some passed, some did not, and something of others was left': [
+      results([3, 'succeeded'], [2, 'failed', 'UndoIncomplete'], [1, 'failed', 'RestoreUnproven']),
+      6,
+      'Of 5 of 6 stores all guests that were tried could be had back; something of 2 of them is left at the staging site, 1 failed.',
+    ],
   };
-  it.each(Object.entries(rows))('%s', (_words, [counts, planned, summary]) => {
-    expect(restoreSummary(tally(counts), trials(planned))).toBe(summary);
+  it.each(Object.entries(rows))('%s', (_words, [told, planned, summary]) => {
+    expect(restoreSummary(told, trials(planned))).toBe(summary);
   });
 });
 

@@ -11,11 +11,13 @@ import {
   readMark,
   snapshotName,
   standInsFor,
+  whoseIs,
   writeMark,
   type Load,
   type RestoredGuest,
   type SiteFacts,
   type SiteNode,
+  type SiteTask,
   type TrialMark,
 } from '#domain/restore-site.js';
 
@@ -364,6 +366,84 @@ describe('the notes of a guest under test', () => {
       expect(isSameTrial(MARK, { ...MARK, [name]: 'other' })).toBe(false);
     }
     expect(copyStorage(MARK.store)).toBe('test-store-001');
+  });
+});
+
+describe('whose a guest with an id for tests is', () => {
+  const NOTES = writeMark({
+    run: 'r',
+    store: 's',
+    snapshot: 'vm/101/2026-11-26T01:00:00Z',
+    askedAt: '2026-11-26T03:00:00Z',
+  });
+  const aTask = (type: string, startTime: number, change: Partial<SiteTask> = {}): SiteTask => ({
+    type,
+    node: 'n1',
+    own: false,
+    startTime,
+    endTime: startTime + 5,
+    status: 'OK',
+    ...change,
+  });
+  const ours = (status?: string): SiteTask => ({ ...aTask('qmrestore', 100, { own: true, endTime: 105 }), status });
+  const FAILED = 'command failed: exit code 255';
+  const LOST = 'unexpected status';
+  const someone = (config: Record<string, string>, tasks: SiteTask[]) =>
+    whoseIs({ kind: 'qemu', node: 'n1', config }, tasks).kind;
+
+  const bare: [string, ReturnType<typeof someone>, SiteTask[], config?: Record<string, string>][] = [
+    ['our restore still runs', 'remainder', [ours()]],
+    ['our restore failed', 'remainder', [ours(FAILED)]],
+    ['our restore died', 'remainder', [ours(LOST)]],
+    ['our restore ended well, so it has had notes', 'unknown', [ours('OK')]],
+    ['our restore ended well, and a destroy died half-way', 'remainder', [ours('OK')], { lock: 'destroyed' }],
+    ['it was destroyed half-way, and was never ours', 'unknown', [], { lock: 'destroyed' }],
+    [
+      'somebody made it after ours, and destroyed it half-way',
+      'unknown',
+      [ours('OK'), aTask('qmcreate', 101)],
+      { lock: 'destroyed' },
+    ],
+    ['a destroy runs since', 'remainder', [ours(FAILED), aTask('qmdestroy', 101, { status: undefined })]],
+    ['a destroy failed since', 'remainder', [ours(FAILED), aTask('qmdestroy', 101, { status: FAILED })]],
+    ['a destroy ended well since', 'unknown', [ours(FAILED), aTask('qmdestroy', 101)]],
+    ['our own destroy ended well since', 'unknown', [ours(FAILED), aTask('qmdestroy', 101, { own: true })]],
+    ['a destroy ended well in the same second', 'unknown', [ours(FAILED), aTask('qmdestroy', 100)]],
+    ['a destroy ended well before', 'remainder', [aTask('qmdestroy', 99), ours(FAILED)]],
+    [
+      'somebody tried to make one since, in vain',
+      'unknown',
+      [ours(FAILED), aTask('qmcreate', 101, { status: FAILED })],
+    ],
+    ['somebody makes one now', 'unknown', [ours(FAILED), aTask('qmrestore', 101, { status: undefined })]],
+    ['our restore was on another node', 'unknown', [{ ...ours(FAILED), node: 'n2' }]],
+    ['our restore was of a container', 'unknown', [{ ...ours(FAILED), type: 'vzrestore' }]],
+    ['it was made later, by its own word', 'unknown', [ours(FAILED)], { meta: 'creation-qemu=10.1,ctime=106' }],
+    ['it was made by our restore, by its own word', 'remainder', [ours(FAILED)], { meta: 'ctime=105' }],
+    ['no task is known', 'unknown', []],
+  ];
+  it.each(bare)('one without notes, when %s: %s', (_, kind, tasks, config = {}) => {
+    expect(someone(config, tasks)).toBe(kind);
+  });
+
+  const marked: [string, ReturnType<typeof someone>, SiteTask[]][] = [
+    ['our restore came last', 'marked', [aTask('qmcreate', 90), ours('OK')]],
+    ['our restore still runs', 'marked', [ours()]],
+    ['nobody knows the tasks any more', 'marked', []],
+    ['a test before it was taken away in the same second', 'marked', [aTask('qmdestroy', 100), ours('OK')]],
+    ['a destroy of it failed', 'marked', [ours('OK'), aTask('qmdestroy', 101, { own: true, status: LOST })]],
+    ['somebody destroyed it since', 'unknown', [ours('OK'), aTask('qmdestroy', 101)]],
+    ['somebody had a backup of it back since', 'unknown', [ours('OK'), aTask('qmrestore', 101)]],
+    ['somebody had one back in the same second', 'unknown', [ours('OK'), aTask('qmrestore', 100)]],
+    ['somebody made one, and no restore of ours is known', 'unknown', [aTask('qmcreate', 90)]],
+  ];
+  it.each(marked)('one with the notes of a test, when %s: %s', (_, kind, tasks) => {
+    expect(someone({ description: NOTES }, tasks)).toBe(kind);
+  });
+
+  it('one with notes of its own, whatever was done there', () => {
+    expect(someone({ description: 'mine' }, [ours(FAILED)])).toBe('unknown');
+    expect(someone({ description: '', lock: 'destroyed' }, [ours(FAILED)])).toBe('unknown');
   });
 });
 

@@ -90,6 +90,38 @@ describe('the copy of a store', () => {
       expect([added(), removed()]).toEqual([1, 1]);
     },
   );
+
+  it('is closed although the token is refused once', async () => {
+    doneOf(await open());
+    practice.fault({ kind: 'token-expired', step: 'storage.remove', times: 1 });
+    doneOf(await close());
+    expect(practice.staging.site.storages.all.size).toBe(0);
+    expect(practice.violations()).toEqual([]);
+  });
+
+  it('that cannot be closed is told, and the next sweep takes it away, however young it is', async () => {
+    doneOf(await open());
+    practice.fault({ kind: 'token-expired', step: 'storage.remove', id: 'refused' });
+    const timing = { ...practice.deps.timing, remove: 100 };
+    expect(failureIn(await practice.worker({ timing }).closeCopy(practice.copy))).toMatchObject({ fault: 'site' });
+    expect(practice.staging.site.storages.all.size).toBe(1);
+    practice.staging.lab.world.faults.remove('refused');
+    const before = new Date(Date.now() - 3_600_000).toISOString();
+    const swept = await practice.worker().sweepSite({ protocol: 1, fleet: 'practice', before });
+    expect(swept).toEqual({ kind: 'done', removed: [`storage ${STORAGE}`], left: [], busy: [] });
+  });
+
+  it('that is opened again after it could not be closed is spared by a sweep', async () => {
+    doneOf(await open());
+    practice.fault({ kind: 'token-expired', step: 'storage.remove', id: 'refused' });
+    const timing = { ...practice.deps.timing, remove: 100 };
+    failureIn(await practice.worker({ timing }).closeCopy(practice.copy));
+    practice.staging.lab.world.faults.remove('refused');
+    doneOf(await open());
+    const before = new Date(Date.now() - 3_600_000).toISOString();
+    const { removed, busy } = doneOf(await practice.worker().sweepSite({ protocol: 1, fleet: 'practice', before }));
+    expect([removed, busy]).toEqual([[], [expect.stringContaining('may be in use') as string]]);
+  });
 });
 
 describe('the site refuses, before anything', () => {

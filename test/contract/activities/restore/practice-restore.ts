@@ -8,6 +8,7 @@ import { checkJournal } from '#lab/check/check.js';
 import { snapshotOf, type StoreSnapshot } from '#lab/control/snapshot.js';
 import { writeStagingEnrolment } from '#lab/staging-enrolment.js';
 import type { FaultSpec } from '#lab/world/faults.js';
+import { GuestSim } from '#lab/world/guest-sim.js';
 import { readConfigFile, stagingWorkerSchema, type StagingWorkerConfig } from '#workers/config.js';
 import { openSite } from '#workers/site.js';
 import { PracticeStaging } from '../../lab/staging/practice-staging.js';
@@ -94,6 +95,29 @@ export class PracticeRestore {
 
   fault(spec: Omit<FaultSpec, 'store'> & { store?: string }): void {
     this.staging.lab.world.faults.add({ store: 'staging', ...spec });
+  }
+
+  nodeOf(vmid: number): string {
+    return this.staging.site.guests.get(vmid)!.node;
+  }
+
+  /** Somebody makes a guest with an id for tests, on the node that had one of a test with it; the tasks stay as they are. */
+  somebodyMakes(vmid: number, kind: 'qemu' | 'lxc', node: string, options: Record<string, string>): void {
+    const guest = new GuestSim(
+      { vmid, name: 'mine', kind, role: 'other', config: [], ha: false, running: false },
+      node,
+    );
+    this.staging.site.guests.set(vmid, Object.assign(guest, { options }));
+  }
+
+  /** A task about the id as somebody else left it, younger than all that are there; `exit` is its last word. */
+  somebodyDid(type: string, vmid: number, node: string, exit = 'OK'): void {
+    const { tasks } = this.staging.site.nodes.get(node)!;
+    const younger = 60;
+    const { task, end } = tasks.open({ type, id: String(vmid), user: 'root@pam' });
+    end(exit);
+    const startTime = task.starttime + younger;
+    tasks.all.splice(tasks.all.indexOf(task), 1, { ...task, starttime: startTime, endtime: startTime });
   }
 
   /** Somebody plugs the bridge of the restored guests into the network. */

@@ -463,6 +463,128 @@ describe('a restore', () => {
   });
 });
 
+/** The last words of a run about a guest that nobody can prove to be of a test. */
+const STILL_THERE = { fault: 'site', why: expect.stringMatching(/^It is still there: .*somebody else's/) as string };
+
+describe('a guest that somebody else made or kept is not taken away', () => {
+  const stays = async (task: TrialTask) => {
+    const before = practice.staging.lab.world.journal.entries.length;
+    expect(failureIn(await practice.worker().removeGuest(task))).toMatchObject(STILL_THERE);
+    await practice.restart();
+    const now = () => new Date(Date.now() + 3 * 86_400_000);
+    expect(failureIn(await practice.worker({ now }).removeGuest(task))).toMatchObject(STILL_THERE);
+    expect(practice.staging.site.guests.has(task.as)).toBe(true);
+    expect(practice.staging.lab.world.journal.entries).toHaveLength(before);
+  };
+  /** Without a disk, as it stays behind when its restore fails. */
+  const dead = async (): Promise<TrialTask> => {
+    const task = practice.trial(101);
+    practice.staging.chunksOf(practice.volidOf(task)).lose('30');
+    await open();
+    expect(failureIn(await practice.worker().restoreGuest(task)).fault).toBe('guest');
+    return task;
+  };
+
+  describe.each([
+    ['a VM', 101, 'qemu' as const, 'qm'],
+    ['a container', 102, 'lxc' as const, 'vz'],
+  ])('%s', (_, vmid, kind, short) => {
+    const tried = async () => {
+      const task = await practice.restored(practice.trial(vmid));
+      doneOf(await practice.worker().bootGuest(task));
+      return { task, node: practice.nodeOf(task.as), guest: practice.staging.site.guests.get(task.as)! };
+    };
+
+    it('that took the place of the one that was restored, and of which no task tells', async () => {
+      const { task, node } = await tried();
+      practice.staging.site.guests.delete(task.as);
+      practice.somebodyMakes(task.as, kind, node, {});
+      await stays(task);
+    });
+
+    it('that was made anew, as the tasks tell', async () => {
+      const { task, node } = await tried();
+      practice.staging.site.guests.delete(task.as);
+      practice.somebodyDid(`${short}destroy`, task.as, node);
+      practice.somebodyDid(`${short}create`, task.as, node);
+      practice.somebodyMakes(task.as, kind, node, {});
+      await stays(task);
+    });
+
+    it('whose notes somebody took or wrote anew, to keep it', async () => {
+      const { task, guest } = await tried();
+      const asRestored = guest.options;
+      guest.options = { ...asRestored, description: null };
+      await stays(task);
+      guest.options = { ...asRestored, description: 'mine' };
+      await stays(task);
+    });
+
+    it('that somebody had back from a backup of the one that was tried, with its notes', async () => {
+      const { task, node } = await tried();
+      practice.somebodyDid(`${short}restore`, task.as, node);
+      await stays(task);
+    });
+
+    it('that bears the notes of a test, and came after that one had been destroyed', async () => {
+      const { task, node } = await tried();
+      practice.somebodyDid(`${short}destroy`, task.as, node);
+      await stays(task);
+    });
+  });
+
+  it('that was made where a restore had failed, and root had taken away what that one left', async () => {
+    const task = await dead();
+    const node = practice.nodeOf(task.as);
+    practice.somebodyDid('qmdestroy', task.as, node);
+    practice.staging.site.guests.delete(task.as);
+    practice.somebodyMakes(task.as, 'qemu', node, {});
+    await stays(task);
+  });
+
+  it('that is a container where the restore of a VM had failed', async () => {
+    const task = await dead();
+    const node = practice.nodeOf(task.as);
+    practice.staging.site.guests.delete(task.as);
+    practice.somebodyMakes(task.as, 'lxc', node, {});
+    await stays(task);
+  });
+
+  it('when the token may not see what others did there', async () => {
+    const task = await dead();
+    delete practice.staging.site.token.privileges['/'];
+    expect(failureIn(await practice.worker().removeGuest(task))).toMatchObject({
+      fault: 'site',
+      why: expect.stringContaining('Sys.Audit') as string,
+    });
+    expect(practice.staging.site.guests.has(task.as)).toBe(true);
+  });
+});
+
+describe('what is left of a guest of ours is taken away', () => {
+  it('when its restore failed, and somebody tried in vain to destroy it', async () => {
+    const task = practice.trial(101);
+    practice.staging.chunksOf(practice.volidOf(task)).lose('30');
+    await open();
+    expect(failureIn(await practice.worker().restoreGuest(task)).fault).toBe('guest');
+    practice.somebodyDid('qmdestroy', task.as, practice.nodeOf(task.as), 'unexpected status');
+    await cleared(task);
+    expect(practice.staging.site.guests.has(task.as)).toBe(false);
+  });
+
+  it.each([
+    ['a VM', 101],
+    ['a container', 102],
+  ])('when %s was half destroyed, which takes its notes first', async (_, vmid) => {
+    const task = await practice.restored(practice.trial(vmid));
+    const guest = practice.staging.site.guests.get(task.as)!;
+    guest.options = { ...guest.options, description: null };
+    guest.lock = 'destroyed';
+    await cleared(task);
+    expect(practice.staging.site.guests.has(task.as)).toBe(false);
+  });
+});
+
 describe('taking a guest away', () => {
   it.each([
     ['guest.stop', 'before'],

@@ -1,7 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { GuestSim } from '#lab/world/guest-sim.js';
 import { STORAGE } from '../../lab/staging/practice-staging.js';
 import { doneOf, PracticeRestore } from './practice-restore.js';
 
@@ -131,23 +130,13 @@ describe('a sweep', () => {
     expect(practice.deps.state.trials()).toEqual([]);
   });
 
-  /** Somebody makes a guest with an id for tests, on the node that had one of a test with it; the tasks stay as they are. */
-  const somebodyMakes = (vmid: number, kind: 'qemu' | 'lxc', node: string, options: Record<string, string>) =>
-    practice.staging.site.guests.set(
-      vmid,
-      Object.assign(
-        new GuestSim({ vmid, name: 'mine', kind, role: 'other', config: [], ha: false, running: false }, node),
-        { options },
-      ),
-    );
-  const nodeOf = (id: number): string => practice.staging.site.guests.get(id)!.node;
   /** A VM without a disk, as it stays behind when its restore fails. */
   const failedAt = async (as: number) => {
     const task = practice.trial(101, as);
     practice.staging.chunksOf(practice.volidOf(task)).lose('30');
     doneOf(await practice.worker().openCopy(practice.copy));
     expect((await practice.worker().restoreGuest(task)).kind).toBe('failed');
-    return { task, node: nodeOf(as) };
+    return { task, node: practice.nodeOf(as) };
   };
   const stays = async (vmid: number, why: RegExp) => {
     const { removed, left } = await sweep();
@@ -164,20 +153,20 @@ describe('a sweep', () => {
   ])('leaves %s that somebody made with the id of a test of long ago', (_, vmid, kind) => {
     const testedBefore = async () => {
       const task = await practice.restored(practice.trial(vmid));
-      const node = nodeOf(task.as);
+      const node = practice.nodeOf(task.as);
       doneOf(await practice.worker().removeGuest(task));
       return { as: task.as, node };
     };
 
     it('with notes of its own', async () => {
       const { as, node } = await testedBefore();
-      somebodyMakes(as, kind, node, { description: 'The till of the training room. Keep!' });
+      practice.somebodyMakes(as, kind, node, { description: 'The till of the training room. Keep!' });
       await stays(as, /its notes are not those of a test/);
     });
 
     it('without notes', async () => {
       const { as, node } = await testedBefore();
-      somebodyMakes(as, kind, node, {});
+      practice.somebodyMakes(as, kind, node, {});
       await stays(as, /nobody can tell/);
     });
 
@@ -185,7 +174,7 @@ describe('a sweep', () => {
       const { as, node } = await testedBefore();
       for (const { tasks } of practice.staging.site.nodes.values())
         tasks.all.splice(0, Infinity, ...tasks.all.filter(({ type }) => !type.endsWith('destroy')));
-      somebodyMakes(as, kind, node, { description: 'mine' });
+      practice.somebodyMakes(as, kind, node, { description: 'mine' });
       await stays(as, /its notes are not those of a test/);
     });
   });
@@ -194,7 +183,7 @@ describe('a sweep', () => {
     const { task, node } = await failedAt(90_300);
     doneOf(await practice.worker().removeGuest(task));
     expect(practice.staging.site.guests.has(90_300)).toBe(false);
-    somebodyMakes(90_300, 'qemu', node, {});
+    practice.somebodyMakes(90_300, 'qemu', node, {});
     await stays(90_300, /nobody can tell/);
   });
 
@@ -202,7 +191,7 @@ describe('a sweep', () => {
     const { node } = await failedAt(90_300);
     const ctime = Math.floor(Date.now() / 1_000) + 3_600;
     practice.staging.site.guests.delete(90_300);
-    somebodyMakes(90_300, 'qemu', node, { meta: `creation-qemu=10.1.2,ctime=${ctime}` });
+    practice.somebodyMakes(90_300, 'qemu', node, { meta: `creation-qemu=10.1.2,ctime=${ctime}` });
     await stays(90_300, /nobody can tell/);
   });
 
@@ -220,6 +209,12 @@ describe('a sweep', () => {
     await stays(task.as, /its notes are not those of a test/);
     guest.options = { ...asRestored, description: null };
     await stays(task.as, /nobody can tell/);
+  });
+
+  it('leaves a guest with the notes of a test that somebody made after it', async () => {
+    const task = await practice.restored(practice.trial(101));
+    practice.somebodyDid('qmrestore', task.as, practice.nodeOf(task.as));
+    await stays(task.as, /its notes are those of a test, and somebody/);
   });
 
   it('leaves a guest of which no task is known', async () => {
