@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import { plural } from '#domain/counted.js';
+import { rowsOfKnown } from '#domain/backup-rows.js';
 import { backupConcern, backupStatus } from '#domain/backup-status.js';
 import type { Fleet, Store } from '#domain/fleet.js';
 import type {
@@ -370,6 +371,12 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
           return ledger.recordRestoreRun(entry.row);
         case 'restore tests':
           return ledger.recordRestoreTests(entry.rows);
+        case 'copies': {
+          const known = await ledger.guestBackups({ store: entry.task.store });
+          const { night, guests } = rowsOfKnown(known, entry);
+          await ledger.recordNightGuests(night);
+          return ledger.recordGuestBackups(guests);
+        }
         case 'backups': {
           await ledger.recordNightGuests(entry.night);
           await ledger.recordGuestBackups(entry.guests);

@@ -6,7 +6,7 @@
 /**
  * | class | meaning | then |
  * | --- | --- | --- |
- * | credentials | token, privilege or certificate | no further try, people are called |
+ * | credentials | token, privilege or certificate | no further try; the night's end tells people |
  * | space | the datastore is full | no further try |
  * | network | not reached, or the answer was lost | tried again, a few times |
  * | lock | somebody else holds the guest, the group or the node | waited for, until the deadline |
@@ -52,7 +52,7 @@ export const classOfError = (kind: string): FailureClass => CLASS_OF_KIND[kind] 
 export const classOfText = (text: string): FailureClass =>
   TEXTS.find(([pattern]) => pattern.test(text))?.[1] ?? 'guest';
 
-export type NextTry = { kind: 'again'; at: Date } | { kind: 'stop'; page: boolean; why: string };
+export type NextTry = { kind: 'again'; at: Date } | { kind: 'stop'; why: string };
 
 /** Waits before each further try, in times of `wait`. */
 const NETWORK_WAITS = [1, 3];
@@ -78,11 +78,11 @@ export function decideNextTry({
 }): NextTry {
   switch (failure) {
     case 'credentials':
-      return { kind: 'stop', page: true, why: 'a wrong token, privilege or certificate does not mend itself' };
+      return { kind: 'stop', why: 'a wrong token, privilege or certificate does not mend itself' };
     case 'space':
-      return { kind: 'stop', page: false, why: 'the datastore is full; another try would fill what is left' };
+      return { kind: 'stop', why: 'the datastore is full; another try would fill what is left' };
     case 'guest':
-      return { kind: 'stop', page: false, why: 'it is this guest that refuses; the others go on' };
+      return { kind: 'stop', why: 'it is this guest that refuses; the others go on' };
     case 'network': {
       const times = NETWORK_WAITS[failures - 1];
       return times === undefined ? enough(failures) : again(times * wait, now, deadline);
@@ -94,11 +94,11 @@ export function decideNextTry({
   }
 }
 
-const enough = (failures: number): NextTry => ({ kind: 'stop', page: false, why: `${failures} tries have failed` });
+const enough = (failures: number): NextTry => ({ kind: 'stop', why: `${failures} tries have failed` });
 
 function again(wait: number, now: Date, deadline: Date): NextTry {
   const at = new Date(now.getTime() + wait);
-  return at < deadline ? { kind: 'again', at } : { kind: 'stop', page: false, why: 'the window closes before' };
+  return at < deadline ? { kind: 'again', at } : { kind: 'stop', why: 'the window closes before' };
 }
 
 /** How one guest fared in a vzdump, in its own words. */

@@ -3,6 +3,8 @@ import {
   groupOf,
   isOf,
   isOfNight,
+  nameOf,
+  secondPlace,
   unprovenBecause,
   type BackedUpGuest,
   type CopyFacts,
@@ -10,7 +12,7 @@ import {
   type SnapshotFacts,
   type Unproven,
 } from './backup.js';
-import type { GuestRun } from './backup-failures.js';
+import type { FailureClass, GuestRun } from './backup-failures.js';
 import type { Reason, Stop } from './reasons.js';
 
 /**
@@ -24,10 +26,12 @@ export interface NightStep {
   ok: boolean;
   /** What was seen. Never a secret. */
   detail: string;
+  /** Why it did not end well. */
+  reason?: Reason | undefined;
 }
 
 export interface NightFacts {
-  /** Absent when the list could not be read. */
+  /** Absent when nobody has read the list. */
   guests?: readonly BackedUpGuest[] | undefined;
   /** Numbers of those that store.yaml names. */
   named?: readonly number[] | undefined;
@@ -40,6 +44,8 @@ export interface NightFacts {
   offsite?: { copy: CopyFacts | undefined } | undefined;
   runs: readonly GuestRun[];
   steps: readonly NightStep[];
+  /** Why the dump was refused as a whole, or not given back, if so. */
+  refusal?: Stop | undefined;
 }
 
 export interface MissingGuest {
@@ -60,61 +66,150 @@ export type NightResult =
 
 const STEP = 'backup';
 
-export function judgeNight(
-  { guests, named, local, offsite, runs, steps, ...which }: NightFacts,
+export function judgeNight(facts: NightFacts, now: Date): NightResult {
+  const { local, offsite, refusal } = facts;
+  const there = secondPlace(local, offsite?.copy);
+  const isMisnamed = offsite?.copy !== undefined && there === undefined;
+  const damaged = [...damagedIn(local, '', now), ...damagedIn(there, ' at the central server', now)];
+  const result = judgeGuests({ ...facts, there, isMisnamed, damaged }, now);
+  if (result.kind === 'succeeded' || !refusal) return result;
+  // However it was refused: what the servers hold is told all the same.
+  const { summary, detail = [] } = result.stop;
+  const words = damaged.length > 0 ? ` ${damagedWords(damaged)}` : '';
+  const lines = [summary, ...(refusal.detail ?? []), ...detail];
+  return {
+    ...result,
+    stop: { step: STEP, ...refusal, summary: `${refusal.summary}${words}`, detail: shown(lines) },
+  };
+}
+
+interface Judged extends NightFacts {
+  /** The second place, when it could be read and can be trusted. */
+  there: CopyFacts | undefined;
+  isMisnamed: boolean;
+  damaged: readonly Damaged[];
+}
+
+function judgeGuests(
+  { guests, named, local, offsite, there, isMisnamed, damaged, runs, steps, ...which }: Judged,
   now: Date,
 ): NightResult {
+  const broken = steps.filter(({ ok }) => !ok);
+  const seen = [
+    ...damaged.slice(0, DAMAGED_SHOWN).map(adviceOn),
+    ...broken.map(({ what, detail }) => `${what}: ${detail}`),
+  ];
+  const words = damaged.length > 0 ? ` ${damagedWords(damaged)}` : '';
   const unreadable = [
-    ...(guests ? [] : ['the guests of the cluster could not be read']),
+    ...(guests ? [] : ['nobody has read the guests of the cluster']),
     ...(local ? [] : ['the backup server could not be read']),
   ];
-  if (!guests || !local) return failed('FactsUnreadable', `${unreadable.join('; ')}.`, unreadable, []);
+  if (!guests || !local)
+    return failed('FactsUnreadable', `${unreadable.join('; ')}.${words}`, [...unreadable, ...seen], []);
 
   const wanted = guests.filter(({ template }) => !template);
   const forgotten = forgottenBy(guests, local);
   if (forgotten.length > 0) {
     const summary = `the cluster lists no guest, and the backup server has backups of guest ${abridge(forgotten)}`;
-    return failed('FactsUnreadable', `${summary}.`, [summary], []);
+    return failed('FactsUnreadable', `${summary}.${words}`, [summary, ...seen], []);
   }
   const unlisted = unlistedOf(named, guests);
-  const missing = wanted.flatMap((guest) => missingOf(guest, local, which, runs, now));
-  const notThere = offsite ? wanted.filter((guest) => !isProvenIn(offsite.copy, guest, which, now)) : [];
-  const broken = steps.filter(({ ok }) => !ok);
+  const missing = missingOf(guests, local, which, runs, now);
+  const notThere = offsite ? wanted.filter((guest) => !isProvenIn(there, guest, which, now)) : [];
   const total = wanted.length + unlisted.length;
   const proven = wanted.length - missing.length;
-  if (proven === total && notThere.length === 0 && broken.length === 0) {
+  const isWhole = proven === total && notThere.length === 0 && !isMisnamed;
+  if (isWhole && broken.length === 0 && damaged.length === 0) {
     return { kind: 'succeeded', summary: `${proven} of ${total} guests backed up and verified.` };
   }
 
-  const unread = offsite && !offsite.copy ? ['the server of the second place could not be read'] : [];
-  const detail = [
-    ...missing.map(({ vmid, name, why, text }) => `guest ${vmid} (${name}): ${why}${text ? `: ${text}` : ''}`),
-    ...unlisted.map((vmid) => `guest ${vmid}: the cluster does not list it, though store.yaml names it`),
-    ...broken.map(({ what, detail: seen }) => `${what}: ${seen}`),
-    ...unread,
-  ];
   const without = [...missing.map(({ vmid }) => vmid), ...unlisted];
+  // One that found damage was done: what is damaged is told by itself.
+  const undone = broken.filter(({ reason }) => reason !== 'BackupVerifyFailed').map(({ what }) => what);
   const lacking = [
     ...(without.length > 0 ? [`not guest ${numbersOf(without)}`] : []),
+    ...(isMisnamed ? [misnamed(local.node)] : []),
     ...(notThere.length > 0 ? [`not in the second place: guest ${numbersOf(notThere.map(({ vmid }) => vmid))}`] : []),
-    ...(broken.length > 0 ? [`not done: ${[...new Set(broken.map(({ what }) => what))].join(', ')}`] : []),
+    ...(undone.length > 0 ? [`not done: ${[...new Set(undone)].join(', ')}`] : []),
+    ...(undone.length < broken.length ? ['a verification found damage'] : []),
   ];
-  const summary = `${proven} of ${total} guests backed up and verified; ${lacking.join('; ')}.`;
-  const failures = runs.flatMap((run) => (run.kind === 'failed' ? [run.failure] : []));
-  const reason: Reason | undefined = failures.includes('credentials')
-    ? 'BackupRefused'
-    : failures.includes('space')
-      ? 'DatastoreFull'
-      : missing.some(({ why }) => why === 'verification failed')
-        ? 'BackupVerifyFailed'
-        : undefined;
+  const summary = `${[`${proven} of ${total} guests backed up and verified`, ...lacking].join('; ')}.${words}`;
+  const detail = [
+    ...missing.map(({ vmid, name, why, text }) => `guest ${vmid} (${name}): ${why}${text ? `: ${text}` : ''}`),
+    ...unlisted.map((vmid) => `guest ${vmid}: ${unlistedBecause(vmid, guests)}`),
+    ...seen,
+    ...(offsite && !offsite.copy ? ['the server of the second place could not be read'] : []),
+  ];
+  const reasons = reasonsIn(runs, missing, broken, damaged);
+  const reason = REASONS.find((one) => reasons.includes(one));
   if (proven === 0 && without.length > 0) return failed(reason ?? 'BackupFailed', summary, detail, missing);
   return { kind: 'partial', stop: stop(reason ?? 'BackupIncomplete', summary, detail), missing };
 }
 
-/** Those that store.yaml names and the cluster does not list: nobody can have dumped them. */
+/** What is said before anything else that is wrong as well, the first before all. */
+const REASONS = ['BackupRefused', 'DatastoreFull', 'BackupVerifyFailed'] as const satisfies Reason[];
+
+const reasonsIn = (
+  runs: readonly GuestRun[],
+  missing: readonly MissingGuest[],
+  broken: readonly NightStep[],
+  damaged: readonly Damaged[],
+): (Reason | undefined)[] => [
+  ...runs.map((run) => (run.kind === 'failed' ? REASON_OF_FAILURE[run.failure] : undefined)),
+  ...missing.map(({ why }) => (why === 'verification failed' ? 'BackupVerifyFailed' : undefined)),
+  ...broken.map(({ reason }) => reason),
+  ...damaged.map((): Reason => 'BackupVerifyFailed'),
+];
+
+const REASON_OF_FAILURE: Partial<Record<FailureClass, Reason>> = {
+  credentials: 'BackupRefused',
+  space: 'DatastoreFull',
+};
+
+const misnamed = (node: string): string =>
+  `both backup servers are called ${node}, so nobody knows which of them has verified what: give each a host name of its own`;
+
+interface Damaged {
+  snapshot: SnapshotFacts;
+  where: string;
+  /** Whether a newer snapshot of the guest is proven there. */
+  isReplaced: boolean;
+}
+
+const DAMAGED_SHOWN = 5;
+
+/** Snapshots that their server has found broken, of this night or not. */
+function damagedIn(copy: CopyFacts | undefined, where: string, now: Date): Damaged[] {
+  if (!copy) return [];
+  const { node, snapshots } = copy;
+  const isProven = (one: SnapshotFacts) => unprovenBecause(one, node, now) === undefined;
+  return snapshots
+    .filter((one) => unprovenBecause(one, node, now) === 'verification failed')
+    .map((snapshot) => {
+      const { type, id, time } = snapshot;
+      const newer = snapshots.filter((one) => one.type === type && one.id === id && one.time > time);
+      return { snapshot, where, isReplaced: newer.some(isProven) };
+    });
+}
+
+const damagedWords = (damaged: readonly Damaged[]): string =>
+  `Damaged: ${abridge(damaged.map(({ snapshot, where }) => `${nameOf(snapshot)}${where}`))}.`;
+
+const adviceOn = ({ snapshot, where, isReplaced }: Damaged): string =>
+  `snapshot ${nameOf(snapshot)}${where}: verification failed; ${
+    isReplaced
+      ? 'a newer one of the guest is proven, so forget this one there, or leave it to pruning'
+      : 'no newer one of the guest is proven: keep it until one is'
+  }`;
+
+/** Those that store.yaml names and that nobody can have dumped. */
 export const unlistedOf = (named: readonly number[] = [], guests: readonly BackedUpGuest[]): number[] =>
-  named.filter((vmid) => !guests.some((guest) => guest.vmid === vmid));
+  named.filter((vmid) => !guests.some((guest) => guest.vmid === vmid && !guest.template));
+
+const unlistedBecause = (vmid: number, guests: readonly BackedUpGuest[]): string =>
+  guests.some((guest) => guest.vmid === vmid)
+    ? 'it is a template, which nobody dumps, though store.yaml names it'
+    : 'the cluster does not list it, though store.yaml names it';
 
 /** Guests that a server has backups of, when the cluster lists nobody. */
 const forgottenBy = (guests: readonly BackedUpGuest[], { snapshots }: CopyFacts): string[] =>
@@ -135,20 +230,24 @@ export const provenGroups = (
 ): GuestGroup[] =>
   (guests ?? []).filter((guest) => !guest.template && isProvenIn(copy, guest, which, now)).map(groupOf);
 
-function missingOf(
-  guest: BackedUpGuest,
+/** Of which this night has no proven backup. */
+export const missingOf = (
+  guests: readonly BackedUpGuest[],
   local: CopyFacts,
   which: Pick<NightFacts, 'night' | 'startedAt'>,
   runs: readonly GuestRun[],
   now: Date,
-): MissingGuest[] {
-  const tonight = madeTonight(local, guest, which);
-  const unproven = tonight.map((snapshot) => unprovenBecause(snapshot, local.node, now));
-  if (unproven.includes(undefined)) return [];
-  const run = runs.find(({ vmid }) => vmid === guest.vmid);
-  const text = run?.kind === 'failed' ? { text: run.text } : {};
-  return [{ vmid: guest.vmid, name: guest.name, why: unproven[0] ?? 'nothing new', ...text }];
-}
+): MissingGuest[] =>
+  guests
+    .filter(({ template }) => !template)
+    .flatMap((guest) => {
+      const tonight = madeTonight(local, guest, which);
+      const unproven = tonight.map((snapshot) => unprovenBecause(snapshot, local.node, now));
+      if (unproven.includes(undefined)) return [];
+      const run = runs.find(({ vmid }) => vmid === guest.vmid);
+      const text = run?.kind === 'failed' ? { text: run.text } : {};
+      return [{ vmid: guest.vmid, name: guest.name, why: unproven[0] ?? 'nothing new', ...text }];
+    });
 
 const madeTonight = (
   copy: CopyFacts,
@@ -178,5 +277,7 @@ const stop = (reason: Reason, summary: string, detail: string[]): Stop => ({
   reason,
   step: STEP,
   summary,
-  detail: detail.slice(0, 20),
+  detail: shown(detail),
 });
+
+const shown = (detail: string[]): string[] => detail.slice(0, 20);

@@ -1,5 +1,6 @@
-import { judgeCopy, type BackedUpGuest, type CopyFacts, type CopyState } from './backup.js';
-import type { MissingGuest } from './backup-result.js';
+import { judgeCopy, secondPlace, type BackedUpGuest, type CopyFacts, type CopyState } from './backup.js';
+import type { GuestRun } from './backup-failures.js';
+import { missingOf, type MissingGuest } from './backup-result.js';
 import type { BackupOrders, BackupTask, GuestOrders } from './messages/backup.js';
 import type { GuestBackupRow, KnownCopy, NightGuestRow } from './messages/ledger.js';
 
@@ -10,6 +11,8 @@ export interface Learned {
   guests: readonly BackedUpGuest[];
   /** Of which this night has no proven backup. */
   missing: readonly MissingGuest[];
+  /** Why nobody was dumped, or not all, if there is one reason for it. */
+  refusal?: string | undefined;
   /** Absent is what could not be read. */
   local?: CopyFacts | undefined;
   offsite?: CopyFacts | undefined;
@@ -23,7 +26,7 @@ export interface Learned {
 /** Templates are left out: they do not change, and nobody would miss them. */
 export function rowsOf(learned: Learned): { guests: GuestBackupRow[]; night: NightGuestRow[] } {
   const { guests, local, now } = learned;
-  const offsite = trusted(local, learned.offsite);
+  const offsite = secondPlace(local, learned.offsite);
   const judged = guests
     .filter(({ template }) => !template)
     .map((guest): Judged => {
@@ -36,9 +39,29 @@ export function rowsOf(learned: Learned): { guests: GuestBackupRow[]; night: Nig
   };
 }
 
-/** Two servers of one name would vouch for each other: then nobody knows who verified what. */
-const trusted = (local: CopyFacts | undefined, offsite: CopyFacts | undefined): CopyFacts | undefined =>
-  local && offsite?.node === local.node ? undefined : offsite;
+/** What was read of the servers in a night in which nobody has read who there is at the store. */
+export type LearnedOfCopies = Omit<Learned, 'guests' | 'missing' | 'now'> & {
+  /** How the dumps fared of which there were some. */
+  runs: readonly GuestRun[];
+  /** ISO instant. */
+  readAt: string;
+};
+
+/** The same of the guests that the ledger knows: nobody has seen them tonight, and nobody has seen them gone. */
+export function rowsOfKnown(
+  known: readonly GuestBackupRow[],
+  { runs, readAt, ...learned }: LearnedOfCopies,
+): ReturnType<typeof rowsOf> {
+  const rows = known.filter(({ goneAt }) => goneAt === undefined);
+  const guests = rows.map(({ vmid, kind, name }): BackedUpGuest => ({ vmid, kind, name, template: false }));
+  const now = new Date(readAt);
+  const { night, startedAt } = learned.task;
+  const which = { night, startedAt: new Date(startedAt) };
+  const missing = learned.local ? missingOf(guests, learned.local, which, runs, now) : [];
+  const told = rowsOf({ ...learned, guests, missing, now });
+  const seenAt = new Map(rows.map((row) => [row.vmid, row.seenAt]));
+  return { ...told, guests: told.guests.map((row) => ({ ...row, seenAt: seenAt.get(row.vmid) ?? row.seenAt })) };
+}
 
 interface Judged {
   guest: BackedUpGuest;
@@ -86,9 +109,10 @@ const sizeOf = ({ proven }: CopyState) =>
       }
     : {};
 
-function nightRow({ guest, here, there }: Judged, { task, missing }: Learned): NightGuestRow {
+function nightRow({ guest, here, there }: Judged, { task, missing, refusal }: Learned): NightGuestRow {
   const { vmid, name } = guest;
   const lacking = here ? missing.find((one) => one.vmid === vmid) : NOT_READ;
+  const text = lacking && (lacking.text ?? refusal);
   const snapshot = lacking ? undefined : here?.proven?.time;
   return {
     night: task.night,
@@ -96,7 +120,7 @@ function nightRow({ guest, here, there }: Judged, { task, missing }: Learned): N
     vmid,
     name,
     result: lacking?.why ?? 'proven',
-    ...(lacking?.text ? { text: lacking.text } : {}),
+    ...(text ? { text } : {}),
     ...(snapshot === undefined ? {} : { snapshotAt: instantOf(snapshot) }),
     ...(there && snapshot !== undefined ? { offsite: there.proven?.time === snapshot } : {}),
   };

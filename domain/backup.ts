@@ -49,6 +49,17 @@ export interface CopyFacts {
   snapshots: readonly SnapshotFacts[];
 }
 
+/**
+ * Two servers of one name would vouch for each other, since a copy bears the verification of its source: then nobody
+ * knows who verified what.
+ */
+export const areToldApart = (here: string | undefined, there: string | undefined): boolean =>
+  here !== undefined && there !== undefined && here !== there;
+
+/** What is read of the second place, as far as it says anything. */
+export const secondPlace = (here: CopyFacts | undefined, there: CopyFacts | undefined): CopyFacts | undefined =>
+  here && !areToldApart(here.node, there?.node) ? undefined : there;
+
 export type BackedUpGuest = Pick<GuestFacts, 'vmid' | 'kind' | 'name' | 'template'>;
 
 export const UNPROVEN = [
@@ -144,6 +155,10 @@ export function judgeCopy({
 }
 
 export type SnapshotName = Pick<SnapshotFacts, 'type' | 'id' | 'time'>;
+
+/** As the server and its tools write it, e.g. `vm/101/2026-11-26T01:10:00Z`. */
+export const nameOf = ({ type, id, time }: SnapshotName): string =>
+  `${type}/${id}/${new Date(time * 1_000).toISOString().slice(0, 19)}Z`;
 
 export interface VerifyPlan {
   /** Not verified by this server yet, newest first. */

@@ -40,6 +40,8 @@ export interface DumpFacts {
   unread: readonly Unread[];
   cluster?: ClusterFacts | undefined;
   guests?: readonly GuestFacts[] | undefined;
+  /** Whether the list of guests can be that of all there are; see `seesAllGuests`. */
+  listsAll: boolean;
   /** Of the token of the store worker; see `missingForDump`. */
   missingPrivileges: readonly string[];
   /** As the nodes see it that are online and have guests. One that does not know it is among `withoutStorage`. */
@@ -157,6 +159,13 @@ function everythingRead({ unread }: DumpFacts): Finding | undefined {
 
 const words = ({ what, why }: Unread): string => `${what}: ${why}`;
 
+/** Told with a refusal too, so that the night can say what is proven of them. */
+export const guestsIn = ({ cluster, guests, listsAll }: DumpFacts): BackedUpGuest[] | undefined =>
+  // A node that is cut off from the others lists whom it has last heard of.
+  cluster?.quorate && listsAll ? guests?.map(backedUpGuest) : undefined;
+
+const backedUpGuest = ({ vmid, kind, name, template }: GuestFacts): BackedUpGuest => ({ vmid, kind, name, template });
+
 /** Templates are never dumped. `vmids` absent: all others. */
 export const wantedOf = (guests: readonly GuestFacts[], vmids: readonly number[] | undefined): GuestFacts[] =>
   guests.filter(({ vmid, template }) => !template && (vmids?.includes(vmid) ?? true));
@@ -182,7 +191,7 @@ function planOf({ cluster, guests = [], busyNodes }: DumpFacts, { vmids }: DumpW
   const waiting = busyNodes.filter((node) => byNode.has(node));
   return {
     nodes,
-    guests: guests.map(({ vmid, kind, name, template }): BackedUpGuest => ({ vmid, kind, name, template })),
+    guests: guests.map(backedUpGuest),
     unreachable,
     notes: waiting.length === 0 ? [] : [`another vzdump runs, and is waited for, on ${abridge(waiting)}`],
   };
@@ -197,15 +206,28 @@ export function missingForDump(
   vmids: readonly number[],
   storages: readonly string[],
 ): string[] {
-  const ofGuests = Object.keys(permissions).filter((path) => /^\/vms\/\d+$/.test(path));
-  const needed: [path: string, privilege: string][] = [
-    ['/vms/*', 'VM.Audit'],
-    ...ofGuests.map((path): [string, string] => [path, 'VM.Audit']),
-    ...vmids.map((vmid): [string, string] => [`/vms/${vmid}`, 'VM.Backup']),
-    ...storages.map((storage): [string, string] => [`/storage/${storage}`, 'Datastore.AllocateSpace']),
-    ...storages.map((storage): [string, string] => [`/storage/${storage}`, 'Datastore.Audit']),
+  const needed: Needed[] = [
+    ...neededToSeeAll(permissions),
+    ...vmids.map((vmid): Needed => [`/vms/${vmid}`, 'VM.Backup']),
+    ...storages.map((storage): Needed => [`/storage/${storage}`, 'Datastore.AllocateSpace']),
+    ...storages.map((storage): Needed => [`/storage/${storage}`, 'Datastore.Audit']),
   ];
   return needed
-    .filter(([path, privilege]) => !heldOn(permissions, path).includes(privilege))
+    .filter((one) => !isHeld(permissions, one))
     .map(([path, privilege]) => `${privilege} on ${path.replace(/\/\*$/, ' and all below it')}`);
 }
+
+export const seesAllGuests = (permissions: Permissions): boolean =>
+  neededToSeeAll(permissions).every((one) => isHeld(permissions, one));
+
+type Needed = [path: string, privilege: string];
+
+const neededToSeeAll = (permissions: Permissions): Needed[] => [
+  ['/vms/*', 'VM.Audit'],
+  ...Object.keys(permissions)
+    .filter((path) => /^\/vms\/\d+$/.test(path))
+    .map((path): Needed => [path, 'VM.Audit']),
+];
+
+const isHeld = (permissions: Permissions, [path, privilege]: Needed): boolean =>
+  heldOn(permissions, path).includes(privilege);

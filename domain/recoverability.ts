@@ -54,8 +54,14 @@ export type RecoverabilityDecision =
 
 const STEP = 'recoverability';
 
-/** Guests that are restored alike, and prove it for one another. */
-export const classOf = ({ role, name }: Pick<Guest, 'role' | 'name'>): string => (role === 'other' ? name : role);
+/** Guests that are restored alike, and prove it for one another. One that is called as a role is not of that role. */
+export const classOf = ({ role, name }: Pick<Guest, 'role' | 'name'>): string =>
+  role !== 'other' ? role : ROLES.includes(name) ? `other ${name}` : name;
+
+const ROLES: readonly string[] = ['pos', 'inventory', 'cache', 'other'] satisfies Guest['role'][];
+
+/** Of what it is nobody has said, so no other guest's restore says anything of it. */
+const classOfUnnamed = (name: string): string => `${name} (not in store.yaml)`;
 
 /**
  * What there is to lose at a store, and what is proven of it: the guests that its file names, and those that the cluster
@@ -77,7 +83,9 @@ export function recoverableGuests(
   };
   const named = guests.map((guest) => ({ vmid: guest.vmid, name: guest.name, class: classOf(guest) }));
   const isNamed = new Set(guests.map(({ vmid }) => vmid));
-  const others = rows.filter(({ vmid }) => !isNamed.has(vmid)).map(({ vmid, name }) => ({ vmid, name, class: name }));
+  const others = rows
+    .filter(({ vmid }) => !isNamed.has(vmid))
+    .map(({ vmid, name }) => ({ vmid, name, class: classOfUnnamed(name) }));
   return [...named, ...others].map((guest) => ({ ...guest, backedUpAt: provenAt(guest.vmid) }));
 }
 

@@ -8,7 +8,7 @@ import {
   setHandler,
   startChild,
 } from '@temporalio/workflow';
-import { isOfNight, type BackedUpGuest, type GuestGroup } from '#domain/backup.js';
+import { areToldApart, isOfNight, type BackedUpGuest, type GuestGroup } from '#domain/backup.js';
 import type { GuestRun } from '#domain/backup-failures.js';
 import {
   isBelieved,
@@ -37,7 +37,7 @@ import type { StoreResult } from '#domain/outcomes.js';
 import type { Stop } from '#domain/reasons.js';
 import { openBackupView, type BackupDesk } from './backup-view.js';
 import type { dumpGuests } from './dump-guests.js';
-import { ended, stopOf, type Ended } from './ended.js';
+import { ended, stopOf } from './ended.js';
 import { backupQuery, makeWaySignal, storeFreeSignal, wayTakenSignal } from './messages.js';
 import { heard, parseInput } from './parse-input.js';
 import { backupProxies, control, messageOf, offsiteProxies } from './proxies.js';
@@ -74,6 +74,8 @@ export async function backupStore(raw: BackupStoreInput): Promise<StoreResult> {
     await tend(input, task, dumped, view, steps);
     const copies = await readBack(input, task, view);
     await collectWhenDue(input, task, copies, steps);
+    const halt = stopping.stop && stopping.ended();
+    const refusal = halt?.stop ?? dumped.stop;
     const night = judgeNight(
       {
         guests: dumped.guests,
@@ -84,14 +86,16 @@ export async function backupStore(raw: BackupStoreInput): Promise<StoreResult> {
         ...(input.orders.offsite ? { offsite: { copy: copies.offsite?.copy } } : {}),
         runs: dumped.runs,
         steps: steps.done,
+        refusal,
       },
       new Date(),
     );
-    await record(input, task, dumped, copies, night, view);
-    const end = endOf(dumped, night, stopping);
+    await record(input, task, { ...dumped, stop: refusal }, copies, night, view);
     watch.cancel();
     stopping.cancel();
-    return view.finish(end);
+    return view.finish(
+      night.kind === 'succeeded' ? { outcome: 'succeeded' } : ended(halt?.outcome ?? 'failed', night.stop),
+    );
   });
 }
 
@@ -254,18 +258,23 @@ function openSteps(view: BackupDesk, stopping: Stopping) {
   return {
     done,
     isEnded,
-    async take(what: NightStep['what'], where: string, work: () => Promise<TendAnswer>): Promise<boolean> {
-      if (isEnded()) return false;
+    async take(
+      what: NightStep['what'],
+      where: string,
+      work: () => Promise<TendAnswer>,
+    ): Promise<TendAnswer | undefined> {
+      if (isEnded()) return undefined;
       view.step(`${what}${where}`);
       const answer = await work().catch((error: unknown): TendAnswer => ({
         ok: false,
         detail: messageOf(error),
         reason: 'StepFailed',
       }));
-      const step = { what, ok: answer.ok, detail: `${answer.detail}${where}` };
+      const { ok, detail } = answer;
+      const step = { what, ok, detail: `${detail}${where}`, ...(answer.ok ? {} : { reason: answer.reason }) };
       done.push(step);
       view.done(step);
-      return answer.ok;
+      return answer;
     },
   };
 }
@@ -286,16 +295,20 @@ async function tend(
   const { keep, reverifyAfter, collect, offsite } = orders;
   const at = ' at the central server';
 
-  const isSent = offsite ? await steps.take('sync', '', () => own.longTask.sendCopy(task)) : false;
+  const sent = offsite && (await steps.take('sync', '', () => own.longTask.sendCopy(task)));
   const verifyTask = { ...task, reverifyAfter };
-  const isVerified = await steps.take('verify', '', () => own.longTask.verifyCopy(verifyTask));
-  const isThere = isSent || (offsite !== undefined && (await hasArrived(central, task, steps)));
-  const isVerifiedThere = isThere && (await steps.take('verify', at, () => central.longTask.verifyCopy(verifyTask)));
+  const verified = await steps.take('verify', '', () => own.longTask.verifyCopy(verifyTask));
+  const isThere = sent?.ok || (offsite !== undefined && (await hasArrived(central, task, steps)));
+  const there = isThere ? await steps.take('verify', at, () => central.longTask.verifyCopy(verifyTask)) : undefined;
 
-  const prune = (where: string, server: PruneServer, policy: Pick<PruneTask, 'keep'>, verified: boolean) =>
-    pruneProven({ where, server, task: { ...task, ...policy }, verified }, input, dumped, view, steps);
-  await prune('', own, { keep }, isVerified);
-  if (isThere && offsite) await prune(at, central, offsite, isSent && isVerifiedThere);
+  const prune = (where: string, server: PruneServer, policy: Pick<PruneTask, 'keep'>, isVerified: boolean) =>
+    pruneProven({ where, server, task: { ...task, ...policy }, isVerified }, input, dumped, view, steps);
+  await prune('', own, { keep }, verified?.ok === true);
+  if (isThere && offsite) {
+    if (!areToldApart(verified?.node, there?.node) && patched('servers-told-apart'))
+      view.note(`Nothing is pruned${at}: whether it has itself verified what it holds nobody knows.`);
+    else await prune(at, central, offsite, sent?.ok === true && there?.ok === true);
+  }
   if (collect) await steps.take('collect', '', () => own.longTask.collectSpace(task));
 }
 
@@ -316,15 +329,15 @@ interface PruneServer {
 
 /** All groups when nothing is wrong; else those alone whose guest has a proven backup of this night. */
 async function pruneProven(
-  { where, server, task, verified }: { where: string; server: PruneServer; task: PruneTask; verified: boolean },
+  { where, server, task, isVerified }: { where: string; server: PruneServer; task: PruneTask; isVerified: boolean },
   input: BackupStoreInput,
   { guests = [], runs, stop }: Dumped,
   view: BackupDesk,
   steps: Steps,
 ): Promise<void> {
   if (steps.isEnded()) return;
-  const isDone = verified && stop === undefined && runs.every(({ kind }) => kind === 'done');
-  const isWhole = isDone && runs.length > 0 && unlistedOf(namedIn(input), guests).length === 0;
+  const isDone = isVerified && stop === undefined && runs.every(({ kind }) => kind === 'done');
+  const isWhole = isDone && runs.length > 0 && notDumped(input, guests).length === 0;
   const byGroup = !isWhole && patched('prune-proven');
   if (isWhole || (isDone && !byGroup)) {
     await steps.take('prune', where, () => server.longTask.pruneCopy(task));
@@ -338,6 +351,12 @@ async function pruneProven(
       : `Nothing is pruned${where}: the night has not proven itself.`,
   );
 }
+
+/** Nights of earlier builds took a template that store.yaml names for a guest that is dumped. */
+const notDumped = (input: BackupStoreInput, guests: readonly BackedUpGuest[]): number[] =>
+  unlistedOf(namedIn(input), guests).filter(
+    (vmid) => !guests.some((guest) => guest.vmid === vmid) || patched('templates-are-missed'),
+  );
 
 /** Of a server that cannot be read nothing is proven. */
 const provenOn = async (
@@ -393,29 +412,24 @@ async function collectWhenDue(
 async function record(
   { orders, guests: tiers }: BackupStoreInput,
   task: BackupTask,
-  { guests }: Dumped,
+  { guests, runs, stop }: Dumped,
   { local, offsite }: Copies,
   night: NightResult,
   view: BackupDesk,
 ): Promise<void> {
-  if (!guests) return;
-  // Recorded, the list would say that all guests are gone.
-  if (!isBelieved(guests, local?.copy) && patched('empty-list-not-recorded')) return;
-  view.step('record');
   const now = new Date();
-  const missing = night.kind === 'succeeded' ? [] : night.missing;
-  const rows = rowsOf({ task, guests, missing, local: local?.copy, offsite: offsite?.copy, orders, tiers, now });
-  await control.record({ kind: 'backups', store: task.store, at: now.toISOString(), ...rows });
-}
-
-function endOf({ stop }: Dumped, night: NightResult, stopping: Stopping): Ended {
-  if (night.kind === 'succeeded') return { outcome: 'succeeded' };
-  const detail = [...(stop?.detail ?? []), ...(night.stop.detail ?? [])].slice(0, 20);
-  if (stopping.stop) {
-    const { outcome, stop: why } = stopping.ended();
-    return ended(outcome, { ...night.stop, ...why, detail });
+  const at = now.toISOString();
+  const learned = { task, local: local?.copy, offsite: offsite?.copy, orders, tiers, refusal: stop?.summary };
+  // Recorded, a list of nobody would say that all guests are gone.
+  if (!guests || (!isBelieved(guests, local?.copy) && patched('empty-list-not-recorded'))) {
+    if (!patched('recorded-without-a-list')) return;
+    view.step('record');
+    await control.record({ kind: 'copies', ...learned, runs, readAt: at });
+    return;
   }
-  return ended('failed', stop ? { ...stop, detail: [night.stop.summary, ...detail] } : night.stop);
+  view.step('record');
+  const missing = night.kind === 'succeeded' ? [] : night.missing;
+  await control.record({ kind: 'backups', store: task.store, at, ...rowsOf({ ...learned, guests, missing, now }) });
 }
 
 function taskOf({ store, fleet, night, round }: BackupStoreInput): BackupTask {

@@ -56,7 +56,7 @@ async function dump(task: DumpTask, view: View, stopping: Stopping): Promise<Dum
   try {
     view.step('open');
     const opened = await longTask.openDump.executeWithOptions({ summary: 'take the store, read its guests' }, [task]);
-    if (opened.kind !== 'done') return { runs: [], stop: opened.stop };
+    if (opened.kind !== 'done') return { guests: opened.guests, runs: [], stop: opened.stop };
     plan = opened;
   } catch (error) {
     return { runs: [], stop: stopOf(error, 'open') };

@@ -1,4 +1,12 @@
-import { missingForDump, wantedOf, type DumpFacts, type DumpStorage, type Space, type Unread } from '#domain/dump.js';
+import {
+  missingForDump,
+  seesAllGuests,
+  wantedOf,
+  type DumpFacts,
+  type DumpStorage,
+  type Space,
+  type Unread,
+} from '#domain/dump.js';
 import type { DumpTask } from '#domain/messages/backup.js';
 import type { StoreDeps } from '../store/deps.js';
 import { readCluster, readGuests } from '../store/facts.js';
@@ -52,6 +60,7 @@ export async function gatherDumpFacts(deps: StoreDeps, backup: StoreBackup, task
     unread,
     cluster,
     guests,
+    listsAll: permissions !== undefined && seesAllGuests(permissions),
     missingPrivileges: permissions
       ? missingForDump(permissions, vmids, [storage, ...(fleecing === undefined ? [] : [fleecing])])
       : [],

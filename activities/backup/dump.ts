@@ -1,13 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { isOfNight, MAX_SKEW, noteOf } from '#domain/backup.js';
+import { isOfNight, MAX_SKEW, noteOf, type BackedUpGuest } from '#domain/backup.js';
 import { classOfText, readVzdumpLog, type FailureClass, type GuestRun } from '#domain/backup-failures.js';
-import { decideDump } from '#domain/dump.js';
+import { decideDump, guestsIn } from '#domain/dump.js';
 import {
   dumpNodeTaskSchema,
   dumpTaskSchema,
   type DumpActivities,
   type DumpNodeTask,
-  type DumpPlan,
+  type DumpOpened,
   type DumpTask,
 } from '#domain/messages/backup.js';
 import type { StepAnswer } from '#domain/messages/store.js';
@@ -68,12 +68,15 @@ export function createDumpActivities(
     closeDump: (raw) => beating(() => operation.closeDump(mine(dumpTaskSchema, raw))),
   };
 
-  async function open(task: DumpTask, target: StoreBackup): Promise<StepAnswer<DumpPlan>> {
+  async function open(task: DumpTask, target: StoreBackup): Promise<DumpOpened> {
     const { storage } = target;
-    const opened = await operation.openDump(task, async () =>
-      decideDump(await gatherDumpFacts(deps, target, task), { storage, vmids: task.vmids, notAfter: task.notAfter }),
-    );
-    if (opened.kind !== 'done') return opened;
+    let guests: BackedUpGuest[] | undefined;
+    const opened = await operation.openDump(task, async () => {
+      const facts = await gatherDumpFacts(deps, target, task);
+      guests = guestsIn(facts);
+      return decideDump(facts, { storage, vmids: task.vmids, notAfter: task.notAfter });
+    });
+    if (opened.kind !== 'done') return guests ? { ...opened, guests } : opened;
     const { notes, adopted, ...plan } = opened;
     return { ...plan, adopted: [...adopted, ...notes] };
   }

@@ -2,6 +2,7 @@ import { ApplicationFailure } from '@temporalio/activity';
 import {
   isCollectionDue,
   MAX_SKEW,
+  nameOf,
   planVerification,
   unprovenBecause,
   type CopyFacts,
@@ -121,7 +122,7 @@ export function createTendActivities(deps: TendDeps): TendActivities {
       if (!ended.ok) troubles.push(ended.why);
     }
     const after = await read(task);
-    return judgeVerified(after, planned, task, deps.now(), troubles);
+    return { ...judgeVerified(after, planned, task, deps.now(), troubles), node };
   }
 }
 
@@ -176,6 +177,4 @@ const refusedFailure = (error: Error) =>
 const misnamed = (node: string, by: string | undefined): string =>
   `The file of this worker calls the backup server ${node}; its tasks say ${by}, and what they verify counts for nothing`;
 const groupOf = ({ type, id }: { type: string; id: string }): string => `${type}/${id}`;
-const nameOf = (one: SnapshotName): string =>
-  `${groupOf(one)}/${new Date(one.time * 1_000).toISOString().slice(0, 19)}Z`;
 const mib = (bytes: number): number => Math.round(bytes / 1024 ** 2);

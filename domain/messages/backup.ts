@@ -73,13 +73,16 @@ export interface DumpPlan {
   unreachable: GuestRun[];
 }
 
+/** A refusal tells of the guests as well, if they were read: what is proven of them is recorded all the same. */
+export type DumpOpened = StepAnswer<DumpPlan> & { guests?: BackedUpGuest[] | undefined };
+
 export interface DumpActivities {
   /**
    * Takes the store's own lock, as a patch does, and reads which guests are to be dumped where. Refuses, before anything
    * is begun, when the storage or its server cannot take backups. What an earlier operation left set on nodes stays as it
    * is: it belongs to the next patch.
    */
-  openDump(task: DumpTask): Promise<StepAnswer<DumpPlan>>;
+  openDump(task: DumpTask): Promise<DumpOpened>;
   /** One vzdump of these guests, adopted when it runs or has run already. Says of every guest how it fared. */
   dumpNode(task: DumpNodeTask): Promise<StepAnswer<{ runs: GuestRun[] }>>;
   /** Gives the store's own lock back. */
@@ -103,7 +106,10 @@ export const pruneTaskSchema = backupTaskSchema
 export type PruneTask = z.infer<typeof pruneTaskSchema>;
 
 /** What a step after the dumps came to. An expected failure is an answer; only what may be tried again is thrown. */
-export type TendAnswer = { ok: true; detail: string } | { ok: false; detail: string; reason: Reason };
+export type TendAnswer = ({ ok: true; detail: string } | { ok: false; detail: string; reason: Reason }) & {
+  /** Host name of the server, as its tasks have it. Told by a verification that was carried out. */
+  node?: string | undefined;
+};
 
 export interface CopyAnswer {
   copy: CopyFacts;
@@ -179,7 +185,7 @@ export type DumpGuestsInput = z.infer<typeof dumpGuestsInputSchema>;
 
 /** How the guests of a store fared. `stop` says why none was dumped, or not all. */
 export interface DumpReport {
-  /** Absent when they could not be read. */
+  /** Absent when nobody has read them. */
   guests?: BackedUpGuest[] | undefined;
   runs: GuestRun[];
   stop?: Stop | undefined;

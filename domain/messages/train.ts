@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { readLimitsSchema, type Stage } from '../fleet.js';
+import type { LearnedOfCopies } from '../backup-rows.js';
 import type { JanitorPlan } from './janitor.js';
 import type {
   ApprovalRow,
@@ -574,7 +575,9 @@ export type LedgerEntry =
   | { kind: 'restore run'; row: RestoreRunRow }
   | { kind: 'restore tests'; rows: RestoreTestRow[] }
   /** `at` is when the cluster had these guests and no other ones. */
-  | { kind: 'backups'; store: string; at: string; guests: GuestBackupRow[]; night: NightGuestRow[] };
+  | { kind: 'backups'; store: string; at: string; guests: GuestBackupRow[]; night: NightGuestRow[] }
+  /** Of a night in which nobody has read which guests the cluster has: of those that are known. */
+  | ({ kind: 'copies' } & LearnedOfCopies);
 
 export interface Notification {
   event:

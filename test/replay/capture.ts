@@ -84,6 +84,36 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     });
     return ended(await world.startBackup(aBackupInput('s001')));
   },
+  'backup-store-refused': async (world) => {
+    await world.store('s001', {
+      openDump: async () => ({ kind: 'refused', stop: { reason: 'BackupRefused', summary: 'no token' } }),
+    });
+    return ended(await world.startBackup(aBackupInput('s001')));
+  },
+  'backup-store-one-name': async (world) => {
+    await world.store('s001');
+    await world.centralServer({
+      verifyCopy: async () => ({ ok: true, detail: 'nothing to verify', node: 'pbs-store' }),
+      readCopy: async () => ({ copy: aCopy('pbs-store') }),
+    });
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    return ended(await world.startBackup(aBackupInput('s001', { orders })));
+  },
+  'backup-store-template': async (world) => {
+    await world.store('s001', {
+      openDump: async () => ({
+        kind: 'done',
+        adopted: [],
+        nodes: [{ node: 'n1', vmids: [101] }],
+        guests: [
+          { vmid: 101, kind: 'qemu', name: 'pos', template: false },
+          { vmid: 102, kind: 'qemu', name: 'inventory', template: true },
+        ],
+        unreachable: [],
+      }),
+    });
+    return ended(await world.startBackup(aBackupInput('s001', { guests: { 101: 'normal', 102: 'normal' } })));
+  },
   'backup-store-late': async (world) => {
     const store = await world.store('s001', { readCopy: async () => ({ copy: aCopy('pbs-store', [101, 103]) }) });
     store.on('dumpNode', async ({ vmids, node }) => ({

@@ -210,6 +210,24 @@ describe('a changed workflow', () => {
       ".patched)('what-arrived-is-proven')",
       ".patched)('what-arrived-is-proven') || true",
     ],
+    [
+      'backup-store-refused',
+      'a refused night of which nothing is recorded',
+      ".patched)('recorded-without-a-list')",
+      ".patched)('recorded-without-a-list') || true",
+    ],
+    [
+      'backup-store-one-name',
+      'a second place that is pruned though nobody knows what it has verified',
+      ".patched)('servers-told-apart')",
+      ".patched)('servers-told-apart') && false",
+    ],
+    [
+      'backup-store-template',
+      'a template that is taken for a guest that is dumped',
+      ".patched)('templates-are-missed')",
+      ".patched)('templates-are-missed') && false",
+    ],
     ['backup-store-late', 'dumps that are proven by nobody', 'stopping.isAborted || ', 'true || '],
     ['backup-store-collects-when-due', 'space that is not collected', '!local?.isCollectionDue || ', 'true || '],
     [

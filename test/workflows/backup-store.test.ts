@@ -1,6 +1,6 @@
 import { ApplicationFailure } from '@temporalio/common';
 import { describe, expect, it } from 'vitest';
-import type { BackupStoreInput, DumpActivities, TendActivities } from '#domain/messages/backup.js';
+import type { BackupStoreInput, CopyAnswer, DumpActivities, TendActivities } from '#domain/messages/backup.js';
 import type { WaveInput } from '#domain/messages/train.js';
 import { backupWorkflowId, storeWorkflowId, waveWorkflowId } from '#domain/naming.js';
 import { abortUpdate, backupQuery, steerWaveSignal, storeFreeSignal, waveQuery } from '#workflows/messages.js';
@@ -110,7 +110,7 @@ describe('the backup of a store', () => {
     });
     const pruned = groupsPruned(store);
     const result = await (await world.startBackup(aBackupInput(ID))).result();
-    expect(result).toMatchObject({ outcome: 'failed', reason: 'BackupIncomplete' });
+    expect(result).toMatchObject({ outcome: 'failed', reason: 'BackupVerifyFailed' });
     expect(result.stop?.detail?.join('\n')).toMatch(/guest 102 .*nothing new[^]*verify: vm\/102 is damaged/);
     expect(pruned).toEqual([['vm/101', 'ct/103']]);
   });
@@ -209,6 +209,108 @@ describe('the backup of a store', () => {
     expect(result).toMatchObject({ outcome: 'failed', reason: 'FactsUnreadable' });
     expect(store.calls).not.toContain('pruneCopy');
     expect(world.central.ledgerOf('backups')).toEqual([]);
+    expect(world.central.ledgerOf('copies')).toMatchObject([{ local: { node: 'pbs-store' } }]);
+  });
+
+  it('is failed when a guest that store.yaml names is a template by now, and its group is not pruned', async () => {
+    const world = await useWorld();
+    const guests = PLAN.guests?.map((guest) => ({ ...guest, template: guest.vmid === 102 })) ?? [];
+    const store = await world.store(ID, {
+      openDump: async () => ({ ...(PLAN as Extract<typeof PLAN, { kind: 'done' }>), guests }),
+    });
+    const pruned = groupsPruned(store);
+    const named = aBackupInput(ID, { guests: { 101: 'normal', 102: 'normal' } });
+    const result = await (await world.startBackup(named)).result();
+    expect(result).toMatchObject({ outcome: 'failed', reason: 'BackupIncomplete' });
+    expect(result.stop?.summary).toBe('2 of 3 guests backed up and verified; not guest 102.');
+    expect(pruned).toEqual([['vm/101', 'ct/103']]);
+  });
+
+  it('is failed, and has nothing pruned in the second place, when both servers have one name', async () => {
+    const world = await useWorld();
+    await world.store(ID);
+    const there = await world.centralServer({
+      verifyCopy: async () => ({ ok: true, detail: 'nothing to verify', node: 'pbs-store' }),
+      readCopy: async () => ({ copy: aCopy('pbs-store') }),
+    });
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    const result = await (await world.startBackup(aBackupInput(ID, { orders }))).result();
+    expect(result).toMatchObject({ outcome: 'failed', reason: 'BackupIncomplete' });
+    expect(result.stop?.summary).toContain('both backup servers are called pbs-store');
+    expect(there).toEqual(['verifyCopy s001', 'readCopy s001']);
+  });
+
+  it('of which nobody knows which server has verified it here has nothing pruned in the second place', async () => {
+    const world = await useWorld();
+    await world.store(ID, { verifyCopy: async () => ({ ok: true, detail: 'done' }) });
+    const there = await world.centralServer();
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    await (await world.startBackup(aBackupInput(ID, { orders }))).result();
+    expect(there).toEqual(['verifyCopy s001', 'readCopy s001']);
+  });
+
+  /** The newest backup of guest 101 is of last night, and damaged. */
+  const damagedCopy = (): CopyAnswer['copy'] => {
+    const { node, snapshots } = aCopy('pbs-store');
+    const at = Math.floor(Date.now() / 1_000) - 86_400;
+    return {
+      node,
+      snapshots: snapshots.map((one) => ({
+        ...one,
+        time: at,
+        night: 'night-2026-11-25',
+        verification: { state: one.id === '101' ? 'failed' : 'ok', node, at },
+      })),
+    };
+  };
+
+  it('that is refused as a whole tells and records what the servers hold of the guests that were read', async () => {
+    const world = await useWorld();
+    await world.store(ID, {
+      openDump: async () => ({
+        kind: 'refused',
+        stop: { reason: 'DatastoreFull', summary: 'No room.' },
+        guests: PLAN.guests,
+      }),
+      verifyCopy: async () => ({ ok: false, detail: 'vm/101 is damaged', reason: 'BackupVerifyFailed' }),
+      readCopy: async () => ({ copy: damagedCopy() }),
+    });
+    const result = await (await world.startBackup(aBackupInput(ID))).result();
+    expect(result).toMatchObject({ outcome: 'failed', reason: 'DatastoreFull' });
+    expect(result.stop?.summary).toMatch(/^No room\. Damaged: vm\/101\//);
+    expect(result.stop?.detail).toContain('verify: vm/101 is damaged');
+    const [entry] = world.central.ledgerOf('backups');
+    expect(entry?.guests.map(({ vmid, local }) => [vmid, local?.unprovenWhy])).toEqual([
+      [101, 'verification failed'],
+      [102, undefined],
+      [103, undefined],
+    ]);
+    expect(entry?.night).toMatchObject(
+      [101, 102, 103].map((vmid) => ({ vmid, result: 'nothing new', text: 'No room.' })),
+    );
+  });
+
+  it.each([
+    [
+      'refused before the guests were read',
+      { kind: 'refused', stop: { reason: 'BackupRefused', summary: 'No token.' } },
+    ],
+    ['broken off', undefined],
+  ] as const)('whose dump is %s has what the servers hold recorded of the guests that are known', async (_, answer) => {
+    const world = await useWorld();
+    await world.store(ID, {
+      openDump: async () => {
+        if (answer) return answer;
+        throw ApplicationFailure.nonRetryable('gone', 'StepFailed');
+      },
+      readCopy: async () => ({ copy: damagedCopy() }),
+    });
+    const result = await (await world.startBackup(aBackupInput(ID))).result();
+    expect(result.stop?.summary).toMatch(/ Damaged: vm\/101\//);
+    expect(world.central.ledgerOf('backups')).toEqual([]);
+    expect(world.central.ledgerOf('copies')).toMatchObject([
+      { task: { store: ID }, local: { node: 'pbs-store' }, refusal: expect.any(String) },
+    ]);
   });
 
   it('is failed when nobody can read the server, and what the dumps said is not recorded as proof', async () => {

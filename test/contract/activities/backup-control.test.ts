@@ -144,6 +144,41 @@ describe('whether stores could be had back', () => {
     expect(detail).toContain('guest 102 (inventory): the newest proven backup is 2 d 1 h old, the limit is 2 d');
   });
 
+  it('is refused for a backup that a night found damaged in which nobody read who there is', async () => {
+    await backedUp(10, () => ({ offsite: undefined }));
+    const night = 'night-2026-11-26';
+    const snapshotOf = (vmid: number, state: 'ok' | 'failed') => ({
+      type: vmid === 103 ? ('ct' as const) : ('vm' as const),
+      id: String(vmid),
+      time: Date.parse(ago(10)) / 1_000,
+      size: 1_000,
+      encrypted: false,
+      protected: false,
+      night: 'night-2026-11-25',
+      verification: { state, node: 'pbs-001', at: Date.parse(ago(2)) / 1_000 },
+    });
+    await run(control.record, {
+      kind: 'copies',
+      task: { fleet: 'edge', store: 'store-001', night, startedAt: ago(3) },
+      local: { node: 'pbs-001', snapshots: [snapshotOf(101, 'failed'), snapshotOf(102, 'ok'), snapshotOf(103, 'ok')] },
+      orders: { tiers: { normal: { local: 26 * HOUR } }, defaultTier: 'normal' },
+      tiers: {},
+      runs: [],
+      refusal: 'Another operation held the store.',
+      readAt: ago(1),
+    });
+    const { skipped, detail } = await judged();
+    expect(skipped).toEqual(['store-001 NoRecentBackup', 'store-002 NoRestoreProof']);
+    expect(detail).toContain('guest 101 (pos): no backup is proven, the limit is 2 d');
+    const rows = await ledger.nightGuests(night);
+    expect(rows.map(({ vmid, result, text }) => [vmid, result, text])).toEqual(
+      GUESTS.map(([vmid]) => [vmid, 'nothing new', 'Another operation held the store.']),
+    );
+    expect((await ledger.guestBackups({ store: 'store-001' })).map(({ goneAt }) => goneAt)).toEqual(
+      GUESTS.map(() => undefined),
+    );
+  });
+
   it('is refused when nobody has ever looked', async () => {
     expect((await judged()).skipped).toEqual(['store-001 NoRecentBackup', 'store-002 NoRecentBackup']);
   });

@@ -63,24 +63,20 @@ describe('after a failure', () => {
   const next = (failure: FailureClass, failures: number, deadline = inMinutes(240)): NextTry =>
     decideNextTry({ failure, failures, now: NOW, deadline, wait: 5 * 60_000 });
 
-  it('of credentials nothing is tried again, and people are called', () => {
-    expect(next('credentials', 1)).toMatchObject({ kind: 'stop', page: true });
-  });
-
-  it.each(['space', 'guest'] as const)('of %s nothing is tried again, and nobody is woken', (failure) => {
-    expect(next(failure, 1)).toMatchObject({ kind: 'stop', page: false });
+  it.each(['credentials', 'space', 'guest'] as const)('of %s nothing is tried again', (failure) => {
+    expect(next(failure, 1)).toMatchObject({ kind: 'stop' });
   });
 
   it('of the network it is tried twice more, with longer and longer breaks', () => {
     expect(next('network', 1)).toEqual({ kind: 'again', at: inMinutes(5) });
     expect(next('network', 2)).toEqual({ kind: 'again', at: inMinutes(15) });
-    expect(next('network', 3)).toMatchObject({ kind: 'stop', page: false });
+    expect(next('network', 3)).toMatchObject({ kind: 'stop' });
   });
 
   it('of a lock it is waited for, an hour long', () => {
     expect(next('lock', 1)).toEqual({ kind: 'again', at: inMinutes(5) });
     expect(next('lock', 11)).toEqual({ kind: 'again', at: inMinutes(5) });
-    expect(next('lock', 12)).toMatchObject({ kind: 'stop', page: false });
+    expect(next('lock', 12)).toMatchObject({ kind: 'stop' });
   });
 
   it.each(['lock', 'network'] as const)('of a %s nothing is begun at the deadline or later', (failure) => {

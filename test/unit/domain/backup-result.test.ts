@@ -84,9 +84,16 @@ describe('the night of a store', () => {
     });
   });
 
-  it('succeeded when a guest that store.yaml names is a template by now', () => {
+  it('did not when a guest that store.yaml names is a template by now: nobody dumps it', () => {
     const guests = [aGuest(101), aGuest(102), aGuest(104, { template: true })];
-    expect(judgeNight(aNight({ guests, named: [104] }), NOW).kind).toBe('succeeded');
+    expect(judgeNight(aNight({ guests, named: [101, 104] }), NOW)).toMatchObject({
+      kind: 'partial',
+      stop: {
+        reason: 'BackupIncomplete',
+        summary: '2 of 3 guests backed up and verified; not guest 104.',
+        detail: ['guest 104: it is a template, which nobody dumps, though store.yaml names it'],
+      },
+    });
   });
 
   it('succeeded when there is no guest, and never was', () => {
@@ -142,6 +149,80 @@ describe('the night of a store', () => {
     });
   });
 
+  it('is not green when both servers have one name: nobody knows which of them has verified what', () => {
+    const copy = { node: 'pbs-001', snapshots: [aSnapshot(101), aSnapshot(102)] };
+    const result = judgeNight(aNight({ offsite: { copy } }), NOW);
+    expect(result).toMatchObject({ kind: 'partial', missing: [], stop: { reason: 'BackupIncomplete' } });
+    expect(JSON.stringify(result)).toMatch(/both backup servers are called pbs-001,.*give each a host name of its own/);
+    expect(JSON.stringify(result)).toMatch(/not in the second place: guest 101, 102/);
+  });
+
+  describe('with an old snapshot that is damaged', () => {
+    const old = (vmid: number) => ({ ...lastNight(vmid), ...DAMAGED });
+    const FAILED_STEP = { what: 'verify', ok: false, detail: 'vm/102: verification failed' } as const;
+
+    it('names the snapshot and what to do with it, though all guests have a newer one that is proven', () => {
+      const steps = [{ ...FAILED_STEP, reason: 'BackupVerifyFailed' as const }];
+      const night = aNight({ ...holding(aSnapshot(101), aSnapshot(102), old(102)), steps });
+      const result = judgeNight(night, NOW);
+      expect(result).toMatchObject({ kind: 'partial', missing: [], stop: { reason: 'BackupVerifyFailed' } });
+      const { summary, detail = [] } = (result as Extract<typeof result, { stop: object }>).stop;
+      expect(summary).toBe(
+        '2 of 2 guests backed up and verified; a verification found damage. Damaged: vm/102/2026-11-25T01:00:00Z.',
+      );
+      expect(detail[0]).toMatch(/^snapshot vm\/102\/2026-11-25T01:00:00Z: .*forget this one there, or leave it/);
+    });
+
+    it('is not green whatever the steps said, and says to keep one that nothing newer replaces', () => {
+      const result = judgeNight(aNight(holding(aSnapshot(101), old(102))), NOW);
+      expect(result).toMatchObject({ kind: 'partial', stop: { reason: 'BackupVerifyFailed' } });
+      expect(JSON.stringify(result)).toContain('no newer one of the guest is proven: keep it until one is');
+    });
+
+    it('in the second place says so', () => {
+      const there = (one: SnapshotFacts, state: 'ok' | 'failed' = 'ok'): SnapshotFacts => ({
+        ...one,
+        verification: { state, node: 'pbs-central', at: minutes(90) },
+      });
+      const copy = {
+        node: 'pbs-central',
+        snapshots: [there(aSnapshot(101)), there(aSnapshot(102)), there(lastNight(102), 'failed')],
+      };
+      const result = judgeNight(aNight({ offsite: { copy } }), NOW);
+      expect(result).toMatchObject({ stop: { reason: 'BackupVerifyFailed' } });
+      expect(JSON.stringify(result)).toContain('Damaged: vm/102/2026-11-25T01:00:00Z at the central server.');
+    });
+  });
+
+  describe('whose dump was refused as a whole', () => {
+    const refusal = { reason: 'DatastoreFull', step: 'open dump', summary: 'The datastore has no room.' } as const;
+    const steps = [{ what: 'verify', ok: false, detail: 'vm/101 is damaged', reason: 'BackupVerifyFailed' }] as const;
+    const earlier = holding({ ...lastNight(101), ...DAMAGED }, lastNight(102));
+
+    it.each([
+      ['and whose guests were read', {}, '0 of 2 guests backed up and verified; not guest 101, 102'],
+      ['and whose guests nobody has read', { guests: undefined }, 'nobody has read the guests of the cluster'],
+    ])('%s tells what a verification found all the same', (_, change, words) => {
+      const result = judgeNight(aNight({ ...earlier, steps, refusal, runs: [], ...change }), NOW);
+      expect(result).toMatchObject({ kind: 'failed', stop: { reason: 'DatastoreFull', step: 'open dump' } });
+      const { stop } = result as Extract<typeof result, { stop: object }>;
+      expect(stop.summary).toBe('The datastore has no room. Damaged: vm/101/2026-11-25T01:00:00Z.');
+      expect(stop.detail?.[0]).toContain(words);
+      expect(stop.detail).toContain('verify: vm/101 is damaged');
+    });
+
+    it('succeeded when what this night has made is proven', () => {
+      expect(judgeNight(aNight({ refusal }), NOW).kind).toBe('succeeded');
+    });
+  });
+
+  it('has the reason of a step that was refused, or lacked space', () => {
+    const of = (reason: 'BackupRefused' | 'DatastoreFull') =>
+      judgeNight(aNight({ steps: [{ what: 'prune', ok: false, detail: 'no', reason }] }), NOW);
+    expect(of('BackupRefused')).toMatchObject({ kind: 'partial', stop: { reason: 'BackupRefused' } });
+    expect(of('DatastoreFull')).toMatchObject({ kind: 'partial', stop: { reason: 'DatastoreFull' } });
+  });
+
   it('succeeded though a job said that it failed, when the server has the proof', () => {
     const runs = [{ vmid: 101, kind: 'unknown' } as const];
     expect(judgeNight(aNight({ runs }), NOW).kind).toBe('succeeded');
@@ -169,7 +250,10 @@ describe('the night of a store', () => {
       holding(aSnapshot(101), aSnapshot(102, DAMAGED)),
       'partial',
       'BackupVerifyFailed',
-      ['guest 102 (guest-102): verification failed'],
+      [
+        'guest 102 (guest-102): verification failed',
+        expect.stringMatching(/^snapshot vm\/102\/2026-11-26T01:10:00Z: /),
+      ],
     ],
     'is partial when only another server vouches for a backup': [
       holding(aSnapshot(101), aSnapshot(102, { verification: { state: 'ok', node: 'central', at: minutes(60) } })),
@@ -226,6 +310,7 @@ describe('the night of a store', () => {
       [
         'guest 101 (guest-101): verification failed: ENOSPC',
         'guest 102 (guest-102): nothing new: permission check failed',
+        expect.stringMatching(/^snapshot vm\/101/),
       ],
     ],
     'is partial when the cluster does not list a guest that store.yaml names': [
@@ -253,7 +338,7 @@ describe('the night of a store', () => {
       { guests: undefined },
       'failed',
       'FactsUnreadable',
-      ['the guests of the cluster could not be read'],
+      ['nobody has read the guests of the cluster'],
     ],
     'failed when the server could not be read': [
       { local: undefined },

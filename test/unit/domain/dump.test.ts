@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { decideDump, missingForDump, type DumpFacts, type DumpStorage, type DumpWish } from '#domain/dump.js';
+import {
+  decideDump,
+  guestsIn,
+  missingForDump,
+  seesAllGuests,
+  type DumpFacts,
+  type DumpStorage,
+  type DumpWish,
+} from '#domain/dump.js';
 import type { GuestFacts } from '#domain/facts.js';
 import type { Reason } from '#domain/reasons.js';
 
@@ -32,6 +40,7 @@ const theFacts = (change: Partial<DumpFacts> = {}): DumpFacts => ({
   unread: [],
   cluster: { quorate: true, nodes: ['n1', 'n2', 'n3'].map((name) => ({ name, online: true })) },
   guests: [aGuest(102, 'n1'), aGuest(101, 'n1'), aGuest(103, 'n2', { kind: 'lxc' })],
+  listsAll: true,
   missingPrivileges: [],
   storages: [aStorage('n1'), aStorage('n2')],
   withoutStorage: [],
@@ -205,5 +214,29 @@ describe('what a dump needs', () => {
     ],
   ])('%s', (_, permissions, missing) => {
     expect(missingForDump(permissions, [101], ['pbs'])).toEqual(missing);
+  });
+});
+
+describe('the guests that a refused dump tells of', () => {
+  const numbersIn = (change: Partial<DumpFacts>) => guestsIn(theFacts(change))?.map(({ vmid }) => vmid);
+
+  it('are those that were read, full as the datastore may be', () => {
+    expect(numbersIn({ datastore: { total: 100 * GIB, available: 0 } })).toEqual([102, 101, 103]);
+  });
+
+  it.each([
+    ['the list was not read', { guests: undefined }],
+    ['the token may not see all there are', { listsAll: false }],
+    ['the cluster is not quorate', { cluster: { quorate: false, nodes: [] } }],
+    ['nobody knows whether the cluster is quorate', { cluster: undefined }],
+  ] satisfies [string, Partial<DumpFacts>][])('are none when %s', (_, change) => {
+    expect(numbersIn(change)).toBeUndefined();
+  });
+
+  it('are all there are only for a token that sees each of them', () => {
+    expect(seesAllGuests({ '/vms': ['VM.Audit'] })).toBe(true);
+    expect(seesAllGuests({ '/vms': ['VM.Audit'], '/vms/101': ['VM.Backup'] })).toBe(false);
+    expect(seesAllGuests({ '/vms/101': ['VM.Audit'] })).toBe(false);
+    expect(seesAllGuests({})).toBe(false);
   });
 });

@@ -203,8 +203,19 @@ describe('what there is to lose at a store', () => {
   it('is what its file names and what the cluster has besides', () => {
     expect(recoverableGuests(store([guest(101, { role: 'pos' })]), [row(101), row(104)])).toEqual([
       { vmid: 101, name: 'g101', class: 'pos', backedUpAt: ago(HOUR) },
-      { vmid: 104, name: 'g104', class: 'g104', backedUpAt: ago(HOUR) },
+      { vmid: 104, name: 'g104', class: 'g104 (not in store.yaml)', backedUpAt: ago(HOUR) },
     ]);
+  });
+
+  it.each([
+    ['that store.yaml does not name is of no class, whatever its name', [], { name: 'pos' }],
+    ['that is of no role is of none, whatever its name', [guest(104, { name: 'pos', role: 'other' })], { name: 'pos' }],
+    ['that store.yaml does not name is not that of another store', [], { name: 'camera' }],
+  ])('has a guest %s, so no other restore proves it', (_, named, change) => {
+    const guests = recoverableGuests(store(named), [row(104, change)]);
+    expect(guests).toHaveLength(1);
+    const proofs = [proof(DAY, 'pos'), proof(DAY, 'camera')];
+    expect(decide({ guests, proofs })).toMatchObject({ kind: 'skip', reason: 'NoRestoreProof' });
   });
 
   it('has no backup when no night has seen it, and the younger of two when it has', () => {

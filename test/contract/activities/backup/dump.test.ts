@@ -321,19 +321,22 @@ describe('a dump', () => {
 });
 
 describe('a dump is refused before anything is begun', () => {
-  const refusal = async (change: Parameters<PracticeNight['worker']>[0] = {}, task = night.task) => {
+  type Asked = [change?: Parameters<PracticeNight['worker']>[0], task?: DumpTask];
+  const refused = async (...[change = {}, task = night.task]: Asked) => {
     const answer = await night.worker(change).openDump(task);
     if (answer.kind === 'done') throw new Error('the dump was let begin');
     expect(night.effects('backup.start')).toEqual([]);
     expect(night.deps.state.operation()).toBeUndefined();
-    return answer.stop;
+    return answer;
   };
+  const refusal = async (...asked: Asked) => (await refused(...asked)).stop;
   const WRONG = '00000000-0000-4000-8000-000000000000';
 
-  it('on a full datastore', async () => {
+  it('on a full datastore, and the guests that were read are told all the same', async () => {
     night.fault({ kind: 'datastore-full' });
-    const stop = await refusal();
+    const { stop, guests } = await refused();
     expect(stop).toMatchObject({ reason: 'DatastoreFull' });
+    expect(guests?.map(({ vmid }) => vmid)).toEqual([100, 101, 102]);
     expect(stop.detail?.join()).toMatch(/the backup server says: 0 of .*n1, of pbs: 0 of/);
   });
 

@@ -76,9 +76,13 @@ describe('a night', () => {
 describe('a verification', () => {
   it('is of what is new, and of nothing twice', async () => {
     await dumpAll();
-    expect(await night.worker().verifyCopy(verifyTask())).toEqual({ ok: true, detail: '3 snapshots verified' });
+    expect(await night.worker().verifyCopy(verifyTask())).toEqual({
+      ok: true,
+      detail: '3 snapshots verified',
+      node: night.pbs.hostname,
+    });
     expect(verified().sort()).toEqual([100, 101, 102]);
-    expect(await night.worker().verifyCopy(verifyTask())).toEqual({ ok: true, detail: '0 snapshots verified' });
+    expect(await night.worker().verifyCopy(verifyTask())).toMatchObject({ ok: true, detail: '0 snapshots verified' });
     expect(verified()).toHaveLength(3);
   });
 
@@ -429,8 +433,8 @@ describe('a server that has the copies of many stores', () => {
         now: night.deps.now,
       }),
     );
-    expect(await tend.verifyCopy(verifyTask())).toEqual({ ok: true, detail: '3 snapshots verified' });
-    expect(await tend.verifyCopy(verifyTask({ store: 'store-002' }))).toEqual({
+    expect(await tend.verifyCopy(verifyTask())).toMatchObject({ detail: '3 snapshots verified', node: 'pbs-central' });
+    expect(await tend.verifyCopy(verifyTask({ store: 'store-002' }))).toMatchObject({
       ok: true,
       detail: '0 snapshots verified',
     });

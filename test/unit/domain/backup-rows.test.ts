@@ -1,0 +1,73 @@
+import { describe, expect, it } from 'vitest';
+import type { SnapshotFacts } from '#domain/backup.js';
+import { rowsOfKnown, type LearnedOfCopies } from '#domain/backup-rows.js';
+import type { GuestBackupRow } from '#domain/messages/ledger.js';
+
+const READ_AT = '2026-11-26T04:00:00.000Z';
+const seconds = (instant: string): number => Date.parse(instant) / 1_000;
+
+const aRow = (vmid: number, change: Partial<GuestBackupRow> = {}): GuestBackupRow => ({
+  fleet: 'acme',
+  store: 's001',
+  vmid,
+  name: `guest-${vmid}`,
+  kind: 'qemu',
+  tier: 'normal',
+  rpoLocalMs: 1,
+  firstSeen: '2026-11-01T00:00:00.000Z',
+  seenAt: '2026-11-25T04:00:00.000Z',
+  ...change,
+});
+const aSnapshot = (vmid: number, at: string, state: 'ok' | 'failed' = 'ok'): SnapshotFacts => ({
+  type: 'vm',
+  id: String(vmid),
+  time: seconds(at),
+  size: 1_000,
+  encrypted: false,
+  protected: false,
+  verification: { state, node: 'pbs-001', at: seconds(at) + 600 },
+});
+const learned = (change: Partial<LearnedOfCopies> = {}): LearnedOfCopies => ({
+  task: { fleet: 'acme', store: 's001', night: 'night-2026-11-26', startedAt: '2026-11-26T01:00:00.000Z' },
+  local: {
+    node: 'pbs-001',
+    snapshots: [aSnapshot(101, '2026-11-25T01:00:00Z', 'failed'), aSnapshot(102, '2026-11-26T01:30:00Z')],
+  },
+  orders: { tiers: { normal: { local: 86_400_000 } }, defaultTier: 'normal' },
+  tiers: {},
+  runs: [],
+  refusal: 'Another operation held the store.',
+  readAt: READ_AT,
+  ...change,
+});
+
+describe('a night in which nobody has read which guests a store has', () => {
+  it('tells what is proven of those that are known', () => {
+    const { guests } = rowsOfKnown([aRow(101), aRow(102)], learned());
+    expect(guests.map(({ vmid, local }) => [vmid, local?.provenAt, local?.unprovenWhy])).toEqual([
+      [101, undefined, 'verification failed'],
+      [102, '2026-11-26T01:30:00.000Z', undefined],
+    ]);
+  });
+
+  it('has a row for each of them, with why there is nothing new', () => {
+    expect(rowsOfKnown([aRow(101), aRow(102)], learned()).night).toMatchObject([
+      { vmid: 101, result: 'nothing new', text: 'Another operation held the store.' },
+      { vmid: 102, result: 'proven' },
+    ]);
+  });
+
+  it('has seen nobody, and does not bring back who is gone', () => {
+    const known = [aRow(101), aRow(102, { goneAt: '2026-11-20T00:00:00.000Z' })];
+    const { guests, night } = rowsOfKnown(known, learned());
+    expect(guests.map(({ vmid, seenAt }) => [vmid, seenAt])).toEqual([[101, '2026-11-25T04:00:00.000Z']]);
+    expect(night).toHaveLength(1);
+  });
+
+  it('and in which no server was read has proven nothing of anybody', () => {
+    const { guests, night } = rowsOfKnown([aRow(101)], learned({ local: undefined }));
+    expect(guests).toMatchObject([{ vmid: 101 }]);
+    expect(guests[0]).not.toHaveProperty('local');
+    expect(night).toMatchObject([{ result: 'unreadable' }]);
+  });
+});
