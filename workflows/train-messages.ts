@@ -229,6 +229,8 @@ function listenToSteering(desk: TrainDesk): void {
   setHandler(
     pauseUpdate,
     (steering) => {
+      const ofStage = view.stages.find(({ name }) => name === steering.stage)?.paused;
+      if (ofStage) return `Stage ${steering.stage} was already paused by ${ofStage.by}.`;
       const { paused } = view;
       if (paused && !steering.store && !steering.stage) return `The train was already paused by ${paused.by}.`;
       desk.pause(steering);
@@ -249,10 +251,12 @@ function listenToSteering(desk: TrainDesk): void {
     resumeUpdate,
     (steering) => {
       const what = steering.store ?? (steering.stage ? `Stage ${steering.stage}` : 'The train');
-      if (!isPaused(steering)) return `${what} is not paused.`;
+      if (!isPaused(steering)) return `${what} is not paused.${instead(steering)}`;
       desk.resume(steering);
-      if (steering.store ?? steering.stage) return `${what} is resumed by ${steering.by}.`;
-      return desk.say(`Resumed by ${steering.by}.${view.hold ? ` ${view.hold.summary}` : ''}`);
+      const said = `${what} is resumed by ${steering.by}.`;
+      if (steering.stage && steering.stage === view.standsAt && !view.paused && !view.hold) return desk.say(said);
+      if (steering.store ?? steering.stage) return said;
+      return desk.say([`Resumed by ${steering.by}.`, desk.whyItStands() ?? []].flat().join(' '));
     },
     {
       validator: (raw) => judge(raw, () => undefined),
@@ -286,6 +290,10 @@ function listenToSteering(desk: TrainDesk): void {
     },
   );
 }
+
+/** An operation may have been told so without the train. */
+const instead = ({ store }: Steering): string =>
+  store === undefined ? '' : ` If only its operation was told to stand still: edge store resume ${store}`;
 
 const TAKEN: Record<PlainAnswer, (by: string, desk: TrainDesk) => string> = {
   'ask-again': (by) => `${by} asked for the approval again.`,
