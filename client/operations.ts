@@ -381,6 +381,32 @@ export function createOperations(options: OperationsOptions): Operations {
     return reply;
   };
 
+  /** An operation may have been told to stand still without its train; either way it goes on. */
+  async function resumeOfTrain(fleet: string, raw: Steering): Promise<Reply> {
+    const { store, stage: _, ...command } = check(steeringSchema, raw);
+    const isAtRest = store !== undefined && (await isToldToRest(fleet, store));
+    const ofStore = isAtRest ? await resumeIfThere(store, command) : undefined;
+    const reply = await steer(resumeUpdate)(fleet, raw);
+    return reply.kind === 'refused' ? reply : (ofStore ?? reply);
+  }
+
+  /** Undefined: it has ended meanwhile. */
+  async function resumeIfThere(store: string, command: Command): Promise<Reply | undefined> {
+    try {
+      return await steerStore(resumeUpdate, '')(store, command);
+    } catch (error) {
+      if (error instanceof OperationError && error.kind === 'no-operation') return undefined;
+      throw error;
+    }
+  }
+
+  async function isToldToRest(fleet: string, store: string): Promise<boolean> {
+    const operation = client.workflow.getHandle(storeWorkflowId(store));
+    const ask = () => operation.query(storeQuery);
+    const view = await client.withDeadline(Date.now() + timeout, ask).catch(() => undefined);
+    return view?.told === 'pause' && !view.result && (await trainOf(store))?.fleet === fleet;
+  }
+
   /** The run of the train that has begun the operation on the store. */
   async function trainOf(store: string) {
     const { workflow } = client;
@@ -526,7 +552,7 @@ export function createOperations(options: OperationsOptions): Operations {
     },
 
     pause: steer(pauseUpdate),
-    resume: steer(resumeUpdate),
+    resume: resumeOfTrain,
     abort: steer(abortUpdate),
 
     async answer(rawFleet, answer, raw) {

@@ -251,7 +251,7 @@ function listenToSteering(desk: TrainDesk): void {
     resumeUpdate,
     (steering) => {
       const what = steering.store ?? (steering.stage ? `Stage ${steering.stage}` : 'The train');
-      if (!isPaused(steering)) return `${what} is not paused.${instead(steering)}`;
+      if (!isPaused(steering)) return `${what} is not paused.`;
       desk.resume(steering);
       const said = `${what} is resumed by ${steering.by}.`;
       if (steering.stage && steering.stage === view.standsAt && !view.paused && !view.hold) return desk.say(said);
@@ -290,10 +290,6 @@ function listenToSteering(desk: TrainDesk): void {
     },
   );
 }
-
-/** An operation may have been told so without the train. */
-const instead = ({ store }: Steering): string =>
-  store === undefined ? '' : ` If only its operation was told to stand still: edge store resume ${store}`;
 
 const TAKEN: Record<PlainAnswer, (by: string, desk: TrainDesk) => string> = {
   'ask-again': (by) => `${by} asked for the approval again.`,

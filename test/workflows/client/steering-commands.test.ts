@@ -1,6 +1,6 @@
 import { describe, expect, inject, it } from 'vitest';
 import { run } from '#client/cli/main.js';
-import { decideUpdate, storeQuery, trainQuery } from '#workflows/messages.js';
+import { decideUpdate, pauseUpdate, storeQuery, trainQuery } from '#workflows/messages.js';
 import { fakeIo } from '../../unit/client/cli/fake-io.js';
 import { aPlan, PLAN_HASH } from '../../support/workflow-builders.js';
 import { useWorld } from '../../support/use-world.js';
@@ -176,6 +176,18 @@ describe('edge store pause, resume and abort', () => {
     next?.release();
     await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 2, aborted: 1 } });
     expect(store?.work().at(-1)).toBe('closeOperation aborted');
+  });
+
+  it('of an operation that was paused without its train end by the command of the train too', async () => {
+    const { world, stores, train, approve, edgeTrain } = await givenTrain();
+    const held = stores.get('s001')?.hold('rejoinNode n1');
+    await approve();
+    await held?.reached;
+    await world.storeHandle('s001').executeUpdate(pauseUpdate, { args: [{ by: 'bert' }] });
+    expect(await edgeTrain('resume', '--store', 's001')).toEqual(answers('s001 is resumed by mara.'));
+    expect(await edgeTrain('resume', '--store', 's001')).toEqual(answers('s001 is not paused.'));
+    held?.release();
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 3 } });
   });
 
   it('stand beside what a step that is tried again was refused with', async () => {
