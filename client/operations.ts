@@ -39,6 +39,7 @@ import { parse } from '#domain/messages/parse.js';
 import {
   BACKUP_STAGE,
   CONTROL_QUEUE,
+  fleetOfTrain,
   janitorRuns,
   janitorWorkflowId,
   nightRuns,
@@ -141,10 +142,21 @@ export interface StoreAnswer {
   store: string;
   /** The operation that runs now; absent when none does. */
   current?: StoreView | undefined;
+  /** What the operation that runs now waits for. */
+  pending?: PendingActivity[] | undefined;
   /** How the newest operation left it, node by node; absent while one runs, and when no worker can tell it any more. */
   last?: StoreView | undefined;
   /** Newest first; what runs stands before them. */
   recent: StoreOperation[];
+}
+
+/** A step that was asked for and has not been answered. */
+export interface PendingActivity {
+  activity: string;
+  /** From 1. */
+  attempt: number;
+  /** What the attempt before this one ended with. */
+  lastError?: string | undefined;
 }
 
 export interface WhichOperations {
@@ -351,6 +363,69 @@ export function createOperations(options: OperationsOptions): Operations {
     return send(placeOfOperation(store, instead), () => handle.executeUpdate(update, { args }));
   };
 
+  /**
+   * A pause is known to the operation and to the train that it is of, so that the train says who stands still, and either
+   * command lets the store go on. A train that is over takes no message, and needs none.
+   */
+  const restStore = (update: typeof pauseUpdate, instead: string) => async (store: string, command: Command) => {
+    const reply = await steerStore(update, instead)(store, command);
+    const train = reply.kind === 'accepted' ? await trainOf(store) : undefined;
+    if (!train) return reply;
+    try {
+      await send(placeOfTrain(train.fleet), () =>
+        train.handle.executeUpdate(update, { args: [{ ...command, store }] }),
+      );
+    } catch (error) {
+      if (!(error instanceof OperationError) || error.kind !== 'train-over') throw error;
+    }
+    return reply;
+  };
+
+  /** An operation may have been told to stand still without its train; either way it goes on. */
+  async function resumeOfTrain(fleet: string, raw: Steering): Promise<Reply> {
+    const { store, stage: _, ...command } = check(steeringSchema, raw);
+    const isAtRest = store !== undefined && (await isToldToRest(fleet, store));
+    const ofStore = isAtRest ? await resumeIfThere(store, command) : undefined;
+    const reply = await steer(resumeUpdate)(fleet, raw);
+    return reply.kind === 'refused' ? reply : (ofStore ?? reply);
+  }
+
+  /** Undefined: it has ended meanwhile. */
+  async function resumeIfThere(store: string, command: Command): Promise<Reply | undefined> {
+    try {
+      return await steerStore(resumeUpdate, '')(store, command);
+    } catch (error) {
+      if (error instanceof OperationError && error.kind === 'no-operation') return undefined;
+      throw error;
+    }
+  }
+
+  async function isToldToRest(fleet: string, store: string): Promise<boolean> {
+    const operation = client.workflow.getHandle(storeWorkflowId(store));
+    const ask = () => operation.query(storeQuery);
+    const view = await client.withDeadline(Date.now() + timeout, ask).catch(() => undefined);
+    return view?.told === 'pause' && !view.result && (await trainOf(store))?.fleet === fleet;
+  }
+
+  /** The run of the train that has begun the operation on the store. */
+  async function trainOf(store: string) {
+    const { workflow } = client;
+    const ask = () => workflow.getHandle(storeWorkflowId(store)).describe();
+    const { rootExecution: root } = await call(placeOfStore(store), ask);
+    const fleet = root?.workflowId ? fleetOfTrain(root.workflowId) : undefined;
+    if (fleet === undefined || !root?.workflowId || !root.runId) return undefined;
+    return { fleet, handle: workflow.getHandle(root.workflowId, root.runId) };
+  }
+
+  async function pendingOn(store: string): Promise<PendingActivity[]> {
+    const { raw } = await call(placeOfStore(store), () => client.workflow.getHandle(storeWorkflowId(store)).describe());
+    return (raw.pendingActivities ?? []).map(({ activityType, attempt, lastFailure }) => ({
+      activity: activityType?.name ?? 'a step',
+      attempt: attempt ?? 1,
+      lastError: lastFailure?.message ?? undefined,
+    }));
+  }
+
   /** A stage that is done already has a wave in work too: of stores that came back. */
   async function waveProgress({ wave }: StageView, inWork: string | undefined): Promise<WaveProgress | undefined> {
     if (wave === undefined || wave !== inWork) return undefined;
@@ -477,7 +552,7 @@ export function createOperations(options: OperationsOptions): Operations {
     },
 
     pause: steer(pauseUpdate),
-    resume: steer(resumeUpdate),
+    resume: resumeOfTrain,
     abort: steer(abortUpdate),
 
     async answer(rawFleet, answer, raw) {
@@ -515,8 +590,8 @@ export function createOperations(options: OperationsOptions): Operations {
       return { kind: 'accepted', sentence: `${by} asked to take back ${train ?? 'the last train'} of fleet ${fleet}.` };
     },
 
-    pauseStore: steerStore(pauseUpdate, 'To keep the train from starting it: edge train pause --store'),
-    resumeStore: steerStore(resumeUpdate, 'When the train was told to leave it alone: edge train resume --store'),
+    pauseStore: restStore(pauseUpdate, 'To keep the train from starting it: edge train pause --store'),
+    resumeStore: restStore(resumeUpdate, 'When the train was told to leave it alone: edge train resume --store'),
     abortStore: steerStore(abortUpdate, 'To take it out of the train: edge train abort --store'),
 
     async storeView(rawStore, { limit, operation } = {}) {
@@ -525,7 +600,13 @@ export function createOperations(options: OperationsOptions): Operations {
       const recent = isAsked ? await someOperations(store, limit ?? RECENT, operation) : await newestOfEach(store);
       const [newest] = operation === undefined ? recent : await runsOn(store, 1);
       const ask = () => client.workflow.getHandle(storeWorkflowId(store)).query(storeQuery);
-      if (newest?.status === 'running') return { store, current: await call(placeOfStore(store), ask), recent };
+      if (newest?.status === 'running') {
+        const [current, pending] = await Promise.all([
+          call(placeOfStore(store), ask),
+          pendingOn(store).catch(() => []),
+        ]);
+        return { store, current, pending, recent };
+      }
       if (recent.length === 0) return { store, recent };
       // What is listed is known without a worker; that more cannot be told is no reason to tell nothing.
       const last = await client.withDeadline(Date.now() + LAST_WITHIN, ask).catch(() => undefined);

@@ -31,6 +31,8 @@ export const storeQueue = (store: string): string => `store:${store}`;
 
 /** One train per fleet, however it was started: the server refuses a second one under the same id. */
 export const trainWorkflowId = (fleet: string): string => `train/${fleet}`;
+/** Undefined when it is the id of something else. */
+export const fleetOfTrain = (workflowId: string): string | undefined => /^train\/(.+)$/.exec(workflowId)?.[1];
 export const launchWorkflowId = (fleet: string): string => `launch/${fleet}`;
 /** Below it stand the runs of a fleet's janitor; Temporal adds the time to the id of those that a schedule starts. */
 export const janitorRuns = (fleet: string): string => `janitor/${fleet}/`;

@@ -1,7 +1,8 @@
 import { abridge } from './abridge.js';
 import { formatDuration } from './durations.js';
+import { groupedBy } from './grouped.js';
 import { bullets, code, fitted, link, plain, sections, table, time } from './markdown.js';
-import type { Answer, Hold, InWork, StageView, Stalled, TrainView } from './messages/train.js';
+import type { Answer, Hold, InWork, Paused, StageView, Stalled, TrainView } from './messages/train.js';
 import type { NodeView, StoreView } from './messages/store.js';
 import { storeWorkflowId } from './naming.js';
 import { OUTCOME_WORDS, othersOf, stateWords, type StoreResult, totalOf } from './outcomes.js';
@@ -12,7 +13,9 @@ import { wayOn } from './way-on.js';
  * How long it still takes, and what a run shows of itself in the Temporal UI: markdown set as its current details.
  */
 
+/** Rows that say what was seen of a store; those after them are named. */
 const MAX_RESULTS = 25;
+const NAMED_IN_A_LINE = 50;
 const MAX_DETAIL_LINES = 10;
 const MAX_NOTES = 15;
 
@@ -69,8 +72,8 @@ export function renderTrainDetails(view: TrainView): string {
     renderAnswers(view),
     renderStages(view.stages),
     renderGates(view.stages),
-    renderNotSucceeded(view),
     renderRefused(view.refusedDecisions),
+    renderNotSucceeded(view),
   );
   return fitted(details);
 }
@@ -83,7 +86,7 @@ export function renderStoreDetails(view: StoreView): string {
   const details = sections(
     `**${plain(view.store)}** · ${plain(view.train)}/${plain(view.stage)}${view.release === undefined ? '' : ` · release ${plain(view.release)}`}`,
     view.result ? renderResult(view.result) : `Now: ${plain(view.step)}, since ${time(view.since)}.`,
-    view.paused ? 'Paused: stands still between two nodes until it is resumed.' : undefined,
+    view.result ? undefined : renderTold(view),
     silent,
     view.result ? undefined : renderSteering(view),
     renderNodes(view.nodes),
@@ -93,8 +96,16 @@ export function renderStoreDetails(view: StoreView): string {
   return fitted(details);
 }
 
-function renderSteering({ store, paused }: StoreView): string {
-  const commands = [paused ? 'resume' : 'pause', 'abort'].map((word) => code(`edge store ${word} ${store}`));
+function renderTold({ paused, told }: StoreView): string | undefined {
+  if (told === 'abort') return 'Told to abort: ends at the nearest safe point.';
+  if (paused) return 'Paused: stands still between two nodes until it is resumed.';
+  return told === 'pause' ? 'Told to pause: stands still after the node it is at.' : undefined;
+}
+
+function renderSteering({ store, paused, told }: StoreView): string {
+  const commands = [paused || told === 'pause' ? 'resume' : 'pause', 'abort'].map((word) =>
+    code(`edge store ${word} ${store}`),
+  );
   return `To steer it: ${commands.join(', ')}`;
 }
 
@@ -124,15 +135,24 @@ function renderHold(hold: Hold): string {
   );
 }
 
-function renderPauses({ paused, pausedStores, pausedInWork = [], awaited }: TrainView): string | undefined {
-  const reason = paused?.reason ? `: ${paused.reason}` : '';
+function renderPauses({ paused, pausedStores, pausedInWork = [], awaited, stages }: TrainView): string | undefined {
   return bullets('Waiting', [
-    ...(paused ? [`paused by ${paused.by} since ${time(paused.at)}${reason}`] : []),
-    ...(pausedStores.length > 0 ? [`paused one by one: ${abridge(pausedStores)}`] : []),
+    ...(paused ? [pausedWords(paused)] : []),
+    ...stages.flatMap(({ name, paused: by }) =>
+      by ? [`stage ${name} is ${pausedWords(by)}; it goes on by: edge train resume --stage ${name}`] : [],
+    ),
+    ...(pausedStores.length > 0
+      ? [
+          `paused one by one: ${abridge(pausedStores)}; each goes on by: edge train resume --store ${pausedInWork[0] ?? pausedStores[0]}`,
+        ]
+      : []),
     ...(pausedInWork.length > 0 ? [`the wave in work waits for what is paused in it: ${abridge(pausedInWork)}`] : []),
     ...(awaited.length > 0 ? [`tried again when they answer: ${abridge(awaited)}`] : []),
   ]);
 }
+
+const pausedWords = ({ by, at, reason }: Paused): string =>
+  `paused by ${by} since ${time(at)}${reason ? `: ${reason}` : ''}`;
 
 /** What each answer means, and how it is sent from the UI: the name of the update. */
 const ANSWER_MEANS: Record<Answer, { meaning: string; update: string }> = {
@@ -152,14 +172,19 @@ const ANSWER_MEANS: Record<Answer, { meaning: string; update: string }> = {
 
 /** At a gate there is no store to leave as it is. */
 const GO_UNPROVEN = 'go on without proof that the stores are well';
+const RETRY_BACK = 'try again whoever is not back yet, also stores that were offline';
+
+function meaningOf(answer: Answer, { hold, rollingBack }: TrainView): string {
+  if (answer === 'skip' && hold?.reason === 'NotEnoughFacts') return GO_UNPROVEN;
+  return answer === 'retry-failed' && rollingBack ? RETRY_BACK : ANSWER_MEANS[answer].meaning;
+}
 
 function renderAnswers(view: TrainView): string | undefined {
   if (view.answers.length === 0) return undefined;
   // No table: the page of the Temporal UI is narrow, and a plan hash makes every other column unreadable.
   const lines = view.answers.map((answer) => {
-    const { meaning, update } = ANSWER_MEANS[answer];
-    const said = answer === 'skip' && view.hold?.reason === 'NotEnoughFacts' ? GO_UNPROVEN : meaning;
-    return `- **${answer}**: ${said}. Update ${code(update)} with ${code(inputOf(answer, view))}`;
+    const { update } = ANSWER_MEANS[answer];
+    return `- **${answer}**: ${meaningOf(answer, view)}. Update ${code(update)} with ${code(inputOf(answer, view))}`;
   });
   return ['**It takes these answers**', '', ...lines].join('\n');
 }
@@ -208,15 +233,42 @@ function renderNotSucceeded(view: TrainView): string | undefined {
       result.stop ? sentenceOf(result.stop) : '–',
       plain(stateWords(result) ?? '–'),
     ]);
-  const more = results.length > MAX_RESULTS ? `and ${results.length - MAX_RESULTS} more` : undefined;
   return sections(
     '**Not succeeded**',
     table(['Store', 'Outcome', 'Reason', 'Why', 'State'], rows),
-    more,
-    renderRunbooks(results.slice(0, MAX_RESULTS)),
+    renderRunbooks(results),
     way && plain(way),
+    renderFurther(view, results.slice(MAX_RESULTS)),
   );
 }
+
+/** All the others by name, in few words: what they have in common is said once. */
+function renderFurther({ stages, notSucceeded }: TrainView, results: readonly StoreResult[]): string | undefined {
+  if (results.length === 0) return undefined;
+  const all = stages.reduce((sum, { tally }) => sum + totalOf(tally) - tally.succeeded, 0);
+  const unlisted = all - notSucceeded.length;
+  const lines = [...groupedBy(results, inCommon)].flatMap(([words, group]) =>
+    partsOf(group, NAMED_IN_A_LINE).map(
+      (part) => `- ${plain(words)}: ${part.map(({ store }) => plain(store)).join(', ')}`,
+    ),
+  );
+  return [
+    `**And ${results.length} more** (what was seen of each: ${code('edge train show --all')})`,
+    '',
+    ...lines,
+    ...(unlisted > 0 ? [`- and ${unlisted} more, which the train does not list`] : []),
+  ].join('\n');
+}
+
+/** `failed at drain n2, DrainTimeout, last good release: 2026.47.0` */
+function inCommon({ outcome, reason, stop, lastGood }: StoreResult): string {
+  const step = stop?.step === undefined ? '' : ` at ${stop.step}`;
+  const good = lastGood === undefined ? undefined : `last good release: ${lastGood}`;
+  return [`${OUTCOME_WORDS[outcome]}${step}`, reason, good].filter((words) => words !== undefined).join(', ');
+}
+
+const partsOf = <T>(items: readonly T[], size: number): T[][] =>
+  Array.from({ length: Math.ceil(items.length / size) }, (_, part) => items.slice(part * size, (part + 1) * size));
 
 function renderRunbooks(results: readonly StoreResult[]): string | undefined {
   const reasons = [...new Set(results.flatMap(({ reason }) => reason ?? []))];

@@ -31,10 +31,23 @@ export function shouldMove({ state, stages, wave }: Pick<TrainView, 'state' | 's
   }
 }
 
+/** People told something of it to stand still, so that nobody knows how long it takes. */
+export const isPausedInPart = ({ paused, stages, pausedInWork = [] }: TrainView): boolean =>
+  paused !== undefined || pausedInWork.length > 0 || stages.some((stage) => stage.paused && !stage.endedAt);
+
+/** People told everything that would move to stand still: each store in work, or the stage that has the turn. */
+export function standsStillAsTold(
+  { stages, standsAt }: Pick<TrainView, 'stages' | 'standsAt'>,
+  inWork: readonly InWork[],
+): boolean {
+  if (inWork.length > 0) return inWork.every(({ paused }) => paused);
+  return stages.some(({ name, paused }) => name === standsAt && paused !== undefined);
+}
+
 /** `store-014 at draining n2 for 1 h 50 min, silent` */
-export const inWorkWords = ({ store, step, since, cutOff }: InWork, now: Date): string => {
+export const inWorkWords = ({ store, step, since, cutOff, paused }: InWork, now: Date): string => {
   const lasts = formatDuration(now.getTime() - Date.parse(since));
-  return `${store} at ${step} for ${lasts}${cutOff ? ', silent' : ''}`;
+  return `${store} at ${step} for ${lasts}${cutOff ? ', silent' : ''}${paused ? ', paused' : ''}`;
 };
 
 /** Stores that are at the same step for `limit` milliseconds or longer. One that people told to stand still is not. */

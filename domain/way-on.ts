@@ -1,4 +1,4 @@
-import type { TrainView } from './messages/train.js';
+import { isTrainOver, type TrainView } from './messages/train.js';
 import { ROLLBACK_STAGE } from './naming.js';
 import type { Outcome, StoreResult } from './outcomes.js';
 import { rollbackAgain } from './rollback.js';
@@ -44,6 +44,7 @@ const isOfWayBack = ({ train }: TrainView, { operationId }: StoreResult): boolea
   operationId?.startsWith(`${train}/${ROLLBACK_STAGE}/`) ?? false;
 
 const isTakenBack = (view: TrainView): boolean =>
+  (view.rollingBack === true && !isTrainOver(view.state)) ||
   view.state === 'rolled back' ||
   view.state === 'rolling back' ||
   view.notSucceeded.some((result) => isOfWayBack(view, result));

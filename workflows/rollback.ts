@@ -154,6 +154,7 @@ async function takeBackGroups(train: Run, groups: Group[]): Promise<Over | undef
       const over = await takeBack(train, stage, group);
       if (over) return over;
     }
+    train.desk.isBack(stage.name);
   }
   for (const group of groups) {
     const over = await passGate(train, group);

@@ -1,13 +1,14 @@
-import { condition } from '@temporalio/workflow';
+import { condition, patched } from '@temporalio/workflow';
 import type { InWork } from '#domain/messages/train.js';
-import { lookAgainIn, stalledSummary, stuckIn, stuckSummary } from '#domain/stall.js';
+import { lookAgainIn, stalledSummary, standsStillAsTold, stuckIn, stuckSummary } from '#domain/stall.js';
 import { control, notify } from './proxies.js';
 import type { TrainDesk } from './train-desk.js';
 
 /**
  * Calls people when a train or a store that should move does not for `limit` milliseconds: no stage moved and no store
  * ended; or, while others move, one store stays at the same step. Once for each silence, and with what is in work at
- * that moment. A train that is held, paused, soaks or waits for a window is not silent; it waits, and says for what.
+ * that moment. A train that is held, paused, soaks or waits for a window is not silent; it waits, and says for what. Nor is
+ * one whose stage, or whose stores in work, people paused.
  *
  * One timer for the train while it should move, and one for its stores while a wave is in work.
  */
@@ -40,20 +41,28 @@ async function watchTrain(desk: TrainDesk, limit: number, told: Told): Promise<v
     // A move does not end the timer: it runs on, and then anew for what is left of the limit since that move.
     await condition(() => !desk.isMoving(), Math.max(1, silentSince + limit - Date.now()));
     if (isBroken()) continue;
-    await tellOfTrain(desk, silentSince, isBroken, told);
-    await condition(isBroken);
+    if (await tellOfTrain(desk, silentSince, isBroken, told)) await condition(isBroken);
+    else movingSince = Date.now();
   }
 }
 
-async function tellOfTrain(desk: TrainDesk, silentSince: number, isBroken: () => boolean, told: Told): Promise<void> {
+/** False: it stands still as people said, and is looked at again. */
+async function tellOfTrain(
+  desk: TrainDesk,
+  silentSince: number,
+  isBroken: () => boolean,
+  told: Told,
+): Promise<boolean> {
   const { view } = desk;
   // Whom to look at is worth a call; that it could not be found out is not worth another hour of silence.
   const inWork = await inWorkNow(desk);
-  if (isBroken()) return;
+  if (isBroken()) return true;
+  if (standsStillAsTold(view, inWork) && patched('paused-is-not-silent')) return false;
   const since = new Date(silentSince).toISOString();
   desk.stalled({ since, inWork });
   const isTold = newsOf(inWork, told).length === 0 && inWork.length > 0;
   if (!isTold) await call(desk, stalledSummary(view.doing, { since, inWork }, new Date()));
+  return true;
 }
 
 async function watchStores(desk: TrainDesk, limit: number, told: Told): Promise<void> {

@@ -1,6 +1,6 @@
 import { CancellationScope, condition, patched, setHandler, sleep } from '@temporalio/workflow';
 import { commandSchema, type Command } from '#domain/messages/train.js';
-import { storeSteeringSchema } from '#domain/messages/store.js';
+import { storeSteeringSchema, type StoreView } from '#domain/messages/store.js';
 import { abortUpdate, pauseUpdate, resumeUpdate, steerStoreSignal } from './messages.js';
 import { heard, messageOrRefusal, refused } from './parse-input.js';
 import type { Ended } from './ended.js';
@@ -13,7 +13,10 @@ import type { Ended } from './ended.js';
 export type Stopping = ReturnType<typeof listenForStop>;
 
 /** `storeTimeout` in milliseconds. */
-export function listenForStop(input: { store: string; storeTimeout: number }, view: { paused(paused: boolean): void }) {
+export function listenForStop(
+  input: { store: string; storeTimeout: number },
+  view: { paused(paused: boolean): void; told?(told: StoreView['told']): void },
+) {
   const timer = new CancellationScope();
   const state = {
     stop: undefined as Ended | undefined,
@@ -38,6 +41,11 @@ export function listenForStop(input: { store: string; storeTimeout: number }, vi
     abort: (by: string): void => {
       state.isAborted = true;
       state.stop ??= aborted(by);
+      view.told?.('abort');
+    },
+    pause: (paused: boolean): void => {
+      state.paused = paused;
+      if (!state.isAborted) view.told?.(paused ? 'pause' : undefined);
     },
     cancel: () => timer.cancel(),
   };
@@ -46,7 +54,7 @@ export function listenForStop(input: { store: string; storeTimeout: number }, vi
   setHandler(
     steerStoreSignal,
     heard('steerStore', storeSteeringSchema, (message) => {
-      state.paused = message.paused;
+      state.pause(message.paused);
       if (message.aborted) abort('an operator');
     }),
   );
@@ -62,7 +70,7 @@ export function listenForStop(input: { store: string; storeTimeout: number }, vi
     pauseUpdate,
     ({ by }) => {
       if (state.paused) return `${input.store} is paused already.`;
-      state.paused = true;
+      state.pause(true);
       return `${input.store} is paused by ${by}. It stops after the node it is at.`;
     },
     { validator, description: 'Stands still between two nodes until `resume`: {by, reason?}' },
@@ -71,7 +79,7 @@ export function listenForStop(input: { store: string; storeTimeout: number }, vi
     resumeUpdate,
     ({ by }) => {
       if (!state.paused) return `${input.store} is not paused; there is nothing to resume.`;
-      state.paused = false;
+      state.pause(false);
       return `${input.store} is resumed by ${by}.`;
     },
     { validator, description: 'Goes on after a pause: {by, reason?}' },

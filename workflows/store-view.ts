@@ -48,6 +48,7 @@ export function openView(
     touched: () => touched,
     cutOff: (cutOff: boolean) => set({ cutOff }),
     paused: (paused: boolean) => set({ paused }),
+    told: (told: StoreView['told']) => set({ told }),
     lastGood: (lastGood: string | undefined) => set({ lastGood }),
     note: (...notes: string[]) => set({ notes: [...current.notes, ...notes].slice(-20) }),
     plan: (nodes: string[], work: readonly Pick<NodeWork, 'node'>[]) =>

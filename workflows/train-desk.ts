@@ -9,6 +9,7 @@ import type {
   InWork,
   StagePlan,
   Stalled,
+  StageState,
   StageView,
   Steering,
   PastStage,
@@ -115,6 +116,11 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     return addTallies(tallyOf(resultsOf(stage).filter(({ store }) => !stores.has(store))), tally);
   };
   const stageView = (name: string) => view.stages.find((stage) => stage.name === name);
+  /** What is shown of a stage; that it moved is not said by that. */
+  const becomes = (name: string, state: StageState) => {
+    const stage = stageView(name);
+    if (stage) stage.state = state;
+  };
   const isOver = () => isTrainOver(phase);
   const wayBack = (): Answer[] =>
     !rollingBack && !said.rollback && view.stages.some(({ startedAt }) => startedAt) ? ['rollback'] : [];
@@ -350,7 +356,18 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     /** Waits until nobody pauses the train or this stage, and no fault holds the train. */
     async unpaused(stage: string): Promise<void> {
       const isPaused = () => desk.isPaused(stage) || standsStill();
-      if (isPaused()) await until(() => !isPaused() || isStageAborted(stage));
+      if (!isPaused()) return;
+      view.standsAt = stage;
+      const why = desk.whyItStands();
+      if (why && !view.paused && !mustStop()) desk.say(why);
+      await until(() => !isPaused() || isStageAborted(stage));
+      if (view.standsAt === stage) view.standsAt = undefined;
+    },
+    /** What is asked of people: an answer, or to let the stage go on that has the turn. */
+    whyItStands(): string | undefined {
+      const paused = view.standsAt === undefined ? undefined : stageView(view.standsAt)?.paused;
+      if (view.hold || !paused) return view.hold?.summary;
+      return `Stage ${view.standsAt} is paused by ${paused.by}${paused.reason ? `: ${paused.reason}` : ''}. Nothing goes on until it is resumed.`;
     },
     /** Waits so long, less if the train must stop or people end the stage. */
     async wait(milliseconds: number, stage: string): Promise<void> {
@@ -385,7 +402,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     isRollingBack: (): boolean => rollingBack,
     isStageAborted,
     isHeldByFault,
-    isPaused: (stage: string): boolean => view.paused !== undefined || stageView(stage)?.paused === true,
+    isPaused: (stage: string): boolean => view.paused !== undefined || stageView(stage)?.paused !== undefined,
     steering: (stage: string): WaveSteering => ({
       paused: desk.isPaused(stage) || standsStill(),
       pausedStores: [...view.pausedStores],
@@ -393,7 +410,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     }),
     pause({ by, reason, stage, store }: Steering): void {
       if (store) view.pausedStores = [...new Set([...view.pausedStores, store])];
-      else if (stage) desk.stage(stage, { paused: true });
+      else if (stage) desk.stage(stage, { paused: { by, at: now(), reason } });
       else view.paused ??= { by, at: now(), reason };
       refresh();
     },
@@ -422,7 +439,17 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       said.abortedStages.clear();
       said.abortedStores.clear();
       proven.clear();
+      view.rollingBack = true;
+      view.deadline = undefined;
+      for (const { name, startedAt, endedAt } of view.stages)
+        if (endedAt === undefined) becomes(name, startedAt === undefined ? 'skipped' : 'waiting');
       desk.doing('Planning the rollback.', { state: 'rolling back' });
+    },
+
+    /** All stores of a stage that go back now have had their turn. One that was through before stays what it was. */
+    isBack(stage: string): void {
+      if (!desk.isDone(stage) && stageView(stage)?.startedAt !== undefined) becomes(stage, 'rolled back');
+      refresh();
     },
 
     /** A decision for the hold that stands now is on its way into the ledger. */
@@ -453,6 +480,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     const asks = hold.reason === 'ApprovalPending';
     if (asks && isStageAborted(hold.stage)) return 'stage aborted';
     if (hold.stage) said.abortedStages.delete(hold.stage);
+    const before = hold.stage !== undefined && desk.isDone(hold.stage) ? stageView(hold.stage)?.state : undefined;
     said.answer = undefined;
     said.approval = undefined;
     answersToHold = () => [...(typeof taken === 'function' ? taken() : taken), ...wayBack(), 'abort'];
@@ -481,6 +509,8 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     const given = said.answer ?? (asks && isStageAborted(hold.stage) ? 'stage aborted' : unanswered);
     said.answer = undefined;
     view.hold = undefined;
+    // A stage that was through stays what it was, whatever held stores of it afterwards.
+    if (hold.stage && before) becomes(hold.stage, before);
     refresh();
     return mustStop() ? endOf() : given;
   };

@@ -229,6 +229,8 @@ function listenToSteering(desk: TrainDesk): void {
   setHandler(
     pauseUpdate,
     (steering) => {
+      const ofStage = view.stages.find(({ name }) => name === steering.stage)?.paused;
+      if (ofStage) return `Stage ${steering.stage} was already paused by ${ofStage.by}.`;
       const { paused } = view;
       if (paused && !steering.store && !steering.stage) return `The train was already paused by ${paused.by}.`;
       desk.pause(steering);
@@ -251,8 +253,10 @@ function listenToSteering(desk: TrainDesk): void {
       const what = steering.store ?? (steering.stage ? `Stage ${steering.stage}` : 'The train');
       if (!isPaused(steering)) return `${what} is not paused.`;
       desk.resume(steering);
-      if (steering.store ?? steering.stage) return `${what} is resumed by ${steering.by}.`;
-      return desk.say(`Resumed by ${steering.by}.${view.hold ? ` ${view.hold.summary}` : ''}`);
+      const said = `${what} is resumed by ${steering.by}.`;
+      if (steering.stage && steering.stage === view.standsAt && !view.paused && !view.hold) return desk.say(said);
+      if (steering.store ?? steering.stage) return said;
+      return desk.say([`Resumed by ${steering.by}.`, desk.whyItStands() ?? []].flat().join(' '));
     },
     {
       validator: (raw) => judge(raw, () => undefined),

@@ -2,6 +2,7 @@ import { formatDuration } from '#domain/durations.js';
 import type { StageView, TrainView } from '#domain/messages/train.js';
 import { totalOf } from '#domain/outcomes.js';
 import { estimate, sumOfEstimates, withSoak, type Estimate } from '#domain/progress.js';
+import { isPausedInPart } from '#domain/stall.js';
 import { timeLeft } from './render-progress.js';
 import { isOver } from './render-train.js';
 
@@ -17,7 +18,8 @@ export interface Eta {
 export const DURATIONS = 500;
 
 export function etaOf(view: TrainView, durationsMs: readonly number[], now: Date): Eta | undefined {
-  if (isOver(view) || view.state === 'rolling back') return undefined;
+  // A way back is not timed, and nobody knows how long people let something stand still.
+  if (isOver(view) || view.rollingBack || isPausedInPart(view)) return undefined;
   const open = view.stages.filter(
     ({ state }) => !['done', 'rolled back', 'skipped', 'aborted', 'missed'].includes(state),
   );

@@ -2,6 +2,7 @@ import { number, plural } from '#domain/counted.js';
 import { formatDuration } from '#domain/durations.js';
 import type { StageView, TrainView } from '#domain/messages/train.js';
 import { totalOf } from '#domain/outcomes.js';
+import { isPausedInPart } from '#domain/stall.js';
 import { clause, isOver, resultLine, tallyWords } from './render-train.js';
 import { columns, printable } from './text.js';
 
@@ -12,10 +13,12 @@ const BAR_WIDTH = 16;
 /** One row for each stage that has begun or is asked about. */
 export function progressBlock(view: TrainView, now: Date): string[] {
   const begun = view.stages.filter((stage) => stage.state !== 'waiting' || totalOf(stage.tally) > 0);
-  return [...columns(begun.map((stage) => blockRow(stage, now))), `  ${printable(view.doing)}`];
+  const isTimed = !isPausedInPart(view);
+  return [...columns(begun.map((stage) => blockRow(stage, isTimed ? now : undefined))), `  ${printable(view.doing)}`];
 }
 
-function blockRow(stage: StageView, now: Date): string[] {
+/** Without `now` nothing is said of how long it takes. */
+function blockRow(stage: StageView, now: Date | undefined): string[] {
   const ended = totalOf(stage.tally);
   const counts = `${number(ended)}/${number(stage.stores)}`;
   if (stage.state !== 'running') {
@@ -26,7 +29,7 @@ function blockRow(stage: StageView, now: Date): string[] {
       [tallyWords(stage.tally), gateWord(stage)].filter(Boolean).join('   '),
     ];
   }
-  const left = timeLeft(stage, now);
+  const left = now && timeLeft(stage, now);
   const facts = [
     `in flight ${stage.inFlight}`,
     ...(stage.deferred > 0 ? [`deferred ${stage.deferred}`] : []),
@@ -100,7 +103,7 @@ function stageNews(before: StageView | undefined, after: StageView, goesBack: bo
       case 'skipped':
       case 'aborted':
       case 'missed':
-        return [`${name}: ${after.state}, ${tallyWords(after.tally)}`];
+        return [[`${name}: ${after.state}`, ...(ended > 0 ? [tallyWords(after.tally)] : [])].join(', ')];
       case 'waiting':
       case 'awaiting approval':
       case 'awaiting window':

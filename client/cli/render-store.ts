@@ -1,7 +1,7 @@
 import { plural } from '#domain/counted.js';
 import { formatDuration } from '#domain/durations.js';
 import type { StoreView } from '#domain/messages/store.js';
-import type { StoreAnswer, StoreOperation, WhichOperations } from '../operations.js';
+import type { PendingActivity, StoreAnswer, StoreOperation, WhichOperations } from '../operations.js';
 import { operationOfStage } from '#domain/naming.js';
 import { LEFT_IN_PLACE, OUTCOME_WORDS, stateWords } from '#domain/outcomes.js';
 import { clause } from './render-train.js';
@@ -9,8 +9,9 @@ import { columns, printable, timeInZone, timeOf, type Clock } from './text.js';
 
 /** What `edge store show` says. Pure. */
 export function renderStore(answer: StoreAnswer, clock: Clock, which: WhichOperations = {}): string[] {
-  const { store, current, last, recent } = answer;
-  const head = current === undefined ? [`${printable(store)}: no operation is running.`] : currentLines(current, clock);
+  const { store, current, pending, last, recent } = answer;
+  const head =
+    current === undefined ? [`${printable(store)}: no operation is running.`] : currentLines(current, clock, pending);
   if (recent.length === 0) return [...head, `Nothing is known of ${earlier(which)}.`];
   const ended = recent.filter(({ status }) => status === 'ended');
   if (ended.length === 0) return head;
@@ -54,7 +55,18 @@ const nodeLines = (nodes: StoreView['nodes'], clock: Clock): string[] =>
     4,
   );
 
-function currentLines(view: StoreView, clock: Clock): string[] {
+const hasFailed = ({ attempt, lastError }: PendingActivity): boolean => attempt > 1 && lastError !== undefined;
+const triedWords = ({ activity, attempt, lastError }: PendingActivity): string =>
+  `${activity} is tried again (try ${attempt}). Last error: ${lastError}`;
+
+/** What people said, be it that it has taken effect or that it waits for the end of a long step. */
+function toldLine({ paused, told }: StoreView): string[] {
+  if (told === 'abort') return ['  Told to abort: it ends at the nearest safe point, once this step is over.'];
+  if (paused) return ['  Paused: it stands still between two nodes until it is resumed.'];
+  return told === 'pause' ? ['  Told to pause: it stands still after the node it is at, until it is resumed.'] : [];
+}
+
+function currentLines(view: StoreView, clock: Clock, pending: readonly PendingActivity[] = []): string[] {
   const what =
     view.release === undefined
       ? `backup is running (${printable(view.train)})`
@@ -62,13 +74,14 @@ function currentLines(view: StoreView, clock: Clock): string[] {
   return [
     `${printable(view.store)}: ${what}.`,
     `  Step: ${printable(view.step)}, since ${timeInZone(view.since, clock)} (${ago(view.since, clock)})`,
-    ...(view.paused ? ['  Paused: it stands still between two nodes until it is resumed.'] : []),
+    ...pending.filter(hasFailed).map((activity) => `  ${printable(triedWords(activity))}`),
+    ...toldLine(view),
     ...(view.cutOff
       ? ['  The store fell silent: its WAN may be down. It keeps serving; the operation goes on when it is back.']
       : []),
     ...nodeLines(view.nodes, clock),
     ...view.notes.map((note) => `  Note: ${printable(note)}`),
-    `  You can: edge store ${view.paused ? 'resume' : 'pause'} ${printable(view.store)}, edge store abort ${printable(view.store)}`,
+    `  You can: edge store ${view.paused || view.told === 'pause' ? 'resume' : 'pause'} ${printable(view.store)}, edge store abort ${printable(view.store)}`,
   ];
 }
 

@@ -172,6 +172,7 @@ export function tallyWords(tally: Tally): string {
 
 function waitingLines(view: TrainView, { clock, suffix }: RenderOptions): string[] {
   const { paused, pausedStores, pausedInWork = [], awaited, state } = view;
+  const pausedStages = isOver(view) ? [] : view.stages.flatMap(({ name, paused: by }) => (by ? [{ name, ...by }] : []));
   const reason = paused?.reason === undefined ? '' : `: ${printable(paused.reason)}`;
   return [
     ...(paused && state !== 'paused'
@@ -179,17 +180,24 @@ function waitingLines(view: TrainView, { clock, suffix }: RenderOptions): string
           `Paused by ${printable(paused.by)} since ${timeInZone(paused.at, clock)}${reason}. Whatever is answered, nothing new starts.`,
         ]
       : []),
-    ...(pausedStores.length > 0
+    ...pausedStages.map(
+      ({ name, by, at, reason: why }) =>
+        `Stage ${printable(name)} is paused by ${printable(by)} since ${timeInZone(at, clock)}${why === undefined ? '' : `: ${printable(why)}`}. It goes on by: edge train resume --stage ${printable(name)}${suffix}`,
+    ),
+    ...(pausedStores.length > 0 && !isOver(view)
       ? [
           `Paused one by one: ${listed(
             pausedStores.map((store) => printable(store)),
             10,
-          )}`,
+          )}. Each goes on by: edge train resume --store ${printable(pausedInWork[0] ?? pausedStores[0] ?? '')}${suffix}`,
         ]
       : []),
     ...(pausedInWork.length > 0
       ? [
-          `The wave in work waits for what is paused in it, and the train for the wave: edge train resume --store ${printable(pausedInWork[0] ?? '')}${suffix}`,
+          `The wave in work waits for what is paused in it, and the train for the wave: ${listed(
+            pausedInWork.map((store) => printable(store)),
+            10,
+          )}`,
         ]
       : []),
     ...(awaited.length > 0
@@ -301,7 +309,7 @@ function meaningOf(answer: Answer, view: TrainView): string {
     case 'retry-gate':
       return 'measure the health again';
     case 'retry-failed':
-      return retryMeaning(view.hold?.reason);
+      return retryMeaning(view);
     case 'retry-offline':
       return 'try the stores again that were offline or cut off';
     case 'skip':
@@ -312,7 +320,7 @@ function meaningOf(answer: Answer, view: TrainView): string {
     case 'ask-again':
       return 'ask for the approval again';
     case 'finish':
-      return 'end the train now, without the stores that are still away';
+      return `end the ${view.rollingBack ? 'rollback' : 'train'} now, without the stores that are still away`;
     case 'resume':
       return 'go on after the pause';
     case 'pause':
@@ -324,15 +332,17 @@ function meaningOf(answer: Answer, view: TrainView): string {
   }
 }
 
-function retryMeaning(reason: Hold['reason'] | undefined): string {
-  switch (reason) {
+function retryMeaning({ hold, rollingBack }: TrainView): string {
+  switch (hold?.reason) {
     case 'BuildFailed':
       return 'build the release again';
     case 'PromotionFailed':
     case 'RollbackRefused':
       return 'try it again';
     default:
-      return 'try again what failed; stores that were offline stay out';
+      return rollingBack
+        ? 'try again whoever is not back yet, also stores that were offline'
+        : 'try again what failed; stores that were offline stay out';
   }
 }
 

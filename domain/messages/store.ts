@@ -245,6 +245,8 @@ export interface StoreView {
   cutOff: boolean;
   /** Stands still between two steps until it is resumed. */
   paused: boolean;
+  /** What people said that waits for the end of a step. */
+  told?: 'pause' | 'abort' | undefined;
   nodes: NodeView[];
   notes: string[];
   result?: StoreResult | undefined;

@@ -254,7 +254,14 @@ export interface StageView {
   endedAt?: string | undefined;
   gate?: string | undefined;
   approvedBy?: string | undefined;
-  paused?: boolean | undefined;
+  paused?: Paused | undefined;
+}
+
+/** Who told it to stand still. */
+export interface Paused {
+  by: string;
+  at: string;
+  reason?: string | undefined;
 }
 
 export interface Hold {
@@ -303,8 +310,12 @@ export interface TrainView {
   stalled?: Stalled | undefined;
   /** Stores that stay at the same step for too long, as seen at the last look. */
   stuck: InWork[];
-  /** Who paused the whole train. */
-  paused?: { by: string; at: string; reason?: string | undefined } | undefined;
+  /** The way back has begun; nothing of the way there is to come any more. */
+  rollingBack?: true | undefined;
+  /** The whole train. */
+  paused?: Paused | undefined;
+  /** The stage that is paused and has the turn: the train stands still until people let it go on. */
+  standsAt?: string | undefined;
   /** Stores that are paused one by one. */
   pausedStores: string[];
   /** Those of them that the wave in work has, or had: as long as one stands still there, the wave does not end. */

@@ -261,6 +261,7 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'patch-train-failure-stays': twiceRetriedTrain,
   'patch-train-rolled-back': rolledBackTrain,
   'rollback-train-awaits': awaitingRollback,
+  'rollback-train-paused': pausedRollback,
   'patch-train-caught-up': caughtUpTrain,
   'patch-train-caught-up-late': caughtUpLateTrain,
   'patch-train-held-in-catch-up': heldInCatchUp,
@@ -450,6 +451,25 @@ async function awaitingRollback(world: World) {
   await train.executeUpdate(decideUpdate, { args: [approval] });
   await trainUntil(train, 'it waits', ({ state }) => state === 'catching up');
   await world.store('s002', quick);
+  return ended(train);
+}
+
+/** Its stage is paused for longer than a train may be silent that should move. */
+async function pausedRollback(world: World) {
+  const { central } = world;
+  await world.store('s001', quick);
+  const plan = aPlan()
+    .stage('canary', { stores: ['s001'] })
+    .build();
+  central.plans(plan);
+  central.on('reopenTrain', async () => ({ ...aReopenedTrain(plan, {}), noProgressAfter: 2_000 }));
+  central.on('planRollback', backFor('s001'));
+  const train = await world.startRollback();
+  await heldFor(train, 'ApprovalPending');
+  await train.executeUpdate(pauseUpdate, { args: [{ ...anna, stage: 'canary' }] });
+  await train.executeUpdate(decideUpdate, { args: [approval] });
+  await eventually('it stood for long', async () => patchesOf(await eventsOf(train)).includes('paused-is-not-silent'));
+  await train.executeUpdate(resumeUpdate, { args: [{ ...anna, stage: 'canary' }] });
   return ended(train);
 }
 

@@ -153,6 +153,12 @@ describe('a changed workflow', () => {
       'await Promise.resolve()',
     ],
     [
+      'rollback-train-paused',
+      'a stage that people paused and others are called for',
+      ".patched)('paused-is-not-silent')",
+      ".patched)('paused-is-not-silent') && false",
+    ],
+    [
       'patch-train-failure-stays',
       'a failure that a retry may hide',
       'after === result || failuresStay() ? after : result',

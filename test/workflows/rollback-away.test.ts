@@ -1,12 +1,21 @@
 import { describe, expect, it } from 'vitest';
 import type { StepAnswer } from '#domain/messages/store.js';
+import { renderTrain } from '#client/cli/render-train.js';
+import type { TrainView } from '#domain/messages/train.js';
 import type { Outcome } from '#domain/outcomes.js';
-import { answerUpdates, decideUpdate, pauseUpdate, resumeUpdate, trainQuery } from '#workflows/messages.js';
+import {
+  abortUpdate,
+  answerUpdates,
+  decideUpdate,
+  pauseUpdate,
+  resumeUpdate,
+  trainQuery,
+} from '#workflows/messages.js';
 import { aReleaseRef } from '../support/builders.js';
 import { aRollbackPlan } from '../support/rollback-builders.js';
 import { useWorld } from '../support/use-world.js';
 import { aPlan, aReopenedTrain, currentPreflight, OTHER_HASH } from '../support/workflow-builders.js';
-import { heldFor, trainUntil } from '../support/workflow-harness.js';
+import { eventsOf, eventually, heldFor, trainUntil } from '../support/workflow-harness.js';
 
 /** Stores that are away when their train is taken back: nothing on a store acts without a task. */
 
@@ -17,7 +26,12 @@ const inSeconds = (seconds: number): string => new Date(Date.now() + seconds * 1
 const ENDED = '2026-11-23T03:00:00.000Z';
 
 /** A train that has ended, over s001 and s002, at the end of its approval; s002 has no worker yet. */
-async function takenBack({ deadline = ENDED, limits = {}, outcomes = {} as Record<string, Outcome> } = {}) {
+async function takenBack({
+  deadline = ENDED,
+  limits = {},
+  outcomes = {} as Record<string, Outcome>,
+  noProgressAfter = 3_600_000,
+} = {}) {
   const world = await useWorld();
   const { central } = world;
   const pointed: Record<string, unknown>[] = [];
@@ -30,7 +44,10 @@ async function takenBack({ deadline = ENDED, limits = {}, outcomes = {} as Recor
     .stage('wave-1', { stores: ['s003'] })
     .build();
   central.plans(plan);
-  central.on('reopenTrain', async () => aReopenedTrain(plan, { s003: 'missed', ...outcomes }));
+  central.on('reopenTrain', async () => ({
+    ...aReopenedTrain(plan, { s003: 'missed', ...outcomes }),
+    noProgressAfter,
+  }));
   central.on('planRollback', async () => ({
     kind: 'planned',
     plan: aRollbackPlan({ fleet: 'acme', groups: [{ to: aReleaseRef(47), stores: ['s001', 's002'] }] }),
@@ -155,5 +172,78 @@ describe('the stores of a train that never took its release', () => {
     const train = await start();
     await train.result();
     expect(pointed).toMatchObject([{ groups: [{ stores: ['s001', 's002'] }], others: ['s003'] }]);
+  });
+});
+
+const statesOf = ({ stages }: TrainView) => stages.map(({ name, state }) => [name, state]);
+
+describe('a stage that was through before its train is taken back', () => {
+  const heldBack = async () => {
+    const { world, central, start } = await takenBack({ limits: { errorThreshold: { count: 0, minSample: 1 } } });
+    const stores = await world.stores(['s001', 's002'], quick);
+    stores.get('s001')?.on('applyConfig', async () => failedStep);
+    const train = await start();
+    const held = await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+    expect(statesOf(held)).toEqual([
+      ['canary', 'held'],
+      ['wave-1', 'done'],
+    ]);
+    return { central, train, store: stores.get('s001') };
+  };
+  const isThrough = async ({ central, train }: Awaited<ReturnType<typeof heldBack>>) => {
+    expect(statesOf(await train.query(trainQuery))).toEqual([
+      ['canary', 'done'],
+      ['wave-1', 'done'],
+    ]);
+    // Where the ledger does not call it done, its release is nobody's last good one.
+    expect(central.ledgerOf('stage').map(({ row }) => [row.stage, row.state])).toEqual([
+      ['canary', 'done'],
+      ['wave-1', 'done'],
+    ]);
+  };
+
+  it('is through again when its way back was held and is tried again', async () => {
+    const rollback = await heldBack();
+    rollback.store?.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
+    await rollback.train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
+    await expect(rollback.train.result()).resolves.toMatchObject({ state: 'rolled back', tally: { rolledBack: 2 } });
+    await isThrough(rollback);
+  });
+
+  it('is through again when its way back was held and people give it up', async () => {
+    const rollback = await heldBack();
+    await rollback.train.executeUpdate(abortUpdate, { args: [by] });
+    await expect(rollback.train.result()).resolves.toMatchObject({ state: 'aborted' });
+    await isThrough(rollback);
+  });
+});
+
+describe('a stage that is paused before its way back', () => {
+  it('says so, by whom and how it goes on, and nobody is called for it', async () => {
+    const { world, central } = await takenBack({ noProgressAfter: 1_000 });
+    await world.stores(['s001', 's002'], quick);
+    const train = await world.startRollback();
+    await heldFor(train, 'ApprovalPending');
+    await train.executeUpdate(pauseUpdate, { args: [{ ...by, stage: 'canary', reason: 'stocktaking' }] });
+    await train.executeUpdate(decideUpdate, {
+      args: [{ stage: 'rollback', planHash: OTHER_HASH, decision: 'approve', via: 'cli', ...by }],
+    });
+    const stands = await trainUntil(train, 'it stands', ({ standsAt }) => standsAt === 'canary');
+    expect(stands).toMatchObject({
+      state: 'rolling back',
+      doing: 'Stage canary is paused by anna: stocktaking. Nothing goes on until it is resumed.',
+    });
+    const shown = renderTrain(stands, { clock: { zone: 'UTC', now: new Date() }, suffix: '', columns: 200 }).join('\n');
+    expect(shown).toMatch(
+      /Stage canary is paused by anna since .*: stocktaking\. It goes on by: edge train resume --stage canary/,
+    );
+    const called = () => central.notifications.filter(({ event }) => event === 'stalled').length;
+    const timers = async () => (await eventsOf(train)).filter((event) => event.timerFiredEventAttributes).length;
+    const before = { called: called(), timers: await timers() };
+    await eventually('two looks after the limit', async () => (await timers()) >= before.timers + 2);
+    expect(called()).toBe(before.called);
+    expect((await train.query(trainQuery)).stalled).toBeUndefined();
+    await train.executeUpdate(resumeUpdate, { args: [{ ...by, stage: 'canary' }] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'rolled back', tally: { rolledBack: 2 } });
   });
 });

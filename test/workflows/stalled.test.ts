@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { renderTrain } from '#client/cli/render-train.js';
+import { pauseUpdate, resumeUpdate, storeQuery } from '#workflows/messages.js';
 import { aPlan, COMMIT, currentPreflight } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
 import { eventsOf, eventually, heldFor, trainUntil, type World } from '../support/workflow-harness.js';
@@ -128,6 +129,34 @@ describe('a store that makes no progress while others move', () => {
 });
 
 describe('a train that waits for people', () => {
+  it('is not silent while all its stores in work are paused, and is again when they are not', async () => {
+    const world = await useWorld();
+    const store = await world.store('s001');
+    const held = store.hold('rejoinNode n1');
+    world.central.plans(
+      aPlan()
+        .stage('canary', { stores: ['s001'] })
+        .build(),
+    );
+    callsAfter(world, 1_500);
+    const train = await world.startTrain();
+    await held.reached;
+    const work = world.storeHandle('s001');
+    await work.executeUpdate(pauseUpdate, { args: [{ by: 'anna' }] });
+    held.release();
+    await eventually('it stands still', async () => (await work.query(storeQuery)).paused);
+    const fired = async () => (await eventsOf(train)).filter((event) => event.timerFiredEventAttributes).length;
+    const before = { calls: stalls(world).length, timers: await fired() };
+    await eventually('the time to pass, twice', async () => (await fired()) >= before.timers + 4);
+    expect(stalls(world).length).toBe(before.calls);
+    const next = store.hold('drainNode n3');
+    await work.executeUpdate(resumeUpdate, { args: [{ by: 'anna' }] });
+    await next.reached;
+    await eventually('the call', () => stalls(world).length > before.calls);
+    next.release();
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 1 } });
+  });
+
   it('is not silent, however long it takes, and costs no timer', async () => {
     const world = await useWorld();
     await world.store('s001', quick);

@@ -124,7 +124,7 @@ describe.each(Object.entries(WAITS))('while a train waits %s', (_, { stage, reac
     const told = await look();
     expect(told).toMatchObject({ pausedStores: ['s001'], pausedStages: [stage] });
     expect(told.paused, 'the train itself is not').toBeUndefined();
-    await expect(say(pauseUpdate, { stage }, bert)).resolves.toMatch(/^Stage \w+ is paused by/);
+    await expect(say(pauseUpdate, { stage }, bert)).resolves.toMatch(/^Stage \S+ was already paused by anna\.$/);
     await expect(say(pauseUpdate, s001, bert)).resolves.toMatch(/^s001 is paused by/);
     await expect(say(abortUpdate, s002, bert)).resolves.toMatch(/^s002 is aborted by/);
     expect(await look()).toEqual(told);
@@ -136,6 +136,11 @@ describe.each(Object.entries(WAITS))('while a train waits %s', (_, { stage, reac
       return isOver(events.slice(at)) ? events.slice(at) : undefined;
     });
     expect(since.filter(isWork), 'a stage that is paused').toEqual([]);
+    await trainUntil(
+      train,
+      'it to say what it waits for',
+      ({ doing }) => doing === `Stage ${stage} is paused by anna. Nothing goes on until it is resumed.`,
+    );
     for (const store of stores.values()) expect(store.calls).toEqual([]);
 
     await expect(say(resumeUpdate, { stage })).resolves.toBe(`Stage ${stage} is resumed by anna.`);

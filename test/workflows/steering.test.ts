@@ -800,6 +800,15 @@ describe('a rollback', () => {
     expect([world.central.permits, world.central.reverted]).toEqual([[], []]);
   });
 
+  it('shows nothing of the way there any more: no stage to come, no end by a deadline', async () => {
+    const { train, decide } = await brokenCanary();
+    const asked = await train.query(trainQuery);
+    expect(asked).toMatchObject({ rollingBack: true, stages: [{ state: 'waiting' }, { state: 'skipped' }] });
+    expect(asked.deadline).toBeUndefined();
+    await decide('approve');
+    await train.result();
+  });
+
   it('ends with stores that were never started as skipped: nobody aborted them, and nothing of them is owed', async () => {
     const { world, train, decide } = await brokenCanary();
     await decide('approve');

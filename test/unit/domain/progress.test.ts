@@ -170,6 +170,38 @@ describe('renderTrainDetails', () => {
     );
   });
 
+  it('names every store that did not succeed, those that have no row of their own in few words', () => {
+    const ids = Array.from({ length: 400 }, (_, index) => `store-${String(index).padStart(3, '0')}`);
+    const results = ids.map((store, index) =>
+      index % 2 === 0
+        ? { ...failed(store), lastGood: '2026.47.0' }
+        : { ...failed(store), outcome: 'offline' as const, reason: 'StoreOffline' as const },
+    );
+    const tally = { ...emptyTally(), failed: 200, offline: 201 };
+    const details = renderTrainDetails(trainOf({ stages: [stageOf('wave-1', { tally })], notSucceeded: results }));
+    for (const id of ids) expect(details).toContain(id);
+    expect(details).toContain('**And 375 more** (what was seen of each: `edge train show --all`)');
+    expect(details).toMatch(
+      /- failed at drain n2, DrainTimeout, last good release: 2026\.47\.0: store-026, store-028, /,
+    );
+    expect(details).toContain('- and 1 more, which the train does not list');
+  });
+
+  it('says of a way back that a retry takes those that were offline too', () => {
+    const shown = (rollingBack?: true) => renderTrainDetails(trainOf({ answers: ['retry-failed'], rollingBack }));
+    expect(shown(true)).toContain(
+      '- **retry-failed**: try again whoever is not back yet, also stores that were offline',
+    );
+    expect(shown()).toContain('- **retry-failed**: try again what failed; stores that were offline stay out');
+  });
+
+  it('names the stage that is paused, who paused it, and what lets it go on', () => {
+    const paused = { by: 'ann', at: '2026-11-24T10:00:00Z' };
+    expect(renderTrainDetails(trainOf({ stages: [stageOf('wave-1', { paused })] }))).toContain(
+      '- stage wave-1 is paused by ann since 2026-11-24 10:00 UTC; it goes on by: edge train resume --stage wave-1',
+    );
+  });
+
   it('says when the wave in work waits for a store that is paused', () => {
     const details = (pausedInWork: string[]) =>
       renderTrainDetails(trainOf({ pausedStores: ['store-007'], pausedInWork }));

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { InWork, StageState, TrainView } from '#domain/messages/train.js';
-import { lookAgainIn, shouldMove, stalledSummary, stuckIn, stuckSummary } from '#domain/stall.js';
+import { lookAgainIn, shouldMove, stalledSummary, standsStillAsTold, stuckIn, stuckSummary } from '#domain/stall.js';
 import { stage } from '../client/builders.js';
 
-const at = (state: StageState, paused?: boolean) => stage('canary', 5, { state, ...(paused ? { paused } : {}) });
+const paused = { by: 'anna', at: '2026-11-24T11:00:00Z' };
+const at = (state: StageState, isPaused?: boolean) => stage('canary', 5, { state, ...(isPaused ? { paused } : {}) });
 
 describe('shouldMove', () => {
   const cases: [sentence: string, state: TrainView['state'], stage: StageState, wave: boolean, moves: boolean][] = [
@@ -71,6 +72,26 @@ describe('a store that stays at the same step', () => {
       'No progress while others move: s001 at draining n2 for 50 min, silent; s002 at draining n2 for 30 min.',
     );
   });
+});
+
+describe('standsStillAsTold', () => {
+  const here = { standsAt: 'canary' };
+  it.each<[string, Parameters<typeof standsStillAsTold>, boolean]>([
+    ['the stage that has the turn is paused', [{ stages: [at('done', true)], ...here }, []], true],
+    [
+      'another stage is paused than the one that has the turn',
+      [{ stages: [at('done', true)], standsAt: 'wave-1' }, []],
+      false,
+    ],
+    ['it waits at a stage for something else', [{ stages: [at('done')], ...here }, []], false],
+    ['all that are in work are paused', [{ stages: [at('running')] }, [inWork('s001', 0, { paused: true })]], true],
+    [
+      'one of those in work is not',
+      [{ stages: [at('running', true)], ...here }, [inWork('s001', 0, { paused: true }), inWork('s002', 0)]],
+      false,
+    ],
+    ['nobody is in work, and nothing is paused', [{ stages: [at('gate')] }, []], false],
+  ])('%s', (_, args, stands) => expect(standsStillAsTold(...args)).toBe(stands));
 });
 
 describe('stalledSummary', () => {

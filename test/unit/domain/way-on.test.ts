@@ -44,6 +44,13 @@ describe('the way on for stores that a rollback did not take back', () => {
   });
 });
 
+it('of a train that waits for the approval of its way back is not to start its release again, until that is given up', () => {
+  const failed: StoreResult = { store: 's001', outcome: 'failed', operationId: '2026-w48/canary/s001/r0' };
+  const of = (state: TrainView['state']) => wayOn({ ...view(state, [failed]), rollingBack: true });
+  expect(of('held')).toBeUndefined();
+  expect(of('aborted')).toBe('To try them again: edge train start');
+});
+
 it('of a train that has ended is to start its release again', () => {
   const failed: StoreResult = { store: 's001', outcome: 'failed', operationId: '2026-w48/canary/s001/r0' };
   expect(wayOn(view('done', [failed]))).toBe('To try them again: edge train start');

@@ -264,7 +264,10 @@ describe('operations', () => {
     expect(await said(operations.pauseStore(id, by))).toMatch(/^accepted: store-of-patient is paused by mara\./);
     expect(await said(operations.pauseStore(id, by))).toBe('accepted: store-of-patient is paused already.');
     expect(await said(operations.resumeStore(id, by))).toBe('accepted: store-of-patient is resumed by mara.');
-    expect(await said(operations.resumeStore(id, by))).toMatch(/^accepted: store-of-patient is not paused;/);
+    // The pause that the train passed on may have come after the resumption, whose own message is still to come then.
+    expect(await said(operations.resumeStore(id, by))).toMatch(
+      /^accepted: store-of-patient is (not paused;|resumed by mara\.)/,
+    );
     expect(await said(operations.abortStore(id, by))).toMatch(/^accepted: .* is aborted by mara\./);
     await operations.abort(PATIENT, by);
     const over = await viewWhen(PATIENT, (found) => found.state === 'aborted');

@@ -1,6 +1,6 @@
 import { describe, expect, inject, it } from 'vitest';
 import { run } from '#client/cli/main.js';
-import { decideUpdate, storeQuery, trainQuery } from '#workflows/messages.js';
+import { decideUpdate, pauseUpdate, storeQuery, trainQuery } from '#workflows/messages.js';
 import { fakeIo } from '../../unit/client/cli/fake-io.js';
 import { aPlan, PLAN_HASH } from '../../support/workflow-builders.js';
 import { useWorld } from '../../support/use-world.js';
@@ -61,7 +61,7 @@ describe('edge train pause, resume and abort', () => {
     expect(await edgeTrain('pause', '--stage', 'canary')).toEqual(
       answers('Stage canary is paused by mara. It starts no further store.'),
     );
-    expect((await view()).stages).toMatchObject([{ name: 'canary', paused: true }]);
+    expect((await view()).stages).toMatchObject([{ name: 'canary', paused: { by: 'mara' } }]);
     expect(await edgeTrain('resume', '--stage', 'canary')).toEqual(answers('Stage canary is resumed by mara.'));
     expect(await edgeTrain('resume', '--stage', 'canary')).toEqual(answers('Stage canary is not paused.'));
 
@@ -128,7 +128,7 @@ describe('edge train pause, resume and abort', () => {
 
 describe('edge store pause, resume and abort', () => {
   it('steer the operation on a store in work, and name the other command when there is none', async () => {
-    const { world, stores, train, approve, edgeStore } = await givenTrain();
+    const { world, stores, train, view, approve, edgeStore, edgeTrain } = await givenTrain();
     const store = stores.get('s001');
     const [exitCode, out, err] = await edgeStore('pause', 's001');
     expect([exitCode, out]).toEqual([1, '']);
@@ -142,11 +142,22 @@ describe('edge store pause, resume and abort', () => {
       answers('s001 is paused by mara. It stops after the node it is at.'),
     );
     expect(await edgeStore('pause', 's001')).toEqual(answers('s001 is paused already.'));
+    expect(await edgeStore('show', 's001')).toEqual([
+      0,
+      expect.stringMatching(
+        /Told to pause: it stands still after the node it is at.*\n.*\n?(.*\n)*.*edge store resume s001/,
+      ) as string,
+      '',
+    ]);
+    const [, shown] = await edgeTrain('show');
+    expect(shown).toMatch(/Paused one by one: s001\. Each goes on by: edge train resume --store s001/);
+    expect(shown).not.toContain('Time left');
     held?.release();
     await eventually('s001 stands still', async () => (await work.query(storeQuery)).paused);
     expect(store?.work().at(-1)).toBe('rejoinNode n1');
     const next = store?.hold('drainNode n3');
     expect(await edgeStore('resume', 's001')).toEqual(answers('s001 is resumed by mara.'));
+    expect((await view()).pausedStores).toEqual([]);
     await next?.reached;
     expect(await edgeStore('resume', 's001')).toEqual(answers('s001 is not paused; there is nothing to resume.'));
     expect(await edgeStore('abort', 's001', '--reason', 'enough')).toEqual(
@@ -159,8 +170,55 @@ describe('edge store pause, resume and abort', () => {
     ]);
     const refused = await edgeStore('pause', 's001');
     expect(refused).toEqual([1, expect.stringMatching(/^Refused: The operation on s001 ends already/), '']);
+    expect((await edgeStore('show', 's001'))[1]).toContain(
+      'Told to abort: it ends at the nearest safe point, once this step is over.',
+    );
     next?.release();
     await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 2, aborted: 1 } });
     expect(store?.work().at(-1)).toBe('closeOperation aborted');
+  });
+
+  it('of an operation that was paused without its train end by the command of the train too', async () => {
+    const { world, stores, train, approve, edgeTrain } = await givenTrain();
+    const held = stores.get('s001')?.hold('rejoinNode n1');
+    await approve();
+    await held?.reached;
+    await world.storeHandle('s001').executeUpdate(pauseUpdate, { args: [{ by: 'bert' }] });
+    expect(await edgeTrain('resume', '--store', 's001')).toEqual(answers('s001 is resumed by mara.'));
+    expect(await edgeTrain('resume', '--store', 's001')).toEqual(answers('s001 is not paused.'));
+    held?.release();
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 3 } });
+  });
+
+  it('stand beside what a step that is tried again was refused with', async () => {
+    const { stores, train, approve, edgeStore } = await givenTrain();
+    const store = stores.get('s001');
+    store?.on('applyConfig', async () => {
+      throw new Error('The mirror is away.');
+    });
+    await approve();
+    await eventually('the error to be shown', async () =>
+      /applyConfig is tried again \(try \d+\)\. Last error: The mirror is away\./.test(
+        String((await edgeStore('show', 's001'))[1]),
+      ),
+    );
+    store?.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 3 } });
+  });
+
+  it('are one with those of the train: a store that either paused goes on by the other', async () => {
+    const { world, stores, train, view, approve, edgeStore, edgeTrain } = await givenTrain();
+    const store = stores.get('s001');
+    const held = store?.hold('rejoinNode n1');
+    await approve();
+    await held?.reached;
+    await edgeStore('pause', 's001');
+    expect((await view()).pausedInWork).toEqual(['s001']);
+    held?.release();
+    const paused = async () => (await world.storeHandle('s001').query(storeQuery)).paused;
+    await eventually('s001 stands still', paused);
+    expect(await edgeTrain('resume', '--store', 's001')).toEqual(answers('s001 is resumed by mara.'));
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 3 } });
+    expect(await edgeTrain('show')).not.toContain('Paused');
   });
 });

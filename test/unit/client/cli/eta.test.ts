@@ -50,6 +50,19 @@ describe('the time left', () => {
     expect(etaOf(trainView({ state: 'done' }), durations, now)).toBeUndefined();
   });
 
+  it('is not told of a way back, held or not, nor while people let something stand still', () => {
+    const paused = { by: 'mara', at: '2026-11-24T11:00:00Z' };
+    const running = stage('canary', 20, { state: 'running', tally: tally({ succeeded: 10 }), startedAt: ago(30) });
+    const of = (change: Parameters<typeof trainView>[0]) =>
+      etaOf(trainView({ stages: [running], ...change }), durations, now);
+    expect(of({})).toBeDefined();
+    expect(of({ state: 'held', rollingBack: true })).toBeUndefined();
+    expect(of({ state: 'paused', paused })).toBeUndefined();
+    expect(of({ stages: [{ ...running, paused }] })).toBeUndefined();
+    expect(of({ pausedStores: ['s001'], pausedInWork: ['s001'] })).toBeUndefined();
+    expect(of({ pausedStores: ['s001'] })).toBeDefined();
+  });
+
   it('names p50 and p90 for the stage and for the whole train', () => {
     const view = trainView({ stages: [stage('canary', 5, { state: 'running' }), stage('wave-1', 50)] });
     const eta = etaLines(etaOf(view, durations, now));

@@ -44,6 +44,16 @@ describe('the block on a terminal', () => {
       '  Stage wave-2: 20 stores.',
     ]);
   });
+  it('gives no time left of what people let stand still', () => {
+    const running = stage('wave-2', 20, {
+      state: 'running',
+      tally: tally({ succeeded: 13 }),
+      startedAt: new Date(now.getTime() - 32_000).toISOString(),
+    });
+    const block = (pausedInWork: string[]) => progressBlock(trainView({ stages: [running], pausedInWork }), now).join();
+    expect(block([])).toContain(' left');
+    expect(block(['store-007'])).not.toContain(' left');
+  });
   it('fills its bar only when all is done', () => {
     expect(bar(0, 20)).toBe('░'.repeat(16));
     expect(bar(20, 20)).toBe('█'.repeat(16));

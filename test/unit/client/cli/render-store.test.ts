@@ -149,4 +149,41 @@ describe('renderStore', () => {
     expect(renderStore({ store: 'store-014', recent }, clock, which)[1]).toBe(heading);
     expect(renderStore({ store: 'store-014', recent: [] }, clock, which)[1]).toBe(none);
   });
+
+  it('says what people told it that waits for the end of a step, and what the step was refused with before', () => {
+    const current = {
+      store: 'store-014',
+      train: '2026-w48',
+      stage: 'wave-1',
+      operationId: '2026-w48/wave-1/store-014/r0',
+      release: '2026.48.0',
+      step: 'packages n1',
+      since: '2026-11-24T11:06:00Z',
+      cutOff: false,
+      paused: false,
+      nodes: [],
+      notes: [],
+    };
+    const shown = (told: 'pause' | 'abort', attempt: number) =>
+      renderStore(
+        {
+          store: 'store-014',
+          recent: [],
+          current: { ...current, told },
+          pending: [{ activity: 'stagePackages', attempt, lastError: 'Version 9.1.2 was not found.' }],
+        },
+        clock,
+      );
+    expect(shown('pause', 7).slice(2)).toEqual([
+      '  stagePackages is tried again (try 7). Last error: Version 9.1.2 was not found.',
+      '  Told to pause: it stands still after the node it is at, until it is resumed.',
+      '  You can: edge store resume store-014, edge store abort store-014',
+      'Nothing is known of earlier operations.',
+    ]);
+    expect(shown('abort', 1).slice(2)).toEqual([
+      '  Told to abort: it ends at the nearest safe point, once this step is over.',
+      '  You can: edge store pause store-014, edge store abort store-014',
+      'Nothing is known of earlier operations.',
+    ]);
+  });
 });

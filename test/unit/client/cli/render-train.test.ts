@@ -137,17 +137,31 @@ describe('a train that runs', () => {
     expect(shown({ awaited: ['store-033'] }).join()).not.toContain('edge train start');
   });
 
-  it('says that it waits for a store that is paused in work, and how to go on; of another one only that it is paused', () => {
+  it('names the stage that is paused, who paused it, and what lets it go on', () => {
+    const paused = { by: 'mara', at: '2026-11-24T10:42:00Z', reason: 'stocktaking' };
+    const lines = renderTrain(trainView({ stages: [stage('canary', 5, { paused }), stage('wave-1', 50)] }), options);
+    expect(lines).toContain(
+      'Stage canary is paused by mara since Tue 11:42 (Europe/Berlin): stocktaking. It goes on by: edge train resume --stage canary',
+    );
+    expect(lines.join()).not.toContain('--stage wave-1');
+  });
+
+  it('says that it waits for a store that is paused in work, and how each goes on', () => {
     const shown = (pausedInWork: string[]) =>
       renderTrain(trainView({ pausedStores: ['store-007', 'store-008'], pausedInWork }), {
         ...options,
         suffix: ' --fleet edge',
       });
-    expect(shown(['store-008'])).toContain(
-      'The wave in work waits for what is paused in it, and the train for the wave: edge train resume --store store-008 --fleet edge',
+    expect(shown(['store-008'])).toEqual(
+      expect.arrayContaining([
+        'Paused one by one: store-007 and store-008. Each goes on by: edge train resume --store store-008 --fleet edge',
+        'The wave in work waits for what is paused in it, and the train for the wave: store-008',
+      ]),
     );
-    expect(shown([]).join()).toContain('Paused one by one: store-007');
-    expect(shown([]).join()).not.toContain('edge train resume');
+    expect(shown([])).toContain(
+      'Paused one by one: store-007 and store-008. Each goes on by: edge train resume --store store-007 --fleet edge',
+    );
+    expect(shown([]).join()).not.toContain('The wave in work');
   });
 
   it('does not list more than it can be read, but counts all', () => {
@@ -193,6 +207,21 @@ describe('a train that was asked to roll back', () => {
       '  edge train reject rollback --plan b7b7b7b7b7b7   take nothing back; the train stands still',
       '  edge train abort                                 end the train; stores in work reach a safe end',
     ]);
+  });
+});
+
+describe('a way back that is held', () => {
+  const view = trainView({
+    state: 'held',
+    rollingBack: true,
+    deadline: undefined,
+    hold: hold({ reason: 'OfflineThresholdExceeded', answers: ['retry-failed', 'skip', 'abort'] }),
+    answers: ['retry-failed', 'skip', 'abort'],
+  });
+
+  it('says that a retry takes all that are not back, since it does', () => {
+    const meaning = answerCommands(view, '').find(({ answer }) => answer === 'retry-failed')?.meaning;
+    expect(meaning).toBe('try again whoever is not back yet, also stores that were offline');
   });
 });
 
