@@ -226,14 +226,14 @@ describe('people who do not wait for stores any more', () => {
   });
 
   it('say so of the way back by itself', async () => {
-    const { world, train } = await threeStores({ soak: 600_000 });
-    await world.store('s002', quick);
-    await succeeded(train, 2);
-    await trainUntil(train, 'only s003 is awaited', ({ awaited, wave }) => awaited.join() === 's003' && !wave);
+    const { world, train } = await threeStores();
+    const inWork = (await world.store('s002', quick)).hold('openOperation');
+    await inWork.reached;
     await say(train, 'finish');
     const plan = aRollbackPlan({ fleet: 'acme', groups: [{ to: aReleaseRef(47), stores: ['s001', 's003'] }] });
     world.central.on('planRollback', async () => ({ kind: 'planned', plan, planHash: OTHER_HASH }));
     await say(train, 'rollback');
+    inWork.release();
     await heldFor(train, 'ApprovalPending', 'rollback');
     const approval = { stage: 'rollback', planHash: OTHER_HASH, decision: 'approve' as const, via: 'cli', ...by };
     await train.executeUpdate(decideUpdate, { args: [approval] });
