@@ -324,7 +324,9 @@ export const fleetSchema = z
         onCanaryFailure: z
           .enum(['hold', 'rollback'])
           .default('hold')
-          .describe('When the first stage of a train breaks its error threshold or fails its health gate.'),
+          .describe(
+            'When the first stage of a train breaks its error threshold or fails its health gate. Once a later stage has begun, it holds.',
+          ),
         note: text(200).or(z.literal('')).default(''),
       })
       .strict(),

@@ -33,11 +33,13 @@ export function openCatchUp(train: Run) {
   let over = false;
   let inWork = false;
   let stoppedBy: string | undefined;
+  /** People have said that they wait for nobody, in a train of an earlier build. */
+  let isLeft = false;
 
   /** People do not want it to be taken in this train any more. */
   const isGivenUp = (store: string) => desk.said.abortedStores.has(store) && patched('aborted-not-awaited');
   const isOpen = () => inWork || [...waiting.keys(), ...back.keys()].some((store) => !isGivenUp(store));
-  const show = () => desk.awaiting(stoppedBy ? [] : [...waiting.keys(), ...back.keys()].sort());
+  const show = () => desk.awaiting(stoppedBy || desk.isFinished() ? [] : [...waiting.keys(), ...back.keys()].sort());
 
   const greet = async (stage: StagePlan, store: string): Promise<void> => {
     if (keptOut.has(store) && patched('kept-out-pauses'))
@@ -50,6 +52,7 @@ export function openCatchUp(train: Run) {
 
   /** Looks which stores of the stage are to be waited for; called after each of its rounds. */
   const watch = (stage: StagePlan): undefined => {
+    if (desk.isFinished()) return;
     for (const store of stage.stores) {
       const outcome = desk.results.get(store)?.outcome;
       if ((outcome !== 'offline' && outcome !== 'cutOff') || waiting.has(store) || back.has(store)) continue;
@@ -61,7 +64,8 @@ export function openCatchUp(train: Run) {
     show();
   };
 
-  const mayRun = () => !desk.isHeldByFault() && desk.view.paused === undefined && !stoppedBy && !desk.mustStop();
+  const isStopped = () => stoppedBy !== undefined || desk.mustStop() || desk.isFinished();
+  const mayRun = () => !desk.isHeldByFault() && desk.view.paused === undefined && !isStopped();
   const isPaused = (store: string) => desk.view.pausedStores.includes(store) && patched('paused-stay-out');
   const isAtRest = (store: string, { name }: StagePlan) =>
     desk.isPaused(name) ||
@@ -159,24 +163,39 @@ export function openCatchUp(train: Run) {
   };
   const running = run();
 
+  /** Nobody else is taken from now on; stays until the round in work has ended. */
+  const close = async (): Promise<void> => {
+    over = true;
+    for (const scope of waiting.values()) scope.cancel();
+    waiting.clear();
+    back.clear();
+    show();
+    await running;
+  };
+
   return {
     watch,
-    /** Stays until every store is back and done, or nobody is to be waited for any more. */
-    async finish(): Promise<void> {
-      if (!isOpen() || stoppedBy || desk.mustStop()) return;
-      desk.said.answer = undefined;
-      desk.doing('All stages are through. Stores that were offline are awaited until the deadline.', {
-        state: 'catching up',
-      });
-      await desk.until(() => desk.said.answer === 'finish' || stoppedBy !== undefined || !isOpen());
+    /**
+     * Stays until every store is back and done, or nobody is to be waited for any more: true. Or until the instant that
+     * `due` names, in milliseconds since the epoch, which may change meanwhile: false.
+     */
+    async wait(due: () => number): Promise<boolean> {
+      if (isOpen() && !isStopped() && !isLeft) {
+        desk.said.answer = undefined;
+        desk.doing('All stages are through. Stores that were offline are awaited until the deadline.', {
+          state: 'catching up',
+        });
+        const isDone = () => isStopped() || desk.said.answer === 'finish' || !isOpen();
+        while (!isDone()) {
+          const at = due();
+          if (at <= Date.now()) return false;
+          await desk.until(() => isDone() || due() !== at, at - Date.now());
+        }
+        isLeft = desk.said.answer === 'finish';
+      }
+      if (desk.isFinished()) await close();
+      return true;
     },
-    async close(): Promise<void> {
-      over = true;
-      for (const scope of waiting.values()) scope.cancel();
-      waiting.clear();
-      back.clear();
-      await running;
-      show();
-    },
+    close,
   };
 }

@@ -1,3 +1,4 @@
+import { patched } from '@temporalio/workflow';
 import { plural } from '#domain/counted.js';
 import { decideGate, guardsNothing, type GateVerdict } from '#domain/gate.js';
 import { formatDuration } from '#domain/durations.js';
@@ -84,8 +85,7 @@ async function runStages(train: Run, catchUp: CatchUp): Promise<Over | undefined
     const over = await runStage(train, stage, catchUp);
     if (over) return over;
   }
-  await catchUp.finish();
-  return train.desk.mustStop() ? train.desk.over() : proveLateOnes(train);
+  return awaitAndProve(train, catchUp);
 }
 
 async function build(opened: OpenedTrain, desk: TrainDesk): Promise<ReleaseRef | Over> {
@@ -116,8 +116,7 @@ async function runStage(train: Run, stage: StagePlan, catchUp: CatchUp): Promise
     (await approve(train, stage)) ??
     (await runRounds(train, stage)) ??
     catchUp.watch(stage) ??
-    (await soak(train, stage)) ??
-    (await passGate(train, stage)) ??
+    (await soakAndMeasure(train, stage, catchUp)) ??
     (await standStillIfAborted(train, stage)) ??
     (await finishStage(train, stage))
   );
@@ -159,27 +158,46 @@ async function approve(train: Run, stage: StagePlan): Promise<Over | undefined> 
   }
 }
 
-async function soak(train: Run, stage: StagePlan): Promise<Over | undefined> {
+async function soakAndMeasure(
+  train: Run,
+  stage: StagePlan,
+  catchUp: CatchUp,
+  soakedFor = 0,
+): Promise<Over | undefined> {
+  const soaked = await soak(train, stage, soakedFor);
+  return Array.isArray(soaked) ? passGate(train, stage, catchUp, soaked) : soaked;
+}
+
+/**
+ * Who has soaked in full: those that were done when it began. Who comes back meanwhile soaks later, or from then on when
+ * nobody else is there to be measured. `soakedFor`: milliseconds that have passed of it.
+ */
+async function soak(train: Run, stage: StagePlan, soakedFor: number): Promise<string[] | Over> {
   const { desk } = train;
-  for (;;) {
+  for (let left = stage.settings.soak - soakedFor; ; left = stage.settings.soak) {
+    const members = unproven(desk, stage);
     desk.stage(stage.name, { state: 'soaking' });
-    desk.doing(`Stage ${stage.name} soaks for ${formatDuration(stage.settings.soak)}.`);
-    await desk.wait(stage.settings.soak, stage.name);
+    desk.doing(`Stage ${stage.name} soaks for ${formatDuration(Math.max(0, left))}.`);
+    await desk.wait(left, stage.name);
     if (desk.mustStop()) return desk.over();
-    if (!desk.isStageAborted(stage.name)) return undefined;
-    const over = await standStillIfAborted(train, stage);
-    if (over) return over;
+    if (desk.isStageAborted(stage.name)) {
+      const over = await standStillIfAborted(train, stage);
+      if (over) return over;
+      continue;
+    }
+    const done = unproven(desk, stage);
+    if (done.length === members.length || !patched('soaks-in-full')) return done;
+    if (members.length > 0) return members;
   }
 }
 
 /**
- * Measures who succeeded and was not measured yet. What passes is from then on the last good release of its store. When
- * facts are wanting, people may go on without them: then no store has a new good release.
+ * Measures those that have soaked. What passes is from then on the last good release of its store. When facts are wanting,
+ * people may go on without them: then no store has a new good release.
  */
-async function passGate(train: Run, stage: StagePlan): Promise<Over | undefined> {
+async function passGate(train: Run, stage: StagePlan, catchUp: CatchUp, expected: string[]): Promise<Over | undefined> {
   const { desk, plan } = train;
   const { gate: limits, limits: thresholds } = stage.settings;
-  let expected = unproven(desk, stage);
   for (;;) {
     desk.stage(stage.name, { state: 'gate' });
     desk.doing(`Measuring ${plural(expected.length, 'store')} of stage ${stage.name}.`);
@@ -210,11 +228,8 @@ async function passGate(train: Run, stage: StagePlan): Promise<Over | undefined>
       desk.stage(stage.name, { gate: `${verdict.summary} Went on without proof.` });
       return undefined;
     }
-    if (answer === 'retry-failed') {
-      const over = (await runRounds(train, stage)) ?? (await soak(train, stage));
-      if (over) return over;
-      expected = unproven(desk, stage);
-    } else if (answer !== 'retry-gate') return desk.over();
+    if (answer === 'retry-failed') return runAgain(train, stage, catchUp);
+    if (answer !== 'retry-gate') return desk.over();
   }
   desk.prove(expected);
   await control.confirmStage({
@@ -242,12 +257,41 @@ async function finishStage({ desk }: Run, stage: StagePlan): Promise<undefined> 
   await recordStage(desk, stage.name);
 }
 
-/** Stores that were caught up after the gate of their stage soak and are measured like the others. */
-async function proveLateOnes(train: Run): Promise<Over | undefined> {
-  const late = train.plan.stages.filter((stage) => unproven(train.desk, stage).length > 0);
-  for (const stage of late) {
-    const over = (await soak(train, stage)) ?? (await passGate(train, stage)) ?? (await finishStage(train, stage));
-    if (over) return over;
-  }
-  return undefined;
+/** Stores that fall away in it are awaited like all others. */
+async function runAgain(train: Run, stage: StagePlan, catchUp: CatchUp): Promise<Over | undefined> {
+  const over = await runRounds(train, stage);
+  if (over) return over;
+  if (patched('retried-are-awaited')) catchUp.watch(stage);
+  return soakAndMeasure(train, stage, catchUp);
 }
+
+/**
+ * All stages are through. Stores that are away are awaited; those that were caught up after the soak of their stage began
+ * are measured like the others, a whole soak after the last of them.
+ */
+async function awaitAndProve(train: Run, catchUp: CatchUp): Promise<Over | undefined> {
+  const { desk, plan } = train;
+  const late = () => plan.stages.filter((stage) => unproven(desk, stage).length > 0);
+  // Trains of earlier builds proved nobody before the last of all was back, and soaked from then on.
+  const dueOf = (stage: StagePlan) =>
+    patched('soaks-in-full') ? lastEndOf(desk, unproven(desk, stage)) + stage.settings.soak : undefined;
+  const nextDue = () => late().reduce((next, stage) => Math.min(next, dueOf(stage) ?? Infinity), Infinity);
+
+  for (;;) {
+    const isOver = await catchUp.wait(nextDue);
+    if (desk.mustStop()) return desk.over();
+    const now = Date.now();
+    const toProve = late().filter((stage) => isOver || (dueOf(stage) ?? Infinity) <= now);
+    if (isOver && toProve.length === 0) return undefined;
+    for (const stage of toProve) {
+      const due = dueOf(stage);
+      const soakedFor = due === undefined ? 0 : stage.settings.soak - (due - Date.now());
+      const over = (await soakAndMeasure(train, stage, catchUp, soakedFor)) ?? (await finishStage(train, stage));
+      if (over) return over;
+    }
+  }
+}
+
+/** When the last of these ended, in milliseconds since the epoch. */
+const lastEndOf = (desk: TrainDesk, stores: string[]): number =>
+  Math.max(...stores.map((store) => Date.parse(desk.results.get(store)?.endedAt ?? '') || Date.now()));

@@ -23,6 +23,7 @@ export async function runRounds(train: Run, stage: StagePlan): Promise<Over | un
   for (let isPromoted = false; ; isPromoted = true) {
     const windows = await inWindow(train, stage, wanted);
     if (isOver(windows)) return windows;
+    if (desk.isEnding()) return undefined;
     excludeBy(windows, desk, stage);
     if (!isPromoted) {
       const over = await promote(train, stage, windows);
@@ -70,6 +71,10 @@ export async function answerLateBreach(
     if (wanted === 'never started' || isOver(wanted)) return;
     const open = await inWindow(train, stage, wanted);
     if (isOver(open)) return;
+    if (desk.isEnding()) {
+      end = { breach: standingBreach(desk, stage) };
+      continue;
+    }
     windows = open;
     end = await runRound(train, stage, open, membersOf(desk, stage, open, wanted), desk.isRetried(stage.name));
     if (desk.mustStop()) return;
@@ -151,10 +156,16 @@ function answersTo(desk: TrainDesk, stage: StagePlan, windows: StageWindows): An
   ];
 }
 
-/** Whether the fleet's own policy answers: a first stage that failed is taken back without asking anybody. */
+/**
+ * Whether the fleet's own policy answers: a first stage that failed is taken back without asking anybody, as long as no
+ * other one has begun.
+ */
 export function isTakenBackByPolicy({ desk, plan }: Run, stage: StagePlan, reason: Reason, why: string): boolean {
   const failed = reason === 'ErrorThresholdExceeded' || reason === 'HealthGateFailed';
-  if (!failed || plan.onCanaryFailure !== 'rollback' || stage !== plan.stages[0]) return false;
+  const [first, ...later] = plan.stages;
+  if (!failed || plan.onCanaryFailure !== 'rollback' || stage !== first) return false;
+  // Stages that are proven would go back with it, and nobody has said that.
+  if (later.some(({ name }) => hasBegun(desk, name)) && patched('policy-ends-with-first-stage')) return false;
   desk.said.rollback = { by: 'policy onCanaryFailure', reason: why.slice(0, 300), policy: true };
   return true;
 }
@@ -191,12 +202,12 @@ async function inWindow(train: Run, stage: StagePlan, wanted: Wanted): Promise<S
     if (desk.isStageAborted(stage.name)) continue;
     const own = isAhead(windows.opens) ? undefined : firstOfTheirOwn(membersOf(desk, stage, windows, wanted));
     const opens = own ?? windows.opens;
-    if (opens === undefined || !isAhead(opens)) return windows;
+    if (opens === undefined || !isAhead(opens) || desk.isEnding()) return windows;
     desk.stage(stage.name, { state: 'awaiting window' });
     desk.doing(
       `Stage ${stage.name} waits for ${own ? 'the first window of its stores' : 'its window'}, which opens at ${opens}.`,
     );
-    await desk.wait(Date.parse(opens) - Date.now(), stage.name);
+    await desk.wait(Date.parse(opens) - Date.now(), stage.name, () => !desk.isEnding());
   }
 }
 
@@ -282,16 +293,19 @@ async function tryToPromote(
 export async function standStillIfAborted({ desk }: Run, stage: StagePlan): Promise<Over | undefined> {
   const aborted = abortOf(desk, stage);
   if (!aborted) return undefined;
-  const hasBegun = desk.view.stages.some(({ name, startedAt }) => name === stage.name && startedAt);
   const answer = await desk.hold({
     ...aborted,
     stage: stage.name,
-    summary: `${aborted.summary}${hasBegun ? '' : ' Nothing of it has started.'}`,
+    summary: `${aborted.summary}${hasBegun(desk, stage.name) ? '' : ' Nothing of it has started.'}`,
     detail: detailOf(desk, stage),
     answers: ['retry-failed'],
   });
   return answer === 'retry-failed' ? undefined : desk.over();
 }
+
+/** It was promoted, or is being so. */
+const hasBegun = ({ view }: TrainDesk, name: string): boolean =>
+  view.stages.some((stage) => stage.name === name && stage.startedAt !== undefined);
 
 /** Why the stage does not go on, when people have ended it. */
 export function abortOf({ said }: TrainDesk, { name }: StagePlan): WaveReport['breach'] {
@@ -352,7 +366,7 @@ export async function runRound(
     const aborted = abortOf(desk, stage);
     if (aborted) return { breach: aborted };
     const still = new Set(stores.slice(part * PART_SIZE).map(({ id }) => id));
-    if (hasClosed(windows) && patched('pause-over-window')) {
+    if (desk.isEnding() || (hasClosed(windows) && patched('pause-over-window'))) {
       late.push(...still);
       break;
     }
@@ -387,7 +401,7 @@ export async function runRound(
     late.push(...report.notStarted);
   }
   if (desk.mustStop()) return {};
-  return late.length > 0 ? { late } : { breach: standingBreach(desk, stage) };
+  return late.length > 0 && !desk.isEnding() ? { late } : { breach: standingBreach(desk, stage) };
 }
 
 /** Its own window opens when that of the stage has closed; a wave that had it would wait for it with all its time. */

@@ -51,6 +51,10 @@ interface Said {
   abortedStores: Set<string>;
   /** Stores whose outcome people accepted: it is no longer held against those that are still to come. */
   accepted: Set<string>;
+  /** Nobody who comes back is waited for any more. */
+  finished: boolean;
+  /** The same, of the round in work: it starts nobody else. What people say to a hold after that is newer. */
+  ending: boolean;
 }
 
 /**
@@ -86,6 +90,8 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     abortedStages: new Map(),
     abortedStores: new Set(),
     accepted: new Set(),
+    finished: false,
+    ending: false,
   };
   const results = new Map<string, StoreResult>();
   const stageStores = new Map<string, string[]>();
@@ -128,7 +134,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   const answersNow = (): Answer[] => {
     if (said.aborted || isOver()) return [];
     const pausing: Answer = view.paused ? 'resume' : 'pause';
-    const waiting: Answer[] = phase === 'catching up' && !view.hold ? ['finish'] : [];
+    const waiting: Answer[] = phase === 'catching up' && !view.hold && !said.finished ? ['finish'] : [];
     const taken = new Set<Answer>([...(view.hold?.answers ?? waiting), pausing, ...wayBack(), 'abort']);
     return ANSWERS.filter((answer) => taken.has(answer));
   };
@@ -158,6 +164,9 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   const isHeldByFault = () => faults > 0;
   /** Trains of earlier builds went on with a round of stores that came back, whatever held the others. */
   const standsStill = () => isHeldByFault() && patched('held-stands-still');
+  /** Trains of earlier builds took who came back until the last of those that were caught up was proven. */
+  const isFinished = () => said.finished && patched('finish-ends-catch-up');
+  const isEnding = () => said.ending && isFinished();
   const deadlineReached = () => deadline !== undefined && Date.now() >= deadline;
   /** Nothing new may begin. The way back does not end with the time of the train. */
   const mustStop = () =>
@@ -369,9 +378,9 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       if (view.hold || !paused) return view.hold?.summary;
       return `Stage ${view.standsAt} is paused by ${paused.by}${paused.reason ? `: ${paused.reason}` : ''}. Nothing goes on until it is resumed.`;
     },
-    /** Waits so long, less if the train must stop or people end the stage. */
-    async wait(milliseconds: number, stage: string): Promise<void> {
-      if (milliseconds > 0 && !mustStop()) await until(() => isStageAborted(stage), milliseconds);
+    /** Waits so long, less if the train must stop, people end the stage, or nothing is `wanted` any more. */
+    async wait(milliseconds: number, stage: string, isWanted = () => true): Promise<void> {
+      if (milliseconds > 0 && !mustStop()) await until(() => isStageAborted(stage) || !isWanted(), milliseconds);
       await desk.unpaused(stage);
     },
     until,
@@ -407,6 +416,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       paused: desk.isPaused(stage) || standsStill(),
       pausedStores: [...view.pausedStores],
       abortedStores: [...said.abortedStores],
+      ...(isEnding() && { handBack: true as const }),
     }),
     pause({ by, reason, stage, store }: Steering): void {
       if (store) view.pausedStores = [...new Set([...view.pausedStores, store])];
@@ -429,6 +439,15 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       }
       refresh();
     },
+    /** People do not wait for those that are still away. */
+    finish(): void {
+      said.finished = true;
+      said.ending = true;
+      view.awaited = [];
+      refresh();
+    },
+    isFinished,
+    isEnding,
     /** The workflow was cancelled from outside: an abort by another door. */
     cancel: () => desk.abort({ by: 'a cancellation of the workflow' }),
     /** A rollback has begun: what was asked for is being done. */
@@ -438,6 +457,8 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       // It was said of the way there.
       said.abortedStages.clear();
       said.abortedStores.clear();
+      said.finished = false;
+      said.ending = false;
       proven.clear();
       view.rollingBack = true;
       view.deadline = undefined;
@@ -508,6 +529,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     const unanswered = isHeldByFault() ? 'set aside' : 'expired';
     const given = said.answer ?? (asks && isStageAborted(hold.stage) ? 'stage aborted' : unanswered);
     said.answer = undefined;
+    said.ending = false;
     view.hold = undefined;
     // A stage that was through stays what it was, whatever held stores of it afterwards.
     if (hold.stage && before) becomes(hold.stage, before);

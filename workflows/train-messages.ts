@@ -301,7 +301,7 @@ const TAKEN: Record<PlainAnswer, (by: string, desk: TrainDesk) => string> = {
   finish: (by, desk) =>
     desk.isRollingBack()
       ? `${by} ends the rollback; stores that are still away keep the release that was taken back.`
-      : `${by} ends the train; stores that are still offline are missed.`,
+      : `${by} ends the train; no further store is taken, and those that are still away are missed.`,
 };
 
 function listenToAnswer(desk: TrainDesk, answer: PlainAnswer): void {
@@ -312,6 +312,7 @@ function listenToAnswer(desk: TrainDesk, answer: PlainAnswer): void {
       if (answer !== 'rollback') desk.said.answer = answer;
       else if (asked) return `A rollback was already asked for by ${asked.by}. ${desk.view.doing}`;
       else desk.said.rollback = command;
+      if (answer === 'finish' && !desk.isRollingBack()) desk.finish();
       return desk.say(TAKEN[answer](command.by, desk));
     },
     {

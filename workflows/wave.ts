@@ -54,7 +54,7 @@ import { startOperation, type StoreOperation } from './wave-children.js';
  * - A store that is held by its backup is asked for, once: it is free after the dump that runs, and kept free.
  * - A busy store is deferred and tried again; a silent one gives its slot free and is counted, but not waited for.
  * - Whose window closed while people let the wave, or that store, stand still is handed back; time in which the wave
- *   stood still does not count against its timeout.
+ *   stood still does not count against its timeout. So is everybody not started when nobody is waited for any more.
  * - Every store of the input is either in `results` or in `notStarted`.
  */
 export async function wave(raw: WaveInput): Promise<WaveReport> {
@@ -315,8 +315,15 @@ function openFloor(input: WaveInput) {
     changes += 1;
   };
 
+  /** People wait for nobody else. */
+  const handAllBack = () => {
+    if (!steering.handBack || waiting.length + deferred.length === 0 || !patched('finish-ends-catch-up')) return;
+    handedBack.push(...[...waiting.splice(0), ...deferred.splice(0)].map(({ id }) => id));
+  };
+
   const startWhatFits = () => {
     dropAborted();
+    handAllBack();
     if (input.operation === 'backup') dropLate();
     while (mayStart() && waiting.length > 0 && busySlots() < slots) {
       const store = nextInTurn();

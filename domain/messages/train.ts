@@ -340,9 +340,17 @@ export interface TrainReport {
   summary: string;
 }
 
-/** From a train to its wave, always the whole of it: what is not to be started or to go on now. */
+/**
+ * From a train to its wave, always the whole of it: what is not to be started or to go on now. `handBack`: nobody else is
+ * started any more, and those that were not are handed back.
+ */
 export const waveSteeringSchema = z
-  .object({ paused: z.boolean(), pausedStores: z.array(storeId), abortedStores: z.array(storeId) })
+  .object({
+    paused: z.boolean(),
+    pausedStores: z.array(storeId),
+    abortedStores: z.array(storeId),
+    handBack: z.literal(true).optional(),
+  })
   .strict();
 export type WaveSteering = z.infer<typeof waveSteeringSchema>;
 

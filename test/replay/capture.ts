@@ -268,6 +268,14 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'patch-train-catch-up-windows': catchUpInWindows,
   'patch-train-own-window': ownWindowTrain,
   'wave-handed-back': handedBackWave,
+  'patch-train-soaks-in-full': soakingInFull,
+  'patch-train-late-pilot': latePilot,
+  'patch-train-retried-awaited': retriedAndAway,
+  'patch-train-finished': finishedTrain,
+  'wave-finished': async (world) => {
+    await finishedTrain(world);
+    return world.client.workflow.getHandle('2026-w48/canary/r1');
+  },
   'patch-train-paused-aborted': pausedAndAbortedTrain,
   'patch-train-stage-aborted': stageAbortedTrain,
   'patch-train-refusals': refusingTrain,
@@ -514,6 +522,90 @@ async function caughtUpLateTrain(world: World) {
     return hellos.length === 2 && answered.some((id) => id && String(id) === String(hellos[1]?.eventId));
   });
   await train.executeUpdate(resumeUpdate, { args: [{ ...anna, store: 's002' }] });
+  return ended(train);
+}
+
+/** One of its stores comes back while the others soak, and is proven while a third is awaited. */
+async function soakingInFull(world: World) {
+  await world.store('s001', quick);
+  world.central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001', 's002', 's003'], limits: away, soak: 3_000 })
+      .build(),
+  );
+  const train = await world.startTrain();
+  await trainUntil(train, 'it soaks', ({ stages }) => stages[0]?.state === 'soaking');
+  await world.store('s002', quick);
+  await eventually('s002 is proven', () => world.central.confirmed.length === 2);
+  await trainUntil(train, 'it waits again', ({ answers }) => answers.includes('finish'));
+  await train.executeUpdate(answerUpdates.finish, { args: [anna] });
+  return ended(train);
+}
+
+/** A store of its first stage comes back and fails when the second one is through; the policy does not answer then. */
+async function latePilot(world: World) {
+  await world.stores(['s001', 's003'], quick);
+  world.central.plans(
+    aPlan({ onCanaryFailure: 'rollback' })
+      .stage('canary', {
+        stores: ['s001', 's002'],
+        limits: { ...away, errorThreshold: { count: 0, minSample: 1 } },
+      })
+      .stage('wave-1', { stores: ['s003'] })
+      .build(),
+  );
+  const train = await world.startTrain();
+  await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
+  await world.store('s002', { ...quick, applyConfig: async () => failed });
+  await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+  await train.executeUpdate(abortUpdate, { args: [anna] });
+  return ended(train);
+}
+
+/** Nobody took it, so its stage is tried again at the gate; a store that is away by then comes back later. */
+async function retriedAndAway(world: World) {
+  const hello = (protocol: { min: number; max: number }) => async () => ({ store: 's001', protocol, clock: '' });
+  const store = await world.store('s001', { ...quick, hello: hello({ min: 99, max: 99 }) });
+  world.central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001', 's002'], limits: { ...away, deferFor: 100, deferLimit: 1 } })
+      .build(),
+  );
+  const other = await world.client.workflow.start('other', { taskQueue: 'nowhere', workflowId: 'store/s002' });
+  const train = await world.startTrain();
+  await heldFor(train, 'NotEnoughFacts');
+  store.on('hello', hello({ min: 1, max: 1 }));
+  await other.terminate('gone');
+  await train.executeUpdate(answerUpdates['retry-failed'], { args: [anna] });
+  await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
+  await world.store('s002', quick);
+  return ended(train);
+}
+
+/** People wait for nobody any more while one of those that came back is in work and another is behind it. */
+async function finishedTrain(world: World) {
+  await world.store('s001', quick);
+  world.central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001', 's002', 's003'], limits: away })
+      .build(),
+  );
+  const train = await world.startTrain();
+  await trainUntil(train, 'it catches up', ({ state }) => state === 'catching up');
+  await train.executeUpdate(pauseUpdate, { args: [anna] });
+  const inWork = (await world.store('s002', quick)).hold('openOperation');
+  await world.store('s003', quick);
+  await eventually('both are back', async () => (await greeted(train)) === 2);
+  await train.executeUpdate(resumeUpdate, { args: [anna] });
+  await inWork.reached;
+  await train.executeUpdate(answerUpdates.finish, { args: [anna] });
+  await eventually('the wave was told', () =>
+    happened(
+      world.client.workflow.getHandle('2026-w48/canary/r1'),
+      (event) => event.workflowExecutionSignaledEventAttributes?.signalName === 'steerWave',
+    ),
+  );
+  inWork.release();
   return ended(train);
 }
 

@@ -72,17 +72,12 @@ describe('a changed workflow', () => {
       'mutate.applyConfig.executeWithOptions',
       'read.verifyStore.executeWithOptions',
     ],
-    [
-      'patch-train-calm',
-      'a wait that is left out',
-      'await desk.wait(stage.settings.soak, stage.name)',
-      'await Promise.resolve()',
-    ],
+    ['patch-train-calm', 'a wait that is left out', 'await desk.wait(left, stage.name)', 'await Promise.resolve()'],
     [
       'patch-train-stage-aborted',
       'a wait that an abort of its stage no longer ends',
-      'until(() => isStageAborted(stage), milliseconds)',
-      'until(() => false, milliseconds)',
+      'until(() => isStageAborted(stage) || !isWanted(), milliseconds)',
+      'until(() => !isWanted(), milliseconds)',
     ],
     [
       'patch-train-held-labelled',
@@ -176,6 +171,31 @@ describe('a changed workflow', () => {
       "verdict.lacks !== 'answers' && ",
       "verdict.lacks !== 'answers' || ",
     ],
+    [
+      'patch-train-soaks-in-full',
+      'a store that came back in the soak and is measured at its end',
+      'done.length === members.length || ',
+      'true || ',
+    ],
+    [
+      'patch-train-late-pilot',
+      'a policy that takes proven stages back',
+      ".patched)('policy-ends-with-first-stage')",
+      ".patched)('policy-ends-with-first-stage') && false",
+    ],
+    [
+      'patch-train-retried-awaited',
+      'a store that fell away at the gate and is not awaited',
+      ".patched)('retried-are-awaited')",
+      ".patched)('retried-are-awaited') && false",
+    ],
+    [
+      'patch-train-finished',
+      'a wave that is not told that nobody is waited for',
+      'isEnding() && { handBack: true }',
+      'false && { handBack: true }',
+    ],
+    ['wave-finished', 'a store that is begun although nobody is waited for', '!steering.handBack || ', 'true || '],
     ['patch-train-deadline', 'a deadline that does not end the stage in work', '|| deadlineReached()', '|| false'],
     [
       'patch-train-steered-early',
