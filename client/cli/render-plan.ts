@@ -40,7 +40,7 @@ export function renderPlan(plan: PlanPreview, options: RenderPlanOptions): strin
 function policyLines({ stages: [first], onCanaryFailure }: PlanPreview): string[] {
   if (first === undefined || onCanaryFailure === 'hold') return [];
   return [
-    `Should ${printable(first.name)} fail, its stores go back to their last good release without asking anybody.`,
+    `Should ${printable(first.name)} fail before a later stage begins, its stores go back to their last good release without asking anybody.`,
   ];
 }
 

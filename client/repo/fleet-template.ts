@@ -54,7 +54,8 @@ train:
   # What is not done by then is reported as missed and waits for the next train.
   deadline: ${compressed ? '2h' : '6d'}
   # When the first stage breaks its error threshold or fails its health gate: hold, until people answer, or
-  # rollback: the stores that took the release go back to their last good one, without asking anybody.
+  # rollback: the stores that took the release go back to their last good one, without asking anybody. Once a later
+  # stage has begun the train holds in any case.
   onCanaryFailure: hold
 
 # Stores are drawn by a hash of their id, so each stage is a mix of the fleet. The last stage takes the rest.

@@ -160,7 +160,9 @@ describe('renderPlan', () => {
     const lines = (onCanaryFailure: 'hold' | 'rollback') =>
       renderPlan({ ...preview, onCanaryFailure }, { now, everyStore: false });
     const [said] = lines('rollback').filter((line) => !lines('hold').includes(line));
-    expect(said).toBe('Should canary fail, its stores go back to their last good release without asking anybody.');
+    expect(said).toBe(
+      'Should canary fail before a later stage begins, its stores go back to their last good release without asking anybody.',
+    );
   });
 
   it('shows each store when asked to', () => {
