@@ -70,7 +70,7 @@ describe('a stage that is paused while stores of it are in work', () => {
     });
     const { stages } = await practice.until('both to end', ({ stages: [stage] }) => stage?.tally.succeeded === 2);
     await practice.past(new Date(Date.now() + WHILE).toISOString());
-    expect(stages[0]).toMatchObject({ paused: true });
+    expect(stages[0]).toMatchObject({ paused: { by: 'test' } });
     for (const store of early) await expectWhole(store);
     for (const store of [...torn, last]) expect(await practice.effects(store)).toEqual([]);
   });

@@ -26,7 +26,7 @@ afterAll(async () => {
 /** The next version of the workflows: a train waits a moment more, and only where that is news to its history. */
 async function buildTheNext(): Promise<void> {
   const code = await build.bundle();
-  const before = 'await desk.wait(stage.settings.soak, stage.name);';
+  const before = 'await desk.wait(left, stage.name);';
   const [, sdk] =
     /_temporalio_workflow__WEBPACK_IMPORTED_MODULE_\d+__ = (__webpack_require__\([^)]*\))/.exec(code) ?? [];
   expect(sdk, 'the SDK stands in the bundle').toBeDefined();

@@ -248,8 +248,12 @@ const switched = (second: number, after: string) => ({
   guest: 101,
   after,
 });
+const reloaded = (second: number) => ({
+  ...entry(second, 'guest.config.reload', 'n1', { targets: ['/etc/x'] }),
+  guest: 101,
+});
 const WAY_BACK = NODES.flatMap((node, i) => patched(node, 51 + 10 * i));
-const BOTH_WAYS = [...PATCHED, switched(32, 'new'), ...WAY_BACK, switched(85, 'old')];
+const BOTH_WAYS = [...PATCHED, switched(32, 'new'), reloaded(33), ...WAY_BACK, switched(85, 'old'), reloaded(86)];
 const decided = aRollbackApproval();
 const desiredOf = (change: Partial<DesiredRecord> = {}): DesiredRecord => ({
   schema: 'edge.desired/v1',
@@ -360,7 +364,7 @@ describe('the judge of a train that is taken back', () => {
       { journal: [...BOTH_WAYS, entry(86, 'packages.fail', 'n3'), entry(87, 'node.up', 'n3')] },
       'went-back',
     ],
-    ['a guest with config of the newer release', {}, {}, { journal: BOTH_WAYS.slice(0, -1) }, 'went-back'],
+    ['a guest with config of the newer release', {}, {}, { journal: BOTH_WAYS.slice(0, -2) }, 'went-back'],
     [
       'a store that is back and is to run the newer release',
       {},
