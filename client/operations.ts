@@ -426,15 +426,21 @@ export function createOperations(options: OperationsOptions): Operations {
     }));
   }
 
-  /** A stage that is done already has a wave in work too: of stores that came back. */
-  async function waveProgress({ wave }: StageView, inWork: string | undefined): Promise<WaveProgress | undefined> {
-    if (wave === undefined || wave !== inWork) return undefined;
+  async function waveProgress(wave: string): Promise<WaveProgress | undefined> {
     try {
       return await client.withDeadline(Date.now() + timeout, () => client.workflow.getHandle(wave).query(waveQuery));
     } catch {
-      // The wave may have ended a moment ago; what the train knows is shown then.
+      // The wave may have ended a moment ago; what its parent knows is shown then.
       return undefined;
     }
+  }
+
+  /** A wave tells its run of stores that ended, not of those that begin. */
+  async function inWorkNow<View extends FleetRunView>(view: View): Promise<View> {
+    const progress = await Promise.all((view.waves ?? []).map(waveProgress));
+    const known = progress.filter((each) => each !== undefined);
+    if (known.length === 0 || known.length < progress.length) return view;
+    return { ...view, inFlight: known.reduce((sum, { inFlight }) => sum + inFlight, 0) };
   }
 
   async function listRuns(query: string, limit: number): Promise<WorkflowExecutionInfo[]> {
@@ -469,7 +475,7 @@ export function createOperations(options: OperationsOptions): Operations {
         const { status } = await handle.describe();
         const how = outcomeOfStatus(status.name);
         // It may have ended by itself meanwhile, and says so when it is asked again.
-        if (how === undefined) return status.name === 'RUNNING' ? view : handle.query(query);
+        if (how === undefined) return status.name === 'RUNNING' ? inWorkNow(view) : handle.query(query);
         return { ...view, state: 'failed', inFlight: 0, doing: `Its run was ${how}, and can say no more.` };
       });
     return {
@@ -541,8 +547,10 @@ export function createOperations(options: OperationsOptions): Operations {
       const fleet = checkFleet(rawFleet);
       const handle = client.workflow.getHandle(trainWorkflowId(fleet));
       const view = await call(placeOfTrain(fleet), () => handle.query(trainQuery));
-      const progress = await Promise.all(view.stages.map((stage) => waveProgress(stage, view.wave)));
-      return { ...view, stages: view.stages.map((stage, index) => withProgress(stage, progress[index])) };
+      // A stage that is done already has a wave in work too: of stores that came back.
+      const progress = view.wave === undefined ? undefined : await waveProgress(view.wave);
+      const stages = view.stages.map((stage) => (stage.wave === view.wave ? withProgress(stage, progress) : stage));
+      return { ...view, stages };
     },
 
     async decide(rawFleet, raw) {

@@ -63,6 +63,7 @@ export function openFleetRun<V extends FleetRunView>(
 ) {
   const results = new Map<string, StoreResult>();
   const waves = new Map<string, WaveProgress>();
+  const running = new Set<string>();
   /** Waves whose results are known: what they still told on their way is old. */
   const over = new Set<string>();
   const going = new Set<CancellationScope>();
@@ -74,15 +75,12 @@ export function openFleetRun<V extends FleetRunView>(
   };
   /** What has ended for good, and what the waves in work have told of those that ended there. */
   const count = () => {
-    const running = [...waves.values()];
-    const told = running.flatMap(({ notSucceeded }) => notSucceeded);
+    const news = [...waves.values()];
+    const told = news.flatMap(({ notSucceeded }) => notSucceeded);
     const known = [...results.values()].filter(({ outcome }) => outcome !== 'succeeded');
     const change: Partial<FleetRunView> = {
-      inFlight: running.reduce((sum, { inFlight }) => sum + inFlight, 0),
-      tally: running.reduce(
-        (sum, { tally }) => addTallies(sum, { ...emptyTally(), ...tally }),
-        tallyOf(results.values()),
-      ),
+      inFlight: news.reduce((sum, { inFlight }) => sum + inFlight, 0),
+      tally: news.reduce((sum, { tally }) => addTallies(sum, { ...emptyTally(), ...tally }), tallyOf(results.values())),
       notSucceeded: [...known, ...told].slice(0, 100),
     };
     set(change);
@@ -125,6 +123,8 @@ export function openFleetRun<V extends FleetRunView>(
       if (abortedBy !== undefined) return resultsOf(undefined, stores, untried);
       const scope = new CancellationScope();
       going.add(scope);
+      running.add(workflowId);
+      set({ waves: [...running] });
       try {
         return resultsOf(await scope.run(work), stores, untried);
       } catch (error) {
@@ -135,6 +135,8 @@ export function openFleetRun<V extends FleetRunView>(
         going.delete(scope);
         waves.delete(workflowId);
         over.add(workflowId);
+        running.delete(workflowId);
+        set({ waves: running.size > 0 ? [...running] : undefined });
       }
     },
     take(all: readonly StoreResult[]): void {

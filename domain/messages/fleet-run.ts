@@ -10,6 +10,8 @@ export interface FleetRunView {
   doing: string;
   stores: number;
   inFlight: number;
+  /** Ids of the waves in work: what they say of themselves is newer than what they last told. Absent: none. */
+  waves?: string[] | undefined;
   tally: Tally;
   /** Stores that did not succeed, at most 100. */
   notSucceeded: StoreResult[];

@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, inject, it } from 'vitest';
+import { createOperations } from '#client/operations.js';
 import { renderNightDetails } from '#domain/backup-progress.js';
 import type { NightPlan, NightView } from '#domain/messages/backup.js';
 import { waveWorkflowId } from '#domain/naming.js';
@@ -89,6 +90,24 @@ describe('a night', () => {
     ]);
     expect(world.central.notifications).toMatchObject([{ event: 'attention', train: 'night-2026-11-26' }]);
     await other.terminate();
+  });
+
+  it('is shown with its stores in work, of whom its wave has told nothing yet', async () => {
+    const world = await given(aNightPlan(['s001']));
+    const store = await world.store('s001');
+    const dumping = store.hold('openDump');
+    const night = await world.startNight();
+    await dumping.reached;
+    const operations = createOperations({
+      client: world.client,
+      address: inject('temporalAddress'),
+      timeout: 10_000,
+    });
+    expect(await night.query<NightView>(nightQuery)).toMatchObject({ inFlight: 0 });
+    expect((await operations.nights.newest('acme'))?.view).toMatchObject({ state: 'running', inFlight: 1 });
+    dumping.release();
+    await night.result();
+    expect((await operations.nights.newest('acme'))?.view).not.toHaveProperty('waves');
   });
 
   it('by hand is over when each store was asked once', async () => {
