@@ -22,9 +22,10 @@ export const sameRelease = (a: ReleaseRef | undefined, b: ReleaseRef): boolean =
 export const mayBecomeGood = ({ current, lastGood, withdrawn }: GoodReleases): boolean =>
   current !== undefined && !sameRelease(lastGood, current) && !sameRelease(withdrawn, current);
 
+/** A release that was built anew keeps its number: the way back leads past both builds. */
 export const afterSoak = ({ current, lastGood }: GoodReleases): GoodReleases => ({
   lastGood: current,
-  ...(lastGood ? { goodBefore: lastGood } : {}),
+  ...(lastGood && lastGood.sequence !== current?.sequence ? { goodBefore: lastGood } : {}),
 });
 
 /** A permit says which releases may be gone back to; the store says which of them it has seen to be good. */

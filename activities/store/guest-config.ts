@@ -55,10 +55,11 @@ const remember = ({ state }: StoreDeps, guest: Guest, config: Guest['config'][nu
 
 /** Where the way back leads; empty when there was nothing, undefined when a plain file may be there. */
 function goodBefore(known: Loaded | undefined, active: string, file: string): string | undefined {
+  // A guest that was made anew has neither the link nor the file that is remembered of it.
+  if (active === '') return undefined;
   // A proven file that the link does not name any more was replaced by someone else, and what they chose ran since.
-  const isOverruled = known?.proven === true && active !== file && active !== '';
-  if (known && !isOverruled) return known.file;
-  return active === '' ? undefined : active;
+  const isOverruled = known?.proven === true && active !== file;
+  return known && !isOverruled ? known.file : active;
 }
 
 async function checked(exec: Exec, check: string[], file: string): Promise<string | undefined> {

@@ -355,8 +355,9 @@ class PgLedger implements Ledger {
          JOIN results ON results.train = earlier.id AND results.confirmed_at IS NOT NULL
         WHERE this.id = $1
           AND earlier.release IS NOT NULL AND earlier.manifest IS NOT NULL
-          AND NOT EXISTS (SELECT FROM results back
-                           WHERE back.train = results.train AND back.store = results.store AND back.stage = $2)
+          AND NOT EXISTS (SELECT FROM results back JOIN trains taken ON taken.id = back.train
+                           WHERE back.store = results.store AND back.stage = $2 AND taken.fleet = earlier.fleet
+                             AND taken.sequence = earlier.sequence AND taken.started_at >= earlier.started_at)
         ORDER BY results.store, earlier.started_at DESC`,
       [train, ROLLBACK_STAGE],
     );

@@ -132,6 +132,18 @@ describe('ledger and store name the same release to go back to', () => {
       ['to 48'],
     ],
     [
+      'from a release that two trains brought, and then from the next one',
+      [
+        [48, soaks],
+        [50, soaks],
+        [50, soaks],
+        [50, isTakenBack],
+        [51, soaks],
+        [51, isTakenBack],
+      ],
+      ['to 48', 'to 48'],
+    ],
+    [
       'from a release that had soaked, and then from the next one',
       [
         [48, soaks],

@@ -113,6 +113,17 @@ describe('a way back', () => {
     expect(it_.guest.loaded.get(TARGET)).toBe('good');
   });
 
+  it('is to what a guest that was made anew brought, not to what is remembered of the one before', async () => {
+    const it_ = given();
+    await apply(it_, 'new');
+    it_.guest.files.clear();
+    it_.guest.files.set(TARGET, { content: 'of the image' });
+    expect(await apply(it_, 'makes ill')).toMatchObject({ kind: 'failed' });
+    expect(active(it_)).toBe(fileOf('of the image'));
+    expect(it_.guest.files.get(fileOf('of the image'))).toEqual({ content: 'of the image' });
+    expect(it_.guest.loaded.get(TARGET)).toBe('of the image');
+  });
+
   it('is to nothing when nothing was there, so that a file that makes ill is never held for applied', async () => {
     const it_ = given('lxc', 'nothing');
     expect(await apply(it_, 'makes ill')).toMatchObject({ kind: 'failed' });
