@@ -63,10 +63,10 @@ export function openFleetRun<V extends FleetRunView>(
 ) {
   const results = new Map<string, StoreResult>();
   const waves = new Map<string, WaveProgress>();
-  const running = new Set<string>();
   /** Waves whose results are known: what they still told on their way is old. */
   const over = new Set<string>();
-  const going = new Set<CancellationScope>();
+  /** By the id of their wave. */
+  const going = new Map<string, CancellationScope>();
   let abortedBy: string | undefined;
 
   const set = (change: Partial<V> | Partial<FleetRunView>) => {
@@ -89,7 +89,7 @@ export function openFleetRun<V extends FleetRunView>(
     if (abortedBy !== undefined) return `The ${what} is being ended already, by ${abortedBy}.`;
     abortedBy = by;
     set({ doing: `Ended by ${by}: ${ending}.` });
-    for (const scope of going) scope.cancel();
+    for (const scope of going.values()) scope.cancel();
     return view.doing;
   };
   const progress = (told: WaveProgress) => {
@@ -122,9 +122,8 @@ export function openFleetRun<V extends FleetRunView>(
     ): Promise<StoreResult[]> {
       if (abortedBy !== undefined) return resultsOf(undefined, stores, untried);
       const scope = new CancellationScope();
-      going.add(scope);
-      running.add(workflowId);
-      set({ waves: [...running] });
+      going.set(workflowId, scope);
+      set({ waves: [...going.keys()] });
       try {
         return resultsOf(await scope.run(work), stores, untried);
       } catch (error) {
@@ -132,11 +131,10 @@ export function openFleetRun<V extends FleetRunView>(
         if (error instanceof TemporalFailure) return resultsOfNothing(error, stores);
         throw error;
       } finally {
-        going.delete(scope);
+        going.delete(workflowId);
         waves.delete(workflowId);
         over.add(workflowId);
-        running.delete(workflowId);
-        set({ waves: running.size > 0 ? [...running] : undefined });
+        set({ waves: going.size > 0 ? [...going.keys()] : undefined });
       }
     },
     take(all: readonly StoreResult[]): void {
