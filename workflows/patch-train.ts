@@ -253,7 +253,7 @@ const unproven = (desk: TrainDesk, stage: StagePlan): string[] =>
   stage.stores.filter((store) => desk.results.get(store)?.outcome === 'succeeded' && !desk.isProven(store));
 
 async function finishStage({ desk }: Run, stage: StagePlan): Promise<undefined> {
-  desk.stage(stage.name, { state: 'done', endedAt: new Date().toISOString() });
+  desk.endStage(stage.name, 'done');
   await recordStage(desk, stage.name);
 }
 

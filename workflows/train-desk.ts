@@ -97,6 +97,8 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   const stageStores = new Map<string, string[]>();
   const rounds = new Map<string, number>();
   const proven = new Set<string>();
+  /** As what each stage ended. Late stores of it may soak and be measured after that. */
+  const endedAs = new Map<string, StageState>();
   /** Stages of which a breach stands and people asked for a retry. */
   const retried = new Set<string>();
   let answersToHold: (() => Answer[]) | undefined;
@@ -122,11 +124,8 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     return addTallies(tallyOf(resultsOf(stage).filter(({ store }) => !stores.has(store))), tally);
   };
   const stageView = (name: string) => view.stages.find((stage) => stage.name === name);
-  /** What is shown of a stage; that it moved is not said by that. */
-  const becomes = (name: string, state: StageState) => {
-    const stage = stageView(name);
-    if (stage) stage.state = state;
-  };
+  /** What a stage is when nothing is under way in it: as it ended, else `open`. */
+  const settled = (stage: StageView, open = stage.state): StageState => endedAs.get(stage.name) ?? open;
   const isOver = () => isTrainOver(phase);
   const wayBack = (): Answer[] =>
     !rollingBack && !said.rollback && view.stages.some(({ startedAt }) => startedAt) ? ['rollback'] : [];
@@ -205,6 +204,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     /** It is over, so. */
     close({ state, reason, summary }: Pick<TrainReport, 'state' | 'reason' | 'summary'>): void {
       endedFor = reason;
+      for (const stage of view.stages) stage.state = settled(stage);
       desk.doing(summary, { state });
     },
     /** Of what people said, in their words. */
@@ -248,6 +248,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
         desk.take(name, past);
         for (const result of past) desk.written.add(result);
         desk.stage(name, then);
+        if (then.endedAt !== undefined) endedAs.set(name, then.state);
       }
     },
     /** It is the turn of this stage. */
@@ -260,12 +261,20 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       if (stage) Object.assign(stage, change);
       refresh();
     },
-    /** Stores of a stage that came back have the turn. What it returns lets the stage show again what it is about itself. */
+    /** It is through, with all stores that it had then. */
+    endStage(name: string, state: StageState): void {
+      endedAs.set(name, state);
+      desk.stage(name, { state, endedAt: now() });
+    },
+    settled,
+    /** A hold, or a round of late stores, is shown of a stage. What it returns shows again what the stage is about itself. */
     setAside(name: string): () => void {
-      const before = stageView(name)?.state;
+      const stage = stageView(name);
+      const { state, endedAt } = { ...stage };
       return () => {
-        const isOfRound = ['running', 'held', 'awaiting window'].includes(stageView(name)?.state ?? '');
-        if (before && isOfRound && view.hold?.stage !== name) desk.stage(name, { state: before });
+        if (!stage || view.hold?.stage === name || !SHOWN_INSTEAD.includes(stage.state)) return;
+        // Its soak and its gate went on, and may be over.
+        desk.stage(name, { state: stage.endedAt === endedAt && state ? state : settled(stage) });
       };
     },
     /** The number of the next round of a stage; rounds name operations, so none is used twice. */
@@ -404,7 +413,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     retry: (stage: string, isRetried: boolean): void => void (isRetried ? retried.add(stage) : retried.delete(stage)),
     isRetried: (stage: string): boolean => retried.has(stage),
     hasStore: (store: string): boolean => [...stageStores.values()].some((stores) => stores.includes(store)),
-    isDone: (stage: string): boolean => stageView(stage)?.endedAt !== undefined,
+    isDone: (stage: string): boolean => endedAs.has(stage),
     /** How a store has ended that no wave has in work. */
     outcomeOf: (store: string | undefined): Outcome | undefined =>
       store === undefined || followed?.stores.has(store) ? undefined : results.get(store)?.outcome,
@@ -462,14 +471,15 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       proven.clear();
       view.rollingBack = true;
       view.deadline = undefined;
-      for (const { name, startedAt, endedAt } of view.stages)
-        if (endedAt === undefined) becomes(name, startedAt === undefined ? 'skipped' : 'waiting');
+      for (const stage of view.stages)
+        stage.state = settled(stage, stage.startedAt === undefined ? 'skipped' : 'waiting');
       desk.doing('Planning the rollback.', { state: 'rolling back' });
     },
 
     /** All stores of a stage that go back now have had their turn. One that was through before stays what it was. */
-    isBack(stage: string): void {
-      if (!desk.isDone(stage) && stageView(stage)?.startedAt !== undefined) becomes(stage, 'rolled back');
+    isBack(name: string): void {
+      const stage = stageView(name);
+      if (stage?.startedAt !== undefined) stage.state = settled(stage, 'rolled back');
       refresh();
     },
 
@@ -501,7 +511,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     const asks = hold.reason === 'ApprovalPending';
     if (asks && isStageAborted(hold.stage)) return 'stage aborted';
     if (hold.stage) said.abortedStages.delete(hold.stage);
-    const before = hold.stage !== undefined && desk.isDone(hold.stage) ? stageView(hold.stage)?.state : undefined;
+    const showAgain = hold.stage !== undefined && desk.isDone(hold.stage) ? desk.setAside(hold.stage) : undefined;
     said.answer = undefined;
     said.approval = undefined;
     answersToHold = () => [...(typeof taken === 'function' ? taken() : taken), ...wayBack(), 'abort'];
@@ -531,14 +541,15 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     said.answer = undefined;
     said.ending = false;
     view.hold = undefined;
-    // A stage that was through stays what it was, whatever held stores of it afterwards.
-    if (hold.stage && before) becomes(hold.stage, before);
+    showAgain?.();
     refresh();
     return mustStop() ? endOf() : given;
   };
   const endOf = (): HoldEnd => (said.aborted ? 'abort' : said.rollback && !rollingBack ? 'rollback' : 'deadline');
   return desk;
 }
+
+const SHOWN_INSTEAD: readonly StageState[] = ['running', 'held', 'awaiting window'];
 
 /** What a query may answer is limited: so many stores are listed, and so many of them with all that was seen there. */
 const MAX_LISTED = 1_000;

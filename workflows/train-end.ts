@@ -18,7 +18,7 @@ export async function end(desk: TrainDesk, plan?: TrainPlan, over?: Over): Promi
     desk.take(stage.name, left);
     await recordRest(desk, stage.name);
     const isDone = desk.isDone(stage.name);
-    if (!isDone) desk.stage(stage.name, { state: endOfStage(desk, stage, over), endedAt: new Date().toISOString() });
+    if (!isDone) desk.endStage(stage.name, endOfStage(desk, stage, over));
     if (!isDone || left.length > 0 || over) await recordStage(desk, stage.name);
   }
   const report = reportOf(desk, over);

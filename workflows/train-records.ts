@@ -28,7 +28,7 @@ export async function recordTrain({ view }: TrainDesk, over?: Over): Promise<voi
   });
 }
 
-export async function recordStage({ view }: TrainDesk, name: string): Promise<void> {
+export async function recordStage({ view, settled }: TrainDesk, name: string): Promise<void> {
   const position = view.stages.findIndex((stage) => stage.name === name);
   const stage = view.stages[position];
   if (!stage) return;
@@ -39,7 +39,7 @@ export async function recordStage({ view }: TrainDesk, name: string): Promise<vo
       stage: name,
       position,
       stores: stage.stores,
-      state: stage.state,
+      state: settled(stage),
       tally: stage.tally,
       startedAt: stage.startedAt,
       endedAt: stage.endedAt,

@@ -20,9 +20,8 @@ export const DURATIONS = 500;
 export function etaOf(view: TrainView, durationsMs: readonly number[], now: Date): Eta | undefined {
   // A way back is not timed, and nobody knows how long people let something stand still.
   if (isOver(view) || view.rollingBack || isPausedInPart(view)) return undefined;
-  const open = view.stages.filter(
-    ({ state }) => !['done', 'rolled back', 'skipped', 'aborted', 'missed'].includes(state),
-  );
+  // Late stores of a stage that is through are held, soak and are measured beside those that are still to come.
+  const open = view.stages.filter(({ endedAt }) => endedAt === undefined);
   const lefts = open.map((stage) => leftOf(stage, durationsMs, now));
   const at = open.findIndex(({ state }) => state !== 'soaking' && state !== 'gate');
   const [stage, left] = [open[at], lefts[at]];

@@ -274,6 +274,45 @@ describe('a breach by stores that came back', () => {
   });
 });
 
+describe('a round of stores that came back, begun while their stage soaks and ended when it is through', () => {
+  it('leaves the stage as it ended, held and kept waiting for its window meanwhile', async () => {
+    const world = await useWorld();
+    await world.stores(['s001', 's004'], quick);
+    world.central.plans(twoStages({ stores: ['s001', 's002'], limits: strict, soak: 4_000 }));
+    const train = await world.startTrain();
+    await trainUntil(
+      train,
+      'it soaks',
+      (view) => stageOf(view, 'canary')?.state === 'soaking' && view.awaited.length > 0,
+    );
+    const late = await world.store('s002', { ...quick, applyConfig: refuses });
+    const inWork = late.hold('openOperation');
+    await inWork.reached;
+    await heldFor(train, 'ApprovalPending', 'wave-1');
+    inWork.release();
+    await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+    late.on('applyConfig', accepts);
+    const opens = inSeconds(2);
+    world.central.on('stageWindows', async () => ({
+      ...(Date.parse(opens) > Date.now() && { opens }),
+      stores: {},
+      never: [],
+      excluded: [],
+    }));
+    await say(train, 'retry-failed');
+    await trainUntil(train, 'it waits', (view) => stageOf(view, 'canary')?.state === 'awaiting window');
+    const view = await trainUntil(
+      train,
+      's002 is done',
+      (seen) =>
+        stageOf(seen, 'canary')?.tally.succeeded === 2 &&
+        !seen.wave &&
+        stageOf(seen, 'canary')?.state !== 'awaiting window',
+    );
+    expect(stageOf(view, 'canary')?.state).toBe('done');
+  });
+});
+
 /** Windows as a test sets them, by stage; open at first. */
 function withWindows(world: World) {
   const always = (): StageWindows => ({ stores: {}, never: [], excluded: [] });

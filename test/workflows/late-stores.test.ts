@@ -170,6 +170,83 @@ describe('a store that falls away when its stage is tried again at the gate', ()
   });
 });
 
+describe('a stage that is through, and a late store of it that is not proven when the train ends', () => {
+  const unwell = async () => aHealthyProbe('s002', { quorate: false });
+  const untilLate = async ({
+    script = {},
+    soak = SOAK,
+    ...plan
+  }: {
+    script?: object;
+    soak?: number;
+    deadline?: string;
+  }) => {
+    const world = await useWorld();
+    await world.store('s001', quick);
+    world.central.plans(
+      aPlan(plan)
+        .stage('canary', { stores: ['s001', 's002'], limits, soak })
+        .build(),
+    );
+    const train = await world.startTrain();
+    await catchesUp(train);
+    return { world, train, late: await world.store('s002', { ...quick, ...script }) };
+  };
+  const isAgain = (train: Train, state: string) =>
+    trainUntil(train, `it is ${state} again`, ({ stages: [canary] }) => canary?.state === state && !!canary.endedAt);
+  const goesBack = async ({ central }: World, train: Train) => {
+    const plan = aRollbackPlan({ fleet: 'acme', groups: [{ to: aReleaseRef(47), stores: ['s001', 's002'] }] });
+    central.on('planRollback', async () => ({ kind: 'planned', plan, planHash: OTHER_HASH }));
+    await say(train, 'rollback');
+    return heldFor(train, 'ApprovalPending', 'rollback');
+  };
+  const staysDone = async ({ central }: World, train: Train) => {
+    expect(stageOf(await train.query(trainQuery), 'canary')?.state).toBe('done');
+    const recorded = central.ledgerOf('stage').map(({ row }) => row);
+    expect(recorded.map(({ state }) => state)).toEqual(recorded.map(() => 'done'));
+    expect(recorded.length).toBeGreaterThan(1);
+  };
+
+  it('by an abort while it soaks', async () => {
+    const { world, train } = await untilLate({});
+    await isAgain(train, 'soaking');
+    await train.executeUpdate(abortUpdate, { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'aborted', tally: { succeeded: 2 } });
+    await staysDone(world, train);
+  });
+
+  it('by its deadline while it is measured', async () => {
+    const deadline = new Date(Date.now() + 15_000).toISOString();
+    const { world, train, late } = await untilLate({ soak: 500, deadline });
+    const measured = late.hold('probeStore');
+    await measured.reached;
+    await isAgain(train, 'gate');
+    await eventually('the deadline is over', () => Date.now() > Date.parse(deadline));
+    measured.release();
+    await expect(train.result()).resolves.toMatchObject({ state: 'aborted', reason: 'DeadlineReached' });
+    await staysDone(world, train);
+  });
+
+  it('by a rollback while it soaks', async () => {
+    const { world, train } = await untilLate({});
+    await isAgain(train, 'soaking');
+    expect(stageOf(await goesBack(world, train), 'canary')?.state).toBe('done');
+    const approval = { stage: 'rollback', planHash: OTHER_HASH, decision: 'approve' as const, via: 'cli', ...by };
+    await train.executeUpdate(decideUpdate, { args: [approval] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'rolled back', tally: { rolledBack: 2 } });
+    await staysDone(world, train);
+  });
+
+  it('by a rollback that is aborted, after its gate held the train', async () => {
+    const { world, train } = await untilLate({ soak: 500, script: { probeStore: unwell } });
+    await heldFor(train, 'HealthGateFailed', 'canary');
+    expect(stageOf(await goesBack(world, train), 'canary')?.state).toBe('done');
+    await train.executeUpdate(abortUpdate, { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'aborted', tally: { succeeded: 2 } });
+    await staysDone(world, train);
+  });
+});
+
 describe('people who do not wait for stores any more', () => {
   const threeStores = async (change = {}) => {
     const world = await useWorld();

@@ -31,10 +31,14 @@ describe('the time left', () => {
     expect(etaOf(view, [], now)?.stage.left).toEqual({ p50Ms: 30 * MINUTE, p90Ms: 30 * MINUTE });
   });
 
-  it('is of the next stage while one soaks, and counts no stage that is done', () => {
+  it.each([
+    ['that is done', 'done'],
+    ['that is through, while a late store of it holds the train', 'held'],
+    ['that is through, while a late store of it soaks', 'soaking'],
+  ] as const)('is of the next stage while one soaks, and counts no stage %s', (_, state) => {
     const view = trainView({
       stages: [
-        stage('canary', 5, { state: 'done', tally: tally({ succeeded: 5 }), soak: 60 * MINUTE }),
+        stage('canary', 5, { state, tally: tally({ succeeded: 5 }), soak: 60 * MINUTE, endedAt: ago(10) }),
         stage('wave-1', 5, { state: 'soaking', tally: tally({ succeeded: 5 }), soak: 60 * MINUTE }),
         stage('wave-2', 5),
       ],
