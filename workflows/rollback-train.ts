@@ -34,7 +34,7 @@ async function run({ fleet, train, by, reason }: RollbackInput, desk: TrainDesk)
   desk.reopen(startedAt, stages, nextRound);
   watchForStall(desk, past.noProgressAfter);
 
-  desk.said.rollback = { by, reason };
+  desk.goBack({ by, reason });
   let hasBegun = false;
   const over = await takeBackTrain({ desk, plan, planHash, caveats }, async () => {
     hasBegun = true;

@@ -166,7 +166,7 @@ export function isTakenBackByPolicy({ desk, plan }: Run, stage: StagePlan, reaso
   if (!failed || plan.onCanaryFailure !== 'rollback' || stage !== first) return false;
   // Stages that are proven would go back with it, and nobody has said that.
   if (later.some(({ name }) => hasBegun(desk, name)) && patched('policy-ends-with-first-stage')) return false;
-  desk.said.rollback = { by: 'policy onCanaryFailure', reason: why.slice(0, 300), policy: true };
+  desk.goBack({ by: 'policy onCanaryFailure', reason: why.slice(0, 300), policy: true });
   return true;
 }
 
@@ -392,8 +392,9 @@ export async function runRound(
       judged: counted.length + still.size,
       notAfter: windows.closes,
     });
-    const known = afterThisRound(desk, report.results, round);
-    await takeResults(desk, { stage: stage.name, ranAs: stage.name, round }, report.results, known);
+    const told = report.results.map((result) => desk.withWhy(stage.name, result));
+    const known = afterThisRound(desk, told, round);
+    await takeResults(desk, { stage: stage.name, ranAs: stage.name, round }, told, known);
     const endedByPeople = desk.mustStop() ? undefined : abortOf(desk, stage);
     if (endedByPeople) return { breach: endedByPeople };
     // A wave of a retry has counted without what stood before it.

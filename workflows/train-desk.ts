@@ -24,6 +24,7 @@ import { ROLLBACK_STAGE } from '#domain/naming.js';
 import { addTallies, emptyTally, tallyOf, type Outcome, type StoreResult, type Tally } from '#domain/outcomes.js';
 import { renderTrainDetails } from '#domain/progress.js';
 import type { Reason } from '#domain/reasons.js';
+import { toldToEndFor } from '#domain/rollback.js';
 import { shouldMove } from '#domain/stall.js';
 import { notify } from './proxies.js';
 import { openLabels } from './search-keys.js';
@@ -38,6 +39,9 @@ export type TrainDesk = ReturnType<typeof openDesk>;
 /** A decision of people under the name and at the instant that the ledger has it. */
 export type TakenDecision = Decision & { id: string; at: string };
 
+/** That the train goes back: who said so, and when. */
+type AskedBack = Command & { policy?: true; at: string };
+
 /** What people have said and what still holds of it. */
 interface Said {
   /** The answer to the hold that stands now. */
@@ -46,7 +50,7 @@ interface Said {
   /** On its way into the ledger, with the hold that it is for: it is no answer before it stands there. */
   recording: { decision: TakenDecision; hold: Hold | undefined } | undefined;
   aborted: Command | undefined;
-  rollback: (Command & { policy?: boolean }) | undefined;
+  rollback: AskedBack | undefined;
   abortedStages: Map<string, Command>;
   abortedStores: Set<string>;
   /** Stores whose outcome people accepted: it is no longer held against those that are still to come. */
@@ -331,7 +335,8 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
         stage.inFlight = progress.inFlight;
         stage.deferred = progress.deferred;
       }
-      desk.showNotSucceeded(progress.notSucceeded, new Set(progress.notSucceeded.map(({ store }) => store)));
+      const newest = progress.notSucceeded.map((result) => desk.withWhy(stage.name, result));
+      desk.showNotSucceeded(newest, new Set(newest.map(({ store }) => store)));
       stage.tally = tallyNow(stage.name);
       refresh();
     },
@@ -447,6 +452,15 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
         view.paused = undefined;
       }
       refresh();
+    },
+    goBack(asked: Omit<AskedBack, 'at'>): void {
+      said.rollback = { ...asked, at: now() };
+    },
+    /** How a store of this stage ended on the way there, with what it was told to end for. */
+    withWhy(stage: string, result: StoreResult): StoreResult {
+      const { rollback, aborted, abortedStores } = said;
+      const isOtherwise = aborted !== undefined || isStageAborted(stage) || abortedStores.has(result.store);
+      return rollback && !rollingBack && !isOtherwise ? toldToEndFor(result, rollback.at) : result;
     },
     /** People do not wait for those that are still away. */
     finish(): void {

@@ -311,7 +311,7 @@ function listenToAnswer(desk: TrainDesk, answer: PlainAnswer): void {
       const asked = desk.said.rollback;
       if (answer !== 'rollback') desk.said.answer = answer;
       else if (asked) return `A rollback was already asked for by ${asked.by}. ${desk.view.doing}`;
-      else desk.said.rollback = command;
+      else desk.goBack(command);
       if (answer === 'finish' && !desk.isRollingBack()) desk.finish();
       return desk.say(TAKEN[answer](command.by, desk));
     },

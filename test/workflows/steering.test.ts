@@ -684,6 +684,39 @@ describe('a rollback', () => {
     });
   });
 
+  it('tells of a store in work that it was stopped for it, and not that somebody aborted', async () => {
+    const world = await useWorld();
+    const { central } = world;
+    const stores = await world.stores(['s001', 's002', 's003'], quick);
+    const held = ['s001', 's002'].map((id) => stores.get(id)?.hold('openOperation'));
+    central.plans(oneStage(['s001', 's002', 's003'], { limits: { maxConcurrency: 2 } }));
+    central.on('planRollback', async () => ({ kind: 'planned', plan: rollbackPlan(['s001']), planHash: OTHER_HASH }));
+    const train = await world.startTrain();
+    for (const one of held) await one?.reached;
+    await train.executeUpdate(abortUpdate, { args: [{ ...by, store: 's002' }] });
+    await train.executeUpdate(answerUpdates.rollback, { args: [by] });
+    for (const store of ['s001', 's002'])
+      await eventually(`${store} was told`, async () =>
+        (await eventsOf(world.storeHandle(store))).some(
+          (event) => event.workflowExecutionCancelRequestedEventAttributes,
+        ),
+      );
+    for (const one of held) one?.release();
+    const { notSucceeded } = await heldFor(train, 'ApprovalPending', 'rollback');
+    const rows = central.ledgerOf('results').flatMap(({ results }) => results);
+    for (const told of [notSucceeded, rows]) {
+      const of = (store: string) => told.find((result) => result.store === store);
+      expect(of('s001')).toMatchObject({
+        outcome: 'aborted',
+        reason: 'RolledBack',
+        stop: { reason: 'RolledBack', summary: expect.stringMatching(/^The train was taken back\./) as string },
+      });
+      expect(of('s002')).toMatchObject({ outcome: 'aborted', reason: 'Aborted' });
+    }
+    await train.executeUpdate(abortUpdate, { args: [by] });
+    await train.result();
+  });
+
   it.each([
     ['a stage', { stage: 'canary' }],
     ['a store', { store: 's001' }],
