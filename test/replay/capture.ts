@@ -99,6 +99,12 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     const orders = someOrders({ offsite: { keep: { daily: 14 } } });
     return ended(await world.startBackup(aBackupInput('s001', { orders })));
   },
+  'backup-store-proven-before-sent': async (world) => {
+    await world.store('s001', { verifyCopy: async () => ({ ok: true, detail: 'done' }) });
+    await world.centralServer();
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    return ended(await world.startBackup(aBackupInput('s001', { orders })));
+  },
   'backup-store-template': async (world) => {
     await world.store('s001', {
       openDump: async () => ({
