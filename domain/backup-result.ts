@@ -124,7 +124,7 @@ function judgeGuests(
     return { kind: 'succeeded', summary: `${proven} of ${total} guests backed up and verified.` };
   }
 
-  const without = [...missing.map(({ vmid }) => vmid), ...unlisted];
+  const without = [...missing, ...unlisted].map(({ vmid }) => vmid);
   // One that found damage was done: what is damaged is told by itself.
   const undone = broken.filter(({ reason }) => reason !== 'BackupVerifyFailed').map(({ what }) => what);
   const lacking = [
@@ -137,7 +137,7 @@ function judgeGuests(
   const summary = `${[`${proven} of ${total} guests backed up and verified`, ...lacking].join('; ')}.${words}`;
   const detail = [
     ...missing.map(({ vmid, name, why, text }) => `guest ${vmid} (${name}): ${why}${text ? `: ${text}` : ''}`),
-    ...unlisted.map((vmid) => `guest ${vmid}: ${unlistedBecause(vmid, guests)}`),
+    ...unlisted.map((one) => `guest ${one.vmid}: ${unlistedBecause(one)}`),
     ...seen,
     ...(offsite && !offsite.copy ? ['the server of the second place could not be read'] : []),
   ];
@@ -220,12 +220,21 @@ function wayOutOf({ isReplaced, ended }: Damaged): string {
   return 'no newer one of the guest is proven: keep it until one is';
 }
 
-/** Those that store.yaml names and that nobody can have dumped. */
-export const unlistedOf = (named: readonly number[] = [], guests: readonly BackedUpGuest[]): number[] =>
-  named.filter((vmid) => !guests.some((guest) => guest.vmid === vmid && !guest.template));
+export interface Unlisted {
+  vmid: number;
+  /** Else the cluster does not list it. */
+  isTemplate: boolean;
+}
 
-const unlistedBecause = (vmid: number, guests: readonly BackedUpGuest[]): string =>
-  guests.some((guest) => guest.vmid === vmid)
+/** Those that store.yaml names and that nobody can have dumped. */
+export const unlistedOf = (named: readonly number[] = [], guests: readonly BackedUpGuest[]): Unlisted[] =>
+  named
+    .map((vmid) => ({ vmid, guest: guests.find((one) => one.vmid === vmid) }))
+    .filter(({ guest }) => guest === undefined || guest.template)
+    .map(({ vmid, guest }) => ({ vmid, isTemplate: guest !== undefined }));
+
+const unlistedBecause = ({ isTemplate }: Unlisted): string =>
+  isTemplate
     ? 'it is a template, which nobody dumps, though store.yaml names it'
     : 'the cluster does not list it, though store.yaml names it';
 

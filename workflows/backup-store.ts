@@ -365,7 +365,7 @@ async function pruneProven(
 ): Promise<void> {
   if (steps.isEnded()) return;
   const isDone = isVerified && stop === undefined && runs.every(({ kind }) => kind === 'done');
-  const isWhole = isDone && runs.length > 0 && notDumped(input, guests).length === 0;
+  const isWhole = isDone && runs.length > 0 && !isAnyMissed(input, guests);
   const byGroup = !isWhole && patched('prune-proven');
   if (isWhole || (isDone && !byGroup)) {
     await steps.take('prune', where, () => server.longTask.pruneCopy(task));
@@ -381,10 +381,8 @@ async function pruneProven(
 }
 
 /** Nights of earlier builds took a template that store.yaml names for a guest that is dumped. */
-const notDumped = (input: BackupStoreInput, guests: readonly BackedUpGuest[]): number[] =>
-  unlistedOf(namedIn(input), guests).filter(
-    (vmid) => !guests.some((guest) => guest.vmid === vmid) || patched('templates-are-missed'),
-  );
+const isAnyMissed = (input: BackupStoreInput, guests: readonly BackedUpGuest[]): boolean =>
+  unlistedOf(namedIn(input), guests).some(({ isTemplate }) => !isTemplate || patched('templates-are-missed'));
 
 /** Of a server that cannot be read nothing is proven. */
 const provenOn = async (
