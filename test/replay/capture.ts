@@ -156,6 +156,26 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     await world.stores(['s001', 's002']);
     return ended(await world.startNight());
   },
+  'nightly-backup-unplanned': async (world) => {
+    world.central.on('planNight', async () => ({
+      kind: 'refused',
+      problems: ['backup: fleet.yaml has no such section'],
+    }));
+    const night = await world.startNight();
+    await night.result().catch(() => undefined);
+    return night;
+  },
+  'nightly-backup-refused': async (world) => {
+    world.central.on('planNight', async () => ({ kind: 'planned', plan: aNightPlan(['s001', 's002']) }));
+    await world.store('s001', {
+      openDump: async () => ({ kind: 'refused', stop: { reason: 'BackupRefused', summary: 'no token' } }),
+    });
+    const dumping = (await world.store('s002')).hold('dumpNode n1');
+    const night = await world.startNight();
+    await eventually('people are called', () => world.central.notifications.length > 0);
+    dumping.release();
+    return ended(night);
+  },
   'wave-of-backups': async (world) => {
     world.central.on('planNight', async () => ({ kind: 'planned', plan: aNightPlan(['s001', 's002']) }));
     await world.stores(['s001', 's002']);

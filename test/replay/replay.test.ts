@@ -275,6 +275,18 @@ describe('a changed workflow', () => {
       ".patched)('empty-list-not-recorded') && false",
     ],
     [
+      'nightly-backup-unplanned',
+      'a night without a plan that no history has',
+      ".patched)('unplanned-recorded')",
+      ".patched)('unplanned-recorded') && false",
+    ],
+    [
+      'nightly-backup-refused',
+      'a refused token of which people hear when the night is over',
+      ".patched)('refusal-told-at-once')",
+      ".patched)('refusal-told-at-once') || true",
+    ],
+    [
       'janitor-staging',
       'a staging site that is left as it is',
       ".patched)('staging-sweep')",
