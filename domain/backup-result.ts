@@ -67,10 +67,11 @@ export type NightResult =
 const STEP = 'backup';
 
 export function judgeNight(facts: NightFacts, now: Date): NightResult {
-  const { local, offsite, refusal } = facts;
+  const { guests, named, local, offsite, refusal } = facts;
   const there = secondPlace(local, offsite?.copy);
   const isMisnamed = offsite?.copy !== undefined && there === undefined;
-  const damaged = [...damagedIn(local, '', now), ...damagedIn(there, ' at the central server', now)];
+  const listed = guests && isBelieved(guests, local) ? { guests, named } : undefined;
+  const damaged = [...damagedIn(local, '', listed, now), ...damagedIn(there, ' at the central server', listed, now)];
   const result = judgeGuests({ ...facts, there, isMisnamed, damaged }, now);
   if (result.kind === 'succeeded' || !refusal) return result;
   // However it was refused: what the servers hold is told all the same.
@@ -123,7 +124,7 @@ function judgeGuests(
     return { kind: 'succeeded', summary: `${proven} of ${total} guests backed up and verified.` };
   }
 
-  const without = [...missing.map(({ vmid }) => vmid), ...unlisted];
+  const without = [...missing, ...unlisted].map(({ vmid }) => vmid);
   // One that found damage was done: what is damaged is told by itself.
   const undone = broken.filter(({ reason }) => reason !== 'BackupVerifyFailed').map(({ what }) => what);
   const lacking = [
@@ -136,7 +137,7 @@ function judgeGuests(
   const summary = `${[`${proven} of ${total} guests backed up and verified`, ...lacking].join('; ')}.${words}`;
   const detail = [
     ...missing.map(({ vmid, name, why, text }) => `guest ${vmid} (${name}): ${why}${text ? `: ${text}` : ''}`),
-    ...unlisted.map((vmid) => `guest ${vmid}: ${unlistedBecause(vmid, guests)}`),
+    ...unlisted.map((one) => `guest ${one.vmid}: ${unlistedBecause(one)}`),
     ...seen,
     ...(offsite && !offsite.copy ? ['the server of the second place could not be read'] : []),
   ];
@@ -174,12 +175,17 @@ interface Damaged {
   where: string;
   /** Whether a newer snapshot of the guest is proven there. */
   isReplaced: boolean;
+  /** Why nobody dumps the guest any more, if so. */
+  ended?: string | undefined;
 }
+
+/** The guests, when the list of them is believed. */
+type Listed = Pick<NightFacts, 'named'> & { guests: readonly BackedUpGuest[] };
 
 const DAMAGED_SHOWN = 5;
 
 /** Snapshots that their server has found broken, of this night or not. */
-function damagedIn(copy: CopyFacts | undefined, where: string, now: Date): Damaged[] {
+function damagedIn(copy: CopyFacts | undefined, where: string, listed: Listed | undefined, now: Date): Damaged[] {
   if (!copy) return [];
   const { node, snapshots } = copy;
   const isProven = (one: SnapshotFacts) => unprovenBecause(one, node, now) === undefined;
@@ -188,26 +194,47 @@ function damagedIn(copy: CopyFacts | undefined, where: string, now: Date): Damag
     .map((snapshot) => {
       const { type, id, time } = snapshot;
       const newer = snapshots.filter((one) => one.type === type && one.id === id && one.time > time);
-      return { snapshot, where, isReplaced: newer.some(isProven) };
+      return { snapshot, where, isReplaced: newer.some(isProven), ended: listed && endedBecause(snapshot, listed) };
     });
+}
+
+/** Nobody waits for a newer snapshot of such a guest. One that store.yaml names is meant to be there, and may be again. */
+function endedBecause(snapshot: SnapshotFacts, { guests, named = [] }: Listed): string | undefined {
+  if (snapshot.type === 'host' || named.includes(Number(snapshot.id))) return undefined;
+  const guest = guests.find((one) => isOf(one, snapshot));
+  if (!guest) return 'the cluster has no such guest any more';
+  return guest.template ? 'the guest is a template, which nobody dumps' : undefined;
 }
 
 const damagedWords = (damaged: readonly Damaged[]): string =>
   `Damaged: ${abridge(damaged.map(({ snapshot, where }) => `${nameOf(snapshot)}${where}`))}.`;
 
-const adviceOn = ({ snapshot, where, isReplaced }: Damaged): string =>
-  `snapshot ${nameOf(snapshot)}${where}: verification failed; ${
-    isReplaced
-      ? 'a newer one of the guest is proven, so forget this one there, or leave it to pruning'
-      : 'no newer one of the guest is proven: keep it until one is'
-  }`;
+const adviceOn = (damaged: Damaged): string =>
+  `snapshot ${nameOf(damaged.snapshot)}${damaged.where}: verification failed; ${wayOutOf(damaged)}`;
+
+/** Pruning leaves the newest ones of a guest that nobody dumps any more for good. */
+function wayOutOf({ isReplaced, ended }: Damaged): string {
+  if (isReplaced)
+    return `a newer one of the guest is proven, so forget this one there${ended ? '' : ', or leave it to pruning'}`;
+  if (ended) return `${ended}, so no newer one will come: forget it there when nobody needs what it holds`;
+  return 'no newer one of the guest is proven: keep it until one is';
+}
+
+export interface Unlisted {
+  vmid: number;
+  /** Else the cluster does not list it. */
+  isTemplate: boolean;
+}
 
 /** Those that store.yaml names and that nobody can have dumped. */
-export const unlistedOf = (named: readonly number[] = [], guests: readonly BackedUpGuest[]): number[] =>
-  named.filter((vmid) => !guests.some((guest) => guest.vmid === vmid && !guest.template));
+export const unlistedOf = (named: readonly number[] = [], guests: readonly BackedUpGuest[]): Unlisted[] =>
+  named
+    .map((vmid) => ({ vmid, guest: guests.find((one) => one.vmid === vmid) }))
+    .filter(({ guest }) => guest === undefined || guest.template)
+    .map(({ vmid, guest }) => ({ vmid, isTemplate: guest !== undefined }));
 
-const unlistedBecause = (vmid: number, guests: readonly BackedUpGuest[]): string =>
-  guests.some((guest) => guest.vmid === vmid)
+const unlistedBecause = ({ isTemplate }: Unlisted): string =>
+  isTemplate
     ? 'it is a template, which nobody dumps, though store.yaml names it'
     : 'the cluster does not list it, though store.yaml names it';
 

@@ -48,3 +48,11 @@ export function nightSummary(tally: Tally, planned: number): string {
   const head = `${tally.succeeded} of ${plural(planned, 'store')} backed up and verified`;
   return `${head}${others.length > 0 ? `; ${others.join(', ')}` : ''}.`;
 }
+
+/** What people hear of the first store whose night was refused, while the others are still backed up. */
+export const refusalSummary = (store: string, why: string | undefined): string =>
+  `Backups are refused at ${store}, and may be at others with the same token or certificate: ${why ?? 'no reason is known.'} The night goes on.`;
+
+/** `unplanned-20261126-010000`, by its start, in UTC. */
+export const unplannedNight = (startedAt: string): string =>
+  `unplanned-${startedAt.slice(0, 10).replaceAll('-', '')}-${startedAt.slice(11, 19).replaceAll(':', '')}`;

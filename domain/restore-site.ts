@@ -1,3 +1,4 @@
+import { MAX_SKEW } from './backup.js';
 import { TEST_IDS, type Fault, type TrialTask } from './messages/restore.js';
 import { heldOn, type Permissions } from './permissions.js';
 import { hasEndedWell } from './task-status.js';
@@ -366,27 +367,58 @@ export type Whose<Task> =
   /** Somebody else may have made it, or means to keep it. */
   | { kind: 'unknown'; why: string };
 
-/** Whose a guest is, by its notes and by all that was done to its id. Nothing is taken away on any other ground. */
-export function whoseIs<Task extends SiteTask>(guest: FoundGuest, tasks: readonly Task[]): Whose<Task> {
+/**
+ * Whose a guest is, by its notes, by all that was done to its id, and by what is on record of the id. Nothing is taken away
+ * on any other ground.
+ *
+ * Notes go along with a backup or a clone of a guest, and a clone leaves no task with the id that it got. So they prove
+ * nothing when it is not our restore that came last, or when neither a restore of ours to that id nor a record of that
+ * test is known: whoever finds such a guest can only name it.
+ */
+export function whoseIs<Task extends SiteTask>(
+  guest: FoundGuest,
+  tasks: readonly Task[],
+  record?: TrialMark,
+): Whose<Task> {
   const notes = guest.config['description'];
   const mark = readMark(notes);
-  if (mark && isMadeAnew(tasks))
-    return {
-      kind: 'unknown',
-      why: 'its notes are those of a test, and somebody made or destroyed a guest there since',
-    };
-  if (mark) return { kind: 'marked', mark };
-  if (notes !== undefined) return { kind: 'unknown', why: 'its notes are not those of a test' };
-  const task = remainderOf(guest, tasks);
-  return task
-    ? { kind: 'remainder', task }
-    : { kind: 'unknown', why: 'nobody can tell when it came, or that a test made it' };
+  const work = workOf(guest, tasks);
+  const unknown = (why: string) => ({ kind: 'unknown', why }) as const;
+  if (mark) {
+    if (isMadeAnew(work))
+      return unknown('its notes are those of a test, and somebody made or destroyed a guest there since');
+    const isOnRecord = record !== undefined && isSameTrial(mark, record);
+    if (!isOnRecord && !work.some(hasWrittenNotes)) return unknown(COPIED);
+    return { kind: 'marked', mark };
+  }
+  if (notes !== undefined) return unknown('its notes are not those of a test');
+  const task = remainderOf(guest, work);
+  return task ? { kind: 'remainder', task } : unknown('nobody can tell when it came, or that a test made it');
 }
 
-/** Notes go along with a backup or a clone of a guest. So they prove nothing when it is not our restore that came last. */
-function isMadeAnew(tasks: readonly SiteTask[]): boolean {
+const COPIED =
+  'its notes are those of a test, and no restore of ours to that id is known: it may be a clone; take it away by hand when nobody needs it';
+
+/** One that failed writes none. */
+const hasWrittenNotes = (task: SiteTask): boolean =>
+  isOurRestore(task) && (task.status === undefined || hasEndedWell(task.status));
+
+/**
+ * What may have changed whose guest it is. An id has one guest at a time, and the clocks of nodes differ: what we did on
+ * another node about when we restored on this one was done to the guest before it, whatever its time says.
+ */
+function workOf<Task extends SiteTask>({ node }: FoundGuest, tasks: readonly Task[]): Task[] {
   const work = tasks.filter(changesWhose);
-  const restored = Math.max(...work.filter(isOurRestore).map(({ startTime }) => startTime));
+  const here = newestOf(work.filter((task) => isOurRestore(task) && task.node === node));
+  const isBefore = (task: Task): boolean =>
+    task.own && task.node !== node && Math.abs(task.startTime - here) * 1_000 <= MAX_SKEW;
+  return work.filter((task) => !isBefore(task));
+}
+
+const newestOf = (tasks: readonly SiteTask[]): number => Math.max(...tasks.map(({ startTime }) => startTime));
+
+function isMadeAnew(work: readonly SiteTask[]): boolean {
+  const restored = newestOf(work.filter(isOurRestore));
   return work.some(
     (task) => task.startTime > restored || (task.startTime === restored && !task.own && MAKES.test(task.type)),
   );
@@ -402,10 +434,9 @@ function isMadeAnew(tasks: readonly SiteTask[]): boolean {
  */
 function remainderOf<Task extends SiteTask>(
   { kind, node, config }: FoundGuest,
-  tasks: readonly Task[],
+  work: readonly Task[],
 ): Task | undefined {
-  const work = tasks.filter(changesWhose);
-  const newest = Math.max(...work.map(({ startTime }) => startTime));
+  const newest = newestOf(work);
   const [task, ...others] = work.filter(({ startTime }) => startTime === newest);
   if (!task || others.length > 0 || !isOurRestore(task)) return undefined;
   if (task.node !== node || !task.type.startsWith(kind === 'qemu' ? 'qm' : 'vz')) return undefined;

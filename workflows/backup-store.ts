@@ -46,8 +46,8 @@ import { greet, watchForSilence } from './store-contact.js';
 import { listenForStop, type Stopping } from './store-steering.js';
 
 /**
- * Backs up one store: hello → dump its guests, and once more those for whom that may help → send what is new to the
- * central server → verify it, there and here → prune, collect → read back what both servers hold, and judge by that.
+ * Backs up one store: hello → dump its guests, and once more those for whom that may help → verify what is new, prune →
+ * send it to the central server, verify and prune there → collect → read back what both servers hold, and judge by that.
  *
  * Started by `wave` under the id `pbs/<id>`; the store itself is held by a child, and only while guests are dumped.
  * - A train that finds the store held asks for it: after the dump that runs no other one begins until the train has had
@@ -295,17 +295,28 @@ async function tend(
   const { keep, reverifyAfter, collect, offsite } = orders;
   const at = ' at the central server';
 
-  const sent = offsite && (await steps.take('sync', '', () => own.longTask.sendCopy(task)));
+  const prune = (where: string, server: PruneServer, policy: Pick<PruneTask, 'keep'>, isVerified: boolean) =>
+    pruneProven({ where, server, task: { ...task, ...policy }, isVerified }, input, dumped, view, steps);
+  const pruneHere = () => prune('', own, { keep }, verified?.ok === true);
+  const send = () => steps.take('sync', '', () => own.longTask.sendCopy(task));
+
+  // Sending may take all night over a slow uplink: what is here is proven before, and is not held back by it.
+  const sendsLast = offsite !== undefined && patched('proven-before-sent');
+  let sent = offsite && !sendsLast ? await send() : undefined;
   const verifyTask = { ...task, reverifyAfter };
   const verified = await steps.take('verify', '', () => own.longTask.verifyCopy(verifyTask));
+  if (sendsLast) {
+    await pruneHere();
+    sent = await send();
+  }
   const isThere = sent?.ok || (offsite !== undefined && (await hasArrived(central, task, steps)));
   const there = isThere ? await steps.take('verify', at, () => central.longTask.verifyCopy(verifyTask)) : undefined;
 
-  const prune = (where: string, server: PruneServer, policy: Pick<PruneTask, 'keep'>, isVerified: boolean) =>
-    pruneProven({ where, server, task: { ...task, ...policy }, isVerified }, input, dumped, view, steps);
-  await prune('', own, { keep }, verified?.ok === true);
+  if (!sendsLast) await pruneHere();
   if (isThere && offsite) {
-    if (!areToldApart(verified?.node, there?.node) && patched('servers-told-apart'))
+    const node = (server: PruneServer, answer: TendAnswer | undefined) =>
+      sendsLast ? nodeOf(server, answer, task, steps) : answer?.node;
+    if (!areToldApart(await node(own, verified), await node(central, there)) && patched('servers-told-apart'))
       view.note(`Nothing is pruned${at}: whether it has itself verified what it holds nobody knows.`);
     else await prune(at, central, offsite, sent?.ok === true && there?.ok === true);
   }
@@ -322,6 +333,23 @@ async function hasArrived({ read }: Pick<PruneServer, 'read'>, task: BackupTask,
   );
 }
 
+/**
+ * Whose word a verification is. Workers of earlier builds do not tell; when all was found well, it was so under the name
+ * that they read by. One that was not carried out may have met a server of another name, and proves none.
+ */
+const nodeOf = async (
+  { read }: Pick<PruneServer, 'read'>,
+  answer: TendAnswer | undefined,
+  task: BackupTask,
+  steps: Steps,
+): Promise<string | undefined> => {
+  if (answer?.node !== undefined || !answer?.ok || steps.isEnded()) return answer?.node;
+  return read.readCopy(task).then(
+    ({ copy }) => copy.node,
+    () => undefined,
+  );
+};
+
 interface PruneServer {
   read: Pick<TendActivities, 'readCopy'>;
   longTask: Pick<TendActivities, 'pruneCopy'>;
@@ -337,7 +365,7 @@ async function pruneProven(
 ): Promise<void> {
   if (steps.isEnded()) return;
   const isDone = isVerified && stop === undefined && runs.every(({ kind }) => kind === 'done');
-  const isWhole = isDone && runs.length > 0 && notDumped(input, guests).length === 0;
+  const isWhole = isDone && runs.length > 0 && !isAnyMissed(input, guests);
   const byGroup = !isWhole && patched('prune-proven');
   if (isWhole || (isDone && !byGroup)) {
     await steps.take('prune', where, () => server.longTask.pruneCopy(task));
@@ -353,10 +381,8 @@ async function pruneProven(
 }
 
 /** Nights of earlier builds took a template that store.yaml names for a guest that is dumped. */
-const notDumped = (input: BackupStoreInput, guests: readonly BackedUpGuest[]): number[] =>
-  unlistedOf(namedIn(input), guests).filter(
-    (vmid) => !guests.some((guest) => guest.vmid === vmid) || patched('templates-are-missed'),
-  );
+const isAnyMissed = (input: BackupStoreInput, guests: readonly BackedUpGuest[]): boolean =>
+  unlistedOf(namedIn(input), guests).some(({ isTemplate }) => !isTemplate || patched('templates-are-missed'));
 
 /** Of a server that cannot be read nothing is proven. */
 const provenOn = async (

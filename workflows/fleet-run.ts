@@ -74,14 +74,16 @@ export function openFleetRun<V extends FleetRunView>(
     setCurrentDetails(render(view));
   };
   /** What has ended for good, and what the waves in work have told of those that ended there. */
+  const notSucceeded = (): StoreResult[] => [
+    ...[...results.values()].filter(({ outcome }) => outcome !== 'succeeded'),
+    ...[...waves.values()].flatMap((told) => told.notSucceeded),
+  ];
   const count = () => {
     const news = [...waves.values()];
-    const told = news.flatMap(({ notSucceeded }) => notSucceeded);
-    const known = [...results.values()].filter(({ outcome }) => outcome !== 'succeeded');
     const change: Partial<FleetRunView> = {
       inFlight: news.reduce((sum, { inFlight }) => sum + inFlight, 0),
       tally: news.reduce((sum, { tally }) => addTallies(sum, { ...emptyTally(), ...tally }), tallyOf(results.values())),
-      notSucceeded: [...known, ...told].slice(0, 100),
+      notSucceeded: notSucceeded().slice(0, 100),
     };
     set(change);
   };
@@ -114,7 +116,7 @@ export function openFleetRun<V extends FleetRunView>(
       });
       CancellationScope.current().cancelRequested.catch(() => abort('an operator'));
     },
-    fail: (doing: string) => set({ state: 'failed', doing }),
+    fail: (doing: string) => set({ state: 'failed', endedAt: new Date().toISOString(), doing }),
     /** Runs a wave, which an abort ends: how its stores ended. `untried` is said of those that it never came to. */
     async runWave(
       { workflowId, stores, untried }: { workflowId: string; stores: readonly string[]; untried: string },
@@ -142,6 +144,7 @@ export function openFleetRun<V extends FleetRunView>(
       count();
     },
     resultOf: (store: string) => results.get(store),
+    notSucceeded,
     /** How it has ended, in the words of `summaryOf`. */
     close(summaryOf: (tally: Tally) => string): { state: 'done' | 'aborted'; tally: Tally; summary: string } {
       const tally = tallyOf(results.values());

@@ -4,6 +4,7 @@ import {
   condition,
   executeChild,
   ParentClosePolicy,
+  patched,
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
@@ -19,8 +20,8 @@ import {
 import { PROTOCOL } from '#domain/messages/store.js';
 import type { WaveReport } from '#domain/messages/train.js';
 import { BACKUP_STAGE, operationId, waveWorkflowId } from '#domain/naming.js';
-import { nightSummary, partsOfNight } from '#domain/night.js';
-import { emptyTally, isAway } from '#domain/outcomes.js';
+import { nightSummary, partsOfNight, refusalSummary, unplannedNight } from '#domain/night.js';
+import { emptyTally, isAway, totalOf } from '#domain/outcomes.js';
 import { attention } from './attention.js';
 import { NO_THRESHOLD, openFleetRun, type FleetRun } from './fleet-run.js';
 import { nightQuery } from './messages.js';
@@ -36,7 +37,8 @@ import type { wave } from './wave.js';
  *
  * Started by its schedule at the opening of the window, or by an operator.
  * - Nothing begins after the window: a store whose turn did not come is missed, and has no new backup.
- * - No number of failures ends a night: what is wrong with one store's backup says nothing about the next one's.
+ * - No number of failures ends a night: what is wrong with one store's backup says nothing about the next one's. Of a
+ *   refused token, which people have to mend, they hear once while the night still runs.
  * - Abort begins no further store; dumps that run go on to their end.
  */
 export async function nightlyBackup(raw: NightInput): Promise<NightReport> {
@@ -49,7 +51,9 @@ export async function nightlyBackup(raw: NightInput): Promise<NightReport> {
     const plan = await planNight(input, desk);
     begin(plan, desk);
     await recordNight(plan, desk);
+    const calls = callForRefusal(plan, desk);
     await backUpAll(plan, desk);
+    await calls.end();
     if (plan.orders.collect && plan.orders.offsite) await collectCentral(plan, desk);
     const report = end(plan, desk);
     await recordNight(plan, desk);
@@ -111,7 +115,41 @@ async function planNight(input: NightInput, desk: Desk): Promise<NightPlan> {
   const summary = `No store of ${fleet} is backed up tonight: ${planned.problems.join('; ')}`;
   desk.fail(summary);
   await tellPeople(fleet, '', summary);
+  if (patched('unplanned-recorded')) await recordUnplanned(fleet, desk);
   throw invalid(planned.problems);
+}
+
+/** It has no plan, and so no name of its own: its start is its name. */
+async function recordUnplanned(fleet: string, { view }: Desk): Promise<void> {
+  const { state, startedAt, endedAt, doing, stores, tally } = view;
+  const id = unplannedNight(startedAt);
+  await control.record({
+    kind: 'night',
+    row: { id, fleet, state, reason: 'InvalidInput', summary: doing, stores, tally, startedAt, endedAt },
+  });
+}
+
+/** One call for all stores that are refused; of those that are known only when the night is over its end tells. */
+function callForRefusal({ fleet, night }: NightPlan, desk: Desk): { end: () => Promise<void> } {
+  const waiting = new CancellationScope();
+  const refused = () => desk.notSucceeded().find(({ reason }) => reason === 'BackupRefused');
+  const isKnown = () => refused() !== undefined && totalOf(desk.view.tally) < desk.view.stores;
+  const called = waiting
+    .run(() => condition(isKnown))
+    .then(async () => {
+      const { store, stop } = refused() ?? {};
+      if (store === undefined || !patched('refusal-told-at-once')) return;
+      const summary = refusalSummary(store, stop?.summary);
+      await attention(fleet, night, { reason: 'BackupRefused', summary: `${summary} (${workflowInfo().workflowId})` });
+    })
+    // Nobody was refused.
+    .catch(() => undefined);
+  return {
+    async end() {
+      waiting.cancel();
+      await called;
+    },
+  };
 }
 
 /**

@@ -18,7 +18,7 @@ import { waitFor } from '../store/wait.js';
 import { guestFault, siteFault } from './answers.js';
 import type { RestoreDeps } from './deps.js';
 import { onNode } from './inside.js';
-import { configOf, findGuest, kindOf, readGuest, readSite, recordOf, trialOf, type Found } from './site.js';
+import { findGuest, kindOf, readGuest, readSite, recordOf, trialOf, whoseGuest, type Found } from './site.js';
 import { endOf, restoresOf, sinceOf } from './tasks.js';
 
 /** Of one task: a restore writes a line for each percent of each disk. */
@@ -44,8 +44,10 @@ async function adopt(deps: RestoreDeps, task: TrialTask, found: Found): Promise<
   for (const { upid, status } of await restoresOf(deps, task.as)) {
     if (status === undefined) await endOf(deps, upid, deps.timing.restore);
   }
-  const mark = readMark((await configOf(deps, found))?.['description']);
-  if (!mark || !isSameTrial(mark, { ...trialOf(task), askedAt: '' })) return taken(task, found);
+  const whose = (await whoseGuest(deps, found))?.whose;
+  if (whose?.kind !== 'marked' || !isSameTrial(whose.mark, { ...trialOf(task), askedAt: '' }))
+    return taken(task, found);
+  const { mark } = whose;
   const [{ size = 0 } = {}, archived] = await Promise.all([
     snapshotOf(deps, task),
     archivedConfig(deps, found.node, archiveOf(task)),

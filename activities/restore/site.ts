@@ -97,7 +97,7 @@ export async function whoseGuest(
   if (!config) return undefined;
   // After the settings: what is done in between shows, and a guest that took the place of this one is not taken for it.
   const tasks = await workOn(deps, found.vmid);
-  return { whose: whoseIs({ ...found, config }, tasks), tasks };
+  return { whose: whoseIs({ ...found, config }, tasks, deps.state.trial(found.vmid)), tasks };
 }
 
 /** All that `decideStart` rests on. */

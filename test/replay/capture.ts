@@ -99,6 +99,12 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     const orders = someOrders({ offsite: { keep: { daily: 14 } } });
     return ended(await world.startBackup(aBackupInput('s001', { orders })));
   },
+  'backup-store-proven-before-sent': async (world) => {
+    await world.store('s001', { verifyCopy: async () => ({ ok: true, detail: 'done' }) });
+    await world.centralServer();
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    return ended(await world.startBackup(aBackupInput('s001', { orders })));
+  },
   'backup-store-template': async (world) => {
     await world.store('s001', {
       openDump: async () => ({
@@ -149,6 +155,26 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     world.central.on('planNight', async () => ({ kind: 'planned', plan: aNightPlan(['s001', 's002']) }));
     await world.stores(['s001', 's002']);
     return ended(await world.startNight());
+  },
+  'nightly-backup-unplanned': async (world) => {
+    world.central.on('planNight', async () => ({
+      kind: 'refused',
+      problems: ['backup: fleet.yaml has no such section'],
+    }));
+    const night = await world.startNight();
+    await night.result().catch(() => undefined);
+    return night;
+  },
+  'nightly-backup-refused': async (world) => {
+    world.central.on('planNight', async () => ({ kind: 'planned', plan: aNightPlan(['s001', 's002']) }));
+    await world.store('s001', {
+      openDump: async () => ({ kind: 'refused', stop: { reason: 'BackupRefused', summary: 'no token' } }),
+    });
+    const dumping = (await world.store('s002')).hold('dumpNode n1');
+    const night = await world.startNight();
+    await eventually('people are called', () => world.central.notifications.length > 0);
+    dumping.release();
+    return ended(night);
   },
   'wave-of-backups': async (world) => {
     world.central.on('planNight', async () => ({ kind: 'planned', plan: aNightPlan(['s001', 's002']) }));

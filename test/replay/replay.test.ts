@@ -249,6 +249,18 @@ describe('a changed workflow', () => {
       ".patched)('servers-told-apart') && false",
     ],
     [
+      'backup-store-proven-before-sent',
+      'a copy that is sent before it is proven',
+      ".patched)('proven-before-sent')",
+      ".patched)('proven-before-sent') && false",
+    ],
+    [
+      'backup-store-proven-before-sent',
+      'a server whose name is not read although its verification does not tell it',
+      '|| !answer?.ok || ',
+      '|| true || ',
+    ],
+    [
       'backup-store-template',
       'a template that is taken for a guest that is dumped',
       ".patched)('templates-are-missed')",
@@ -261,6 +273,18 @@ describe('a changed workflow', () => {
       'a list of nobody that is recorded',
       ".patched)('empty-list-not-recorded')",
       ".patched)('empty-list-not-recorded') && false",
+    ],
+    [
+      'nightly-backup-unplanned',
+      'a night without a plan that no history has',
+      ".patched)('unplanned-recorded')",
+      ".patched)('unplanned-recorded') && false",
+    ],
+    [
+      'nightly-backup-refused',
+      'a refused token of which people hear when the night is over',
+      ".patched)('refusal-told-at-once')",
+      ".patched)('refusal-told-at-once') || true",
     ],
     [
       'janitor-staging',

@@ -54,17 +54,52 @@ describe('the backup of a store', () => {
     expect(entry?.night.map(({ result: of }) => of)).toEqual(['proven', 'proven', 'proven']);
   });
 
-  it('sends to the central server before it verifies, and has it verified there', async () => {
+  it('verifies and prunes before it sends to the central server, and has it verified there', async () => {
     const world = await useWorld();
     const store = await world.store(ID);
     const there = await world.centralServer();
     const orders = someOrders({ offsite: { keep: { daily: 14 } }, collect: true });
     const result = await (await world.startBackup(aBackupInput(ID, { orders }))).result();
     expect(result.outcome).toBe('succeeded');
-    expect(store.calls.slice(6)).toEqual(['sendCopy', 'verifyCopy', 'pruneCopy', 'collectSpace', 'readCopy']);
+    expect(store.calls.slice(6)).toEqual(['verifyCopy', 'pruneCopy', 'sendCopy', 'collectSpace', 'readCopy']);
     expect(there).toEqual(['verifyCopy s001', 'pruneCopy s001', 'readCopy s001']);
     const [entry] = world.central.ledgerOf('backups');
     expect(entry?.guests.every(({ offsite }) => offsite?.provenAt !== undefined)).toBe(true);
+  });
+
+  it('has its own copy proven and pruned while a slow link still sends it', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    await world.centralServer();
+    const sending = store.hold('sendCopy');
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    const backup = await world.startBackup(aBackupInput(ID, { orders }));
+    await sending.reached;
+    const { steps } = await backup.query(backupQuery);
+    sending.release();
+    expect(steps.map(({ what, ok }) => [what, ok])).toEqual([
+      ['verify', true],
+      ['prune', true],
+    ]);
+    expect((await backup.result()).outcome).toBe('succeeded');
+  });
+
+  it('of which one guest is damaged has the others pruned while a slow link still sends them', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID, {
+      verifyCopy: async () => ({ ok: false, detail: 'vm/102 is damaged', reason: 'BackupVerifyFailed' }),
+      readCopy: async () => ({ copy: aCopy('pbs-store', [101, 103]) }),
+    });
+    await world.centralServer();
+    const pruned = groupsPruned(store);
+    const sending = store.hold('sendCopy');
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    const backup = await world.startBackup(aBackupInput(ID, { orders }));
+    await sending.reached;
+    const before = [...pruned];
+    sending.release();
+    expect(before).toEqual([['vm/101', 'ct/103']]);
+    expect(await backup.result()).toMatchObject({ outcome: 'failed', reason: 'BackupVerifyFailed' });
   });
 
   it.each([
@@ -240,9 +275,39 @@ describe('the backup of a store', () => {
     expect(there).toEqual(['verifyCopy s001', 'readCopy s001']);
   });
 
-  it('of which nobody knows which server has verified it here has nothing pruned in the second place', async () => {
+  it('whose worker does not tell which server has verified it here has that read, and is pruned in the second place', async () => {
     const world = await useWorld();
     await world.store(ID, { verifyCopy: async () => ({ ok: true, detail: 'done' }) });
+    const there = await world.centralServer();
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    const result = await (await world.startBackup(aBackupInput(ID, { orders }))).result();
+    expect(result.outcome).toBe('succeeded');
+    expect(there).toEqual(['verifyCopy s001', 'pruneCopy s001', 'readCopy s001']);
+  });
+
+  it('whose own verification met a server of another name than it reads by has nothing pruned in the second place', async () => {
+    const world = await useWorld();
+    await world.store(ID, {
+      verifyCopy: async () => ({ ok: false, detail: 'its tasks say pbs-central', reason: 'BackupIncomplete' }),
+    });
+    const there = await world.centralServer();
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    await (await world.startBackup(aBackupInput(ID, { orders }))).result();
+    expect(there).toEqual(['verifyCopy s001', 'readCopy s001']);
+  });
+
+  it.each([
+    ['and whose server cannot be read', new Error('no route to host')],
+    ['and whose server has the name of the central one', aCopy('pbs-central')],
+  ])('of which nobody knows which server has verified it here, %s, has nothing pruned there', async (_, read) => {
+    const world = await useWorld();
+    await world.store(ID, {
+      verifyCopy: async () => ({ ok: true, detail: 'done' }),
+      readCopy: async () => {
+        if (read instanceof Error) throw ApplicationFailure.nonRetryable(read.message, 'BackupFailed');
+        return { copy: read };
+      },
+    });
     const there = await world.centralServer();
     const orders = someOrders({ offsite: { keep: { daily: 14 } } });
     await (await world.startBackup(aBackupInput(ID, { orders }))).result();

@@ -1,7 +1,7 @@
 import { describe, expect, inject, it } from 'vitest';
 import { createOperations } from '#client/operations.js';
 import { renderNightDetails } from '#domain/backup-progress.js';
-import type { NightPlan, NightView } from '#domain/messages/backup.js';
+import type { NightPlan, NightView, StoreBackupActivities } from '#domain/messages/backup.js';
 import { waveWorkflowId } from '#domain/naming.js';
 import { totalOf } from '#domain/outcomes.js';
 import { abortUpdate, nightQuery } from '#workflows/messages.js';
@@ -156,7 +156,47 @@ describe('a night', () => {
       state: 'failed',
       doing: expect.stringContaining('s009 is not a store'),
     });
-    expect(world.central.ledgerOf('night')).toEqual([]);
+    expect(world.central.ledgerOf('night')).toMatchObject([
+      {
+        row: {
+          id: expect.stringMatching(/^unplanned-\d{8}-\d{6}$/) as string,
+          fleet: 'acme',
+          state: 'failed',
+          reason: 'InvalidInput',
+          summary: expect.stringContaining('s009 is not a store') as string,
+          endedAt: expect.any(String) as string,
+        },
+      },
+    ]);
+  });
+
+  const refused: Partial<StoreBackupActivities> = {
+    openDump: async () => ({ kind: 'refused', stop: { reason: 'BackupRefused', summary: 'No token.' } }),
+    readCopy: async () => ({ copy: aCopy('pbs-store', []) }),
+  };
+
+  it('in which a token is refused calls people while others are still backed up, and once for all stores', async () => {
+    const world = await given(aNightPlan(['s001', 's002', 's003']));
+    await world.stores(['s001', 's002'], refused);
+    const dumping = (await world.store('s003')).hold('dumpNode n1');
+    const night = await world.startNight();
+    await dumping.reached;
+    await eventually('both to have ended', async () => totalOf((await night.query<NightView>(nightQuery)).tally) === 2);
+    await eventually('people to be called', () => world.central.notifications.length > 0);
+    dumping.release();
+    await night.result();
+    const told = world.central.notifications.map(({ reason, summary }) => [reason, /The night goes on/.test(summary)]);
+    expect(told).toEqual([
+      ['BackupRefused', true],
+      [undefined, false],
+    ]);
+  });
+
+  it('whose last store is refused says so at its end alone', async () => {
+    const world = await given(aNightPlan(['s001']));
+    await world.store('s001', refused);
+    await (await world.startNight()).result();
+    expect(world.central.notifications).toMatchObject([{ summary: expect.stringContaining('0 of 1 store') as string }]);
   });
 
   it('collects the space of the central server once, for all stores', async () => {

@@ -11,7 +11,7 @@ import type { MeasureOptions } from './train-side.js';
 /** As many as a store of some size has: one more than the three that the service configures. */
 const GUESTS_PER_STORE = 4;
 
-/** One calm night over a fleet of its own, from nothing: each store is dumped, sent, verified, pruned and read back. */
+/** One calm night over a fleet of its own, from nothing: each store is dumped, verified, pruned, sent and read back. */
 export const measureNight = (io: Io, { stores, speed }: Pick<MeasureOptions, 'stores' | 'speed'>): Promise<NightRow> =>
   withOwnService(io, { stores, speed, guests: GUESTS_PER_STORE }, async (own) => {
     const { repo, operations, lab, service } = own;

@@ -179,6 +179,35 @@ describe('the night of a store', () => {
       expect(JSON.stringify(result)).toContain('no newer one of the guest is proven: keep it until one is');
     });
 
+    const GONE = /the cluster has no such guest any more, so no newer one will come: forget it there when nobody/;
+    const TEMPLATE =
+      /the guest is a template, which nobody dumps, so no newer one will come: forget it there when nobody/;
+    const KEEP = /no newer one of the guest is proven: keep it until one is/;
+    it.each<[string, RegExp, Partial<NightFacts>]>([
+      ['of a guest that is gone', GONE, {}],
+      ['of a VM whose number a container has now', GONE, { guests: [aGuest(101), aGuest(103, { kind: 'lxc' })] }],
+      ['of a guest that is a template by now', TEMPLATE, { guests: [aGuest(101), aGuest(103, { template: true })] }],
+      ['of a guest that is still there', KEEP, { guests: [aGuest(101), aGuest(103)] }],
+      ['of a guest that store.yaml names and that may come back', KEEP, { named: [103] }],
+      ['of a guest of whom nobody knows whether it is there', KEEP, { guests: undefined }],
+      ['of a guest that is missing from a list that nobody believes', KEEP, { guests: [] }],
+    ])('%s says what ends it, and is not green before', (_, advice, change) => {
+      const copies = holding(aSnapshot(101), old(103));
+      const result = judgeNight(aNight({ guests: [aGuest(101)], ...copies, ...change }), NOW);
+      if (result.kind === 'succeeded') throw new Error('it is green');
+      expect(result.stop.summary).toContain('Damaged: vm/103/2026-11-25T01:00:00Z.');
+      expect(result.stop.detail?.join('\n')).toMatch(advice);
+    });
+
+    it('of a guest that is gone may be forgotten at once when a newer one is proven: pruning may leave it', () => {
+      const older = { ...old(103), time: minutes(-48 * 60) };
+      const result = judgeNight(
+        aNight({ guests: [aGuest(101)], ...holding(aSnapshot(101), lastNight(103), older) }),
+        NOW,
+      );
+      expect(JSON.stringify(result)).toContain('a newer one of the guest is proven, so forget this one there"');
+    });
+
     it('in the second place says so', () => {
       const there = (one: SnapshotFacts, state: 'ok' | 'failed' = 'ok'): SnapshotFacts => ({
         ...one,

@@ -370,12 +370,12 @@ describe('the notes of a guest under test', () => {
 });
 
 describe('whose a guest with an id for tests is', () => {
-  const NOTES = writeMark({
+  const MARK: TrialMark = {
     run: 'r',
     store: 's',
     snapshot: 'vm/101/2026-11-26T01:00:00Z',
     askedAt: '2026-11-26T03:00:00Z',
-  });
+  };
   const aTask = (type: string, startTime: number, change: Partial<SiteTask> = {}): SiteTask => ({
     type,
     node: 'n1',
@@ -388,8 +388,10 @@ describe('whose a guest with an id for tests is', () => {
   const ours = (status?: string): SiteTask => ({ ...aTask('qmrestore', 100, { own: true, endTime: 105 }), status });
   const FAILED = 'command failed: exit code 255';
   const LOST = 'unexpected status';
-  const someone = (config: Record<string, string>, tasks: SiteTask[]) =>
-    whoseIs({ kind: 'qemu', node: 'n1', config }, tasks).kind;
+  const someone = (config: Record<string, string>, tasks: SiteTask[], record?: TrialMark) =>
+    whoseIs({ kind: 'qemu', node: 'n1', config }, tasks, record).kind;
+  const elsewhere = (type: string, startTime: number, own = true): SiteTask =>
+    aTask(type, startTime, { own, node: 'n2' });
 
   const bare: [string, ReturnType<typeof someone>, SiteTask[], config?: Record<string, string>][] = [
     ['our restore still runs', 'remainder', [ours()]],
@@ -421,15 +423,36 @@ describe('whose a guest with an id for tests is', () => {
     ['it was made later, by its own word', 'unknown', [ours(FAILED)], { meta: 'creation-qemu=10.1,ctime=106' }],
     ['it was made by our restore, by its own word', 'remainder', [ours(FAILED)], { meta: 'ctime=105' }],
     ['no task is known', 'unknown', []],
+    [
+      'the clock of a node on which we destroyed the one before is ahead',
+      'remainder',
+      [elsewhere('qmrestore', 110), elsewhere('qmdestroy', 120), ours(FAILED)],
+    ],
+    ['we destroyed it elsewhere, later than clocks differ', 'unknown', [ours(FAILED), elsewhere('qmdestroy', 500)]],
+    ['somebody destroyed it elsewhere', 'unknown', [ours(FAILED), elsewhere('qmdestroy', 120, false)]],
   ];
   it.each(bare)('one without notes, when %s: %s', (_, kind, tasks, config = {}) => {
     expect(someone(config, tasks)).toBe(kind);
   });
 
-  const marked: [string, ReturnType<typeof someone>, SiteTask[]][] = [
+  const OTHER = { ...MARK, run: 'another' };
+  const marked: [string, ReturnType<typeof someone>, SiteTask[], record?: TrialMark][] = [
     ['our restore came last', 'marked', [aTask('qmcreate', 90), ours('OK')]],
     ['our restore still runs', 'marked', [ours()]],
-    ['nobody knows the tasks any more', 'marked', []],
+    ['no restore of ours is known, as of a clone of another guest under test', 'unknown', []],
+    ['nobody knows the tasks any more, and we have it on record', 'marked', [], MARK],
+    ['nobody knows the tasks any more, and we have another test on record', 'unknown', [], OTHER],
+    ['our restore failed, so the notes are not of it', 'unknown', [ours(FAILED)]],
+    ['our restore failed, and we have it on record', 'marked', [ours(FAILED)], MARK],
+    ['only a test before it is known, which we took away', 'unknown', [ours('OK'), aTask('qmdestroy', 110)]],
+    ['we have it on record, and took it away', 'unknown', [ours('OK'), aTask('qmdestroy', 110, { own: true })], MARK],
+    [
+      'the clock of a node on which we took the one before away is ahead',
+      'marked',
+      [elsewhere('qmrestore', 110), elsewhere('qmdestroy', 120), ours('OK')],
+    ],
+    ['we took one away elsewhere, later than clocks differ', 'unknown', [ours('OK'), elsewhere('qmdestroy', 500)]],
+    ['somebody took one away elsewhere', 'unknown', [ours('OK'), elsewhere('qmdestroy', 120, false)]],
     ['a test before it was taken away in the same second', 'marked', [aTask('qmdestroy', 100), ours('OK')]],
     ['a destroy of it failed', 'marked', [ours('OK'), aTask('qmdestroy', 101, { own: true, status: LOST })]],
     ['somebody destroyed it since', 'unknown', [ours('OK'), aTask('qmdestroy', 101)]],
@@ -437,8 +460,8 @@ describe('whose a guest with an id for tests is', () => {
     ['somebody had one back in the same second', 'unknown', [ours('OK'), aTask('qmrestore', 100)]],
     ['somebody made one, and no restore of ours is known', 'unknown', [aTask('qmcreate', 90)]],
   ];
-  it.each(marked)('one with the notes of a test, when %s: %s', (_, kind, tasks) => {
-    expect(someone({ description: NOTES }, tasks)).toBe(kind);
+  it.each(marked)('one with the notes of a test, when %s: %s', (_, kind, tasks, record) => {
+    expect(someone({ description: writeMark(MARK) }, tasks, record)).toBe(kind);
   });
 
   it('one with notes of its own, whatever was done there', () => {

@@ -217,6 +217,31 @@ describe('a sweep', () => {
     await stays(task.as, /its notes are those of a test, and somebody/);
   });
 
+  it('leaves a clone of a guest under test, whose notes went along', async () => {
+    const task = await practice.restored(practice.trial(101));
+    const { options } = practice.staging.site.guests.get(task.as)!;
+    practice.somebodyMakes(90_500, 'qemu', practice.nodeOf(task.as), { ...(options as Record<string, string>) });
+    const { removed, left } = await sweep();
+    expect(removed.map((each) => each.split(/ on|,/)[0])).toEqual(['guest 90101', `storage ${STORAGE}`]);
+    expect(left).toEqual([
+      expect.stringMatching(/^guest 90500 on stg\d: its notes are those of a test, and no restore .* take it away by/),
+    ]);
+  });
+
+  it('leaves and names what was restored so long ago that no task tells of it, unless it is on record', async () => {
+    const task = await practice.restored(practice.trial(101));
+    const other = await practice.restored(practice.trial(102));
+    for (const node of practice.staging.site.nodes.values()) node.tasks.all.length = 0;
+    await practice.deps.state.forgetTrial(task.as);
+    const { removed, left } = await sweep();
+    expect(removed[0]).toMatch(/^guest 90102 /);
+    expect(left).toEqual([
+      expect.stringMatching(/^guest 90101 on stg\d: its notes are those of a test, and no restore/),
+    ]);
+    expect([...practice.staging.site.guests.keys()]).toContain(task.as);
+    expect([...practice.staging.site.guests.keys()]).not.toContain(other.as);
+  });
+
   it('leaves a guest of which no task is known', async () => {
     await failedAt(90_300);
     for (const node of practice.staging.site.nodes.values()) node.tasks.all.length = 0;

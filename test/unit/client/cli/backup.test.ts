@@ -408,6 +408,14 @@ describe('a night that is run by hand', () => {
     expect(out).toMatch(/^Night night-2026-11-24-1: running, since/);
   });
 
+  it('that waits for its window says when it begins, until that has come', async () => {
+    const ahead = view({ opens: ago(-8), closes: ago(-12), inFlight: 0 });
+    const { out } = await edge(['show'], service(ahead));
+    expect(out).toMatch(/Nothing is begun before Tue 20:08 .*To end it: edge backup abort/);
+    expect((await edge(['show'], service({ ...ahead, opens: ago(1) }))).out).not.toContain('begun before');
+    expect((await edge(['show'], service({ ...ahead, state: 'aborted' }))).out).not.toContain('begun before');
+  });
+
   it('is shown, without judging it; with --watch it is followed and judged', async () => {
     const shown = await edge(['show'], service(failed));
     expect(shown).toMatchObject({ code: 0, out: expect.stringContaining('store-033: failed') as string });
