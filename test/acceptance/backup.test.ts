@@ -30,8 +30,8 @@ beforeAll(async () => {
     stores: 6,
     ownProcess: [CRASHED],
     edit: (fleet) => {
-      // A guest that stays locked is asked for a dozen times.
-      fleet['backup'] = { ...(fleet['backup'] as object), deferFor: '1s' };
+      // A guest that stays locked is asked for a dozen times, and a server that is gone for as long as a store that is.
+      fleet['backup'] = { ...(fleet['backup'] as object), deferFor: '1s', cutOffAfter: '20s' };
     },
   });
   ledger = openLedgerReader(practice.service.databaseUrl, { connections: 1 });
@@ -131,6 +131,69 @@ describe('a night in which something is wrong', () => {
     expect(view.notSucceeded).toMatchObject([{ store: FULL, outcome: 'failed', reason: 'DatastoreFull' }]);
     expect(await effectsOf(FULL, 'backup.start')).toEqual([]);
     await practice.lab.removeFault('full');
+  });
+});
+
+describe('a night over a slow uplink', () => {
+  const slow = { kind: 'wan-slow', store: FULL, step: 'datastore.sync', params: { factor: 4 } };
+  const entries = async (): Promise<LabEntry[]> =>
+    (await practice.lab.journal(0)).filter(({ store }) => store === FULL);
+  const lastSeq = async (): Promise<number> => (await entries()).at(-1)?.seq ?? 0;
+  const since = async (begun: number, effect: string): Promise<LabEntry[]> =>
+    (await entries()).filter((entry) => entry.seq > begun && entry.effect === effect);
+  const slowed = async (begun: number): Promise<unknown[]> =>
+    (await since(begun, 'fault.active')).map(({ detail }) => detail?.['kind']);
+  const dumpedSince = async (begun: number) =>
+    (await since(begun, 'snapshot.create')).map(({ guest }) => guest).toSorted();
+  const copiedSince = async (begun: number): Promise<number> =>
+    (await since(begun, 'datastore.sync')).reduce((sum, { detail }) => sum + Number(detail?.['snapshots']), 0);
+  const vmids = async () => (await guestsOf(FULL)).map(({ vmid }) => vmid).toSorted();
+  const isProvenSince = (copy: { provenAt?: string | undefined } | undefined, from: Date): boolean =>
+    Date.parse(copy?.provenAt ?? '') >= Math.floor(from.getTime() / 1_000) * 1_000;
+  const provenSince = async (from: Date) =>
+    (await known(FULL)).map(({ local, offsite }) => [isProvenSince(local, from), isProvenSince(offsite, from)]);
+
+  it('takes its time, and sends everything once', async () => {
+    const from = new Date();
+    const begun = await lastSeq();
+    await practice.lab.addFault({ ...slow, id: 'slow' });
+    const { report } = await nightOver([FULL]);
+    await practice.lab.removeFault('slow');
+    expect(report).toMatchObject({ state: 'done', tally: { succeeded: 1 } });
+    expect(await slowed(begun)).toEqual(['wan-slow']);
+    expect(await dumpedSince(begun)).toEqual(await vmids());
+    expect(await copiedSince(begun)).toBe((await vmids()).length);
+    expect(await provenSince(from)).toEqual((await vmids()).map(() => [true, true]));
+  });
+
+  it('is not called proven in the second place when it does not get through, and is here all the same', async () => {
+    const from = new Date();
+    const begun = await lastSeq();
+    await practice.lab.addFault({ ...slow, id: 'slow' });
+    const handle = await begin([FULL]);
+    await practice.seen(
+      'a transfer that is slow',
+      (entry) => entry.seq > begun && entry.store === FULL && entry.detail?.['kind'] === 'wan-slow',
+    );
+    await practice.lab.addFault({ kind: 'pbs-down', store: 'central', id: 'gone' });
+    const report = (await handle.result()) as NightReport;
+    const { notSucceeded } = await handle.query<NightView>('night');
+    await practice.lab.removeFault('gone');
+    await practice.lab.removeFault('slow');
+    expect(report).toMatchObject({ state: 'done', tally: { failed: 1 } });
+    expect(notSucceeded).toMatchObject([{ store: FULL, outcome: 'failed', reason: 'BackupIncomplete' }]);
+    expect(await dumpedSince(begun)).toEqual(await vmids());
+    expect(await provenSince(from)).toEqual((await vmids()).map(() => [true, false]));
+  });
+
+  it('has the next night send what did not get through, once, and both proven there', async () => {
+    const from = new Date();
+    const begun = await lastSeq();
+    const { report } = await nightOver([FULL]);
+    expect(report).toMatchObject({ state: 'done', tally: { succeeded: 1 } });
+    expect(await provenSince(from)).toEqual((await vmids()).map(() => [true, true]));
+    expect(await dumpedSince(begun)).toEqual(await vmids());
+    expect(await copiedSince(0)).toBe((await dumpedSince(0)).length);
   });
 });
 

@@ -8,7 +8,7 @@ import type { Ground } from './ground.js';
 import { follow } from './journal.js';
 import { FLEET, SPEED, wayOf, worksOf, type ChaosPlan, type Way } from './plan.js';
 import { collect, faultsOf, secondId, untilAtWork, untilNothingRuns, untilQuiet, type Seen } from './seen.js';
-import { isProcessKind, type Work } from './table.js';
+import { isProcessKind, setAt, type Work } from './table.js';
 import { ride, sleepThrough, tryOut, type Course, type Endings } from './works.js';
 
 /** A moment that a fault waits for is soon over; an operator has time, and each look at a train costs the service. */
@@ -124,7 +124,14 @@ function createTrouble(course: Course, order: readonly string[]) {
   const armed: ReturnType<typeof faultsOf> = [];
   const ends: { id: string; at: number }[] = [];
   let waiting: ReturnType<typeof faultsOf> = [];
+  let unset: ReturnType<typeof faultsOf> = [];
 
+  const inLab = ({ id, cell, lab: fault, store }: (typeof waiting)[number]) => {
+    if (!fault) return [];
+    const rots = cell.at === 'central' && cell.kind === 'chunk-corrupt';
+    const params = { ...fault.params, ...(rots ? { ns: storeOf(store) } : {}) };
+    return [{ id, store: cell.at ?? storeOf(store), ...fault, params }];
+  };
   const strike = async (planned: (typeof waiting)[number], store: string | undefined): Promise<void> => {
     const { kind } = planned.cell;
     const done =
@@ -172,15 +179,8 @@ function createTrouble(course: Course, order: readonly string[]) {
         const [kind, sites] = work === 'night' ? ['backup-slow', order] : ['restore-slow', ['staging']];
         return sites.map((store) => ({ id: `slow-${store}`, store, kind, params: { factor: plan[work].slow } }));
       });
-      await lab.addFaults([
-        ...slow,
-        ...faults.flatMap(({ id, cell, lab: fault, store }) => {
-          if (!fault) return [];
-          const rots = cell.at === 'central' && cell.kind === 'chunk-corrupt';
-          const params = { ...fault.params, ...(rots ? { ns: storeOf(store) } : {}) };
-          return [{ id, store: cell.at ?? storeOf(store), ...fault, params }];
-        }),
-      ]);
+      await lab.addFaults([...slow, ...faults.filter(({ cell }) => !setAt(cell)).flatMap(inLab)]);
+      unset = [...unset, ...faults.filter(({ cell }) => setAt(cell))];
     },
     /** While the release is being built, which no store has a part in. */
     async strikeBuild(handle: WorkflowHandle): Promise<void> {
@@ -191,6 +191,9 @@ function createTrouble(course: Course, order: readonly string[]) {
       await strike(build, undefined);
     },
     async meet(entry: LabEntry): Promise<void> {
+      const set = unset.filter(({ cell }) => cell.at === entry.store && setAt(cell) === entry.effect);
+      unset = unset.filter((planned) => !set.includes(planned));
+      if (set.length > 0) await lab.addFaults(set.flatMap(inLab));
       const due = waiting.find(
         ({ cell, store }) =>
           (cell.at ?? storeOf(store)) === entry.store &&

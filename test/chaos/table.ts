@@ -38,6 +38,13 @@ export const cellName = ({ work, kind, step, moment, at }: Cell): string =>
   `${work}: ${kind} ${step} ${moment}${at === undefined ? '' : ` at ${at}`}`;
 export const isProcessKind = (kind: string): kind is ProcessKind => (PROCESS_KINDS as readonly string[]).includes(kind);
 
+/**
+ * The effect that a fault is set at, where it has to wait: a run of restore tests begins with a look at the site, which
+ * is no operation of it and would use up a trap for whoever asks. An operation begins with its storage.
+ */
+export const setAt = ({ at, step }: Cell): Step | undefined =>
+  at === 'staging' && step === 'api.read' ? 'storage.add' : undefined;
+
 type Places = Partial<Record<Cell['step'], Moment | Moment[]>>;
 
 const cellsAt = (work: Work, kind: Cell['kind'], places: Places, at?: Elsewhere): Cell[] =>
@@ -202,6 +209,7 @@ const NIGHT_OTHERS: Cell[] = [
     'snapshot.verify': ALL,
   }),
   ...atNight('wan-flap', { 'snapshot.create': 'before', 'datastore.sync': 'before' }),
+  ...atNight('wan-slow', { 'datastore.sync': ['before', 'during'] }),
   ...atNight('guest-locked', { 'backup.start': AROUND, 'snapshot.create': 'after' }),
   ...atNight('lock-contention', { 'snapshot.create': 'before' }),
   ...atNight('backup-warns', { 'snapshot.create': 'after' }),
