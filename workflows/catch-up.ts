@@ -181,10 +181,15 @@ export function openCatchUp(train: Run) {
      */
     async wait(due: () => number): Promise<boolean> {
       if (isOpen() && !isStopped() && !isLeft) {
-        desk.said.answer = undefined;
-        desk.doing('All stages are through. Stores that were offline are awaited until the deadline.', {
-          state: 'catching up',
-        });
+        const { hold } = desk.view;
+        // Late stores may hold the train already: their question stands, and the answer that is on its way to it.
+        if (!hold) desk.said.answer = undefined;
+        desk.doing(
+          hold?.summary ?? 'All stages are through. Stores that were offline are awaited until the deadline.',
+          {
+            state: 'catching up',
+          },
+        );
         const isDone = () => isStopped() || desk.said.answer === 'finish' || !isOpen();
         while (!isDone()) {
           const at = due();

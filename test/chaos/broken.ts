@@ -1,6 +1,7 @@
 import { cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ROOT } from '../support/build.js';
+import type { SteeringPlan } from './plan.js';
 import type { RunKind } from './table.js';
 
 export interface Edit {
@@ -12,12 +13,16 @@ export interface Edit {
 
 const STEPS = 'activities/store/node-steps.js';
 const OPERATION = 'activities/store/operation.js';
+/** What control workers run of the workflows; the files that it was made of are not read. */
+const WORKFLOWS = 'workflow-bundle.js';
 
 /** A build that lacks a safeguard. */
 export interface Broken {
   edits: readonly Edit[];
   /** Kinds of run that get to the place. */
   kinds: readonly RunKind[];
+  /** Only runs get there in which people say this to a part of the train. */
+  told?: SteeringPlan['how'];
   /** Rules that only what it lacks would break: any other finding is no sign that the suite has noticed. */
   shows: readonly string[];
 }
@@ -94,6 +99,24 @@ export const BROKEN_BUILDS = {
     ],
     kinds: PATCHES,
     shows: ['nothing-twice'],
+  },
+  'ignored-pause': {
+    edits: [
+      {
+        file: WORKFLOWS,
+        find: 'const mayStart = () => !steering.paused && !aborted',
+        put: 'const mayStart = () => !aborted',
+      },
+      {
+        file: WORKFLOWS,
+        find: 'const able = waiting.filter(({ id }) => !steering.pausedStores.includes(id));',
+        put: 'const able = waiting;',
+      },
+      { file: WORKFLOWS, find: 'if (!state.paused || state.stop)', put: 'if (state)' },
+    ],
+    kinds: PATCHES,
+    told: 'pause',
+    shows: ['steered'],
   },
   'no-vzdump-adoption': {
     edits: [

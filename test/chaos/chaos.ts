@@ -112,13 +112,14 @@ async function catchBroken(options: ChaosOptions, broken: string): Promise<numbe
 
 /**
  * Only a finding that the missing safeguard explains is a catch: a run that is bad for another reason would be so
- * whatever the suite looks for. Seeds of a kind that never gets to the place are left out.
+ * whatever the suite looks for. Seeds of runs that never get to the place are left out.
  */
 async function catchOne(options: ChaosOptions, name: BrokenBuild): Promise<{ isCaught: boolean; text: string }> {
-  const { edits, kinds, shows }: Broken = BROKEN_BUILDS[name];
+  const { edits, kinds, told, shows }: Broken = BROKEN_BUILDS[name];
+  const getsThere = (seed: number): boolean =>
+    kinds.includes(turnOf(seed).kind) && (told === undefined || planOf(seed).operator.steers?.how === told);
   const seeds: number[] = [];
-  for (let seed = options.seed ?? 1; seeds.length < SEEDS_TO_CATCH; seed += 1)
-    if (kinds.includes(turnOf(seed).kind)) seeds.push(seed);
+  for (let seed = options.seed ?? 1; seeds.length < SEEDS_TO_CATCH; seed += 1) if (getsThere(seed)) seeds.push(seed);
   const beside = new Set<string>();
   return withBuild(name, edits, async (root) => {
     const grounds = await groundsOf(options, root, name, seeds.length);

@@ -249,6 +249,39 @@ describe('a breach by stores that came back', () => {
     await heldFor(train, 'ApprovalPending', 'wave-1');
   });
 
+  it('is what the train says and takes an answer to, when its last stage gets through meanwhile', async () => {
+    const world = await useWorld();
+    const stores = await world.stores(['s001', 's003'], quick);
+    const measured = fakeOf(stores, 's003').hold('probeStore');
+    world.central.plans(
+      aPlan()
+        .stage('canary', { stores: ['s001', 's002'], limits: strict })
+        .stage('wave-1', { stores: ['s003'] })
+        .build(),
+    );
+    const train = await world.startTrain();
+    await measured.reached;
+    await world.store('s002', { ...quick, applyConfig: refuses });
+    const { hold } = await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+    measured.release();
+    await eventually('the train has gone on from its last stage', async () => {
+      const events = await eventsOf(train);
+      const recorded = events.findLastIndex((event) => event.activityTaskCompletedEventAttributes);
+      const isRecorded = world.central.ledgerOf('stage').some(({ row }) => row.stage === 'wave-1');
+      const open = events.filter(
+        (event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'record',
+      );
+      const closed = new Set(
+        events.map(({ activityTaskCompletedEventAttributes: done }) => String(done?.scheduledEventId)),
+      );
+      const isIdle = open.every(({ eventId }) => closed.has(String(eventId)));
+      return isRecorded && isIdle && events.slice(recorded).some((event) => event.workflowTaskCompletedEventAttributes);
+    });
+    expect(await train.query(trainQuery)).toMatchObject({ state: 'held', doing: hold?.summary, hold });
+    await say(train, 'skip');
+    await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 2, failed: 1 } });
+  });
+
   it('while a stage soaks starts no further stage, until it is answered', async () => {
     const world = await useWorld();
     const stores = await world.stores(['s001', 's004'], quick);
