@@ -215,6 +215,10 @@ describe('what is to be verified', () => {
       [aSnapshot(6 * HOUR, verified('ok', ago(HOUR), 'pbs-002'))],
       { fresh: [6], again: [] },
     ],
+    'a copy that its source has found damaged before it was sent': [
+      [aSnapshot(6 * HOUR, verified('failed', ago(HOUR), 'pbs-002'))],
+      { fresh: [6], again: [] },
+    ],
     'not what is unfinished': [
       [aSnapshot(HOUR, { size: undefined, verification: undefined })],
       { fresh: [], again: [] },
