@@ -30,8 +30,8 @@ beforeAll(async () => {
     stores: 6,
     ownProcess: [CRASHED],
     edit: (fleet) => {
-      // A guest that stays locked is asked for a dozen times, and a server that is gone for as long as a store that is.
-      fleet['backup'] = { ...(fleet['backup'] as object), deferFor: '1s', cutOffAfter: '20s' };
+      // A guest that stays locked is asked for a dozen times.
+      fleet['backup'] = { ...(fleet['backup'] as object), deferFor: '1s' };
     },
   });
   ledger = openLedgerReader(practice.service.databaseUrl, { connections: 1 });
