@@ -1,3 +1,4 @@
+import { workflowInfo } from '@temporalio/workflow';
 import type { Reason } from '#domain/reasons.js';
 import { notify } from './proxies.js';
 
@@ -7,3 +8,7 @@ export const attention = (
   about: string,
   concern: { reason?: Reason | undefined; summary: string },
 ): Promise<void> => notify({ event: 'attention', fleet, train: about, ...concern, answers: [] }).catch(() => undefined);
+
+/** The same, of a night or a run of restore tests: with the workflow's id, by which they find it. */
+export const tellPeople = (fleet: string, about: string, summary: string, reason?: Reason): Promise<void> =>
+  attention(fleet, about, { reason, summary: `${summary} (${workflowInfo().workflowId})` });

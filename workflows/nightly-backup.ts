@@ -6,7 +6,6 @@ import {
   ParentClosePolicy,
   patched,
   setHandler,
-  workflowInfo,
 } from '@temporalio/workflow';
 import { renderNightDetails } from '#domain/backup-progress.js';
 import {
@@ -22,7 +21,7 @@ import type { WaveReport } from '#domain/messages/train.js';
 import { BACKUP_STAGE, operationId, waveWorkflowId } from '#domain/naming.js';
 import { nightSummary, partsOfNight, refusalSummary, unplannedNight } from '#domain/night.js';
 import { emptyTally, isAway, totalOf } from '#domain/outcomes.js';
-import { attention } from './attention.js';
+import { tellPeople } from './attention.js';
 import { NO_THRESHOLD, openFleetRun, type FleetRun } from './fleet-run.js';
 import { nightQuery } from './messages.js';
 import { invalid, parseInput } from './parse-input.js';
@@ -139,8 +138,7 @@ function callForRefusal({ fleet, night }: NightPlan, desk: Desk): { end: () => P
     .then(async () => {
       const { store, stop } = refused() ?? {};
       if (store === undefined || !patched('refusal-told-at-once')) return;
-      const summary = refusalSummary(store, stop?.summary);
-      await attention(fleet, night, { reason: 'BackupRefused', summary: `${summary} (${workflowInfo().workflowId})` });
+      await tellPeople(fleet, night, refusalSummary(store, stop?.summary), 'BackupRefused');
     })
     // Nobody was refused.
     .catch(() => undefined);
@@ -265,6 +263,3 @@ async function tell({ fleet, night }: NightPlan, { view }: Desk): Promise<void> 
   const worst = view.notSucceeded.slice(0, 5).map(({ store, stop }) => `${store}: ${stop?.summary ?? 'no reason'}`);
   if (worst.length > 0) await tellPeople(fleet, night, `${view.doing} ${worst.join(' ')}`);
 }
-
-const tellPeople = (fleet: string, night: string, summary: string): Promise<void> =>
-  attention(fleet, night, { summary: `${summary} (${workflowInfo().workflowId})` });

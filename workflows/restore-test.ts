@@ -5,7 +5,6 @@ import {
   executeChild,
   ParentClosePolicy,
   setHandler,
-  workflowInfo,
 } from '@temporalio/workflow';
 import { plural } from '#domain/counted.js';
 import {
@@ -19,7 +18,7 @@ import { PROTOCOL } from '#domain/messages/store.js';
 import { RESTORE_STAGE, waveWorkflowId } from '#domain/naming.js';
 import { emptyTally } from '#domain/outcomes.js';
 import { renderRestoreDetails, restoreSummary } from '#domain/restore-progress.js';
-import { attention } from './attention.js';
+import { tellPeople } from './attention.js';
 import { NO_THRESHOLD, openFleetRun, type FleetRun } from './fleet-run.js';
 import { restoresQuery } from './messages.js';
 import { invalid, parseInput } from './parse-input.js';
@@ -190,6 +189,3 @@ async function tell({ fleet, run }: RestorePlan, { view }: Desk): Promise<void> 
   const worst = view.notSucceeded.slice(0, 5).map(({ store, stop }) => `${store}: ${stop?.summary ?? 'no reason'}`);
   if (worst.length > 0) await tellPeople(fleet, run, `${view.doing} ${worst.join('; ')}`);
 }
-
-const tellPeople = (fleet: string, run: string, summary: string): Promise<void> =>
-  attention(fleet, run, { summary: `${summary} (${workflowInfo().workflowId})` });
