@@ -37,7 +37,7 @@ export async function awaitAbsent(
     absent()
       .filter((one) => back.has(one.store) && !isPaused(one))
       .map(({ store }) => store);
-  const isFinished = () => desk.said.answer === 'finish' || absent().length === 0;
+  const isFinished = () => desk.isFinished() || desk.said.answer === 'finish' || absent().length === 0;
 
   desk.said.answer = undefined;
   try {

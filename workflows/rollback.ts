@@ -191,12 +191,15 @@ async function takeBackLateOnes(train: Run, groups: Group[], { at }: Approval): 
 /** The stores of one stage that go back to the same release, in rounds, until they are back, away, or people let them be. */
 async function takeBack(train: Run, stage: StagePlan, group: Group): Promise<Over | undefined> {
   const { desk } = train;
+  if (desk.isFinished()) return undefined;
   const results = new Map<string, StoreResult>();
   let open = group.stores.filter((store) => stage.stores.includes(store));
   while (open.length > 0) {
     const breach = await desk.inTurn(() => runRound(train, stage, group, open, results));
     if (desk.mustStop()) return desk.over();
-    open = open.filter((store) => results.get(store)?.outcome !== 'rolledBack');
+    // Who had not begun when people ended the rollback has no result, and is asked about no more.
+    if (desk.isEnding()) open = open.filter((store) => results.has(store));
+    open = open.filter((store) => results.get(store)?.outcome !== 'rolledBack' && !isLeftOut(desk, results, store));
     const failed = open.filter((store) => !isAwaited(results.get(store)));
     if (!breach && failed.length === 0) return undefined;
     const answer = await desk.hold({
@@ -206,13 +209,24 @@ async function takeBack(train: Run, stage: StagePlan, group: Group): Promise<Ove
         breach?.summary ??
         `${plural(failed.length, 'store')} of ${stage.name} did not come back to ${group.to.version}.`,
       detail: open.slice(0, 10).map((store) => `${store}: ${results.get(store)?.stop?.summary ?? 'not started'}`),
-      answers: ['retry-failed', 'skip'],
+      answers: () => [
+        ...(open.some((store) => !desk.said.abortedStores.has(store)) ? (['retry-failed'] as const) : []),
+        'skip',
+      ],
     });
     if (answer === 'skip') return undefined;
     if (answer !== 'retry-failed') return desk.over();
+    open = open.filter((store) => !isLeftOut(desk, results, store));
   }
   return undefined;
 }
+
+/**
+ * People do not want it to be taken back. One whose turn has not come is still handed to its wave, which writes it down.
+ * Trains of earlier builds asked people about those whom they had aborted themselves.
+ */
+const isLeftOut = ({ said }: TrainDesk, results: ReadonlyMap<string, StoreResult>, store: string): boolean =>
+  said.abortedStores.has(store) && results.has(store) && patched('aborted-stay-out-of-rollback');
 
 /** Trains of earlier builds asked people what to do with stores that fell silent on the way back. */
 const isAwaited = (result: StoreResult | undefined): boolean =>
@@ -234,7 +248,7 @@ async function runRound(
   const round = desk.nextRound(ROLLBACK_STAGE);
   for (const [part, members] of partsOf(stores.map((store) => ({ id: store }))).entries()) {
     await desk.unpaused(stage.name);
-    if (desk.mustStop()) return undefined;
+    if (desk.mustStop() || desk.isEnding()) return undefined;
     const aborted = abortOf(desk, stage);
     if (aborted) return aborted;
     const workflowId = waveWorkflowId(id, ROLLBACK_STAGE, round, part);

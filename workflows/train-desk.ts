@@ -112,6 +112,8 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   let phase: TrainView['state'] = 'building';
   let rollingBack = false;
   let deadline: number | undefined;
+  /** Stores that have had a turn on the way back: how the way there ended says nothing of it. */
+  const hadTurnBack = new Set<string>();
   /** The wave in work. Its stores are counted by its reports, not by the outcomes that they had before. */
   let followed: { stage: string; wave: string; stores: Set<string>; tally: Tally; newest?: WaveProgress } | undefined;
   let turn: Promise<unknown> = Promise.resolve();
@@ -163,6 +165,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     view.stalled = undefined;
   };
 
+  const isInWave = (store: string) => followed?.stores.has(store) === true;
   const isStageAborted = (stage: string | undefined) => stage !== undefined && said.abortedStages.has(stage);
   const isHeldByFault = () => faults > 0;
   /** Trains of earlier builds went on with a round of stores that came back, whatever held the others. */
@@ -290,6 +293,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     /** A wave begins: from now on these stores are counted by its reports, until it has ended. */
     follow(stage: string, wave: string, stores: string[]): void {
       followed = { stage, wave, stores: new Set(stores), tally: emptyTally() };
+      if (rollingBack) for (const store of stores) hadTurnBack.add(store);
       view.wave = wave;
       desk.stage(stage, { wave, tally: tallyNow(stage), ...(desk.isDone(stage) ? {} : { state: 'running' }) });
     },
@@ -419,9 +423,15 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     isRetried: (stage: string): boolean => retried.has(stage),
     hasStore: (store: string): boolean => [...stageStores.values()].some((stores) => stores.includes(store)),
     isDone: (stage: string): boolean => endedAs.has(stage),
-    /** How a store has ended that no wave has in work. */
-    outcomeOf: (store: string | undefined): Outcome | undefined =>
-      store === undefined || followed?.stores.has(store) ? undefined : results.get(store)?.outcome,
+    /** How a store has ended that no wave has in work; on the way back, how that ended. */
+    outcomeOf(store: string | undefined): Outcome | undefined {
+      const outcome = store === undefined || isInWave(store) ? undefined : results.get(store)?.outcome;
+      const isOfWayThere = outcome !== 'rolledBack' && outcome !== 'excluded' && desk.isBeforeTurnBack(store);
+      return isOfWayThere ? undefined : outcome;
+    },
+    /** The train is taken back, and no wave has had this store yet. */
+    isBeforeTurnBack: (store: string | undefined): boolean =>
+      rollingBack && store !== undefined && !hadTurnBack.has(store),
     isRollingBack: (): boolean => rollingBack,
     isStageAborted,
     isHeldByFault,

@@ -274,6 +274,8 @@ function listenToSteering(desk: TrainDesk): void {
       desk.abort(steering);
       if (outcome)
         return `${steering.store} has ended already (${OUTCOME_WORDS[outcome]}). ${steering.by} says that this train does not take it again.`;
+      if (desk.isBeforeTurnBack(steering.store))
+        return `${steering.store} is aborted by ${steering.by}. The rollback does not take it; it stays as it is.`;
       if (steering.store)
         return `${steering.store} is aborted by ${steering.by}. If it is in work, it stops at the nearest safe point.`;
       if (steering.stage)
@@ -300,7 +302,7 @@ const TAKEN: Record<PlainAnswer, (by: string, desk: TrainDesk) => string> = {
   rollback: (by) => `${by} asked to roll back. Stores in work stop at the nearest safe point first.`,
   finish: (by, desk) =>
     desk.isRollingBack()
-      ? `${by} ends the rollback; stores that are still away keep the release that was taken back.`
+      ? `${by} ends the rollback; no further store is taken, and those that are not back keep the release that was taken back.`
       : `${by} ends the train; no further store is taken, and those that are still away are missed.`,
 };
 
@@ -312,7 +314,8 @@ function listenToAnswer(desk: TrainDesk, answer: PlainAnswer): void {
       if (answer !== 'rollback') desk.said.answer = answer;
       else if (asked) return `A rollback was already asked for by ${asked.by}. ${desk.view.doing}`;
       else desk.goBack(command);
-      if (answer === 'finish' && !desk.isRollingBack()) desk.finish();
+      // Trains of earlier builds forgot it on the way back, with the next hold.
+      if (answer === 'finish' && (!desk.isRollingBack() || patched('finish-ends-rollback'))) desk.finish();
       return desk.say(TAKEN[answer](command.by, desk));
     },
     {

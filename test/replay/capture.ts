@@ -288,6 +288,7 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'patch-train-rolled-back': rolledBackTrain,
   'rollback-train-awaits': awaitingRollback,
   'rollback-train-paused': pausedRollback,
+  'rollback-train-steered': steeredRollback,
   'patch-train-caught-up': caughtUpTrain,
   'patch-train-caught-up-late': caughtUpLateTrain,
   'patch-train-held-in-catch-up': heldInCatchUp,
@@ -485,6 +486,32 @@ async function awaitingRollback(world: World) {
   await train.executeUpdate(decideUpdate, { args: [approval] });
   await trainUntil(train, 'it waits', ({ state }) => state === 'catching up');
   await world.store('s002', quick);
+  return ended(train);
+}
+
+/** One store is aborted before its turn; people end the waiting while one of the others, which came back, is in work. */
+async function steeredRollback(world: World) {
+  const { central } = world;
+  await world.stores(['s001', 's002'], quick);
+  const plan = aPlan()
+    .stage('canary', {
+      stores: ['s001', 's002', 's003', 's004'],
+      limits: { offlineAfter: 500, offlineThreshold: { percent: 100, minSample: 1 } },
+    })
+    .build();
+  central.plans(plan);
+  central.on('reopenTrain', async () => aReopenedTrain(plan, {}));
+  central.on('planRollback', backFor('s001', 's002', 's003', 's004'));
+  const train = await world.startRollback();
+  await heldFor(train, 'ApprovalPending');
+  await train.executeUpdate(abortUpdate, { args: [{ ...anna, store: 's002' }] });
+  await train.executeUpdate(decideUpdate, { args: [approval] });
+  await trainUntil(train, 'it waits', ({ state }) => state === 'catching up');
+  const late = await world.store('s003', quick);
+  const step = late.hold('applyConfig');
+  await step.reached;
+  await train.executeUpdate(answerUpdates.finish, { args: [anna] });
+  step.release();
   return ended(train);
 }
 

@@ -148,6 +148,18 @@ describe('a changed workflow', () => {
       'await Promise.resolve()',
     ],
     [
+      'rollback-train-steered',
+      'a store that people aborted and are asked about',
+      ".patched)('aborted-stay-out-of-rollback')",
+      ".patched)('aborted-stay-out-of-rollback') && false",
+    ],
+    [
+      'rollback-train-steered',
+      'a round on the way back that is not told that nobody is waited for',
+      ".patched)('finish-ends-rollback')",
+      ".patched)('finish-ends-rollback') && false",
+    ],
+    [
       'rollback-train-paused',
       'a stage that people paused and others are called for',
       ".patched)('paused-is-not-silent')",

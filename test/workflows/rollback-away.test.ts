@@ -17,7 +17,7 @@ import { useWorld } from '../support/use-world.js';
 import { aPlan, aReopenedTrain, currentPreflight, OTHER_HASH } from '../support/workflow-builders.js';
 import { eventsOf, eventually, heldFor, trainUntil } from '../support/workflow-harness.js';
 
-/** Stores that are away when their train is taken back: nothing on a store acts without a task. */
+/** Stores that are away when their train is taken back, or that people leave out: nothing on a store acts without a task. */
 
 const quick = { readFacts: async () => currentPreflight() };
 const failedStep: StepAnswer<never> = { kind: 'failed', stop: { reason: 'ConfigRejected', summary: 'no' } };
@@ -25,9 +25,13 @@ const by = { by: 'anna' };
 const inSeconds = (seconds: number): string => new Date(Date.now() + seconds * 1_000).toISOString();
 const ENDED = '2026-11-23T03:00:00.000Z';
 
-/** A train that has ended, over s001 and s002, at the end of its approval; s002 has no worker yet. */
+type Rollback = Awaited<ReturnType<Awaited<ReturnType<typeof useWorld>>['startRollback']>>;
+
+/** A train that has ended, over s001 and s002, at the end of its approval; no store has a worker yet. */
 async function takenBack({
   deadline = ENDED,
+  canary = ['s001', 's002'],
+  back = canary,
   limits = {},
   outcomes = {} as Record<string, Outcome>,
   noProgressAfter = 3_600_000,
@@ -36,12 +40,10 @@ async function takenBack({
   const { central } = world;
   const pointed: Record<string, unknown>[] = [];
   central.on('pointBack', async (input) => void pointed.push(input));
+  const patient = { offlineAfter: 2_000, offlineThreshold: { percent: 100, minSample: 1 }, ...limits };
   const plan = aPlan({ deadline })
-    .stage('canary', {
-      stores: ['s001', 's002'],
-      limits: { offlineAfter: 2_000, offlineThreshold: { percent: 100, minSample: 1 }, ...limits },
-    })
-    .stage('wave-1', { stores: ['s003'] })
+    .stage('canary', { stores: canary, limits: patient })
+    .stage('wave-1', { stores: ['s003'], limits: patient })
     .build();
   central.plans(plan);
   central.on('reopenTrain', async () => ({
@@ -50,12 +52,13 @@ async function takenBack({
   }));
   central.on('planRollback', async () => ({
     kind: 'planned',
-    plan: aRollbackPlan({ fleet: 'acme', groups: [{ to: aReleaseRef(47), stores: ['s001', 's002'] }] }),
+    plan: aRollbackPlan({ fleet: 'acme', groups: [{ to: aReleaseRef(47), stores: back }] }),
     planHash: OTHER_HASH,
   }));
-  const start = async () => {
+  const start = async (beforeApproval: (train: Rollback) => Promise<void> = async () => undefined) => {
     const train = await world.startRollback();
     await heldFor(train, 'ApprovalPending');
+    await beforeApproval(train);
     await train.executeUpdate(decideUpdate, {
       args: [{ stage: 'rollback', planHash: OTHER_HASH, decision: 'approve', via: 'cli', ...by }],
     });
@@ -95,7 +98,7 @@ describe('a store that is away when its train is taken back', () => {
     const train = await start();
     await trainUntil(train, 'it waits', ({ state }) => state === 'catching up');
     await expect(train.executeUpdate(answerUpdates.finish, { args: [by] })).resolves.toBe(
-      'anna ends the rollback; stores that are still away keep the release that was taken back.',
+      'anna ends the rollback; no further store is taken, and those that are not back keep the release that was taken back.',
     );
     const report = await train.result();
     expect(report).toMatchObject({ state: 'rolled back', tally: { rolledBack: 1, offline: 1, missed: 1 } });
@@ -146,6 +149,145 @@ describe('a store that is away when its train is taken back', () => {
     expect(late.tasks).toEqual([]);
     await train.executeUpdate(resumeUpdate, { args: [{ ...by, store: 's002' }] });
     await expect(train.result()).resolves.toMatchObject({ state: 'rolled back', tally: { rolledBack: 2 } });
+  });
+});
+
+describe('the end of the waiting, said while stores that came back are in work', () => {
+  const strict = { errorThreshold: { count: 0, minSample: 1 } };
+
+  it('is still meant when one of them fails and people skip it', async () => {
+    const { world, start } = await takenBack({ canary: ['s001', 's002', 's004'], limits: strict });
+    await world.store('s001', quick);
+    const train = await start();
+    await trainUntil(train, 'it waits', ({ state }) => state === 'catching up');
+    const late = await world.store('s002', { ...quick, applyConfig: async () => failedStep });
+    const step = late.hold('applyConfig');
+    await step.reached;
+    await train.executeUpdate(answerUpdates.finish, { args: [by] });
+    step.release();
+    const held = await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+    expect(held.awaited).toEqual([]);
+    await train.executeUpdate(answerUpdates.skip, { args: [by] });
+    const next = await trainUntil(
+      train,
+      'it ends or waits again',
+      ({ state, hold, doing }) => state === 'rolled back' || (hold === undefined && doing.includes('awaited')),
+    );
+    expect(next).toMatchObject({ state: 'rolled back', awaited: [] });
+  });
+
+  it('starts nobody of them who has not begun, and holds for nobody', async () => {
+    const { world, start } = await takenBack({
+      canary: ['s001', 's002', 's004'],
+      back: ['s001', 's002', 's004', 's003'],
+      outcomes: { s003: 'succeeded' },
+      limits: strict,
+    });
+    await world.store('s001', quick);
+    const train = await start();
+    await trainUntil(train, 'it waits', ({ state }) => state === 'catching up');
+    // All come back at once: those of canary are taken one by one, and that of wave-1 after them.
+    await train.executeUpdate(pauseUpdate, { args: [by] });
+    const late = await world.stores(['s002', 's003', 's004'], quick);
+    const step = late.get('s002')?.hold('applyConfig');
+    await trainUntil(train, 'all are greeted', () => [...late.values()].every(({ calls }) => calls.includes('hello')));
+    await train.executeUpdate(resumeUpdate, { args: [by] });
+    await step?.reached;
+    await train.executeUpdate(answerUpdates.finish, { args: [by] });
+    step?.release();
+    await expect(train.result()).resolves.toMatchObject({
+      state: 'rolled back',
+      summary: expect.stringMatching(/2 of 4 stores .*Away, and still on 2026\.48\.0: s003, s004\./) as string,
+    });
+    expect([...late.values()].map(({ tasks }) => tasks.length > 0)).toEqual([true, false, false]);
+  });
+});
+
+describe('a store that people take out of the rollback', () => {
+  const rowsOf = (central: Awaited<ReturnType<typeof takenBack>>['central']) =>
+    central
+      .ledgerOf('results')
+      .filter(({ stage }) => stage === 'rollback')
+      .flatMap(({ results }) => results.map(({ store, outcome, stop }) => [store, outcome, stop?.summary]));
+  const abort = (train: Rollback, store: string) => train.executeUpdate(abortUpdate, { args: [{ ...by, store }] });
+
+  it.each(['succeeded', 'failed'] as const)(
+    'before its turn is left out, said so, and holds nobody, however the way there ended (%s)',
+    async (outcome) => {
+      const { world, central, start } = await takenBack({
+        back: ['s001', 's002', 's003'],
+        outcomes: { s002: outcome, s003: outcome },
+      });
+      const stores = await world.stores(['s001', 's002', 's003'], quick);
+      const step = stores.get('s001')?.hold('applyConfig');
+      const train = await start(async (asking) => {
+        await expect(abort(asking, 's002')).resolves.toBe(
+          's002 is aborted by anna. The rollback does not take it; it stays as it is.',
+        );
+      });
+      await step?.reached;
+      await expect(abort(train, 's003')).resolves.toMatch(/^s003 is aborted by anna\. The rollback does not take it/);
+      step?.release();
+      const next = await trainUntil(train, 'it ends', ({ state }) => state === 'rolled back' || state === 'held');
+      expect(next).toMatchObject({ state: 'rolled back' });
+      expect(next.notSucceeded.filter(({ store }) => store !== 's001')).toMatchObject([
+        { store: 's003', outcome: 'aborted', stop: { summary: 'Aborted by an operator before its turn.' } },
+        { store: 's002', outcome: 'aborted', stop: { summary: 'Aborted by an operator before its turn.' } },
+      ]);
+      expect(next.doing).toMatch(/1 of 3 stores is back on 2026\.47\.0\. Did not come back: s002, s003\./);
+      expect(rowsOf(central)).toEqual([
+        ['s002', 'aborted', 'Aborted by an operator before its turn.'],
+        ['s001', 'rolledBack', undefined],
+        ['s003', 'aborted', 'Aborted by an operator before its turn.'],
+      ]);
+      expect(['s002', 's003'].map((id) => stores.get(id)?.tasks)).toEqual([[], []]);
+    },
+  );
+
+  it('in its work holds nobody', async () => {
+    const { world, start } = await takenBack();
+    await world.store('s001', quick);
+    const step = (await world.store('s002')).hold('drainNode n1');
+    const train = await start();
+    await step.reached;
+    await expect(abort(train, 's002')).resolves.toBe(
+      's002 is aborted by anna. If it is in work, it stops at the nearest safe point.',
+    );
+    step.release();
+    const next = await trainUntil(train, 'it ends', ({ state }) => state === 'rolled back' || state === 'held');
+    expect(next).toMatchObject({
+      state: 'rolled back',
+      doing: expect.stringMatching(/Did not come back: s002/) as string,
+    });
+  });
+
+  it('after it failed is not tried again, and no retry is offered that would start nobody', async () => {
+    const { world, start } = await takenBack({ limits: { errorThreshold: { count: 0, minSample: 1 } } });
+    const stores = await world.stores(['s001', 's002'], quick);
+    stores.get('s002')?.on('applyConfig', async () => failedStep);
+    const train = await start();
+    const held = await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+    expect(held.answers).toEqual(['retry-failed', 'skip', 'pause', 'abort']);
+    await expect(abort(train, 's002')).resolves.toBe(
+      's002 has ended already (failed). anna says that this train does not take it again.',
+    );
+    expect((await train.query(trainQuery)).answers).toEqual(['skip', 'pause', 'abort']);
+    await expect(train.executeUpdate(answerUpdates['retry-failed'], { args: [by] })).rejects.toThrow();
+    await train.executeUpdate(answerUpdates.skip, { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ state: 'rolled back', tally: { rolledBack: 1, failed: 1 } });
+  });
+
+  it('when it is back already has ended', async () => {
+    const { world, start } = await takenBack({ back: ['s001', 's002', 's003'], outcomes: { s003: 'succeeded' } });
+    const stores = await world.stores(['s001', 's002', 's003'], quick);
+    const step = stores.get('s003')?.hold('applyConfig');
+    const train = await start();
+    await step?.reached;
+    await expect(abort(train, 's001')).rejects.toMatchObject({
+      cause: { message: 's001 has ended already (rolled back); there is nothing of it to abort.' },
+    });
+    step?.release();
+    await train.result();
   });
 });
 
