@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import canonicalize from 'canonicalize';
+import type { z } from 'zod';
 import { plural } from '#domain/counted.js';
 import { rowsOfKnown } from '#domain/backup-rows.js';
 import { backupConcern, backupStatus } from '#domain/backup-status.js';
@@ -24,14 +25,23 @@ import { planNight } from '#domain/night-plan.js';
 import { planRestores } from '#domain/restore-plan.js';
 import { restoreConcern, restoreStatus } from '#domain/restore-status.js';
 import { exclusionOf, planStages } from '#domain/plan.js';
-import { desiredPointer, desiredRecordSchema, type DesiredRecord } from '#domain/release.js';
+import {
+  desiredPointer,
+  desiredRecordSchema,
+  MAX_WITHDRAWN,
+  withdrawnPointer,
+  withdrawnRecordSchema,
+  type DesiredRecord,
+  type LeftRelease,
+  type WithdrawnRecord,
+} from '#domain/release.js';
 import { judgeStores } from '#domain/recoverability.js';
 import { checkRepo } from '#domain/repo-check.js';
 import { collectRepoFiles } from '#domain/repo-files.js';
 import { MAX_CONFIG_FILE } from '#domain/repo-limits.js';
 import { revocationOf, revocationText } from '#domain/revocations.js';
 import { choosePastTrain, notKnown, reopenTrain, type PastTrain } from '#domain/reopen.js';
-import { decideRollback, desiredBefore } from '#domain/rollback.js';
+import { decideRollback, desiredBefore, releaseLeft } from '#domain/rollback.js';
 import { problemText } from '#domain/yaml-file.js';
 import { isoWeekId, localDate, nextWindow, storeWindow } from '#domain/windows.js';
 import type { GitRepo } from '#systems/git/types.js';
@@ -174,6 +184,9 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
       });
       const confirmed = stores.filter((store) => !left.includes(store));
       await ledger.confirmResults(train, stage, confirmed, soakedAt);
+      await eachOf(confirmed, (store) =>
+        changeWithdrawn(store, (releases) => releases.filter(({ sequence }) => sequence !== release.sequence)),
+      );
       return { left: left.toSorted() };
     },
 
@@ -362,7 +375,9 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         case 'stage':
           return ledger.recordStage(entry.row);
         case 'results':
-          return ledger.recordResults(entry.train, entry.stage, entry.round, entry.results);
+          await ledger.recordResults(entry.train, entry.stage, entry.round, entry.results);
+          if (entry.stage === ROLLBACK_STAGE) await withdraw(entry.train, entry.results);
+          return;
         case 'approval':
           return ledger.recordApproval(entry.row);
         case 'night':
@@ -399,14 +414,45 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
     await objects.setPointer(desiredPointer(record.store), Buffer.from(JSON.stringify(record)));
   }
 
-  async function readDesired(store: string): Promise<DesiredRecord | undefined> {
-    const raw = await objects.getPointer(desiredPointer(store), MAX_DESIRED);
+  function readDesired(store: string): Promise<DesiredRecord | undefined> {
+    return readPointer(desiredPointer(store), desiredRecordSchema);
+  }
+
+  async function readPointer<T>(name: string, schema: z.ZodType<T>): Promise<T | undefined> {
+    const raw = await objects.getPointer(name, MAX_DESIRED);
     if (!raw) return undefined;
     try {
-      return desiredRecordSchema.safeParse(JSON.parse(raw.toString('utf8'))).data;
+      return schema.safeParse(JSON.parse(raw.toString('utf8'))).data;
     } catch {
       return undefined;
     }
+  }
+
+  /**
+   * The ledger calls a release good no more where its rollback has a row, however that ended (`lastGoodBefore`). A store
+   * that was away, busy or kept out learns it from here.
+   */
+  async function withdraw(train: string, results: readonly { store: string }[]): Promise<void> {
+    const row = await ledger.train(train);
+    const left = row && releaseLeft(row);
+    if (!left) return;
+    await eachOf(
+      results.map(({ store }) => store),
+      (store) =>
+        changeWithdrawn(store, (releases) =>
+          releases.some(({ sequence }) => sequence === left.sequence)
+            ? releases
+            : [...releases, left].slice(-MAX_WITHDRAWN),
+        ),
+    );
+  }
+
+  async function changeWithdrawn(store: string, change: (releases: LeftRelease[]) => LeftRelease[]): Promise<void> {
+    const known = (await readPointer(withdrawnPointer(store), withdrawnRecordSchema))?.releases ?? [];
+    const releases = change(known);
+    if (sameJson(known, releases)) return;
+    const record: WithdrawnRecord = { schema: 'edge.withdrawn/v1', store, releases };
+    await objects.setPointer(withdrawnPointer(store), Buffer.from(JSON.stringify(record)));
   }
 
   async function soakedSoFar(store: string): Promise<Pick<DesiredRecord, 'soaked'>> {

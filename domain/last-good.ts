@@ -11,7 +11,7 @@ export interface GoodReleases {
   lastGood?: ReleaseRef | undefined;
   /** The one before it, for when it is the last good one itself that has to go: wrong ones show late. */
   goodBefore?: ReleaseRef | undefined;
-  /** What the store was last told to go back from: it soaked perhaps, and is good no more until it is brought again. */
+  /** What the store was last to go back from: it soaked perhaps, and is good no more until it is brought again. */
   withdrawn?: ReleaseRef | undefined;
 }
 
@@ -40,6 +40,21 @@ export const afterGoingBack = (to: ReleaseRef, { current, goodBefore, withdrawn 
   goodBefore: goodBefore && goodBefore.sequence < to.sequence ? goodBefore : undefined,
   withdrawn: current && !sameRelease(current, to) ? current : withdrawn,
 });
+
+/**
+ * Releases of these numbers were taken back, perhaps while the store was away or people kept it out. That leads to the one
+ * before, when it was seen to be good here, and never to anything else.
+ */
+export function afterWithdrawal(sequences: readonly number[], known: GoodReleases): GoodReleases {
+  const isOut = (release: ReleaseRef | undefined) => release !== undefined && sequences.includes(release.sequence);
+  const { current, lastGood, goodBefore, withdrawn } = known;
+  const leadsBack = isOut(lastGood) && goodBefore && !isOut(goodBefore);
+  const isNews = current && isOut(current) && !sameRelease(withdrawn, current);
+  return {
+    ...(leadsBack ? { lastGood: goodBefore, goodBefore: undefined } : {}),
+    ...(isNews ? { withdrawn: current } : {}),
+  };
+}
 
 export const afterGoingForward = (to: ReleaseRef, { withdrawn }: GoodReleases): GoodReleases =>
   sameRelease(withdrawn, to) ? { withdrawn: undefined } : {};

@@ -143,6 +143,24 @@ export const desiredRecordSchema = z
   .strict();
 export type DesiredRecord = z.infer<typeof desiredRecordSchema>;
 
+/** The oldest are forgotten: a store remembers two good releases. */
+export const MAX_WITHDRAWN = 20;
+/**
+ * What a store was told to go back from and has not soaked there again since, by the rule of the ledger. Not signed: it
+ * only takes away from what the store has seen to be good. Beside the desired record, which workers of earlier builds
+ * refuse as a whole for a field that they do not know.
+ */
+export const withdrawnRecordSchema = z
+  .object({
+    schema: z.literal('edge.withdrawn/v1'),
+    store: storeId,
+    /** The oldest first. */
+    releases: z.array(leftReleaseSchema).max(MAX_WITHDRAWN),
+  })
+  .strict();
+export type WithdrawnRecord = z.infer<typeof withdrawnRecordSchema>;
+
+export const withdrawnPointer = (store: string): string => `withdrawn/${store}.json`;
 export const desiredPointer = (store: string): string => `desired/${store}.json`;
 /** The newest release that was built for a fleet at a commit; lets a repeated build return what it already made. */
 export const builtPointer = (fleet: string, commit: string): string => `built/${fleet}/${commit}.json`;

@@ -13,6 +13,7 @@ import {
   afterGoingBack,
   afterGoingForward,
   afterSoak,
+  afterWithdrawal,
   mayBecomeGood,
   mayGoBackTo,
   sameRelease,
@@ -67,7 +68,10 @@ export interface Operation {
   lookAfter(): Promise<string[]>;
   inspect(): Promise<Inspected>;
   sweep(task: SweepTask): Promise<Swept>;
-  /** The release that is current here becomes the last good one when the desired record says that it has soaked. */
+  /**
+   * The release that is current here becomes the last good one when the desired record says that it has soaked, unless it
+   * was taken back.
+   */
   learnLastGood(): Promise<void>;
 }
 
@@ -138,6 +142,21 @@ export function createOperation(deps: StoreDeps): Operation {
       step: 'verify release',
       summary: `The last good release of this store is ${known.lastGood?.version}; it does not go back to ${release.version}.`,
     };
+  };
+
+  /** What became of releases here while nobody could tell the store; `unread` when the registry does not say. */
+  const learn = async (unread: (error: unknown) => undefined): Promise<void> => {
+    const { verifier, store } = deps;
+    const told = await Promise.all([verifier.desired(store), verifier.withdrawn(store)]).catch(unread);
+    if (!told) return;
+    const [desired, withdrawn] = told;
+    // What is brought again is withdrawn until it soaks again; that it did not is known when something else is desired.
+    const gone = withdrawn.filter((sequence) => sequence !== desired?.release?.sequence);
+    const change = afterWithdrawal(gone, state.trust());
+    if (Object.keys(change).length > 0) await state.saveTrust(change);
+    const known = state.trust();
+    if (!desired?.soaked || !mayBecomeGood(known) || !sameRelease(known.current, desired.soaked.release)) return;
+    await state.saveTrust(afterSoak(known));
   };
 
   /** What the store refuses from now on. With a permit it accepts again what follows the older release. */
@@ -225,7 +244,11 @@ export function createOperation(deps: StoreDeps): Operation {
           return taken(task.permit ? await mendPackages(deps, held.marks) : []);
         }
 
-        await keeper.learnLastGood();
+        await learn((error) => {
+          // Passed over, it would be opened with less than the ledger knows. Whatever else is wrong is refused below.
+          if (isUnavailable(error)) throw new RegistryUnreachable(task.release, error);
+          return undefined;
+        });
         const notPermitted = notLastGood(task);
         if (notPermitted) return { kind: 'refused', stop: notPermitted };
         const opened = await verify(task);
@@ -439,11 +462,7 @@ export function createOperation(deps: StoreDeps): Operation {
       }),
 
     async learnLastGood() {
-      if (!mayBecomeGood(state.trust())) return;
-      const desired = await deps.verifier.desired(deps.store).catch(() => undefined);
-      const known = state.trust();
-      if (!desired?.soaked || !mayBecomeGood(known) || !sameRelease(known.current, desired.soaked.release)) return;
-      await state.saveTrust(afterSoak(known));
+      if (mayBecomeGood(state.trust())) await learn(() => undefined);
     },
   };
 

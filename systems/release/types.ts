@@ -45,6 +45,8 @@ export interface ReleaseVerifier {
   }): Promise<Verdict>;
   /** The desired record of a store as it is now, unsigned; undefined when there is none that can be read. */
   desired(store: string): Promise<DesiredRecord | undefined>;
+  /** Numbers of the releases that the store was to go back from, unsigned; none when there is no record that can be read. */
+  withdrawn(store: string): Promise<number[]>;
 }
 
 /** Builds, scans and signs. The only holder of the key is the process that calls it. */

@@ -9,6 +9,8 @@ import type { Reason } from '#domain/reasons.js';
 import {
   desiredPointer,
   desiredRecordSchema,
+  withdrawnPointer,
+  withdrawnRecordSchema,
   releaseManifestSchema,
   rollbackPermitSchema,
   storeArtifactSchema,
@@ -93,6 +95,12 @@ export function createReleaseVerifier(options: { registry: Objects; keys: readon
       const raw = await registry.getPointer(desiredPointer(store), MAX_DESIRED);
       const desired = raw && desiredRecordSchema.safeParse(jsonOf(raw)).data;
       return desired?.store === store ? desired : undefined;
+    },
+
+    async withdrawn(store) {
+      const raw = await registry.getPointer(withdrawnPointer(store), MAX_DESIRED);
+      const record = raw && withdrawnRecordSchema.safeParse(jsonOf(raw)).data;
+      return record?.store === store ? record.releases.map(({ sequence }) => sequence) : [];
     },
   };
 }

@@ -53,6 +53,8 @@ export interface FakeStore {
   releases: Map<string, { manifest: ReleaseManifest; artifact: StoreArtifact } | { refused: Reason }>;
   verifications: number;
   desired?: DesiredRecord;
+  /** Numbers of releases that it was told to go back from. */
+  withdrawn: number[];
   /** Guests that do not answer their health check. */
   ill: (guest: FakeGuest) => boolean;
   /** `uptime` in milliseconds: goes forward whatever the clock does. */
@@ -181,6 +183,7 @@ export function aFakeStore({
     managerShows: (_, line) => line,
     releases: new Map([[aReleaseRef().manifest, { manifest: aManifest(), artifact }]]),
     verifications: 0,
+    withdrawn: [],
     ill: () => false,
     clock: { now: new Date('2026-11-24T11:00:00Z'), uptime: 0 },
     deps: undefined as unknown as StoreDeps,
@@ -368,6 +371,7 @@ export function aFakeStore({
 
   const verifier: ReleaseVerifier = {
     desired: () => Promise.resolve(fake.desired),
+    withdrawn: () => Promise.resolve(fake.withdrawn),
     verify: ({ ref, highestSequence, permit }) => {
       fake.verifications += 1;
       const release = fake.releases.get(ref.manifest);

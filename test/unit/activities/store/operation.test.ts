@@ -560,6 +560,21 @@ describe('a registry that does not answer', () => {
     expect(store.state.operation()).toBeUndefined();
   });
 
+  it.each(['desired', 'withdrawn'] as const)(
+    'is not passed over when it keeps to itself what became of earlier releases (%s)',
+    async (record) => {
+      const store = aFakeStore();
+      const known = { current: aReleaseRef(47), lastGood: aReleaseRef(47), goodBefore: aReleaseRef(46) };
+      await store.state.saveTrust(known);
+      Object.assign(store.deps.verifier, { [record]: () => Promise.reject(unavailable) });
+      const operation = createOperation(store.deps);
+      await expect(operation.open(aTask())).rejects.toMatchObject({ kind: 'RegistryUnreachable', retryable: true });
+      expect([store.state.operation(), store.verifications]).toEqual([undefined, 0]);
+      await expect(operation.learnLastGood()).resolves.toBeUndefined();
+      expect(store.state.trust()).toMatchObject(known);
+    },
+  );
+
   it('is not what every error of a verification is taken for', async () => {
     const store = aFakeStore();
     store.deps.verifier.verify = () => Promise.reject(new TypeError('a bug'));

@@ -383,6 +383,31 @@ describe('the last good release', () => {
     expect(asked).toBe(0);
   });
 
+  it.each([
+    ['is the one before when it was taken back while the store was away', [48], 47, 47, 48],
+    ['stays what it was when an older one was taken back', [46], 47, 48, undefined],
+    ['stays what it was when nothing that was good before it is known', [48], undefined, 48, 48],
+    ['stays what it was when what was good before it was taken back too', [48, 47], 47, 48, 48],
+    ['stays what it was when it is brought again', [49], 48, 48, undefined],
+  ])('%s', async (_, withdrawn, before, lastGood, gone) => {
+    const store = await aStoreWithTheNewRelease();
+    const ref = (sequence: number | undefined) => (sequence === undefined ? undefined : aReleaseRef(sequence));
+    await store.state.saveTrust({ current: aReleaseRef(48), lastGood: aReleaseRef(48), goodBefore: ref(before) });
+    store.desired = desired(49, 48);
+    store.withdrawn = withdrawn;
+    expect(await worker(store)('openOperation', NEXT)).toMatchObject({ kind: 'done' });
+    expect(store.state.trust()).toMatchObject({ lastGood: ref(lastGood) });
+    expect(store.state.trust().withdrawn).toEqual(ref(gone));
+  });
+
+  it('is not the current one when that was taken back while it soaked, and the store was away', async () => {
+    const store = await aStoreWithTheNewRelease();
+    store.desired = desired(49, 48);
+    store.withdrawn = [48];
+    await worker(store)('probeStore', probe);
+    expect(store.state.trust()).toMatchObject({ lastGood: aReleaseRef(47), withdrawn: aReleaseRef(48) });
+  });
+
   it('waits when the registry does not answer; the probe is given all the same', async () => {
     const store = await aStoreWithTheNewRelease();
     store.deps.verifier.desired = () => Promise.reject(new Error('no route'));

@@ -499,6 +499,24 @@ describe('a store that is to go back to an older release', () => {
   });
 });
 
+describe('what a store was told to go back from', () => {
+  const record = {
+    schema: 'edge.withdrawn/v1',
+    store: 'store-001',
+    releases: [{ version: '2026.47.0', sequence: 47, manifest: ZERO }],
+  };
+  it.each([
+    ['is read by its numbers', record, [47]],
+    ['is nothing when there is no record', undefined, []],
+    ['is nothing when the record is of another store', { ...record, store: 'store-002' }, []],
+    ['is nothing when the record cannot be read', { ...record, releases: '47' }, []],
+  ])('%s', async (_, stored, sequences) => {
+    if (stored) await registry.setPointer('withdrawn/store-001.json', json(stored));
+    const verifier = createReleaseVerifier({ registry, keys: [pin(key)] });
+    expect(await verifier.withdrawn('store-001')).toEqual(sequences);
+  });
+});
+
 describe('keys', () => {
   it('refuses to start a store without a usable key', () => {
     const start = (keys: PinnedKey[]) => () => createReleaseVerifier({ registry, keys });
