@@ -21,8 +21,16 @@ export function tryLock(file: string): LockAttempt {
   }
 }
 
-/** Runs `work` while this process holds `file`; `onWait` is called once when another process holds it. */
-export async function withLock<T>(file: string, onWait: (pid: number) => void, work: () => Promise<T>): Promise<T> {
+/**
+ * Runs `work` while this process holds `file`; `onWait` is called once when another process holds it. Throws when `signal`
+ * ends the waiting; the work itself it does not end.
+ */
+export async function withLock<T>(
+  file: string,
+  onWait: (pid: number) => void,
+  work: () => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
   let told = false;
   for (;;) {
     const attempt = tryLock(file);
@@ -35,7 +43,7 @@ export async function withLock<T>(file: string, onWait: (pid: number) => void, w
     }
     if (!told) onWait(attempt.pid);
     told = true;
-    await delay(POLL_MS);
+    await delay(POLL_MS, undefined, signal ? { signal } : {});
   }
 }
 

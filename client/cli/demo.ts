@@ -79,7 +79,7 @@ async function demo(io: Io, options: DemoOptions, result: CommandResult): Promis
     const labNetwork = await freeLabNetwork(size.stores);
     await makeRepo(repoDir, { ...size, lab: true, compressed: true, labNetwork });
     const repo = await loadRepo(repoDir);
-    const service = await startDemo(io, { dir: join(dir, 'state'), repo, speed });
+    const service = await startDemo(io, { dir: join(dir, 'state'), repo, speed, signal: interrupted });
     try {
       const ended = interrupted.aborted ? undefined : await run(io, options, { service, repo, speed });
       if (ended === undefined) {
@@ -100,7 +100,7 @@ async function demo(io: Io, options: DemoOptions, result: CommandResult): Promis
 
 async function startDemo(
   io: Io,
-  { dir, repo, speed }: { dir: string; repo: LoadedRepo; speed: number },
+  { dir, repo, speed, signal }: { dir: string; repo: LoadedRepo; speed: number; signal: AbortSignal },
 ): Promise<Service> {
   let isUp = false;
   const service = await startEmbedded({
@@ -109,6 +109,7 @@ async function startDemo(
     fleet: repo.fleet.fleet,
     lab: { speed },
     env: { ...io.env },
+    signal,
     log: (line) => io.err(line),
     onEvent: (event) => {
       const line = event.kind === 'ready' && !isUp ? eventLine(event) : undefined;

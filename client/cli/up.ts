@@ -55,6 +55,7 @@ async function up(io: Io, options: UpOptions): Promise<void> {
     repo: repo.dir,
     fleet: repo.fleet.fleet,
     env: { ...io.env },
+    signal: interrupted,
     log: (line) => io.err(line),
     onEvent: (event) => {
       // While it starts and stops, endings are part of the work and only failures would be news.

@@ -59,6 +59,8 @@ export interface ServiceOptions {
   env: NodeJS.ProcessEnv;
   log: (line: string) => void;
   onEvent?: (event: ChildEvent) => void;
+  /** Gives up a start that waits for a Temporal CLI to be downloaded or built, which takes minutes. */
+  signal?: AbortSignal;
 }
 
 export interface Service {
@@ -201,8 +203,8 @@ class Supervisor {
   }
 
   async #startTemporal(ports: Required<ServicePorts>): Promise<Service['temporal']> {
-    const { env, log } = this.#options;
-    const cli = await findTemporalCli({ env, say: log });
+    const { env, log, signal } = this.#options;
+    const cli = await findTemporalCli({ env, say: log, signal });
     const server = await startTemporal({
       cli,
       env,

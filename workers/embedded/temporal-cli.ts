@@ -40,11 +40,13 @@ export interface FindOptions {
   /** How long the download site may stay silent. */
   silenceMs?: number;
   downloadUrl?: string;
+  /** Gives up a download or a build that is under way, and the waiting for that of another process. */
+  signal?: AbortSignal | undefined;
 }
 
 /** Throws one sentence with the remedies when there is none and none can be had. */
 export async function findTemporalCli(options: FindOptions): Promise<TemporalCli> {
-  const { env, say } = options;
+  const { env, say, signal } = options;
   const cli = await firstOf(options);
   say(`Temporal server ${cli.server}: ${cli.path} (${cli.origin})`);
   return cli;
@@ -75,18 +77,21 @@ export async function findTemporalCli(options: FindOptions): Promise<TemporalCli
     }
 
     const makers: [() => Promise<string>, string][] = [
-      [() => download({ url: downloadUrl, target: downloaded, silenceMs, say }), 'official download'],
-      [() => build({ target: built, env, say }), `built with go install ${GO_PACKAGE}`],
+      [() => download({ url: downloadUrl, target: downloaded, silenceMs, say, signal }), 'official download'],
+      [() => build({ target: built, env, say, signal }), `built with go install ${GO_PACKAGE}`],
     ];
     for (const [make, origin] of makers) {
+      if (signal?.aborted) break;
       try {
         const cli = await consider(await make(), origin);
         if (cli) return cli;
       } catch (error) {
+        if (signal?.aborted) break;
         refused.push((error as Error).message);
         say(`Not possible: ${(error as Error).message}.`);
       }
     }
+    if (signal?.aborted) throw new Error('interrupted before there was a Temporal CLI');
     throw new Error(
       `No Temporal CLI (${refused.join('; ')}). Install it (https://docs.temporal.io/cli), name one in TEMPORAL_CLI, ` +
         'allow downloads from temporal.download, or install Go and allow its module proxy.',
@@ -150,27 +155,32 @@ const downloadInfoSchema = z.object({
   fileToExtract: z.string().min(1).max(200),
 });
 
-interface Download {
-  url: string;
+interface Making {
   target: string;
-  silenceMs: number;
   say: (line: string) => void;
+  signal: AbortSignal | undefined;
+}
+
+interface Download extends Making {
+  url: string;
+  silenceMs: number;
 }
 
 /** The question and the answer are those of the SDK's own test server; the site picks the CLI that fits the SDK. */
-function download({ url, target, silenceMs, say }: Download): Promise<string> {
+function download({ url, target, silenceMs, say, signal }: Download): Promise<string> {
   const waiting = (pid: number) => say(`Waiting for process ${pid}, which is downloading the Temporal CLI …`);
-  return withLock(`${target}.lock`, waiting, async () => {
+  const make = async () => {
     if (await ifExecutable(target)) return target;
     const silence = new Silence(silenceMs);
+    const given = { signal: signal ? AbortSignal.any([signal, silence.signal]) : silence.signal };
     const folder = await mkdtemp(`${target}-`);
     const done = progress(`Downloading the Temporal CLI from ${new URL(url).host}`, say);
     try {
       const dispatcher = new EnvHttpProxyAgent();
-      const answer = await fetch(`${url}?${question()}`, { dispatcher, signal: silence.signal });
+      const answer = await fetch(`${url}?${question()}`, { dispatcher, ...given });
       if (!answer.ok) throw new Error(`answered ${answer.status}`);
       const { archiveUrl, fileToExtract } = downloadInfoSchema.parse(await answer.json());
-      const archive = await fetch(archiveUrl, { dispatcher, signal: silence.signal });
+      const archive = await fetch(archiveUrl, { dispatcher, ...given });
       if (!archive.ok || !archive.body) throw new Error(`answered ${archive.status} for the archive`);
       const file = join(folder, 'archive.tar.gz');
       await pipeline(Readable.fromWeb(archive.body), silence.watch(MAX_DOWNLOAD_BYTES), createWriteStream(file));
@@ -185,7 +195,8 @@ function download({ url, target, silenceMs, say }: Download): Promise<string> {
       done();
       await rm(folder, { recursive: true, force: true });
     }
-  });
+  };
+  return withLock(`${target}.lock`, waiting, make, signal);
 }
 
 function question(): URLSearchParams {
@@ -239,17 +250,15 @@ class Silence {
   }
 }
 
-interface Build {
-  target: string;
+interface Build extends Making {
   env: NodeJS.ProcessEnv;
-  say: (line: string) => void;
 }
 
-async function build({ target, env, say }: Build): Promise<string> {
+async function build({ target, env, say, signal }: Build): Promise<string> {
   const go = await which('go', env);
   if (!go) throw new Error('Go is not installed, so it cannot be built');
   const waiting = (pid: number) => say(`Waiting for process ${pid}, which is building the Temporal CLI …`);
-  return withLock(`${target}.lock`, waiting, async () => {
+  const make = async () => {
     if (await ifExecutable(target)) return target;
     const folder = await mkdtemp(`${target}-`);
     const done = progress(`Building the Temporal CLI once (go install ${GO_PACKAGE}), about 5 minutes`, say);
@@ -259,6 +268,7 @@ async function build({ target, env, say }: Build): Promise<string> {
         env: { ...env, GOBIN: folder, GOFLAGS: '-buildvcs=false' },
         extendEnv: false,
         timeoutMs: GO_TIMEOUT_MS,
+        ...(signal ? { signal } : {}),
       });
       if (end.kind !== 'ended' || end.code !== 0) throw new Error(`go install ${howItEnded(end)}`);
       await rename(join(folder, 'temporal'), target);
@@ -267,7 +277,8 @@ async function build({ target, env, say }: Build): Promise<string> {
       done();
       await rm(folder, { recursive: true, force: true });
     }
-  });
+  };
+  return withLock(`${target}.lock`, waiting, make, signal);
 }
 
 /** Says that something long has begun, and every 15 s that it goes on. */

@@ -158,6 +158,20 @@ describe('startService, when it cannot', () => {
     await expect(startService(wrong)).rejects.toThrow(message);
   });
 
+  it('gives up the making of a Temporal CLI when it is interrupted, and leaves nothing running', async () => {
+    const { dir, ...rest } = await options();
+    const started: number[] = [];
+    const starting = startService({
+      ...{ ...rest, dir, signal: AbortSignal.abort() },
+      env: { PATH: join(dir, 'no-programs'), XDG_CACHE_HOME: join(dir, 'cache') },
+      onEvent: (event) => void (event.kind === 'started' && started.push(event.pid)),
+    });
+    await expect(starting).rejects.toThrow('interrupted before there was a Temporal CLI');
+    expect(started).not.toEqual([]);
+    expect(started.map(recordOf).filter(isRunning)).toEqual([]);
+    await rm(dir, { recursive: true, force: true });
+  }, 60_000);
+
   it('names the port that another program uses', async () => {
     const other = createServer();
     const port = await new Promise<number>((resolve) =>

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { execa } from 'execa';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { findTemporalCli } from '#workers/embedded/temporal-cli.js';
 import { useTempDir } from '../../../support/temp-dir.js';
 
@@ -39,8 +39,9 @@ describe('findTemporalCli', () => {
   }
 
   const nowhere = 'http://127.0.0.1:1/cli/default';
-  const find = (env: NodeJS.ProcessEnv = {}, downloadUrl = nowhere) =>
+  const find = (env: NodeJS.ProcessEnv = {}, downloadUrl = nowhere, signal?: AbortSignal) =>
     findTemporalCli({
+      ...(signal ? { signal } : {}),
       env: { PATH: join(dir, 'bin'), XDG_CACHE_HOME: join(dir, 'cache'), ...env },
       say: (line) => lines.push(line),
       silenceMs: 300,
@@ -120,6 +121,64 @@ describe('findTemporalCli', () => {
     expect(await readFile(join(dir, 'go-calls'), 'utf8')).toBe(
       'install github.com/temporalio/cli/cmd/temporal@v1.5.1\n',
     );
+  });
+
+  describe('when it is interrupted', () => {
+    const interruption = () => {
+      const controller = new AbortController();
+      return { signal: controller.signal, interrupt: () => controller.abort() };
+    };
+    const interrupted = 'interrupted before there was a Temporal CLI';
+    const soon = { timeout: 20_000, interval: 20 };
+    const pidOfGo = async () => Number(await readFile(join(dir, 'go-pid'), 'utf8'));
+    const isThere = (pid: number) => {
+      try {
+        return process.kill(pid, 0);
+      } catch {
+        return false;
+      }
+    };
+    /** Takes longer than any test; what it has started is a process of its own, as with the real one. */
+    const buildsForLong = () => `echo $$ > ${dir}/go-pid.new; /bin/mv ${dir}/go-pid.new ${dir}/go-pid; /bin/sleep 600`;
+
+    it('ends the build that is under way, and leaves nothing of it', async () => {
+      await go(buildsForLong());
+      const { signal, interrupt } = interruption();
+      const finding = find({}, nowhere, signal).catch((error: Error) => error.message);
+      const pid = await vi.waitFor(pidOfGo, soon);
+      interrupt();
+      expect(await finding).toBe(interrupted);
+      await vi.waitFor(() => expect(isThere(pid)).toBe(false), soon);
+      const left = await execa('find', [join(dir, 'cache'), '-type', 'f']);
+      expect(left.stdout).toBe('');
+    });
+
+    it('waits no longer for the build of another, which goes on', async () => {
+      await go(buildsForLong());
+      const [first, second] = [interruption(), interruption()];
+      const building = find({}, nowhere, first.signal).catch((error: Error) => error.message);
+      await vi.waitFor(pidOfGo, soon);
+      const waiting = find({}, nowhere, second.signal).catch((error: Error) => error.message);
+      await vi.waitFor(() => expect(lines).toContainEqual(expect.stringMatching(/^Waiting for process/)), soon);
+      second.interrupt();
+      expect(await waiting).toBe(interrupted);
+      expect(isThere(await pidOfGo())).toBe(true);
+      first.interrupt();
+      expect(await building).toBe(interrupted);
+    });
+
+    it('gives up the download, and begins no build', async () => {
+      await go(installs);
+      const { signal, interrupt } = interruption();
+      const url = await site(() => interrupt());
+      await expect(find({}, url, signal)).rejects.toThrow(interrupted);
+      await expect(readFile(join(dir, 'go-calls'))).rejects.toThrow('ENOENT');
+    });
+
+    it('takes one that is there all the same', async () => {
+      const path = await program('bin/temporal', answering('1.31.2'));
+      expect(await find({}, nowhere, AbortSignal.abort())).toMatchObject({ path });
+    });
   });
 
   it('refuses an archive that is not one, and leaves nothing of it', async () => {
