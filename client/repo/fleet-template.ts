@@ -79,7 +79,7 @@ backup:
   defaultTier: normal
   keep: { last: 3, daily: 7, weekly: 4 }
   offsite:
-    keep: { daily: 14, weekly: 8 }
+    keep: { last: 3, daily: 14, weekly: 8 }
   # The night in which the space of what was pruned comes back.
   collectOn: sun
   # When guests that are due are restored from the second place, at the staging site, and asked whether they are well.

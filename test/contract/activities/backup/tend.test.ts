@@ -46,6 +46,8 @@ async function dumpAll(nth = 1): Promise<void> {
   await worker.closeDump(task);
 }
 const snapshots = () => night.verifier.snapshots('backup', '');
+const newestIn = <T extends { time: number }>({ snapshots: all }: { snapshots: T[] }): T =>
+  all.reduce((newest, one) => (one.time > newest.time ? one : newest));
 const verified = () => night.effects('snapshot.verify').map(({ guest }) => guest);
 
 describe('a night', () => {
@@ -190,6 +192,56 @@ describe('a pruning', () => {
       detail: '2 snapshots of 2 groups removed',
     });
     expect((await snapshots()).map(({ id }) => id).sort()).toEqual(['100', '100', '101', '102']);
+  });
+
+  it.each<[string, () => Promise<unknown>, string, string[]]>([
+    [
+      'damaged',
+      async () => {
+        night.fault({ kind: 'chunk-corrupt', params: { vmid: 101 } });
+        await night.worker().verifyCopy(verifyTask());
+      },
+      '2 snapshots of 3 groups removed; left as it is, since its newest proven backup would go: vm/101',
+      ['100', '101', '101', '102'],
+    ],
+    [
+      'not verified yet',
+      () => Promise.resolve(),
+      '0 snapshots of 3 groups removed; left as they are, since their newest proven backup would go: vm/100, vm/101, ct/102',
+      ['100', '100', '101', '101', '102', '102'],
+    ],
+  ])(
+    'leaves a group whose newest proven backup would go, since a newer one is %s',
+    async (_, happens, detail, left) => {
+      await dumpAll();
+      await night.worker().verifyCopy(verifyTask());
+      await dumpAll(2);
+      await happens();
+      expect(await night.worker().pruneCopy(pruneTask())).toEqual({ ok: true, detail });
+      expect((await snapshots()).map(({ id }) => id).sort()).toEqual(left);
+    },
+  );
+
+  it('goes by what stays: a newest proven backup that is protected keeps no older one', async () => {
+    await dumpAll();
+    await dumpAll(2);
+    await night.worker().verifyCopy(verifyTask());
+    for (const group of night.pbs.datastore('backup').groups('')) newestIn(group).protected = true;
+    await dumpAll(3);
+    expect(await night.worker().pruneCopy(pruneTask())).toEqual({
+      ok: true,
+      detail: '3 snapshots of 3 groups removed',
+    });
+    expect(await snapshots()).toHaveLength(6);
+  });
+
+  it('is not begun when nobody may see what is proven', async () => {
+    await dumpAll();
+    await dumpAll(2);
+    const { acl } = night.pbs;
+    for (const entry of acl.filter(({ authId }) => authId.endsWith('!verify'))) entry.role = 'DatastoreBackup';
+    expect(await night.worker().pruneCopy(pruneTask())).toMatchObject({ ok: false, reason: 'BackupRefused' });
+    expect(night.effects('datastore.prune')).toEqual([]);
   });
 
   it('is refused to the identity that verifies, and removes nothing', async () => {
