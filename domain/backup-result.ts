@@ -257,6 +257,14 @@ export const provenGroups = (
 ): GuestGroup[] =>
   (guests ?? []).filter((guest) => !guest.template && isProvenIn(copy, guest, which, now)).map(groupOf);
 
+/** Those of them of which nothing newer is in doubt: it could take the place of the proven one in what is kept. */
+export const prunableGroups: typeof provenGroups = (guests, copy, which, now) =>
+  provenGroups(guests, copy, which, now).filter(({ type, id }) => {
+    const all = copy.snapshots.filter((one) => one.type === type && one.id === id);
+    const newest = all.toSorted((a, b) => b.time - a.time)[0];
+    return newest !== undefined && unprovenBecause(newest, copy.node, now) === undefined;
+  });
+
 /** Of which this night has no proven backup. */
 export const missingOf = (
   guests: readonly BackedUpGuest[],

@@ -105,6 +105,12 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     const orders = someOrders({ offsite: { keep: { daily: 14 } } });
     return ended(await world.startBackup(aBackupInput('s001', { orders })));
   },
+  'backup-store-pruned-by-list': async (world) => {
+    await world.store('s001');
+    await world.centralServer({ readCopy: async () => ({ copy: aCopy('pbs-central', [101, 103]) }) });
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    return ended(await world.startBackup(aBackupInput('s001', { orders })));
+  },
   'backup-store-template': async (world) => {
     await world.store('s001', {
       openDump: async () => ({

@@ -261,6 +261,12 @@ describe('a changed workflow', () => {
       '|| true || ',
     ],
     [
+      'backup-store-pruned-by-list',
+      'groups that are pruned by the words of the steps',
+      ".patched)('pruned-by-list')",
+      ".patched)('pruned-by-list') && false",
+    ],
+    [
       'backup-store-template',
       'a template that is taken for a guest that is dumped',
       ".patched)('templates-are-missed')",

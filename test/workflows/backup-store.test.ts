@@ -43,7 +43,7 @@ describe('the backup of a store', () => {
     const [hello, open, ...rest] = store.calls;
     expect([hello, open]).toEqual(['hello', 'openDump']);
     expect(rest.slice(0, 3).toSorted()).toEqual(['dumpNode n1', 'dumpNode n2', 'dumpNode n3']);
-    expect(rest.slice(3)).toEqual(['closeDump', 'verifyCopy', 'pruneCopy', 'readCopy']);
+    expect(rest.slice(3)).toEqual(['closeDump', 'verifyCopy', 'readCopy', 'pruneCopy', 'readCopy']);
     const [entry] = world.central.ledgerOf('backups');
     expect(entry?.guests.map(({ vmid, tier }) => [vmid, tier])).toEqual([
       [101, 'normal'],
@@ -61,8 +61,9 @@ describe('the backup of a store', () => {
     const orders = someOrders({ offsite: { keep: { daily: 14 } }, collect: true });
     const result = await (await world.startBackup(aBackupInput(ID, { orders }))).result();
     expect(result.outcome).toBe('succeeded');
-    expect(store.calls.slice(6)).toEqual(['verifyCopy', 'pruneCopy', 'sendCopy', 'collectSpace', 'readCopy']);
-    expect(there).toEqual(['verifyCopy s001', 'pruneCopy s001', 'readCopy s001']);
+    const own = ['verifyCopy', 'readCopy', 'pruneCopy', 'sendCopy', 'collectSpace', 'readCopy'];
+    expect(store.calls.slice(6)).toEqual(own);
+    expect(there).toEqual(['verifyCopy s001', 'readCopy s001', 'pruneCopy s001', 'readCopy s001']);
     const [entry] = world.central.ledgerOf('backups');
     expect(entry?.guests.every(({ offsite }) => offsite?.provenAt !== undefined)).toBe(true);
   });
@@ -212,6 +213,47 @@ describe('the backup of a store', () => {
     expect(store.calls).not.toContain('pruneCopy');
   });
 
+  it.each([
+    ['at the store', { here: [], there: [101, 102, 103] }, { outcome: 'failed', reason: 'BackupFailed' }],
+    ['in the second place', { here: [101, 102, 103], there: [] }, { outcome: 'failed', reason: 'BackupIncomplete' }],
+  ])(
+    'of which every step says that it is well, and nothing of it is there, has nothing pruned %s',
+    async (_, has, told) => {
+      const world = await useWorld();
+      const store = await world.store(ID, { readCopy: async () => ({ copy: aCopy('pbs-store', has.here) }) });
+      const there = await world.centralServer({ readCopy: async () => ({ copy: aCopy('pbs-central', has.there) }) });
+      const pruned = groupsPruned(store);
+      const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+      const result = await (await world.startBackup(aBackupInput(ID, { orders }))).result();
+      expect(result).toMatchObject(told);
+      expect(pruned).toEqual(has.here.length > 0 ? ['all'] : []);
+      expect(there.includes('pruneCopy s001')).toBe(has.there.length > 0);
+    },
+  );
+
+  it('of which one guest is not there, though every step says that it is well, has the others pruned', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID, { readCopy: async () => ({ copy: aCopy('pbs-store', [101, 103]) }) });
+    const pruned = groupsPruned(store);
+    expect(await (await world.startBackup(aBackupInput(ID))).result()).toMatchObject({ outcome: 'failed' });
+    expect(pruned).toEqual([['vm/101', 'ct/103']]);
+  });
+
+  it('that is whole has all groups pruned, but not while a newer backup of a guest is damaged', async () => {
+    const world = await useWorld();
+    const { node, snapshots } = aCopy('pbs-store');
+    const [first] = snapshots;
+    const time = first!.time + 1;
+    const damaged = { ...first!, time, verification: { state: 'failed' as const, node, at: time } };
+    let copy = { node, snapshots };
+    const store = await world.store(ID, { readCopy: async () => ({ copy }) });
+    const pruned = groupsPruned(store);
+    await (await world.startBackup(aBackupInput(ID))).result();
+    copy = { node, snapshots: [...snapshots, damaged] };
+    await (await world.startBackup(aBackupInput(ID))).result();
+    expect(pruned).toEqual(['all', ['vm/102', 'ct/103']]);
+  });
+
   it('that cannot be read before it prunes has nothing pruned', async () => {
     const world = await useWorld();
     const store = await world.store(ID, {
@@ -282,7 +324,7 @@ describe('the backup of a store', () => {
     const orders = someOrders({ offsite: { keep: { daily: 14 } } });
     const result = await (await world.startBackup(aBackupInput(ID, { orders }))).result();
     expect(result.outcome).toBe('succeeded');
-    expect(there).toEqual(['verifyCopy s001', 'pruneCopy s001', 'readCopy s001']);
+    expect(there).toEqual(['verifyCopy s001', 'readCopy s001', 'pruneCopy s001', 'readCopy s001']);
   });
 
   it('whose own verification met a server of another name than it reads by has nothing pruned in the second place', async () => {

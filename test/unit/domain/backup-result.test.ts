@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { BackedUpGuest, SnapshotFacts } from '#domain/backup.js';
-import { judgeNight, provenGroups, type NightFacts } from '#domain/backup-result.js';
+import { judgeNight, provenGroups, prunableGroups, type NightFacts } from '#domain/backup-result.js';
 
 const STARTED = new Date('2026-11-26T01:00:00Z');
 const NOW = new Date('2026-11-26T04:00:00Z');
@@ -73,6 +73,18 @@ describe('the groups that a night has proven', () => {
     const other = aSnapshot(102, { verification: { state: 'ok', node: 'pbs-002', at: minutes(60) } });
     expect(groupsOf([aGuest(101, { template: true }), aGuest(102)], aSnapshot(101), other, aSnapshot(103))).toEqual([]);
     expect(groupsOf(undefined, aSnapshot(101))).toEqual([]);
+  });
+
+  it.each<[string, Partial<SnapshotFacts>]>([
+    ['damaged', DAMAGED],
+    ['not verified yet', { verification: undefined }],
+    ['unfinished', { size: undefined }],
+  ])('are not pruned while a newer backup is %s, whoever made it', (_, change) => {
+    const newer = aSnapshot(101, { time: minutes(20), night: 'backup-20261126-012000', ...change });
+    const copy = { node: 'pbs-001', snapshots: [newer, aSnapshot(101), aSnapshot(102), lastNight(102)] };
+    const guests = [aGuest(101), aGuest(102)];
+    expect(provenGroups(guests, copy, which, NOW)).toHaveLength(2);
+    expect(prunableGroups(guests, copy, which, NOW)).toEqual([{ type: 'vm', id: '102' }]);
   });
 });
 
