@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import { plural } from '#domain/counted.js';
 import { rowsOfKnown } from '#domain/backup-rows.js';
-import { backupConcern, backupStatus } from '#domain/backup-status.js';
+import { backupConcern, backupStatus, clearConcern } from '#domain/backup-status.js';
 import type { Fleet, Store } from '#domain/fleet.js';
 import type {
   ControlActivities,
@@ -310,8 +310,10 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
       const { fleet, stores } = await readRepo(await repo.head(branch));
       if (!fleet.backup) return [];
       const [known, newest] = await Promise.all([ledger.guestBackups(), ledger.newestRestores(name)]);
+      const status = backupStatus({ fleet, stores, rows: known, now: now() });
       return [
-        backupConcern(backupStatus({ fleet, stores, rows: known, now: now() })),
+        backupConcern(status),
+        clearConcern(status),
         // Without a second place nothing is restored for a test.
         fleet.backup.offsite && restoreConcern(restoreStatus({ fleet, stores, known, newest, now: now() })),
       ].filter((concern) => concern !== undefined);

@@ -1,3 +1,4 @@
+import { abridge } from './abridge.js';
 import { MAX_SKEW, type RpoState } from './backup.js';
 import { plural } from './counted.js';
 import { formatDuration } from './durations.js';
@@ -34,6 +35,8 @@ export interface GuestStatus {
   inGrace: boolean;
   /** Named by the repo; the cluster may have others. */
   inRepo: boolean;
+  /** The newest proven backup is not encrypted, though the repo says that it has to be. */
+  inClear: boolean;
   /** Absent when the ledger never heard of it. */
   row?: GuestBackupRow | undefined;
 }
@@ -113,6 +116,14 @@ export function backupConcern({ stores, counts }: BackupStatus): string | undefi
   return `Backups of ${bad.length} of ${plural(stores.length, 'store')} are not as they should be${guests ? ` (guests: ${guests})` : ''}; the worst: ${worst.store}, ${of}.`;
 }
 
+/** Of backups that are young enough, and not as they should be otherwise. */
+export function clearConcern({ stores }: Pick<BackupStatus, 'stores'>): string | undefined {
+  const bad = stores.filter(({ guests }) => guests.some(({ inClear }) => inClear));
+  if (bad.length === 0) return undefined;
+  const count = bad.flatMap(({ guests }) => guests.filter(({ inClear }) => inClear)).length;
+  return `The newest backups of ${plural(count, 'guest')} are not encrypted, though fleet.yaml asks for it: ${abridge(bad.map(({ store }) => store))}. What to do: edge runbook BackupUnencrypted`;
+}
+
 function storeStatus(
   store: Store,
   rows: readonly GuestBackupRow[],
@@ -140,6 +151,7 @@ function storeStatus(
       state: offsite ? worse(stateIn(local, inGrace), stateIn(offsite, inGrace)) : stateIn(local, inGrace),
       inGrace,
       inRepo: guest !== undefined,
+      inClear: backup.encrypted === true && row?.local?.encrypted === false,
       row,
     };
   });

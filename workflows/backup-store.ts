@@ -9,6 +9,7 @@ import {
   startChild,
 } from '@temporalio/workflow';
 import { areToldApart, isOfNight, type BackedUpGuest } from '#domain/backup.js';
+import { keyChanges, keyChangeWords } from '#domain/backup-encryption.js';
 import type { GuestRun } from '#domain/backup-failures.js';
 import {
   isBelieved,
@@ -36,6 +37,7 @@ import { PROTOCOL } from '#domain/messages/store.js';
 import { BACKUP_STAGE, operationId, storeWorkflowId } from '#domain/naming.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { Stop } from '#domain/reasons.js';
+import { attention } from './attention.js';
 import { openBackupView, type BackupDesk } from './backup-view.js';
 import type { dumpGuests } from './dump-guests.js';
 import { ended, stopOf } from './ended.js';
@@ -84,6 +86,7 @@ export async function backupStore(raw: BackupStoreInput): Promise<StoreResult> {
         night: task.night,
         startedAt: new Date(task.startedAt),
         local: copies.local?.copy,
+        encrypted: input.orders.encrypted,
         ...(input.orders.offsite ? { offsite: { copy: copies.offsite?.copy } } : {}),
         runs: dumped.runs,
         steps: steps.done,
@@ -92,6 +95,7 @@ export async function backupStore(raw: BackupStoreInput): Promise<StoreResult> {
       new Date(),
     );
     await record(input, task, { ...dumped, stop: refusal }, copies, night, view);
+    await tellOfKeys(task, dumped, copies);
     watch.cancel();
     stopping.cancel();
     return view.finish(
@@ -460,6 +464,19 @@ async function record(
   view.step('record');
   const missing = night.kind === 'succeeded' ? [] : night.missing;
   await control.record({ kind: 'backups', store: task.store, at, ...rowsOf({ ...learned, guests, missing, now }) });
+}
+
+/** A changed key makes no backup less: so nobody would hear of it before a restore of an older one fails. */
+async function tellOfKeys(
+  { fleet, store, night, startedAt }: BackupTask,
+  { guests }: Dumped,
+  { local, offsite }: Copies,
+): Promise<void> {
+  if (!guests || !local) return;
+  const copies = { local: local.copy, there: offsite?.copy };
+  const changes = keyChanges({ guests, night, startedAt: new Date(startedAt), ...copies }, new Date());
+  const words = keyChangeWords(store, changes);
+  if (words !== undefined && patched('key-change-told')) await attention(fleet, night, { summary: words });
 }
 
 function taskOf({ store, fleet, night, round }: BackupStoreInput): BackupTask {

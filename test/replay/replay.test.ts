@@ -267,6 +267,12 @@ describe('a changed workflow', () => {
       ".patched)('pruned-by-list') && false",
     ],
     [
+      'backup-store-another-key',
+      'a new key of which nobody is told',
+      ".patched)('key-change-told')",
+      ".patched)('key-change-told') && false",
+    ],
+    [
       'backup-store-template',
       'a template that is taken for a guest that is dumped',
       ".patched)('templates-are-missed')",

@@ -254,6 +254,34 @@ describe('the backup of a store', () => {
     expect(pruned).toEqual(['all', ['vm/102', 'ct/103']]);
   });
 
+  it('that is in clear, as none before it, is failed; another key is told once', async () => {
+    const world = await useWorld();
+    const { node, snapshots } = aCopy('pbs-store');
+    const nights = ['night-2026-11-24', 'night-2026-11-25', 'night-2026-11-26', 'night-2026-11-27'];
+    const keys = ['aa', 'bb', 'bb', undefined].map((byte) => byte && Array(32).fill(byte).join(':'));
+    const made = nights.map((night, index) =>
+      snapshots.map((one) => ({
+        ...one,
+        night,
+        time: one.time - 3_600 * (nights.length - index),
+        encrypted: keys[index] !== undefined,
+        keyFingerprint: keys[index],
+      })),
+    );
+    let upTo = 1;
+    await world.store(ID, { readCopy: async () => ({ copy: { node, snapshots: made.slice(0, upTo).flat() } }) });
+    const nightly = async () => {
+      const input = aBackupInput(ID, { night: nights[upTo - 1]! });
+      return (await world.startBackup(input)).result();
+    };
+    for (; upTo < nights.length; upTo += 1) expect((await nightly()).outcome).toBe('succeeded');
+    expect(world.central.notifications).toMatchObject([
+      { event: 'attention', train: 'night-2026-11-25', summary: expect.stringContaining('from key aa:aa:') as string },
+    ]);
+    expect(await nightly()).toMatchObject({ outcome: 'failed', reason: 'BackupUnencrypted' });
+    expect(world.central.notifications).toHaveLength(1);
+  });
+
   it('that cannot be read before it prunes has nothing pruned', async () => {
     const world = await useWorld();
     const store = await world.store(ID, {

@@ -235,6 +235,81 @@ describe('the night of a store', () => {
     });
   });
 
+  describe('and encryption', () => {
+    const KEY = 'aa:'.repeat(31) + 'aa';
+    const SEALED = { encrypted: true, keyFingerprint: KEY } as const;
+    const sealed = (one: SnapshotFacts): SnapshotFacts => ({ ...one, ...SEALED });
+    const before = [101, 102].map((vmid) => sealed(lastNight(vmid)));
+    const offsite = {
+      copy: {
+        node: 'pbs-central',
+        snapshots: [aSnapshot(101, SEALED), aSnapshot(102), ...before].map((one): SnapshotFacts => ({
+          ...one,
+          verification: { state: 'ok', node: 'pbs-central', at: minutes(90) },
+        })),
+      },
+    };
+
+    it.each<[string, string, Partial<NightFacts>]>([
+      [
+        'an earlier one is encrypted',
+        'its new backup is not encrypted, though an earlier one is',
+        holding(aSnapshot(101, SEALED), aSnapshot(102), ...before),
+      ],
+      [
+        'an earlier one in the second place is encrypted',
+        'its new backup is not encrypted, though an earlier one is',
+        { ...holding(aSnapshot(101, SEALED), aSnapshot(102)), offsite },
+      ],
+      [
+        'fleet.yaml asks for it, whatever was before',
+        'its new backup is not encrypted, though fleet.yaml asks for it',
+        { ...holding(aSnapshot(101, SEALED), aSnapshot(102), lastNight(102)), encrypted: true },
+      ],
+    ])('is not green with a guest whose new backup is in clear when %s', (_, because, change) => {
+      const result = judgeNight(aNight(change), NOW);
+      expect(result).toMatchObject({
+        kind: 'partial',
+        missing: [],
+        stop: {
+          reason: 'BackupUnencrypted',
+          summary: '2 of 2 guests backed up and verified; not encrypted: guest 102.',
+          detail: [`guest 102 (guest-102): ${because}`],
+        },
+      });
+    });
+
+    it.each<[string, Partial<NightFacts>]>([
+      [
+        'all is encrypted, as fleet.yaml asks',
+        { ...holding(...[101, 102].map((vmid) => sealed(aSnapshot(vmid)))), encrypted: true },
+      ],
+      ['nothing ever was', holding(aSnapshot(101), aSnapshot(102), lastNight(102))],
+      [
+        'fleet.yaml says that none has to be',
+        { ...holding(aSnapshot(101), aSnapshot(102), ...before), encrypted: false },
+      ],
+      [
+        'one in clear was made anew in the same night',
+        holding(sealed(aSnapshot(101)), aSnapshot(102), sealed(aSnapshot(102, { time: minutes(30) }))),
+      ],
+      [
+        'all is encrypted, and a later try broke off',
+        holding(
+          ...[101, 102].map((vmid) => sealed(aSnapshot(vmid))),
+          aSnapshot(101, { time: minutes(30), size: undefined }),
+        ),
+      ],
+    ])('is green when %s', (_, change) => {
+      expect(judgeNight(aNight(change), NOW).kind).toBe('succeeded');
+    });
+
+    it('says first what is graver', () => {
+      const clear = { ...holding(aSnapshot(101), aSnapshot(102, DAMAGED)), encrypted: true };
+      expect(judgeNight(aNight(clear), NOW)).toMatchObject({ stop: { reason: 'BackupVerifyFailed' } });
+    });
+  });
+
   describe('whose dump was refused as a whole', () => {
     const refusal = { reason: 'DatastoreFull', step: 'open dump', summary: 'The datastore has no room.' } as const;
     const steps = [{ what: 'verify', ok: false, detail: 'vm/101 is damaged', reason: 'BackupVerifyFailed' }] as const;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { backupConcern, backupStatus, RPO_STATES } from '#domain/backup-status.js';
+import { backupConcern, backupStatus, clearConcern, RPO_STATES } from '#domain/backup-status.js';
 import type { GuestBackupRow } from '#domain/messages/ledger.js';
 import { fleet as aFleet, store as aStore } from '../client/builders.js';
 
@@ -78,6 +78,30 @@ describe('the status of a guest', () => {
     expect(statusOf(aRow()).stores[0]?.guests).toMatchObject([
       { local: { age: 2 * HOUR, objective: 10 * HOUR }, offsite: { age: 3 * HOUR, objective: 20 * HOUR } },
     ]);
+  });
+});
+
+describe('backups in clear', () => {
+  const fleetThat = (encrypted: boolean | undefined) => ({ ...fleet, backup: { ...fleet.backup!, encrypted } });
+  const read = { readAt: ago(1), provenAt: ago(2) };
+  const statusIn = (asked: boolean | undefined, encrypted: boolean | undefined) =>
+    backupStatus({ fleet: fleetThat(asked), stores: [store], rows: [aRow({ local: { ...read, encrypted } })], now });
+
+  it('are named when fleet.yaml asks for encrypted ones, though they are young enough', () => {
+    const status = statusIn(true, false);
+    expect(backupConcern(status)).toBeUndefined();
+    expect(clearConcern(status)).toBe(
+      'The newest backups of 1 guest are not encrypted, though fleet.yaml asks for it: store-001. What to do: edge runbook BackupUnencrypted',
+    );
+  });
+
+  it.each([
+    [true, true],
+    [true, undefined],
+    [false, false],
+    [undefined, false],
+  ])('are not when it asks %s and the newest one is encrypted: %s', (asked, encrypted) => {
+    expect(clearConcern(statusIn(asked, encrypted))).toBeUndefined();
   });
 });
 

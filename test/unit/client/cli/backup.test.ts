@@ -274,6 +274,20 @@ describe('edge backup status when it cannot answer', () => {
     expect(error).toMatch(/is in the ledger\. Start `edge up` here, or name the ledger with EDGE_DATABASE_URL/);
   });
 
+  it('ends with 1 when a backup is in clear and fleet.yaml asks for encrypted ones, however young it is', async () => {
+    const sealed = join(dir, 'sealed');
+    await run(['init', 'sealed', '--stores', '8'], fakeIo({ cwd: dir }));
+    const path = join(sealed, 'fleet.yaml');
+    await writeFile(path, (await readFile(path, 'utf8')).replace(/^backup:\n/m, 'backup:\n  encrypted: true\n'));
+    const codesOf = async (rows: GuestBackupRow[]) => {
+      const ask = async (...argv: string[]) => (await edge(['status', ...argv], { rows, io: { cwd: sealed } })).code;
+      return [await ask(), await ask('store-003'), await ask('store-003', '--guest', String(firstOf('store-003')))];
+    };
+    expect(await codesOf(allWell())).toEqual([0, 0, 0]);
+    const local = { readAt: ago(1), provenAt: ago(3), encrypted: false };
+    expect(await codesOf(but('store-003', { local }))).toEqual([1, 1, 1]);
+  });
+
   it('names stores that nobody backs up, and is no good answer to one that is asked for', async () => {
     const bare = join(dir, 'bare');
     await run(['init', 'bare', '--stores', '8'], fakeIo({ cwd: dir }));

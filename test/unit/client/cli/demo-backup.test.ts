@@ -19,6 +19,7 @@ const guest = (store: string, vmid: number, local: RpoState, isThere = local ===
   state: local,
   inGrace: false,
   inRepo: true,
+  inClear: false,
   row: {
     fleet: 'edge',
     store,
