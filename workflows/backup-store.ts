@@ -20,7 +20,7 @@ import {
   type NightResult,
   type NightStep,
 } from '#domain/backup-result.js';
-import { rowsOf } from '#domain/backup-rows.js';
+import { datastoreRows, rowsOf } from '#domain/backup-rows.js';
 import { planNextTry } from '#domain/backup-retries.js';
 import {
   backupStoreInputSchema,
@@ -453,17 +453,19 @@ async function record(
 ): Promise<void> {
   const now = new Date();
   const at = now.toISOString();
+  const datastores = datastoreRows(task, { local, offsite }, at);
   const learned = { task, local: local?.copy, offsite: offsite?.copy, orders, tiers, refusal: stop?.summary };
   // Recorded, a list of nobody would say that all guests are gone.
   if (!guests || (!isBelieved(guests, local?.copy) && patched('empty-list-not-recorded'))) {
     if (!patched('recorded-without-a-list')) return;
     view.step('record');
-    await control.record({ kind: 'copies', ...learned, runs, readAt: at });
+    await control.record({ kind: 'copies', ...learned, runs, readAt: at, datastores });
     return;
   }
   view.step('record');
   const missing = night.kind === 'succeeded' ? [] : night.missing;
-  await control.record({ kind: 'backups', store: task.store, at, ...rowsOf({ ...learned, guests, missing, now }) });
+  const rows = rowsOf({ ...learned, guests, missing, now });
+  await control.record({ kind: 'backups', store: task.store, at, ...rows, datastores });
 }
 
 /** A changed key makes no backup less: so nobody would hear of it before a restore of an older one fails. */

@@ -108,13 +108,15 @@ async function readStatus(ask: Ask, io: Io, options: StatusOptions, store: strin
   const { fleet, stores } = await loadFolder(repoOf(io, options));
   if (store !== undefined && !stores.some(({ id }) => id === store))
     throw wrongUsage(`${printable(store)} is not a store of fleet ${fleet.fleet}.`);
-  const rows = await askLedger(ask, io, options, 'backups', (ledger) =>
-    ledger.guestBackups(store === undefined ? {} : { store }),
+  const of = store === undefined ? {} : { store };
+  const [rows, datastores] = await askLedger(ask, io, options, 'backups', (ledger) =>
+    Promise.all([ledger.guestBackups(of), ledger.datastores(of)]),
   );
   return backupStatus({
     fleet,
     stores: stores.filter(({ id }) => store === undefined || id === store),
     rows,
+    datastores,
     now: io.now(),
   });
 }

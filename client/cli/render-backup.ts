@@ -3,10 +3,13 @@ import { shortKey } from '#domain/backup-encryption.js';
 import {
   clearConcern,
   countsOf,
+  datastoreConcern,
+  percentWords,
   RPO_STATES,
   stateIn,
   type BackupStatus,
   type CopyStatus,
+  type DatastoreStatus,
   type GuestStatus,
   type StateCounts,
   type StoreStatus,
@@ -44,7 +47,9 @@ export function renderFleetStatus(
         ]),
     ...(offsite.length === 0 ? [] : [`  Guests, in the second place: ${countsWords(countsOf(offsite))}`]),
     ...storeLines(stores, states),
-    ...[clearConcern({ stores })].flatMap((concern) => (concern === undefined ? [] : wrap(printable(concern), WIDTH))),
+    ...[clearConcern({ stores }), datastoreConcern({ stores })].flatMap((concern) =>
+      concern === undefined ? [] : wrap(printable(concern), WIDTH),
+    ),
     ...notBackedUpLines(notBackedUp),
   ];
 }
@@ -82,13 +87,14 @@ const notBackedUpLines = (stores: readonly string[]): string[] =>
 
 /** One store, guest by guest; only those in these states. */
 export function renderStoreStatus(
-  { store, state, guests }: StoreStatus,
+  { store, state, guests, datastores }: StoreStatus,
   clock: Clock,
   states?: readonly RpoState[],
 ): string[] {
   const head = `${printable(store)}: ${state.toUpperCase()}`;
   const now = [`Back it up now: edge backup run --store ${printable(store)}`, WHAT_TO_DO];
-  if (guests.length === 0) return [`${head}. No guest of it is known; was it ever backed up?`, ...now];
+  const space = datastores.flatMap((one) => datastoreLines(one, clock));
+  if (guests.length === 0) return [`${head}. No guest of it is known; was it ever backed up?`, ...space, ...now];
   const shown = guests.filter((guest) => !states || states.includes(guest.state));
   const table = [
     ['guest', 'at the store', 'second place', 'size', 'encrypted'],
@@ -105,6 +111,7 @@ export function renderStoreStatus(
     ...(shown.length === 0 ? [`  No guest is ${states?.join(' or ')}.`] : columns(table)),
     ...shown.flatMap((guest) => remarks(guest, clock)),
     ...keyLines(shown),
+    ...space,
     ...(state === 'ok' ? [] : now),
   ];
 }
@@ -125,6 +132,17 @@ function keyLines(guests: readonly GuestStatus[]): string[] {
           )})`;
     return wrap(`Encrypted with key ${key}${whose}`, WIDTH, '  ');
   });
+}
+
+function datastoreLines(datastore: DatastoreStatus, clock: Clock): string[] {
+  const { place, total, used, share, stillBad = 0, readAt } = datastore;
+  const where = place === 'local' ? 'at the store' : 'of the second place';
+  const space =
+    share === undefined
+      ? 'the server does not say how full it is'
+      : `${percentWords(datastore)} full, ${sizeWords(used)} of ${sizeWords(total)}`;
+  const damage = stillBad > 0 ? `; ${plural(stillBad, 'damaged part')} that no backup has written anew` : '';
+  return wrap(`Datastore ${where}: ${space}${damage}, read ${timeInZone(readAt, clock)}`, WIDTH, '  ');
 }
 
 /** One guest, with what became of it in the last nights. */

@@ -54,6 +54,23 @@ describe('the backup of a store', () => {
     expect(entry?.night.map(({ result: of }) => of)).toEqual(['proven', 'proven', 'proven']);
   });
 
+  it('records how full the datastores are, also when nobody has read who there is', async () => {
+    const world = await useWorld();
+    const space = { total: 100, used: 97 };
+    const store = await world.store(ID, { readCopy: async () => ({ copy: aCopy('pbs-store'), space, stillBad: 3 }) });
+    await world.centralServer();
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    const told = [
+      { place: 'local', store: ID, total: 100, used: 97, stillBad: 3 },
+      { place: 'offsite', store: ID },
+    ];
+    await (await world.startBackup(aBackupInput(ID, { orders }))).result();
+    expect(world.central.ledgerOf('backups')).toMatchObject([{ datastores: told }]);
+    store.on('openDump', async () => ({ kind: 'refused', stop: { reason: 'BackupRefused', summary: 'no token' } }));
+    await (await world.startBackup(aBackupInput(ID, { orders }))).result();
+    expect(world.central.ledgerOf('copies')).toMatchObject([{ datastores: told }]);
+  });
+
   it('verifies and prunes before it sends to the central server, and has it verified there', async () => {
     const world = await useWorld();
     const store = await world.store(ID);

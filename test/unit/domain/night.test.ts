@@ -133,7 +133,7 @@ describe('the plan of a night', () => {
     'says whether backups have to be encrypted, as fleet.yaml does: %s',
     (encrypted) => {
       const of = aFleet({ timeZone: 'Europe/Berlin', backup: { ...backup, encrypted } });
-    expect(planOf({ fleet: of }).orders.encrypted).toBe(encrypted);
+      expect(planOf({ fleet: of }).orders.encrypted).toBe(encrypted);
     },
   );
 

@@ -124,6 +124,25 @@ describe('the status of a store', () => {
     expect(renderGuestStatus(guest!, [], clock)[0]).toMatch(/encrypted with key aa:aa:aa:aa:aa:aa:aa:aa$/);
   });
 
+  it('shows how full the datastores are, and says so of the fleet when it is too much', () => {
+    const GIB = 1024 ** 3;
+    const of = { fleet: 'edge', store: 'store-001', readAt: ago(2) };
+    const datastores = [
+      { ...of, place: 'local' as const, total: 1_000 * GIB, used: 979 * GIB, stillBad: 2 },
+      { ...of, place: 'offsite' as const },
+    ];
+    const status = backupStatus({ fleet, stores, rows: [], datastores, now });
+    for (const rows of [[], well]) {
+      const [first] = backupStatus({ fleet, stores, rows, datastores, now }).stores;
+      const text = renderStoreStatus(first!, clock).join(' ').replaceAll(/\s+/g, ' ');
+      expect(text).toContain(
+        'Datastore at the store: 97 % full, 979.0 GiB of 1000.0 GiB; 2 damaged parts that no backup has written anew, read Thu 10:00 (UTC)',
+      );
+      expect(text).toContain('Datastore of the second place: the server does not say how full it is, read Thu 10:00');
+    }
+    expect(renderFleetStatus(status).join(' ')).toContain('nearly full: store-001 (97 %)');
+  });
+
   it('says of a backup in clear that it should not be, of the store and of the fleet', () => {
     const status = backupStatus({
       fleet: { ...fleet, backup: { ...fleet.backup!, encrypted: true } },
