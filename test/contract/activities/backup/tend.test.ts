@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createTendActivities } from '#activities/backup/tend.js';
+import { keyChanges } from '#domain/backup-encryption.js';
 import { judgeNight } from '#domain/backup-result.js';
 import type { BackupTask, PruneTask, VerifyTask } from '#domain/messages/backup.js';
 import { createPbsClient } from '#systems/pbs/client.js';
@@ -72,6 +73,43 @@ describe('a night', () => {
     const facts = { guests: plan.guests, night: nightOf(2), startedAt, local, runs: [], steps: [] };
     expect(judgeNight(facts, new Date())).toMatchObject({ kind: 'succeeded' });
     expect(local.snapshots.every(({ encrypted }) => encrypted)).toBe(true);
+  });
+});
+
+describe('a storage whose key is', () => {
+  const withKey = async (key: string | undefined) => {
+    await dumpAll();
+    Object.assign(night.lab.store.storages.pbs('pbs').config, { encryptionKey: key });
+    await dumpAll(2);
+    await night.worker().verifyCopy(verifyTask());
+    const { copy: local } = await night.worker().readCopy(theTask());
+    const guests = [101, 102].map((vmid) => ({
+      vmid,
+      kind: vmid === 102 ? ('lxc' as const) : ('qemu' as const),
+      name: 'any',
+      template: false,
+    }));
+    const facts = { guests, night: nightOf(2), startedAt: new Date(night.task.startedAt), local };
+    return {
+      judged: judgeNight({ ...facts, runs: [], steps: [] }, new Date()),
+      changed: keyChanges(facts, new Date()),
+    };
+  };
+
+  it('lost goes on in clear, and the night says so', async () => {
+    const { judged, changed } = await withKey(undefined);
+    expect(judged).toMatchObject({ kind: 'partial', stop: { reason: 'BackupUnencrypted' } });
+    expect(JSON.stringify(judged)).toContain('not encrypted: guest 101, 102');
+    expect(changed).toEqual([]);
+  });
+
+  it('another one by now has the night green, and tells the change', async () => {
+    const { judged, changed } = await withKey(Array(32).fill('bb').join(':'));
+    expect(judged.kind).toBe('succeeded');
+    expect(changed.map(({ vmid, to }) => [vmid, to])).toEqual([
+      [101, 'bb:bb:bb:bb:bb:bb:bb:bb'],
+      [102, 'bb:bb:bb:bb:bb:bb:bb:bb'],
+    ]);
   });
 });
 
