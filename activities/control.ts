@@ -3,7 +3,7 @@ import canonicalize from 'canonicalize';
 import type { z } from 'zod';
 import { plural } from '#domain/counted.js';
 import { rowsOfKnown } from '#domain/backup-rows.js';
-import { backupConcern, backupStatus } from '#domain/backup-status.js';
+import { backupConcern, backupStatus, clearConcern, datastoreConcern } from '#domain/backup-status.js';
 import type { Fleet, Store } from '#domain/fleet.js';
 import type {
   ControlActivities,
@@ -322,9 +322,16 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
     async backupConcerns({ fleet: name }) {
       const { fleet, stores } = await readRepo(await repo.head(branch));
       if (!fleet.backup) return [];
-      const [known, newest] = await Promise.all([ledger.guestBackups(), ledger.newestRestores(name)]);
+      const [known, newest, datastores] = await Promise.all([
+        ledger.guestBackups(),
+        ledger.newestRestores(name),
+        ledger.datastores(),
+      ]);
+      const status = backupStatus({ fleet, stores, rows: known, datastores, now: now() });
       return [
-        backupConcern(backupStatus({ fleet, stores, rows: known, now: now() })),
+        backupConcern(status),
+        clearConcern(status),
+        datastoreConcern(status),
         // Without a second place nothing is restored for a test.
         fleet.backup.offsite && restoreConcern(restoreStatus({ fleet, stores, known, newest, now: now() })),
       ].filter((concern) => concern !== undefined);
@@ -387,12 +394,14 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         case 'restore tests':
           return ledger.recordRestoreTests(entry.rows);
         case 'copies': {
+          await ledger.recordDatastores(entry.datastores ?? []);
           const known = await ledger.guestBackups({ store: entry.task.store });
           const { night, guests } = rowsOfKnown(known, entry);
           await ledger.recordNightGuests(night);
           return ledger.recordGuestBackups(guests);
         }
         case 'backups': {
+          await ledger.recordDatastores(entry.datastores ?? []);
           await ledger.recordNightGuests(entry.night);
           await ledger.recordGuestBackups(entry.guests);
           const kept = entry.guests.map(({ vmid }) => vmid);

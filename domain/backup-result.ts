@@ -12,6 +12,7 @@ import {
   type SnapshotFacts,
   type Unproven,
 } from './backup.js';
+import { backupsInClear } from './backup-encryption.js';
 import type { FailureClass, GuestRun } from './backup-failures.js';
 import type { Reason, Stop } from './reasons.js';
 
@@ -42,6 +43,8 @@ export interface NightFacts {
   local?: CopyFacts | undefined;
   /** Of the second place, and whether there is one. */
   offsite?: { copy: CopyFacts | undefined } | undefined;
+  /** Whether backups have to be encrypted; absent = as those before them. */
+  encrypted?: boolean | undefined;
   runs: readonly GuestRun[];
   steps: readonly NightStep[];
   /** Why the dump was refused as a whole, or not given back, if so. */
@@ -92,7 +95,7 @@ interface Judged extends NightFacts {
 }
 
 function judgeGuests(
-  { guests, named, local, offsite, there, isMisnamed, damaged, runs, steps, ...which }: Judged,
+  { guests, named, local, offsite, there, encrypted, isMisnamed, damaged, runs, steps, ...which }: Judged,
   now: Date,
 ): NightResult {
   const broken = steps.filter(({ ok }) => !ok);
@@ -117,10 +120,11 @@ function judgeGuests(
   const unlisted = unlistedOf(named, guests);
   const missing = missingOf(guests, local, which, runs, now);
   const notThere = offsite ? wanted.filter((guest) => !isProvenIn(there, guest, which, now)) : [];
+  const inClear = backupsInClear({ guests: wanted, local, there, ...which }, encrypted, now);
   const total = wanted.length + unlisted.length;
   const proven = wanted.length - missing.length;
   const isWhole = proven === total && notThere.length === 0 && !isMisnamed;
-  if (isWhole && broken.length === 0 && damaged.length === 0) {
+  if (isWhole && broken.length === 0 && damaged.length === 0 && inClear.length === 0) {
     return { kind: 'succeeded', summary: `${proven} of ${total} guests backed up and verified.` };
   }
 
@@ -131,6 +135,7 @@ function judgeGuests(
     ...(without.length > 0 ? [`not guest ${numbersOf(without)}`] : []),
     ...(isMisnamed ? [misnamed(local.node)] : []),
     ...(notThere.length > 0 ? [`not in the second place: guest ${numbersOf(notThere.map(({ vmid }) => vmid))}`] : []),
+    ...(inClear.length > 0 ? [`not encrypted: guest ${numbersOf(inClear.map(({ vmid }) => vmid))}`] : []),
     ...(undone.length > 0 ? [`not done: ${[...new Set(undone)].join(', ')}`] : []),
     ...(undone.length < broken.length ? ['a verification found damage'] : []),
   ];
@@ -138,17 +143,23 @@ function judgeGuests(
   const detail = [
     ...missing.map(({ vmid, name, why, text }) => `guest ${vmid} (${name}): ${why}${text ? `: ${text}` : ''}`),
     ...unlisted.map((one) => `guest ${one.vmid}: ${unlistedBecause(one)}`),
+    ...inClear.map(({ vmid, name, because }) => `guest ${vmid} (${name}): its new backup is not encrypted, ${because}`),
     ...seen,
     ...(offsite && !offsite.copy ? ['the server of the second place could not be read'] : []),
   ];
-  const reasons = reasonsIn(runs, missing, broken, damaged);
+  const reasons = [...reasonsIn(runs, missing, broken, damaged), ...inClear.map((): Reason => 'BackupUnencrypted')];
   const reason = REASONS.find((one) => reasons.includes(one));
   if (proven === 0 && without.length > 0) return failed(reason ?? 'BackupFailed', summary, detail, missing);
   return { kind: 'partial', stop: stop(reason ?? 'BackupIncomplete', summary, detail), missing };
 }
 
 /** What is said before anything else that is wrong as well, the first before all. */
-const REASONS = ['BackupRefused', 'DatastoreFull', 'BackupVerifyFailed'] as const satisfies Reason[];
+const REASONS = [
+  'BackupRefused',
+  'DatastoreFull',
+  'BackupVerifyFailed',
+  'BackupUnencrypted',
+] as const satisfies Reason[];
 
 const reasonsIn = (
   runs: readonly GuestRun[],
@@ -256,6 +267,14 @@ export const provenGroups = (
   now: Date,
 ): GuestGroup[] =>
   (guests ?? []).filter((guest) => !guest.template && isProvenIn(copy, guest, which, now)).map(groupOf);
+
+/** Those of them of which nothing newer is in doubt: it could take the place of the proven one in what is kept. */
+export const prunableGroups: typeof provenGroups = (guests, copy, which, now) =>
+  provenGroups(guests, copy, which, now).filter(({ type, id }) => {
+    const all = copy.snapshots.filter((one) => one.type === type && one.id === id);
+    const newest = all.toSorted((a, b) => b.time - a.time)[0];
+    return newest !== undefined && unprovenBecause(newest, copy.node, now) === undefined;
+  });
 
 /** Of which this night has no proven backup. */
 export const missingOf = (

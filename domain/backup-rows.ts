@@ -1,8 +1,8 @@
 import { judgeCopy, secondPlace, type BackedUpGuest, type CopyFacts, type CopyState } from './backup.js';
 import type { GuestRun } from './backup-failures.js';
 import { missingOf, type MissingGuest } from './backup-result.js';
-import type { BackupOrders, BackupTask, GuestOrders } from './messages/backup.js';
-import type { GuestBackupRow, KnownCopy, NightGuestRow } from './messages/ledger.js';
+import type { BackupOrders, BackupTask, CopyAnswer, GuestOrders } from './messages/backup.js';
+import type { DatastoreRow, GuestBackupRow, KnownCopy, NightGuestRow } from './messages/ledger.js';
 
 /** What a night has learned of a store's guests, as the ledger keeps it: how each fared, and what is proven of it now. */
 
@@ -62,6 +62,24 @@ export function rowsOfKnown(
   const seenAt = new Map(rows.map((row) => [row.vmid, row.seenAt]));
   return { ...told, guests: told.guests.map((row) => ({ ...row, seenAt: seenAt.get(row.vmid) ?? row.seenAt })) };
 }
+
+/** Of the servers that could be read. A number that is none would keep all of the night from being recorded. */
+export function datastoreRows(
+  { fleet, store }: Pick<BackupTask, 'fleet' | 'store'>,
+  answers: Record<DatastoreRow['place'], Omit<CopyAnswer, 'copy'> | undefined>,
+  readAt: string,
+): DatastoreRow[] {
+  return (['local', 'offsite'] as const).flatMap((place) => {
+    const answer = answers[place];
+    if (!answer) return [];
+    const { space, stillBad } = answer;
+    const [total, used] = [countIn(space?.total), countIn(space?.used)];
+    return [{ fleet, store, place, total, used, stillBad: countIn(stillBad), readAt }];
+  });
+}
+
+const countIn = (value: unknown): number | undefined =>
+  Number.isSafeInteger(value) && (value as number) >= 0 ? (value as number) : undefined;
 
 interface Judged {
   guest: BackedUpGuest;

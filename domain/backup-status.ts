@@ -1,9 +1,10 @@
+import { abridge } from './abridge.js';
 import { MAX_SKEW, type RpoState } from './backup.js';
 import { plural } from './counted.js';
 import { formatDuration } from './durations.js';
 import type { Fleet, Store } from './fleet.js';
 import { groupedBy } from './grouped.js';
-import type { GuestBackupRow, KnownCopy } from './messages/ledger.js';
+import type { DatastoreRow, GuestBackupRow, KnownCopy } from './messages/ledger.js';
 
 /**
  * How old the backups of a fleet are now, from what the ledger last heard and what the repo asks for. What nobody has
@@ -34,6 +35,8 @@ export interface GuestStatus {
   inGrace: boolean;
   /** Named by the repo; the cluster may have others. */
   inRepo: boolean;
+  /** The newest proven backup is not encrypted, though the repo says that it has to be. */
+  inClear: boolean;
   /** Absent when the ledger never heard of it. */
   row?: GuestBackupRow | undefined;
 }
@@ -46,6 +49,13 @@ export interface StoreStatus {
   counts: StateCounts;
   /** The worst first. */
   guests: GuestStatus[];
+  /** That hold its copies, as their servers last said. */
+  datastores: DatastoreStatus[];
+}
+
+export interface DatastoreStatus extends DatastoreRow {
+  /** Of its bytes that are used, 0 to 1; absent = nobody knows. */
+  share?: number | undefined;
 }
 
 export interface BackupStatus {
@@ -74,11 +84,13 @@ export function backupStatus({
   fleet,
   stores,
   rows,
+  datastores = [],
   now,
 }: {
   fleet: Fleet;
   stores: readonly Store[];
   rows: readonly GuestBackupRow[];
+  datastores?: readonly DatastoreRow[];
   now: Date;
 }): BackupStatus {
   const { backup } = fleet;
@@ -87,8 +99,15 @@ export function backupStatus({
     rows.filter(({ goneAt }) => goneAt === undefined),
     ({ store }) => store,
   );
+  const datastoresOf = groupedBy(
+    datastores.filter(({ place }) => place === 'local' || backup?.offsite),
+    ({ store }) => store,
+  );
   const judged = backup
-    ? stores.filter(isBackedUp).map((store) => storeStatus(store, rowsOf.get(store.id) ?? [], backup, now))
+    ? stores.filter(isBackedUp).map((store) => ({
+        ...storeStatus(store, rowsOf.get(store.id) ?? [], backup, now),
+        datastores: (datastoresOf.get(store.id) ?? []).map(datastoreStatus),
+      }))
     : [];
   return {
     counts: countsOf(judged.flatMap(({ guests }) => guests)),
@@ -113,12 +132,56 @@ export function backupConcern({ stores, counts }: BackupStatus): string | undefi
   return `Backups of ${bad.length} of ${plural(stores.length, 'store')} are not as they should be${guests ? ` (guests: ${guests})` : ''}; the worst: ${worst.store}, ${of}.`;
 }
 
+/** Of backups that are young enough, and not as they should be otherwise. */
+export function clearConcern({ stores }: Pick<BackupStatus, 'stores'>): string | undefined {
+  const bad = stores.filter(({ guests }) => guests.some(({ inClear }) => inClear));
+  if (bad.length === 0) return undefined;
+  const count = bad.flatMap(({ guests }) => guests.filter(({ inClear }) => inClear)).length;
+  return `The newest backups of ${plural(count, 'guest')} are not encrypted, though fleet.yaml asks for it: ${abridge(bad.map(({ store }) => store))}. What to do: edge runbook BackupUnencrypted`;
+}
+
+/** At 98 % a backup server refuses all of a store's backups, and collecting needs room itself. */
+const NEARLY_FULL = 0.9;
+
+const isNearlyFull = ({ share }: DatastoreStatus): boolean => share !== undefined && share > NEARLY_FULL;
+const isDamaged = ({ stillBad = 0 }: DatastoreStatus): boolean => stillBad > 0;
+
+/** For an alarm, before nothing can be backed up any more. */
+export function datastoreConcern({ stores }: Pick<BackupStatus, 'stores'>): string | undefined {
+  const all = stores.flatMap(({ datastores }) => datastores);
+  const [newest] = all.filter(({ place }) => place === 'offsite').toSorted((a, b) => byName(b.readAt, a.readAt));
+  const judged = [...all.filter(({ place }) => place === 'local'), ...(newest ? [newest] : [])];
+  const named = (of: readonly DatastoreStatus[], words: (one: DatastoreStatus) => string): string =>
+    abridge(of.map((one) => `${one.place === 'local' ? one.store : 'the second place'} (${words(one)})`));
+  const full = judged.filter(isNearlyFull).toSorted((a, b) => (b.share ?? 0) - (a.share ?? 0));
+  const damaged = judged.filter(isDamaged);
+  const told = [
+    ...(full.length > 0
+      ? [`Datastores that are nearly full: ${named(full, percentWords)}. What to do: edge runbook DatastoreFull`]
+      : []),
+    ...(damaged.length > 0
+      ? [
+          `Datastores with damaged parts that no backup has written anew: ${named(damaged, ({ stillBad }) => String(stillBad))}. What to do: edge runbook BackupVerifyFailed`,
+        ]
+      : []),
+  ];
+  return told.length > 0 ? told.join('. ') : undefined;
+}
+
+/** `97 %` is not 98. */
+export const percentWords = ({ share = 0 }: DatastoreStatus): string => `${Math.floor(100 * share)} %`;
+
+function datastoreStatus(row: DatastoreRow): DatastoreStatus {
+  const { total = 0, used } = row;
+  return total > 0 && used !== undefined ? { ...row, share: used / total } : row;
+}
+
 function storeStatus(
   store: Store,
   rows: readonly GuestBackupRow[],
   backup: NonNullable<Fleet['backup']>,
   now: Date,
-): StoreStatus {
+): Omit<StoreStatus, 'datastores'> {
   const known = new Map(rows.map((row) => [row.vmid, row]));
   const named = new Map(store.guests.map((guest) => [guest.vmid, guest]));
   const guests = [...new Set([...named.keys(), ...known.keys()])].map((vmid): GuestStatus => {
@@ -140,6 +203,7 @@ function storeStatus(
       state: offsite ? worse(stateIn(local, inGrace), stateIn(offsite, inGrace)) : stateIn(local, inGrace),
       inGrace,
       inRepo: guest !== undefined,
+      inClear: backup.encrypted === true && row?.local?.encrypted === false,
       row,
     };
   });

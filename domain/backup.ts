@@ -195,6 +195,16 @@ export function planVerification({ node, snapshots }: CopyFacts, now: Date, reve
   }
 }
 
+/** Whether the newest proven snapshot of a group is among those that stay; true of a group that has none to lose. */
+export function keepsNewestProven(
+  { node, snapshots }: CopyFacts,
+  staying: readonly Pick<SnapshotFacts, 'time'>[],
+  now: Date,
+): boolean {
+  const proven = snapshots.filter((one) => unprovenBecause(one, node, now) === undefined).map(({ time }) => time);
+  return proven.length === 0 || staying.some(({ time }) => time === Math.max(...proven));
+}
+
 /** Space is got back once a week; a store that was away in the night that is named for it waits no second week. */
 const COLLECTED_WITHIN = 7 * 86_400_000;
 

@@ -220,6 +220,10 @@ const fleetBackupSchema = z
     tiers: z.record(label, tierSchema),
     defaultTier: label.describe('Of guests that name none.'),
     keep: keepSchema,
+    encrypted: z
+      .boolean()
+      .optional()
+      .describe('Whether backups have to be encrypted. Absent: those of guests of which an earlier one is.'),
     reverifyAfter: wait.prefault('30d').describe('A backup is verified anew when its last verification is so old.'),
     collectOn: weekday
       .default('sun')

@@ -62,6 +62,7 @@ export function planNight(asked: Asked): NightPlanOutcome {
       excluded,
       orders: {
         keep: backup.keep,
+        ...(backup.encrypted === undefined ? {} : { encrypted: backup.encrypted }),
         reverifyAfter: backup.reverifyAfter,
         collect: weekdayIn(begins, fleet.timeZone) === backup.collectOn,
         ...(backup.offsite ? { offsite: { keep: backup.offsite.keep } } : {}),

@@ -74,6 +74,7 @@ export const REASONS = {
   BackupIncomplete: 'Some guests got no new verified backup, or a step after the backups did not end well.',
   BackupRefused: 'Token, privilege or certificate was refused while guests were backed up.',
   BackupVerifyFailed: 'A new backup is damaged: its verification failed.',
+  BackupUnencrypted: 'A new backup is not encrypted, though it should be.',
   DatastoreFull: 'The datastore has no room for new backups.',
 
   // When guests of the store are restored for a test.

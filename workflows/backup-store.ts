@@ -8,17 +8,19 @@ import {
   setHandler,
   startChild,
 } from '@temporalio/workflow';
-import { areToldApart, isOfNight, type BackedUpGuest, type GuestGroup } from '#domain/backup.js';
+import { areToldApart, isOfNight, type BackedUpGuest } from '#domain/backup.js';
+import { keyChanges, keyChangeWords } from '#domain/backup-encryption.js';
 import type { GuestRun } from '#domain/backup-failures.js';
 import {
   isBelieved,
   judgeNight,
   provenGroups,
+  prunableGroups,
   unlistedOf,
   type NightResult,
   type NightStep,
 } from '#domain/backup-result.js';
-import { rowsOf } from '#domain/backup-rows.js';
+import { datastoreRows, rowsOf } from '#domain/backup-rows.js';
 import { planNextTry } from '#domain/backup-retries.js';
 import {
   backupStoreInputSchema,
@@ -35,6 +37,7 @@ import { PROTOCOL } from '#domain/messages/store.js';
 import { BACKUP_STAGE, operationId, storeWorkflowId } from '#domain/naming.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { Stop } from '#domain/reasons.js';
+import { attention } from './attention.js';
 import { openBackupView, type BackupDesk } from './backup-view.js';
 import type { dumpGuests } from './dump-guests.js';
 import { ended, stopOf } from './ended.js';
@@ -53,7 +56,7 @@ import { listenForStop, type Stopping } from './store-steering.js';
  * - A train that finds the store held asks for it: after the dump that runs no other one begins until the train has had
  *   its turn, or the night is over. A train that holds the store is waited for.
  * - Nothing is pruned of a guest of which this night has no proven backup: else the last good one would make room for a
- *   bad one.
+ *   bad one. What the night has proven is what the servers list, at the moment of the pruning.
  * - Nothing that a step says of itself is believed.
  */
 export async function backupStore(raw: BackupStoreInput): Promise<StoreResult> {
@@ -83,6 +86,7 @@ export async function backupStore(raw: BackupStoreInput): Promise<StoreResult> {
         night: task.night,
         startedAt: new Date(task.startedAt),
         local: copies.local?.copy,
+        encrypted: input.orders.encrypted,
         ...(input.orders.offsite ? { offsite: { copy: copies.offsite?.copy } } : {}),
         runs: dumped.runs,
         steps: steps.done,
@@ -91,6 +95,7 @@ export async function backupStore(raw: BackupStoreInput): Promise<StoreResult> {
       new Date(),
     );
     await record(input, task, { ...dumped, stop: refusal }, copies, night, view);
+    await tellOfKeys(task, dumped, copies);
     watch.cancel();
     stopping.cancel();
     return view.finish(
@@ -355,7 +360,10 @@ interface PruneServer {
   longTask: Pick<TendActivities, 'pruneCopy'>;
 }
 
-/** All groups when nothing is wrong; else those alone whose guest has a proven backup of this night. */
+/**
+ * All groups, those of guests that are gone among them, when the server's own list proves the night; else those alone
+ * whose guest it proves. Nights of earlier builds believed that nothing is wrong when no step had said so.
+ */
 async function pruneProven(
   { where, server, task, isVerified }: { where: string; server: PruneServer; task: PruneTask; isVerified: boolean },
   input: BackupStoreInput,
@@ -366,13 +374,19 @@ async function pruneProven(
   if (steps.isEnded()) return;
   const isDone = isVerified && stop === undefined && runs.every(({ kind }) => kind === 'done');
   const isWhole = isDone && runs.length > 0 && !isAnyMissed(input, guests);
-  const byGroup = !isWhole && patched('prune-proven');
-  if (isWhole || (isDone && !byGroup)) {
+  const byList = patched('pruned-by-list');
+  const byGroup = byList || (!isWhole && patched('prune-proven'));
+  if (isDone && !byGroup) {
     await steps.take('prune', where, () => server.longTask.pruneCopy(task));
     return;
   }
-  const groups = byGroup ? await provenOn(server, task, guests) : [];
-  if (groups.length > 0) await steps.take('prune', where, () => server.longTask.pruneCopy({ ...task, groups }));
+  const copy = byGroup ? await listOn(server, task) : undefined;
+  const which = { night: task.night, startedAt: new Date(task.startedAt) };
+  const groups = copy ? (byList ? prunableGroups : provenGroups)(guests, copy, which, new Date()) : [];
+  const isAll = byList && isWhole && groups.length === guests.filter(({ template }) => !template).length;
+  const asked = isAll ? task : { ...task, groups };
+  if (groups.length > 0) await steps.take('prune', where, () => server.longTask.pruneCopy(asked));
+  if (isAll) return;
   view.note(
     groups.length > 0
       ? `Pruned are only the groups of which this night has a proven backup (${groups.length})${where}.`
@@ -385,17 +399,11 @@ const isAnyMissed = (input: BackupStoreInput, guests: readonly BackedUpGuest[]):
   unlistedOf(namedIn(input), guests).some(({ isTemplate }) => !isTemplate || patched('templates-are-missed'));
 
 /** Of a server that cannot be read nothing is proven. */
-const provenOn = async (
-  { read }: PruneServer,
-  { keep: _, ...task }: PruneTask,
-  guests: readonly BackedUpGuest[],
-): Promise<GuestGroup[]> => {
-  const which = { night: task.night, startedAt: new Date(task.startedAt) };
-  return read.readCopy(task).then(
-    ({ copy }) => provenGroups(guests, copy, which, new Date()),
-    () => [],
+const listOn = ({ read }: PruneServer, { keep: _, ...task }: PruneTask): Promise<CopyAnswer['copy'] | undefined> =>
+  read.readCopy(task).then(
+    ({ copy }) => copy,
+    () => undefined,
   );
-};
 
 /** Numbers of the guests that store.yaml names. */
 const namedIn = ({ guests }: BackupStoreInput): number[] => Object.keys(guests).map(Number);
@@ -445,17 +453,32 @@ async function record(
 ): Promise<void> {
   const now = new Date();
   const at = now.toISOString();
+  const datastores = datastoreRows(task, { local, offsite }, at);
   const learned = { task, local: local?.copy, offsite: offsite?.copy, orders, tiers, refusal: stop?.summary };
   // Recorded, a list of nobody would say that all guests are gone.
   if (!guests || (!isBelieved(guests, local?.copy) && patched('empty-list-not-recorded'))) {
     if (!patched('recorded-without-a-list')) return;
     view.step('record');
-    await control.record({ kind: 'copies', ...learned, runs, readAt: at });
+    await control.record({ kind: 'copies', ...learned, runs, readAt: at, datastores });
     return;
   }
   view.step('record');
   const missing = night.kind === 'succeeded' ? [] : night.missing;
-  await control.record({ kind: 'backups', store: task.store, at, ...rowsOf({ ...learned, guests, missing, now }) });
+  const rows = rowsOf({ ...learned, guests, missing, now });
+  await control.record({ kind: 'backups', store: task.store, at, ...rows, datastores });
+}
+
+/** A changed key makes no backup less: so nobody would hear of it before a restore of an older one fails. */
+async function tellOfKeys(
+  { fleet, store, night, startedAt }: BackupTask,
+  { guests }: Dumped,
+  { local, offsite }: Copies,
+): Promise<void> {
+  if (!guests || !local) return;
+  const copies = { local: local.copy, there: offsite?.copy };
+  const changes = keyChanges({ guests, night, startedAt: new Date(startedAt), ...copies }, new Date());
+  const words = keyChangeWords(store, changes);
+  if (words !== undefined && patched('key-change-told')) await attention(fleet, night, { summary: words });
 }
 
 function taskOf({ store, fleet, night, round }: BackupStoreInput): BackupTask {

@@ -1,6 +1,8 @@
 import { ApplicationFailure } from '@temporalio/activity';
+import { abridge } from '#domain/abridge.js';
 import {
   isCollectionDue,
+  keepsNewestProven,
   MAX_SKEW,
   nameOf,
   planVerification,
@@ -15,12 +17,13 @@ import {
   pruneTaskSchema,
   verifyTaskSchema,
   type BackupTask,
+  type PruneTask,
   type TendActivities,
   type TendAnswer,
   type VerifyTask,
 } from '#domain/messages/backup.js';
 import { groupedBy } from '#domain/grouped.js';
-import type { PbsWork } from '#systems/pbs/types.js';
+import type { PbsWork, PruneMark } from '#systems/pbs/types.js';
 import { beating } from '../beating.js';
 import { doorFor } from '../door.js';
 import { answered, done, notDone } from './answers.js';
@@ -56,20 +59,8 @@ export function createTendActivities(deps: TendDeps): TendActivities {
     /** Retry-safe: the same policy removes nothing more. */
     pruneCopy: (raw) =>
       beating(async () => {
-        const { keep, groups: asked, ...task } = mine(pruneTaskSchema, raw);
-        const names = asked && new Set(asked.map(groupOf));
-        return answered(async () => {
-          const place = placeOf(task);
-          await requireOn(pruner, datastore, place.namespace, 'Datastore.Modify');
-          let removed = 0;
-          const all = await pruner.groups(datastore, place.namespace);
-          const groups = all.filter((group) => names?.has(groupOf(group)) ?? true);
-          for (const { type, id } of groups) {
-            const marks = await pruner.prune({ ...place, type, id }, keep, false);
-            removed += marks.filter((mark) => !mark.keep && !mark.protected).length;
-          }
-          return done(`${plural(removed, 'snapshot')} of ${plural(groups.length, 'group')} removed`);
-        });
+        const task = mine(pruneTaskSchema, raw);
+        return answered(() => prune(task));
       }),
 
     /** Retry-safe: a collection that runs is waited for, and one that ended well since the operation began is enough. */
@@ -107,6 +98,30 @@ export function createTendActivities(deps: TendDeps): TendActivities {
       }),
   };
 
+  /**
+   * A policy counts snapshots, whatever they are worth: one that is damaged, or not verified yet, takes the place of a
+   * proven one that is older. So each group is looked at just before, and one that would lose its newest proven snapshot
+   * is left.
+   */
+  async function prune({ keep, groups: asked, ...task }: PruneTask): Promise<TendAnswer> {
+    const { namespace } = placeOf(task);
+    await requireOn(pruner, datastore, namespace, 'Datastore.Modify');
+    await requireOn(verifier, datastore, namespace, 'Datastore.Audit');
+    const names = asked && new Set(asked.map(groupOf));
+    const all = await pruner.groups(datastore, namespace);
+    const groups = all.filter((group) => names?.has(groupOf(group)) ?? true);
+    const left: string[] = [];
+    let removed = 0;
+    for (const { type, id } of groups) {
+      const group = { datastore, namespace, type, id };
+      const snapshots = await verifier.snapshots(datastore, namespace, { type, id });
+      const plan = await pruner.prune(group, keep, true);
+      if (!keepsNewestProven({ node, snapshots }, plan.filter(stays), deps.now())) left.push(groupOf(group));
+      else removed += (await pruner.prune(group, keep, false)).filter((mark) => !stays(mark)).length;
+    }
+    return done(`${plural(removed, 'snapshot')} of ${plural(groups.length, 'group')} removed${leftWords(left)}`);
+  }
+
   async function verify(task: VerifyTask): Promise<TendAnswer> {
     const { namespace } = placeOf(task);
     await requireOn(verifier, datastore, namespace, 'Datastore.Verify');
@@ -124,6 +139,15 @@ export function createTendActivities(deps: TendDeps): TendActivities {
     const after = await read(task);
     return { ...judgeVerified(after, planned, task, deps.now(), troubles), node };
   }
+}
+
+/** What is protected stays, whatever the policy says. */
+const stays = (mark: PruneMark): boolean => mark.keep || mark.protected;
+
+function leftWords(groups: readonly string[]): string {
+  if (groups.length === 0) return '';
+  const words = groups.length === 1 ? ['it is', 'its'] : ['they are', 'their'];
+  return `; left as ${words[0]}, since ${words[1]} newest proven backup would go: ${abridge(groups)}`;
 }
 
 /** One task for a group of which all snapshots are due, since it reads what they share once; else one for each. */

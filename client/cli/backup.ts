@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { RpoState } from '#domain/backup.js';
-import { backupStatus, RPO_STATES, type BackupStatus } from '#domain/backup-status.js';
+import { backupStatus, clearConcern, RPO_STATES, type BackupStatus } from '#domain/backup-status.js';
 import { addNightCommands } from './backup-night.js';
 import { askLedger, type AskLedger } from './ask-ledger.js';
 import {
@@ -62,7 +62,8 @@ function addStatus(backup: Command, io: Io, result: CommandResult, ask: Ask): vo
     .description(
       'How old the newest proven backup of each guest is, here and in the second place, against what fleet.yaml allows: ' +
         'ok, late (up to twice), breach (beyond), never, or unknown when nobody has looked for too long. ' +
-        'Exit code 0 when every guest that is asked for is ok, 1 otherwise, whatever --state shows; ' +
+        'Exit code 0 when every guest that is asked for is ok, and encrypted where fleet.yaml asks for it, 1 otherwise, ' +
+        'whatever --state shows; ' +
         'a store that nobody backs up is not ok when it is asked for by name.',
     )
     .option('--guest <vmid>', 'only this guest of the store, with its last nights')
@@ -81,7 +82,8 @@ function addStatus(backup: Command, io: Io, result: CommandResult, ask: Ask): vo
       if (options.guest !== undefined && states) throw wrongUsage('Name a guest or states, not both.');
       const status = await readStatus(ask, io, options, store);
       // What is filtered out of the answer still counts: an alarm must not depend on what is shown.
-      if (status.stores.length === 0 || status.stores.some(({ state }) => state !== 'ok')) result.exitCode = 1;
+      if (status.stores.length === 0 || status.stores.some(({ state }) => state !== 'ok') || clearConcern(status))
+        result.exitCode = 1;
 
       const [only] = status.stores;
       if (store === undefined || !only) {
@@ -98,7 +100,7 @@ function addStatus(backup: Command, io: Io, result: CommandResult, ask: Ask): vo
         ledger.backupHistory(store, guest.vmid, HISTORY),
       );
       answer(io, options, { ...guest, history }, renderGuestStatus(guest, history, clock));
-      result.exitCode = guest.state === 'ok' ? 0 : 1;
+      result.exitCode = guest.state === 'ok' && !guest.inClear ? 0 : 1;
     });
 }
 
@@ -106,13 +108,15 @@ async function readStatus(ask: Ask, io: Io, options: StatusOptions, store: strin
   const { fleet, stores } = await loadFolder(repoOf(io, options));
   if (store !== undefined && !stores.some(({ id }) => id === store))
     throw wrongUsage(`${printable(store)} is not a store of fleet ${fleet.fleet}.`);
-  const rows = await askLedger(ask, io, options, 'backups', (ledger) =>
-    ledger.guestBackups(store === undefined ? {} : { store }),
+  const of = store === undefined ? {} : { store };
+  const [rows, datastores] = await askLedger(ask, io, options, 'backups', (ledger) =>
+    Promise.all([ledger.guestBackups(of), ledger.datastores(of)]),
   );
   return backupStatus({
     fleet,
     stores: stores.filter(({ id }) => store === undefined || id === store),
     rows,
+    datastores,
     now: io.now(),
   });
 }

@@ -1,16 +1,22 @@
 import type { RpoState } from '#domain/backup.js';
+import { shortKey } from '#domain/backup-encryption.js';
 import {
+  clearConcern,
   countsOf,
+  datastoreConcern,
+  percentWords,
   RPO_STATES,
   stateIn,
   type BackupStatus,
   type CopyStatus,
+  type DatastoreStatus,
   type GuestStatus,
   type StateCounts,
   type StoreStatus,
 } from '#domain/backup-status.js';
 import { plural } from '#domain/counted.js';
 import { formatDuration } from '#domain/durations.js';
+import { groupedBy } from '#domain/grouped.js';
 import type { NightGuestRow, NightRow } from '#domain/messages/ledger.js';
 import { tallyWords } from './render-train.js';
 import { columns, fit, listed, printable, timeInZone, timeOf, wrap, type Clock } from './text.js';
@@ -41,6 +47,9 @@ export function renderFleetStatus(
         ]),
     ...(offsite.length === 0 ? [] : [`  Guests, in the second place: ${countsWords(countsOf(offsite))}`]),
     ...storeLines(stores, states),
+    ...[clearConcern({ stores }), datastoreConcern({ stores })].flatMap((concern) =>
+      concern === undefined ? [] : wrap(printable(concern), WIDTH),
+    ),
     ...notBackedUpLines(notBackedUp),
   ];
 }
@@ -78,13 +87,14 @@ const notBackedUpLines = (stores: readonly string[]): string[] =>
 
 /** One store, guest by guest; only those in these states. */
 export function renderStoreStatus(
-  { store, state, guests }: StoreStatus,
+  { store, state, guests, datastores }: StoreStatus,
   clock: Clock,
   states?: readonly RpoState[],
 ): string[] {
   const head = `${printable(store)}: ${state.toUpperCase()}`;
   const now = [`Back it up now: edge backup run --store ${printable(store)}`, WHAT_TO_DO];
-  if (guests.length === 0) return [`${head}. No guest of it is known; was it ever backed up?`, ...now];
+  const space = datastores.flatMap((one) => datastoreLines(one, clock));
+  if (guests.length === 0) return [`${head}. No guest of it is known; was it ever backed up?`, ...space, ...now];
   const shown = guests.filter((guest) => !states || states.includes(guest.state));
   const table = [
     ['guest', 'at the store', 'second place', 'size', 'encrypted'],
@@ -100,19 +110,51 @@ export function renderStoreStatus(
     `${head}. ${plural(guests.length, 'guest')}, the worst first (ages of the newest proven backup):`,
     ...(shown.length === 0 ? [`  No guest is ${states?.join(' or ')}.`] : columns(table)),
     ...shown.flatMap((guest) => remarks(guest, clock)),
+    ...keyLines(shown),
+    ...space,
     ...(state === 'ok' ? [] : now),
   ];
+}
+
+/** Which keys a restore of the newest backups needs. */
+function keyLines(guests: readonly GuestStatus[]): string[] {
+  const keyed = guests.flatMap(({ vmid, row }) =>
+    row?.local?.keyFingerprint ? [{ vmid, key: row.local.keyFingerprint }] : [],
+  );
+  const keys = [...groupedBy(keyed, ({ key }) => shortKey(key))];
+  return keys.flatMap(([key, of]) => {
+    const whose =
+      keys.length === 1
+        ? ''
+        : ` (${of.length === 1 ? 'guest' : 'guests'} ${listed(
+            of.map(({ vmid }) => String(vmid)),
+            10,
+          )})`;
+    return wrap(`Encrypted with key ${key}${whose}`, WIDTH, '  ');
+  });
+}
+
+function datastoreLines(datastore: DatastoreStatus, clock: Clock): string[] {
+  const { place, total, used, share, stillBad = 0, readAt } = datastore;
+  const where = place === 'local' ? 'at the store' : 'of the second place';
+  const space =
+    share === undefined
+      ? 'the server does not say how full it is'
+      : `${percentWords(datastore)} full, ${sizeWords(used)} of ${sizeWords(total)}`;
+  const damage = stillBad > 0 ? `; ${plural(stillBad, 'damaged part')} that no backup has written anew` : '';
+  return wrap(`Datastore ${where}: ${space}${damage}, read ${timeInZone(readAt, clock)}`, WIDTH, '  ');
 }
 
 /** One guest, with what became of it in the last nights. */
 export function renderGuestStatus(guest: GuestStatus, history: readonly NightGuestRow[], clock: Clock): string[] {
   const { store, vmid, name, tier, state, local, offsite, row } = guest;
   const size = sizeWords(row?.local?.size);
-  const encrypted = row?.local?.encrypted;
+  const { encrypted, keyFingerprint } = row?.local ?? {};
+  const sealed = keyFingerprint ? `encrypted with key ${shortKey(keyFingerprint)}` : 'encrypted';
   const facts = [
     `tier ${printable(tier)}`,
     ...(size === '' ? [] : [size]),
-    ...(encrypted === undefined ? [] : [encrypted ? 'encrypted' : 'not encrypted']),
+    ...(encrypted === undefined ? [] : [encrypted ? sealed : 'not encrypted']),
   ];
   return [
     `${printable(store)}, guest ${vmid} (${printable(name)}): ${state.toUpperCase()}, ${facts.join(', ')}`,
@@ -131,7 +173,7 @@ function nightGuestLines({ night, result, text, offsite }: NightGuestRow): strin
   ];
 }
 
-function remarks({ vmid, inGrace, inRepo, row, local, offsite }: GuestStatus, clock: Clock): string[] {
+function remarks({ vmid, inGrace, inRepo, inClear, row, local, offsite }: GuestStatus, clock: Clock): string[] {
   const unproven = (where: string, at: string | undefined, why: string | undefined) =>
     at === undefined
       ? []
@@ -139,6 +181,7 @@ function remarks({ vmid, inGrace, inRepo, row, local, offsite }: GuestStatus, cl
   return [
     ...(inGrace && local.state === 'never' ? ['it is new and needs no backup yet.'] : []),
     ...(inRepo ? [] : ['it is not named in store.yaml.']),
+    ...(inClear ? ['its backup is not encrypted, though fleet.yaml asks for it: edge runbook BackupUnencrypted'] : []),
     ...unproven('at the store', row?.local?.unprovenAt, row?.local?.unprovenWhy),
     ...unproven('in the second place', row?.offsite?.unprovenAt, row?.offsite?.unprovenWhy),
     ...silence('at the store', local, clock),

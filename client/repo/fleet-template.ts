@@ -79,7 +79,9 @@ backup:
   defaultTier: normal
   keep: { last: 3, daily: 7, weekly: 4 }
   offsite:
-    keep: { daily: 14, weekly: 8 }
+    keep: { last: 3, daily: 14, weekly: 8 }
+  # Every new backup has to be encrypted; not set, only those of guests of which an earlier one is.
+  # encrypted: true
   # The night in which the space of what was pruned comes back.
   collectOn: sun
   # When guests that are due are restored from the second place, at the staging site, and asked whether they are well.

@@ -142,6 +142,7 @@ export interface StoreBackupActivities extends DumpActivities, TendActivities {
 export const backupOrdersSchema = z
   .object({
     keep: keepSchema,
+    encrypted: z.boolean().optional().describe('Whether backups have to be. Absent: as those before them.'),
     reverifyAfter: milliseconds,
     collect: z.boolean().describe('Whether space is collected this night.'),
     /** Absent: there is no second place. */

@@ -142,6 +142,20 @@ export interface GuestBackupRow {
   goneAt?: string | undefined;
 }
 
+/** What a backup server last said of the datastore that holds a store's copy. */
+export interface DatastoreRow {
+  fleet: string;
+  store: string;
+  /** The store's own server, or the second place, which has one datastore for all stores. */
+  place: 'local' | 'offsite';
+  /** Bytes; absent when the server did not say. */
+  total?: number | undefined;
+  used?: number | undefined;
+  /** Parts of backups that a verification found broken and no backup has written anew. */
+  stillBad?: number | undefined;
+  readAt: string;
+}
+
 /** A run of restore tests. What became of its stores are results, with the run's id as train. */
 export interface RestoreRunRow {
   /** e.g. `restores-2026-w48` */

@@ -5,6 +5,7 @@ import type { JanitorPlan } from './janitor.js';
 import type {
   ApprovalRow,
   GuestBackupRow,
+  DatastoreRow,
   NightGuestRow,
   NightRow,
   RestoreRunRow,
@@ -594,9 +595,16 @@ export type LedgerEntry =
   | { kind: 'restore run'; row: RestoreRunRow }
   | { kind: 'restore tests'; rows: RestoreTestRow[] }
   /** `at` is when the cluster had these guests and no other ones. */
-  | { kind: 'backups'; store: string; at: string; guests: GuestBackupRow[]; night: NightGuestRow[] }
+  | {
+      kind: 'backups';
+      store: string;
+      at: string;
+      guests: GuestBackupRow[];
+      night: NightGuestRow[];
+      datastores?: DatastoreRow[] | undefined;
+    }
   /** Of a night in which nobody has read which guests the cluster has: of those that are known. */
-  | ({ kind: 'copies' } & LearnedOfCopies);
+  | ({ kind: 'copies'; datastores?: DatastoreRow[] | undefined } & LearnedOfCopies);
 
 export interface Notification {
   event:

@@ -15,6 +15,7 @@ import { migrate } from './migrate.js';
 import {
   approvalRow,
   durationRow,
+  datastoreRow,
   guestBackupRow,
   lastGoodRow,
   nightGuestRow,
@@ -29,6 +30,7 @@ import {
 import { inTransaction } from './transaction.js';
 import type {
   ApprovalRow,
+  DatastoreRow,
   GuestBackupRow,
   Ledger,
   LedgerReader,
@@ -279,6 +281,19 @@ class PgLedger implements Ledger {
     if (rows.length > 0) await this.#upsert('guest_backups', ['store', 'vmid'], rows, GUEST_BACKUP_CHANGES);
   }
 
+  async recordDatastores(datastores: readonly DatastoreRow[]): Promise<void> {
+    const rows = lastOfEach(datastores, ({ store, place }) => `${store}/${place}`).map((row) => ({
+      store: row.store,
+      place: row.place,
+      fleet: row.fleet,
+      total: row.total,
+      used: row.used,
+      still_bad: row.stillBad,
+      read_at: row.readAt,
+    }));
+    if (rows.length > 0) await this.#upsert('datastores', ['store', 'place'], rows, DATASTORE_CHANGES);
+  }
+
   async markGuestsGone(store: string, keptVmids: readonly number[], at: string): Promise<void> {
     await inTransaction(this.#pool, 'mark guests gone', (client) =>
       client.query(
@@ -420,6 +435,15 @@ class PgLedger implements Ledger {
       'guest_backups',
       guestBackupRow,
       'SELECT * FROM guest_backups WHERE $1::text IS NULL OR store = $1 ORDER BY store, vmid',
+      [store ?? null],
+    );
+  }
+
+  datastores({ store }: { store?: string } = {}): Promise<DatastoreRow[]> {
+    return this.#select(
+      'datastores',
+      datastoreRow,
+      'SELECT * FROM datastores WHERE $1::text IS NULL OR store = $1 ORDER BY store, place',
       [store ?? null],
     );
   }
@@ -572,15 +596,17 @@ const READ_TOGETHER: readonly [readAt: string, columns: readonly string[]][] = [
 ];
 
 /** What was not read, or earlier than what is known, changes nothing. */
+const unlessEarlier = (readAt: string, columns: readonly string[]): string[] =>
+  columns.map(
+    (column) =>
+      `${column} = CASE WHEN excluded.${readAt} >= coalesce(known.${readAt}, '-infinity') THEN excluded.${column} ELSE known.${column} END`,
+  );
 const GUEST_BACKUP_CHANGES = [
-  ...READ_TOGETHER.flatMap(([readAt, columns]) =>
-    columns.map(
-      (column) =>
-        `${column} = CASE WHEN excluded.${readAt} >= coalesce(known.${readAt}, '-infinity') THEN excluded.${column} ELSE known.${column} END`,
-    ),
-  ),
+  ...READ_TOGETHER.flatMap(([readAt, columns]) => unlessEarlier(readAt, columns)),
   'gone_at = CASE WHEN excluded.seen_at > known.gone_at THEN NULL ELSE known.gone_at END',
 ];
+
+const DATASTORE_CHANGES = unlessEarlier('read_at', ['fleet', 'total', 'used', 'still_bad', 'read_at']);
 
 /** Text from a store may hold what PostgreSQL cannot: NUL characters and halves of surrogate pairs. */
 const storable = (_key: string, value: unknown): unknown =>

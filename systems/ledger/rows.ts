@@ -7,6 +7,7 @@ import { NIGHT_GUEST_RESULTS } from '#domain/messages/ledger.js';
 import { RESTORE_RESULTS } from '#domain/restore-trial.js';
 import type {
   ApprovalRow,
+  DatastoreRow,
   GuestBackupRow,
   NightGuestRow,
   NightRow,
@@ -156,6 +157,18 @@ export const nightGuestRow = z
     offsite: maybe(z.boolean()),
   })
   .transform(({ snapshot_at, ...rest }): NightGuestRow => ({ ...rest, snapshotAt: snapshot_at }));
+
+export const datastoreRow = z
+  .object({
+    store: text,
+    place: z.enum(['local', 'offsite']),
+    fleet: text,
+    total: maybe(bigint),
+    used: maybe(bigint),
+    still_bad: maybe(bigint),
+    read_at: instant,
+  })
+  .transform(({ still_bad, read_at, ...rest }): DatastoreRow => ({ ...rest, stillBad: still_bad, readAt: read_at }));
 
 export const guestBackupRow = z
   .object({

@@ -1,6 +1,7 @@
 import type { StoreOperationKind } from '#domain/naming.js';
 import type {
   ApprovalRow,
+  DatastoreRow,
   GuestBackupRow,
   NightGuestRow,
   NightRow,
@@ -16,6 +17,7 @@ import type { LastGood } from '#domain/rollback.js';
 
 export type {
   ApprovalRow,
+  DatastoreRow,
   GuestBackupRow,
   NightGuestRow,
   NightRow,
@@ -53,6 +55,8 @@ export interface LedgerReader {
   nightGuests(night: string): Promise<NightGuestRow[]>;
   /** Sorted by store and guest; those that are gone are among them. */
   guestBackups(of?: { store?: string }): Promise<GuestBackupRow[]>;
+  /** Sorted by store and place. */
+  datastores(of?: { store?: string }): Promise<DatastoreRow[]>;
   /** The nights of one guest, newest first. */
   backupHistory(store: string, vmid: number, limit: number): Promise<NightGuestRow[]>;
   restoreRun(id: string): Promise<RestoreRunRow | undefined>;
@@ -89,6 +93,8 @@ export interface Ledger extends LedgerReader {
    * seen after that; `goneAt` is not taken from here.
    */
   recordGuestBackups(rows: readonly GuestBackupRow[]): Promise<void>;
+  /** Whole rows. One that was read earlier than what is known changes nothing. */
+  recordDatastores(rows: readonly DatastoreRow[]): Promise<void>;
   /**
    * Guests of the store that the cluster no longer had at `at`: all but `keptVmids`, and those seen later. Only to be
    * called with a list that was read. Those that were gone before keep the time they went.

@@ -105,6 +105,20 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     const orders = someOrders({ offsite: { keep: { daily: 14 } } });
     return ended(await world.startBackup(aBackupInput('s001', { orders })));
   },
+  'backup-store-pruned-by-list': async (world) => {
+    await world.store('s001');
+    await world.centralServer({ readCopy: async () => ({ copy: aCopy('pbs-central', [101, 103]) }) });
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    return ended(await world.startBackup(aBackupInput('s001', { orders })));
+  },
+  'backup-store-another-key': async (world) => {
+    const { node, snapshots } = aCopy('pbs-store');
+    const of = (byte: string, ago: number) =>
+      snapshots.map((one) => ({ ...one, time: one.time - ago, keyFingerprint: Array(32).fill(byte).join(':') }));
+    const copy = { node, snapshots: [...of('aa', 86_400), ...of('bb', 0)] };
+    await world.store('s001', { readCopy: async () => ({ copy }) });
+    return ended(await world.startBackup(aBackupInput('s001')));
+  },
   'backup-store-template': async (world) => {
     await world.store('s001', {
       openDump: async () => ({

@@ -273,6 +273,18 @@ describe('a changed workflow', () => {
       '|| true || ',
     ],
     [
+      'backup-store-pruned-by-list',
+      'groups that are pruned by the words of the steps',
+      ".patched)('pruned-by-list')",
+      ".patched)('pruned-by-list') && false",
+    ],
+    [
+      'backup-store-another-key',
+      'a new key of which nobody is told',
+      ".patched)('key-change-told')",
+      ".patched)('key-change-told') && false",
+    ],
+    [
       'backup-store-template',
       'a template that is taken for a guest that is dumped',
       ".patched)('templates-are-missed')",

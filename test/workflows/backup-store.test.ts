@@ -43,7 +43,7 @@ describe('the backup of a store', () => {
     const [hello, open, ...rest] = store.calls;
     expect([hello, open]).toEqual(['hello', 'openDump']);
     expect(rest.slice(0, 3).toSorted()).toEqual(['dumpNode n1', 'dumpNode n2', 'dumpNode n3']);
-    expect(rest.slice(3)).toEqual(['closeDump', 'verifyCopy', 'pruneCopy', 'readCopy']);
+    expect(rest.slice(3)).toEqual(['closeDump', 'verifyCopy', 'readCopy', 'pruneCopy', 'readCopy']);
     const [entry] = world.central.ledgerOf('backups');
     expect(entry?.guests.map(({ vmid, tier }) => [vmid, tier])).toEqual([
       [101, 'normal'],
@@ -54,6 +54,23 @@ describe('the backup of a store', () => {
     expect(entry?.night.map(({ result: of }) => of)).toEqual(['proven', 'proven', 'proven']);
   });
 
+  it('records how full the datastores are, also when nobody has read who there is', async () => {
+    const world = await useWorld();
+    const space = { total: 100, used: 97 };
+    const store = await world.store(ID, { readCopy: async () => ({ copy: aCopy('pbs-store'), space, stillBad: 3 }) });
+    await world.centralServer();
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    const told = [
+      { place: 'local', store: ID, total: 100, used: 97, stillBad: 3 },
+      { place: 'offsite', store: ID },
+    ];
+    await (await world.startBackup(aBackupInput(ID, { orders }))).result();
+    expect(world.central.ledgerOf('backups')).toMatchObject([{ datastores: told }]);
+    store.on('openDump', async () => ({ kind: 'refused', stop: { reason: 'BackupRefused', summary: 'no token' } }));
+    await (await world.startBackup(aBackupInput(ID, { orders }))).result();
+    expect(world.central.ledgerOf('copies')).toMatchObject([{ datastores: told }]);
+  });
+
   it('verifies and prunes before it sends to the central server, and has it verified there', async () => {
     const world = await useWorld();
     const store = await world.store(ID);
@@ -61,8 +78,9 @@ describe('the backup of a store', () => {
     const orders = someOrders({ offsite: { keep: { daily: 14 } }, collect: true });
     const result = await (await world.startBackup(aBackupInput(ID, { orders }))).result();
     expect(result.outcome).toBe('succeeded');
-    expect(store.calls.slice(6)).toEqual(['verifyCopy', 'pruneCopy', 'sendCopy', 'collectSpace', 'readCopy']);
-    expect(there).toEqual(['verifyCopy s001', 'pruneCopy s001', 'readCopy s001']);
+    const own = ['verifyCopy', 'readCopy', 'pruneCopy', 'sendCopy', 'collectSpace', 'readCopy'];
+    expect(store.calls.slice(6)).toEqual(own);
+    expect(there).toEqual(['verifyCopy s001', 'readCopy s001', 'pruneCopy s001', 'readCopy s001']);
     const [entry] = world.central.ledgerOf('backups');
     expect(entry?.guests.every(({ offsite }) => offsite?.provenAt !== undefined)).toBe(true);
   });
@@ -212,6 +230,75 @@ describe('the backup of a store', () => {
     expect(store.calls).not.toContain('pruneCopy');
   });
 
+  it.each([
+    ['at the store', { here: [], there: [101, 102, 103] }, { outcome: 'failed', reason: 'BackupFailed' }],
+    ['in the second place', { here: [101, 102, 103], there: [] }, { outcome: 'failed', reason: 'BackupIncomplete' }],
+  ])(
+    'of which every step says that it is well, and nothing of it is there, has nothing pruned %s',
+    async (_, has, told) => {
+      const world = await useWorld();
+      const store = await world.store(ID, { readCopy: async () => ({ copy: aCopy('pbs-store', has.here) }) });
+      const there = await world.centralServer({ readCopy: async () => ({ copy: aCopy('pbs-central', has.there) }) });
+      const pruned = groupsPruned(store);
+      const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+      const result = await (await world.startBackup(aBackupInput(ID, { orders }))).result();
+      expect(result).toMatchObject(told);
+      expect(pruned).toEqual(has.here.length > 0 ? ['all'] : []);
+      expect(there.includes('pruneCopy s001')).toBe(has.there.length > 0);
+    },
+  );
+
+  it('of which one guest is not there, though every step says that it is well, has the others pruned', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID, { readCopy: async () => ({ copy: aCopy('pbs-store', [101, 103]) }) });
+    const pruned = groupsPruned(store);
+    expect(await (await world.startBackup(aBackupInput(ID))).result()).toMatchObject({ outcome: 'failed' });
+    expect(pruned).toEqual([['vm/101', 'ct/103']]);
+  });
+
+  it('that is whole has all groups pruned, but not while a newer backup of a guest is damaged', async () => {
+    const world = await useWorld();
+    const { node, snapshots } = aCopy('pbs-store');
+    const [first] = snapshots;
+    const time = first!.time + 1;
+    const damaged = { ...first!, time, verification: { state: 'failed' as const, node, at: time } };
+    let copy = { node, snapshots };
+    const store = await world.store(ID, { readCopy: async () => ({ copy }) });
+    const pruned = groupsPruned(store);
+    await (await world.startBackup(aBackupInput(ID))).result();
+    copy = { node, snapshots: [...snapshots, damaged] };
+    await (await world.startBackup(aBackupInput(ID))).result();
+    expect(pruned).toEqual(['all', ['vm/102', 'ct/103']]);
+  });
+
+  it('that is in clear, as none before it, is failed; another key is told once', async () => {
+    const world = await useWorld();
+    const { node, snapshots } = aCopy('pbs-store');
+    const nights = ['night-2026-11-24', 'night-2026-11-25', 'night-2026-11-26', 'night-2026-11-27'];
+    const keys = ['aa', 'bb', 'bb', undefined].map((byte) => byte && Array(32).fill(byte).join(':'));
+    const made = nights.map((night, index) =>
+      snapshots.map((one) => ({
+        ...one,
+        night,
+        time: one.time - 3_600 * (nights.length - index),
+        encrypted: keys[index] !== undefined,
+        keyFingerprint: keys[index],
+      })),
+    );
+    let upTo = 1;
+    await world.store(ID, { readCopy: async () => ({ copy: { node, snapshots: made.slice(0, upTo).flat() } }) });
+    const nightly = async () => {
+      const input = aBackupInput(ID, { night: nights[upTo - 1]! });
+      return (await world.startBackup(input)).result();
+    };
+    for (; upTo < nights.length; upTo += 1) expect((await nightly()).outcome).toBe('succeeded');
+    expect(world.central.notifications).toMatchObject([
+      { event: 'attention', train: 'night-2026-11-25', summary: expect.stringContaining('from key aa:aa:') as string },
+    ]);
+    expect(await nightly()).toMatchObject({ outcome: 'failed', reason: 'BackupUnencrypted' });
+    expect(world.central.notifications).toHaveLength(1);
+  });
+
   it('that cannot be read before it prunes has nothing pruned', async () => {
     const world = await useWorld();
     const store = await world.store(ID, {
@@ -282,7 +369,7 @@ describe('the backup of a store', () => {
     const orders = someOrders({ offsite: { keep: { daily: 14 } } });
     const result = await (await world.startBackup(aBackupInput(ID, { orders }))).result();
     expect(result.outcome).toBe('succeeded');
-    expect(there).toEqual(['verifyCopy s001', 'pruneCopy s001', 'readCopy s001']);
+    expect(there).toEqual(['verifyCopy s001', 'readCopy s001', 'pruneCopy s001', 'readCopy s001']);
   });
 
   it('whose own verification met a server of another name than it reads by has nothing pruned in the second place', async () => {

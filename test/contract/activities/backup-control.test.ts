@@ -65,7 +65,7 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   git('reset', '--quiet', '--hard', first);
-  await execute(database.url, 'TRUNCATE nights, guest_backups');
+  await execute(database.url, 'TRUNCATE nights, guest_backups, datastores');
 });
 
 /** Every guest of every store, proven so many hours ago, here and in the second place. */
@@ -223,6 +223,18 @@ describe('what people are called for every night', () => {
       store === 'store-002' && vmid === 103 ? { local: { readAt: ago(2) } } : {},
     );
     expect((await concerns())[0]).toMatch(/Backups of 1 of 2 stores .*the worst: store-002, guest 103 \(cache\)/);
+  });
+
+  it.each(['backups', 'copies'] as const)('is a datastore that a night has found nearly full: %s', async (kind) => {
+    await backedUp(2);
+    const [of, at] = [{ fleet: 'edge', store: 'store-002' }, ago(2)];
+    const datastores = [{ ...of, place: 'local' as const, total: 100, used: 95, readAt: at }];
+    const orders = { tiers: {}, defaultTier: 'normal' };
+    const task = { ...of, night: 'night-2026-11-26', startedAt: at };
+    if (kind === 'copies')
+      await run(control.record, { kind, task, orders, tiers: {}, runs: [], readAt: at, datastores });
+    else await run(control.record, { kind, store: of.store, at, guests: [], night: [], datastores });
+    expect((await concerns()).join()).toContain('nearly full: store-002 (95 %)');
   });
 
   it('is nothing of backups when all is well; that no restore was ever tested stays', async () => {

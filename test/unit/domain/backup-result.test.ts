@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { BackedUpGuest, SnapshotFacts } from '#domain/backup.js';
-import { judgeNight, provenGroups, type NightFacts } from '#domain/backup-result.js';
+import { judgeNight, provenGroups, prunableGroups, type NightFacts } from '#domain/backup-result.js';
 
 const STARTED = new Date('2026-11-26T01:00:00Z');
 const NOW = new Date('2026-11-26T04:00:00Z');
@@ -73,6 +73,18 @@ describe('the groups that a night has proven', () => {
     const other = aSnapshot(102, { verification: { state: 'ok', node: 'pbs-002', at: minutes(60) } });
     expect(groupsOf([aGuest(101, { template: true }), aGuest(102)], aSnapshot(101), other, aSnapshot(103))).toEqual([]);
     expect(groupsOf(undefined, aSnapshot(101))).toEqual([]);
+  });
+
+  it.each<[string, Partial<SnapshotFacts>]>([
+    ['damaged', DAMAGED],
+    ['not verified yet', { verification: undefined }],
+    ['unfinished', { size: undefined }],
+  ])('are not pruned while a newer backup is %s, whoever made it', (_, change) => {
+    const newer = aSnapshot(101, { time: minutes(20), night: 'backup-20261126-012000', ...change });
+    const copy = { node: 'pbs-001', snapshots: [newer, aSnapshot(101), aSnapshot(102), lastNight(102)] };
+    const guests = [aGuest(101), aGuest(102)];
+    expect(provenGroups(guests, copy, which, NOW)).toHaveLength(2);
+    expect(prunableGroups(guests, copy, which, NOW)).toEqual([{ type: 'vm', id: '102' }]);
   });
 });
 
@@ -220,6 +232,81 @@ describe('the night of a store', () => {
       const result = judgeNight(aNight({ offsite: { copy } }), NOW);
       expect(result).toMatchObject({ stop: { reason: 'BackupVerifyFailed' } });
       expect(JSON.stringify(result)).toContain('Damaged: vm/102/2026-11-25T01:00:00Z at the central server.');
+    });
+  });
+
+  describe('and encryption', () => {
+    const KEY = 'aa:'.repeat(31) + 'aa';
+    const SEALED = { encrypted: true, keyFingerprint: KEY } as const;
+    const sealed = (one: SnapshotFacts): SnapshotFacts => ({ ...one, ...SEALED });
+    const before = [101, 102].map((vmid) => sealed(lastNight(vmid)));
+    const offsite = {
+      copy: {
+        node: 'pbs-central',
+        snapshots: [aSnapshot(101, SEALED), aSnapshot(102), ...before].map((one): SnapshotFacts => ({
+          ...one,
+          verification: { state: 'ok', node: 'pbs-central', at: minutes(90) },
+        })),
+      },
+    };
+
+    it.each<[string, string, Partial<NightFacts>]>([
+      [
+        'an earlier one is encrypted',
+        'its new backup is not encrypted, though an earlier one is',
+        holding(aSnapshot(101, SEALED), aSnapshot(102), ...before),
+      ],
+      [
+        'an earlier one in the second place is encrypted',
+        'its new backup is not encrypted, though an earlier one is',
+        { ...holding(aSnapshot(101, SEALED), aSnapshot(102)), offsite },
+      ],
+      [
+        'fleet.yaml asks for it, whatever was before',
+        'its new backup is not encrypted, though fleet.yaml asks for it',
+        { ...holding(aSnapshot(101, SEALED), aSnapshot(102), lastNight(102)), encrypted: true },
+      ],
+    ])('is not green with a guest whose new backup is in clear when %s', (_, because, change) => {
+      const result = judgeNight(aNight(change), NOW);
+      expect(result).toMatchObject({
+        kind: 'partial',
+        missing: [],
+        stop: {
+          reason: 'BackupUnencrypted',
+          summary: '2 of 2 guests backed up and verified; not encrypted: guest 102.',
+          detail: [`guest 102 (guest-102): ${because}`],
+        },
+      });
+    });
+
+    it.each<[string, Partial<NightFacts>]>([
+      [
+        'all is encrypted, as fleet.yaml asks',
+        { ...holding(...[101, 102].map((vmid) => sealed(aSnapshot(vmid)))), encrypted: true },
+      ],
+      ['nothing ever was', holding(aSnapshot(101), aSnapshot(102), lastNight(102))],
+      [
+        'fleet.yaml says that none has to be',
+        { ...holding(aSnapshot(101), aSnapshot(102), ...before), encrypted: false },
+      ],
+      [
+        'one in clear was made anew in the same night',
+        holding(sealed(aSnapshot(101)), aSnapshot(102), sealed(aSnapshot(102, { time: minutes(30) }))),
+      ],
+      [
+        'all is encrypted, and a later try broke off',
+        holding(
+          ...[101, 102].map((vmid) => sealed(aSnapshot(vmid))),
+          aSnapshot(101, { time: minutes(30), size: undefined }),
+        ),
+      ],
+    ])('is green when %s', (_, change) => {
+      expect(judgeNight(aNight(change), NOW).kind).toBe('succeeded');
+    });
+
+    it('says first what is graver', () => {
+      const clear = { ...holding(aSnapshot(101), aSnapshot(102, DAMAGED)), encrypted: true };
+      expect(judgeNight(aNight(clear), NOW)).toMatchObject({ stop: { reason: 'BackupVerifyFailed' } });
     });
   });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { SnapshotFacts } from '#domain/backup.js';
-import { rowsOfKnown, type LearnedOfCopies } from '#domain/backup-rows.js';
+import { datastoreRows, rowsOfKnown, type LearnedOfCopies } from '#domain/backup-rows.js';
 import type { GuestBackupRow } from '#domain/messages/ledger.js';
 
 const READ_AT = '2026-11-26T04:00:00.000Z';
@@ -39,6 +39,30 @@ const learned = (change: Partial<LearnedOfCopies> = {}): LearnedOfCopies => ({
   refusal: 'Another operation held the store.',
   readAt: READ_AT,
   ...change,
+});
+
+describe('what servers said of their datastores', () => {
+  const task = { fleet: 'acme', store: 's001' };
+
+  it('is kept of those that could be read', () => {
+    const local = { space: { total: 100, used: 97 }, stillBad: 3 };
+    expect(datastoreRows(task, { local, offsite: undefined }, READ_AT)).toEqual([
+      { ...task, place: 'local', total: 100, used: 97, stillBad: 3, readAt: READ_AT },
+    ]);
+    expect(datastoreRows(task, { local: undefined, offsite: {} }, READ_AT)).toEqual([
+      { ...task, place: 'offsite', readAt: READ_AT },
+    ]);
+  });
+
+  it.each([Number.NaN, -1, 0.5, 1e30, null, '7'])('is nothing when it is no number of bytes: %s', (value) => {
+    const odd = value as number;
+    const [row] = datastoreRows(
+      task,
+      { local: { space: { total: odd, used: odd }, stillBad: odd }, offsite: undefined },
+      READ_AT,
+    );
+    expect([row?.total, row?.used, row?.stillBad]).toEqual([undefined, undefined, undefined]);
+  });
 });
 
 describe('a night in which nobody has read which guests a store has', () => {

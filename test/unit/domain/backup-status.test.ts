@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { backupConcern, backupStatus, RPO_STATES } from '#domain/backup-status.js';
-import type { GuestBackupRow } from '#domain/messages/ledger.js';
+import { backupConcern, backupStatus, clearConcern, datastoreConcern, RPO_STATES } from '#domain/backup-status.js';
+import type { DatastoreRow, GuestBackupRow } from '#domain/messages/ledger.js';
 import { fleet as aFleet, store as aStore } from '../client/builders.js';
 
 const now = new Date('2026-11-26T12:00:00Z');
@@ -78,6 +78,82 @@ describe('the status of a guest', () => {
     expect(statusOf(aRow()).stores[0]?.guests).toMatchObject([
       { local: { age: 2 * HOUR, objective: 10 * HOUR }, offsite: { age: 3 * HOUR, objective: 20 * HOUR } },
     ]);
+  });
+});
+
+describe('backups in clear', () => {
+  const fleetThat = (encrypted: boolean | undefined) => ({ ...fleet, backup: { ...fleet.backup!, encrypted } });
+  const read = { readAt: ago(1), provenAt: ago(2) };
+  const statusIn = (asked: boolean | undefined, encrypted: boolean | undefined) =>
+    backupStatus({ fleet: fleetThat(asked), stores: [store], rows: [aRow({ local: { ...read, encrypted } })], now });
+
+  it('are named when fleet.yaml asks for encrypted ones, though they are young enough', () => {
+    const status = statusIn(true, false);
+    expect(backupConcern(status)).toBeUndefined();
+    expect(clearConcern(status)).toBe(
+      'The newest backups of 1 guest are not encrypted, though fleet.yaml asks for it: store-001. What to do: edge runbook BackupUnencrypted',
+    );
+  });
+
+  it.each([
+    [true, true],
+    [true, undefined],
+    [false, false],
+    [undefined, false],
+  ])('are not when it asks %s and the newest one is encrypted: %s', (asked, encrypted) => {
+    expect(clearConcern(statusIn(asked, encrypted))).toBeUndefined();
+  });
+});
+
+describe('datastores', () => {
+  const GIB = 1024 ** 3;
+  const aDatastore = (used: number | undefined, change: Partial<DatastoreRow> = {}): DatastoreRow => ({
+    fleet: 'edge',
+    store: 'store-001',
+    place: 'local',
+    total: 1_000 * GIB,
+    used: used === undefined ? undefined : used * GIB,
+    stillBad: 0,
+    readAt: ago(1),
+    ...change,
+  });
+  const second = aStore('store-002', { backup: {} });
+  const concernOf = (datastores: DatastoreRow[], of = fleet) =>
+    datastoreConcern(backupStatus({ fleet: of, stores: [store, second], rows: [aRow()], datastores, now }));
+
+  it('are named above 90 %, before the server refuses what is new', () => {
+    const others = { store: 'store-002' };
+    expect(concernOf([aDatastore(979), aDatastore(500, others)])).toBe(
+      'Datastores that are nearly full: store-001 (97 %). What to do: edge runbook DatastoreFull',
+    );
+    expect(concernOf([aDatastore(901), aDatastore(999, others)])).toContain('store-002 (99 %), store-001 (90 %)');
+  });
+
+  it.each<[string, DatastoreRow[]]>([
+    ['at 90 %', [aDatastore(900)]],
+    ['when nobody knows how full they are', [aDatastore(undefined), aDatastore(5, { total: 0, place: 'offsite' })]],
+    ['of stores that the repo does not have', [aDatastore(999, { store: 'store-009' })]],
+  ])('are not %s', (_, datastores) => {
+    expect(concernOf(datastores)).toBeUndefined();
+  });
+
+  it('are one in the second place, as it was last read, and none when the fleet has no second place', () => {
+    const there = { place: 'offsite' } as const;
+    const full = [
+      aDatastore(950, { ...there, readAt: ago(1) }),
+      aDatastore(500, { ...there, store: 'store-002', readAt: ago(30) }),
+    ];
+    expect(concernOf(full)).toContain('nearly full: the second place (95 %). ');
+    expect(concernOf(full.map((row) => ({ ...row, readAt: row.store === 'store-001' ? ago(40) : ago(1) })))).toBe(
+      undefined,
+    );
+    expect(concernOf(full, { ...fleet, backup: { ...fleet.backup!, offsite: undefined } })).toBeUndefined();
+  });
+
+  it('are named when parts of backups in them are damaged', () => {
+    expect(concernOf([aDatastore(500, { stillBad: 3 })])).toBe(
+      'Datastores with damaged parts that no backup has written anew: store-001 (3). What to do: edge runbook BackupVerifyFailed',
+    );
   });
 });
 

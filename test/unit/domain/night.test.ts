@@ -129,6 +129,14 @@ describe('the plan of a night', () => {
     ]);
   });
 
+  it.each([true, false, undefined])(
+    'says whether backups have to be encrypted, as fleet.yaml does: %s',
+    (encrypted) => {
+      const of = aFleet({ timeZone: 'Europe/Berlin', backup: { ...backup, encrypted } });
+      expect(planOf({ fleet: of }).orders.encrypted).toBe(encrypted);
+    },
+  );
+
   it('collects space in the night that is named', () => {
     expect(planOf({ startedAt: new Date('2026-11-29T19:00:00Z') }).orders.collect).toBe(true);
   });

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createTendActivities } from '#activities/backup/tend.js';
+import { keyChanges } from '#domain/backup-encryption.js';
 import { judgeNight } from '#domain/backup-result.js';
 import type { BackupTask, PruneTask, VerifyTask } from '#domain/messages/backup.js';
 import { createPbsClient } from '#systems/pbs/client.js';
@@ -46,6 +47,8 @@ async function dumpAll(nth = 1): Promise<void> {
   await worker.closeDump(task);
 }
 const snapshots = () => night.verifier.snapshots('backup', '');
+const newestIn = <T extends { time: number }>({ snapshots: all }: { snapshots: T[] }): T =>
+  all.reduce((newest, one) => (one.time > newest.time ? one : newest));
 const verified = () => night.effects('snapshot.verify').map(({ guest }) => guest);
 
 describe('a night', () => {
@@ -70,6 +73,43 @@ describe('a night', () => {
     const facts = { guests: plan.guests, night: nightOf(2), startedAt, local, runs: [], steps: [] };
     expect(judgeNight(facts, new Date())).toMatchObject({ kind: 'succeeded' });
     expect(local.snapshots.every(({ encrypted }) => encrypted)).toBe(true);
+  });
+});
+
+describe('a storage whose key is', () => {
+  const withKey = async (key: string | undefined) => {
+    await dumpAll();
+    Object.assign(night.lab.store.storages.pbs('pbs').config, { encryptionKey: key });
+    await dumpAll(2);
+    await night.worker().verifyCopy(verifyTask());
+    const { copy: local } = await night.worker().readCopy(theTask());
+    const guests = [101, 102].map((vmid) => ({
+      vmid,
+      kind: vmid === 102 ? ('lxc' as const) : ('qemu' as const),
+      name: 'any',
+      template: false,
+    }));
+    const facts = { guests, night: nightOf(2), startedAt: new Date(night.task.startedAt), local };
+    return {
+      judged: judgeNight({ ...facts, runs: [], steps: [] }, new Date()),
+      changed: keyChanges(facts, new Date()),
+    };
+  };
+
+  it('lost goes on in clear, and the night says so', async () => {
+    const { judged, changed } = await withKey(undefined);
+    expect(judged).toMatchObject({ kind: 'partial', stop: { reason: 'BackupUnencrypted' } });
+    expect(JSON.stringify(judged)).toContain('not encrypted: guest 101, 102');
+    expect(changed).toEqual([]);
+  });
+
+  it('another one by now has the night green, and tells the change', async () => {
+    const { judged, changed } = await withKey(Array(32).fill('bb').join(':'));
+    expect(judged.kind).toBe('succeeded');
+    expect(changed.map(({ vmid, to }) => [vmid, to])).toEqual([
+      [101, 'bb:bb:bb:bb:bb:bb:bb:bb'],
+      [102, 'bb:bb:bb:bb:bb:bb:bb:bb'],
+    ]);
   });
 });
 
@@ -190,6 +230,56 @@ describe('a pruning', () => {
       detail: '2 snapshots of 2 groups removed',
     });
     expect((await snapshots()).map(({ id }) => id).sort()).toEqual(['100', '100', '101', '102']);
+  });
+
+  it.each<[string, () => Promise<unknown>, string, string[]]>([
+    [
+      'damaged',
+      async () => {
+        night.fault({ kind: 'chunk-corrupt', params: { vmid: 101 } });
+        await night.worker().verifyCopy(verifyTask());
+      },
+      '2 snapshots of 3 groups removed; left as it is, since its newest proven backup would go: vm/101',
+      ['100', '101', '101', '102'],
+    ],
+    [
+      'not verified yet',
+      () => Promise.resolve(),
+      '0 snapshots of 3 groups removed; left as they are, since their newest proven backup would go: vm/100, vm/101, ct/102',
+      ['100', '100', '101', '101', '102', '102'],
+    ],
+  ])(
+    'leaves a group whose newest proven backup would go, since a newer one is %s',
+    async (_, happens, detail, left) => {
+      await dumpAll();
+      await night.worker().verifyCopy(verifyTask());
+      await dumpAll(2);
+      await happens();
+      expect(await night.worker().pruneCopy(pruneTask())).toEqual({ ok: true, detail });
+      expect((await snapshots()).map(({ id }) => id).sort()).toEqual(left);
+    },
+  );
+
+  it('goes by what stays: a newest proven backup that is protected keeps no older one', async () => {
+    await dumpAll();
+    await dumpAll(2);
+    await night.worker().verifyCopy(verifyTask());
+    for (const group of night.pbs.datastore('backup').groups('')) newestIn(group).protected = true;
+    await dumpAll(3);
+    expect(await night.worker().pruneCopy(pruneTask())).toEqual({
+      ok: true,
+      detail: '3 snapshots of 3 groups removed',
+    });
+    expect(await snapshots()).toHaveLength(6);
+  });
+
+  it('is not begun when nobody may see what is proven', async () => {
+    await dumpAll();
+    await dumpAll(2);
+    const { acl } = night.pbs;
+    for (const entry of acl.filter(({ authId }) => authId.endsWith('!verify'))) entry.role = 'DatastoreBackup';
+    expect(await night.worker().pruneCopy(pruneTask())).toMatchObject({ ok: false, reason: 'BackupRefused' });
+    expect(night.effects('datastore.prune')).toEqual([]);
   });
 
   it('is refused to the identity that verifies, and removes nothing', async () => {

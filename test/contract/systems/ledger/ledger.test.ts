@@ -187,7 +187,7 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
     ledger = await openLedger(database.url);
     await execute(
       database.url,
-      'TRUNCATE trains, stages, results, approvals, nights, night_guests, guest_backups, restore_runs, restore_tests',
+      'TRUNCATE trains, stages, results, approvals, nights, night_guests, guest_backups, datastores, restore_runs, restore_tests',
     );
   });
   afterEach(() => ledger.close());
@@ -590,6 +590,20 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
     });
 
     const later = '2026-11-27T22:00:00.000Z';
+
+    it('knows of the datastore of each copy what was read last, whole', async () => {
+      // More than fits into 32 bits.
+      const read = { fleet: 'edge', total: 4e12, used: 3e12, stillBad: 5e9, readAt: later };
+      const [local, offsite] = (['local', 'offsite'] as const).map((place) => ({ ...read, store: 'store-001', place }));
+      const other = { ...local!, store: 'store-002' };
+      await ledger.recordDatastores([other, offsite!, local!]);
+      await ledger.recordDatastores([{ ...local!, used: 1, readAt: '2026-11-27T21:00:00.000Z' }]);
+      await ledger.recordDatastores([]);
+      expect(await ledger.datastores()).toEqual([local, offsite, other]);
+      const silent = { fleet: 'edge', store: 'store-002', place: 'local' as const, readAt: '2026-11-28T22:00:00.000Z' };
+      await ledger.recordDatastores([silent]);
+      expect(await ledger.datastores({ store: 'store-002' })).toEqual([silent]);
+    });
 
     it.each([
       ['the store could not be asked', { local: undefined }],

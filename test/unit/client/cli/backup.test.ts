@@ -11,7 +11,7 @@ import { run, type CommandResult } from '#client/cli/main.js';
 import type { Operations } from '#client/operations.js';
 import type { BackupStatus, StoreStatus } from '#domain/backup-status.js';
 import type { NightView } from '#domain/messages/backup.js';
-import type { GuestBackupRow, NightGuestRow, NightRow } from '#domain/messages/ledger.js';
+import type { DatastoreRow, GuestBackupRow, NightGuestRow, NightRow } from '#domain/messages/ledger.js';
 import type { Ledger } from '#systems/ledger/types.js';
 import { failedResult, tally } from '../builders.js';
 import { fakeIo, type FakeIo } from './fake-io.js';
@@ -38,6 +38,7 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 interface World {
   rows?: GuestBackupRow[];
+  datastores?: DatastoreRow[];
   history?: NightGuestRow[];
   nights?: NightRow[];
   operations?: Partial<Operations>;
@@ -45,7 +46,10 @@ interface World {
 }
 
 /** One command, with a ledger and a service of one's own. */
-async function edge(argv: string[], { rows = [], history = [], nights = [], operations = {}, io: change }: World) {
+async function edge(
+  argv: string[],
+  { rows = [], datastores = [], history = [], nights = [], operations = {}, io: change }: World,
+) {
   const io = fakeIo({
     cwd: repo,
     env: { EDGE_DATABASE_URL: 'postgresql://nowhere/edge', EDGE_FLEET: 'edge', EDGE_TIME_ZONE: 'Europe/Berlin' },
@@ -54,6 +58,8 @@ async function edge(argv: string[], { rows = [], history = [], nights = [], oper
   const ledger = {
     guestBackups: ({ store }: { store?: string } = {}) =>
       Promise.resolve(rows.filter((row) => store === undefined || row.store === store)),
+    datastores: ({ store }: { store?: string } = {}) =>
+      Promise.resolve(datastores.filter((row) => store === undefined || row.store === store)),
     backupHistory: (store: string, vmid: number, limit: number) =>
       Promise.resolve(history.filter((night) => night.store === store && night.vmid === vmid).slice(0, limit)),
     nights: (fleet: string, limit: number) =>
@@ -132,7 +138,7 @@ describe('edge backup status of a fleet', () => {
   it('names twenty at most, and says how to see the others', () => {
     const stores = Array.from({ length: 25 }, (_, index): StoreStatus => {
       const counts = { ok: 0, late: 0, breach: 0, never: 0, unknown: 0 };
-      return { store: `store-${100 + index}`, state: 'unknown', counts, guests: [] };
+      return { store: `store-${100 + index}`, state: 'unknown', counts, guests: [], datastores: [] };
     });
     const counts = { ok: 0, late: 0, breach: 0, never: 0, unknown: 25 };
     const lines = renderFleetStatus({ counts, storeCounts: counts, stores, notBackedUp: [] });
@@ -272,6 +278,27 @@ describe('edge backup status when it cannot answer', () => {
     const { code, error } = await edge(['status'], { io: { env: {} } });
     expect(code).toBe(1);
     expect(error).toMatch(/is in the ledger\. Start `edge up` here, or name the ledger with EDGE_DATABASE_URL/);
+  });
+
+  it('tells programs how full the datastore of a store is', async () => {
+    const datastore = { fleet: 'edge', place: 'local' as const, total: 100, used: 95, stillBad: 0, readAt: ago(1) };
+    const datastores = ['store-003', 'store-004'].map((store) => ({ ...datastore, store }));
+    const { out } = await edge(['status', 'store-003', '--json'], { rows: allWell(), datastores });
+    expect((JSON.parse(out) as StoreStatus).datastores).toEqual([{ ...datastore, store: 'store-003', share: 0.95 }]);
+  });
+
+  it('ends with 1 when a backup is in clear and fleet.yaml asks for encrypted ones, however young it is', async () => {
+    const sealed = join(dir, 'sealed');
+    await run(['init', 'sealed', '--stores', '8'], fakeIo({ cwd: dir }));
+    const path = join(sealed, 'fleet.yaml');
+    await writeFile(path, (await readFile(path, 'utf8')).replace(/^backup:\n/m, 'backup:\n  encrypted: true\n'));
+    const codesOf = async (rows: GuestBackupRow[]) => {
+      const ask = async (...argv: string[]) => (await edge(['status', ...argv], { rows, io: { cwd: sealed } })).code;
+      return [await ask(), await ask('store-003'), await ask('store-003', '--guest', String(firstOf('store-003')))];
+    };
+    expect(await codesOf(allWell())).toEqual([0, 0, 0]);
+    const local = { readAt: ago(1), provenAt: ago(3), encrypted: false };
+    expect(await codesOf(but('store-003', { local }))).toEqual([1, 1, 1]);
   });
 
   it('names stores that nobody backs up, and is no good answer to one that is asked for', async () => {

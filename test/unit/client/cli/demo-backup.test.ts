@@ -19,6 +19,7 @@ const guest = (store: string, vmid: number, local: RpoState, isThere = local ===
   state: local,
   inGrace: false,
   inRepo: true,
+  inClear: false,
   row: {
     fleet: 'edge',
     store,
@@ -38,6 +39,7 @@ const storeOf = (store: string, ...states: [RpoState, RpoState]): StoreStatus =>
   state: states.every((state) => state === 'ok') ? 'ok' : 'never',
   counts,
   guests: [guest(store, 101, states[0], states[0] === 'ok' || store === ROTTEN), guest(store, 102, states[1])],
+  datastores: [],
 });
 const failed = (store: string, reason: Reason): StoreResult => ({ store, outcome: 'failed', reason });
 const tested = (store: string, result: RestoreTestRow['result']): RestoreTestRow => ({

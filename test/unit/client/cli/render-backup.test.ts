@@ -102,6 +102,62 @@ describe('the status of a store', () => {
     expect(text).toMatch(/night-2026-11-25 +proven, proven in the second place/);
   });
 
+  const keyed = (vmid: number, keyFingerprint: string | undefined, encrypted = true) =>
+    aRow('store-001', vmid, 2, { local: { readAt: ago(1), provenAt: ago(2), encrypted, keyFingerprint } });
+  const [A, B] = ['aa', 'bb'].map((byte) => Array(32).fill(byte).join(':')) as [string, string];
+
+  it('shows the key that the newest backups need, in short', () => {
+    const linesOf = (...rows: GuestBackupRow[]) =>
+      renderStoreStatus(
+        statusOf(...rows).stores.find((one) => one.store === 'store-001')!,
+        clock,
+      ).filter((line) => line.includes('Encrypted with'));
+    expect(linesOf(keyed(101, A), keyed(102, A))).toEqual(['  Encrypted with key aa:aa:aa:aa:aa:aa:aa:aa']);
+    expect(linesOf(keyed(101, A), keyed(102, B))).toEqual([
+      '  Encrypted with key aa:aa:aa:aa:aa:aa:aa:aa (guest 101)',
+      '  Encrypted with key bb:bb:bb:bb:bb:bb:bb:bb (guest 102)',
+    ]);
+    expect(linesOf(keyed(101, 'aa\u001b[2J'), keyed(102, undefined))).toEqual(['  Encrypted with key unreadable']);
+    const [guest] = statusOf(keyed(101, A))
+      .stores.find((one) => one.store === 'store-001')!
+      .guests.slice(-1);
+    expect(renderGuestStatus(guest!, [], clock)[0]).toMatch(/encrypted with key aa:aa:aa:aa:aa:aa:aa:aa$/);
+  });
+
+  it('shows how full the datastores are, and says so of the fleet when it is too much', () => {
+    const GIB = 1024 ** 3;
+    const of = { fleet: 'edge', store: 'store-001', readAt: ago(2) };
+    const datastores = [
+      { ...of, place: 'local' as const, total: 1_000 * GIB, used: 979 * GIB, stillBad: 2 },
+      { ...of, place: 'offsite' as const },
+    ];
+    const status = backupStatus({ fleet, stores, rows: [], datastores, now });
+    for (const rows of [[], well]) {
+      const [first] = backupStatus({ fleet, stores, rows, datastores, now }).stores;
+      const text = renderStoreStatus(first!, clock).join(' ').replaceAll(/\s+/g, ' ');
+      expect(text).toContain(
+        'Datastore at the store: 97 % full, 979.0 GiB of 1000.0 GiB; 2 damaged parts that no backup has written anew, read Thu 10:00 (UTC)',
+      );
+      expect(text).toContain('Datastore of the second place: the server does not say how full it is, read Thu 10:00');
+    }
+    expect(renderFleetStatus(status).join(' ')).toContain('nearly full: store-001 (97 %)');
+  });
+
+  it('says of a backup in clear that it should not be, of the store and of the fleet', () => {
+    const status = backupStatus({
+      fleet: { ...fleet, backup: { ...fleet.backup!, encrypted: true } },
+      stores,
+      rows: [keyed(101, A), keyed(102, undefined, false)],
+      now,
+    });
+    const text = renderStoreStatus(
+      status.stores.find((one) => one.store === 'store-001')!,
+      clock,
+    ).join(' ');
+    expect(text.replaceAll(/\s+/g, ' ')).toContain('Guest 102: its backup is not encrypted, though fleet.yaml asks');
+    expect(renderFleetStatus(status).join(' ')).toContain('The newest backups of 1 guest are not encrypted');
+  });
+
   it('says that nobody has looked when that is so', () => {
     const [silent] = statusOf(aRow('store-001', 101, 2, { local: { readAt: ago(40), provenAt: ago(41) } })).stores;
     expect(renderStoreStatus(silent!, clock).join('\n')).toContain('was last read Tue 20:00');

@@ -104,7 +104,7 @@ describe('a rendered repo', () => {
       defaultTier: 'normal',
       tiers: { till: { restoreWeeks: 4 }, normal: { restoreWeeks: 13 } },
       keep: { last: 3, daily: 7, weekly: 4 },
-      offsite: { keep: { daily: 14, weekly: 8 } },
+      offsite: { keep: { last: 3, daily: 14, weekly: 8 } },
       collectOn: 'sun',
       storeTimeout: 14_400_000,
     });
