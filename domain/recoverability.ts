@@ -4,7 +4,7 @@ import type { Guest, Store } from './fleet.js';
 import { groupedBy } from './grouped.js';
 import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
 import type { Stop } from './reasons.js';
-import { hasFailed, pastOf, type RestorePast } from './restore-past.js';
+import { hasFailed, pastOf, type RestorePast, type TriedGuest } from './restore-past.js';
 
 /**
  * Whether a store may be changed at all: what it has could be had back. A verified backup of every guest that is young
@@ -64,6 +64,17 @@ export const classOf = ({ role, name }: Pick<Guest, 'role' | 'name'>): string =>
 
 const ROLES: readonly string[] = ['pos', 'inventory', 'cache', 'other'] satisfies Guest['role'][];
 
+/** Whose restore tests are its own: those of the guest that store.yaml names, as the cluster was last seen to have it. */
+export const triedAs = (
+  guest: Pick<Guest, 'vmid' | 'kind' | 'role' | 'name'>,
+  row: GuestBackupRow | undefined,
+): TriedGuest & { class: string } => ({
+  vmid: guest.vmid,
+  kind: row?.kind ?? guest.kind,
+  class: classOf(guest),
+  ownSince: row?.ownSince,
+});
+
 /** Of what it is nobody has said, so no other guest's restore says anything of it. */
 const classOfUnnamed = (name: string): string => `${name} (not in store.yaml)`;
 
@@ -88,15 +99,20 @@ export function recoverableGuests(
       .toSorted()
       .at(-1);
   };
-  const named = guests.map((guest) => ({ vmid: guest.vmid, name: guest.name, class: classOf(guest) }));
+  const named = guests.map((guest) => ({
+    vmid: guest.vmid,
+    name: guest.name,
+    class: classOf(guest),
+    past: pastOf(triedAs(guest, rowOf.get(guest.vmid)), trials),
+  }));
   const isNamed = new Set(guests.map(({ vmid }) => vmid));
   const others = rows
     .filter(({ vmid }) => !isNamed.has(vmid))
-    .map(({ vmid, name }) => ({ vmid, name, class: classOfUnnamed(name) }));
-  return [...named, ...others].map((guest) => ({
+    .map((row) => ({ vmid: row.vmid, name: row.name, class: classOfUnnamed(row.name), past: pastOf(row, trials) }));
+  return [...named, ...others].map(({ past, ...guest }) => ({
     ...guest,
     backedUpAt: provenAt(guest.vmid),
-    failure: failureOf(pastOf(guest, trials), now),
+    failure: failureOf(past, now),
   }));
 }
 

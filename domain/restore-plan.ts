@@ -5,7 +5,7 @@ import { groupedBy } from './grouped.js';
 import { hashOf } from './hash.js';
 import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
 import { TEST_IDS, type RestorePlanOutcome, type TrialPlan } from './messages/restore.js';
-import { classOf } from './recoverability.js';
+import { triedAs } from './recoverability.js';
 import { pastOf } from './restore-past.js';
 import { planRestoreTests, type TestableGuest } from './restore-sampling.js';
 import { isoWeekId } from './windows.js';
@@ -43,13 +43,13 @@ export function planRestores(asked: Asked): RestorePlanOutcome {
   // Two runs at once, or what a dead one left, seldom want the same id; and if they do, the site refuses it.
   const first = hashOf(run) % MOST;
   const trials = new Map<string, TrialPlan[]>();
+  const seen = rowsByGuest(asked.known);
   for (const [at, { store, guest, snapshot, why }] of chosen.slice(0, MOST).entries()) {
     const tier = guest.tier ?? backup.defaultTier;
     const trial: TrialPlan = {
-      vmid: guest.vmid,
+      ...triedAs(guest, seen.get(`${store.id}/${guest.vmid}`)),
       as: TEST_IDS.from + ((first + at) % MOST),
       name: guest.name,
-      class: classOf(guest),
       tier,
       snapshot,
       why,
@@ -103,7 +103,7 @@ function due(asked: Asked, week: string): Chosen[] {
 function testable({ fleet, stores, known, newest }: Asked): TestableGuest[] {
   const { backup } = fleet;
   if (!backup) return [];
-  const seen = new Map(known.map((row) => [`${row.store}/${row.vmid}`, row]));
+  const seen = rowsByGuest(known);
   const trialsOf = groupedBy(newest, ({ store }) => store);
   return stores
     .filter((store) => store.backup)
@@ -112,12 +112,15 @@ function testable({ fleet, stores, known, newest }: Asked): TestableGuest[] {
         const row = seen.get(`${store.id}/${guest.vmid}`);
         const weeks = backup.tiers[guest.tier ?? backup.defaultTier]?.restoreWeeks;
         if (!row || row.goneAt !== undefined || weeks === undefined) return [];
-        const { passed, failed } = pastOf(guest, trialsOf.get(store.id) ?? []);
+        const { passed, failed } = pastOf(triedAs(guest, row), trialsOf.get(store.id) ?? []);
         const tried = { passedAt: passed?.testedAt, failedAt: failed?.testedAt };
         return [{ store: store.id, vmid: guest.vmid, weeks, knownSince: row.firstSeen, ...tried }];
       }),
     );
 }
+
+const rowsByGuest = (known: readonly GuestBackupRow[]): ReadonlyMap<string, GuestBackupRow> =>
+  new Map(known.map((row) => [`${row.store}/${row.vmid}`, row]));
 
 function problemsOf({ fleet, stores, name, wanted }: Asked): string[] {
   if (fleet.fleet !== name) return [`fleet: the repo is of fleet ${fleet.fleet}, not of ${name}`];

@@ -1,4 +1,4 @@
-import { unprovenBecause, type CopyFacts, type SnapshotName } from './backup.js';
+import { isOf, unprovenBecause, type BackedUpGuest, type CopyFacts, type SnapshotName } from './backup.js';
 import { hashOf } from './hash.js';
 import { hasFailed, passOf, type Tried } from './restore-past.js';
 
@@ -134,8 +134,9 @@ export function coverageOf(guests: readonly TestableGuest[], now: Date): Coverag
 }
 
 /**
- * The snapshot that a pick means, among those proven on that server; undefined when there is none. Without an older one
- * it is the newest.
+ * The snapshot that a pick means, among those of the guest that are proven on that server; undefined when there is none.
+ * Without an older one it is the newest. `kind` and `ownSince` tell the guest from another one that had its number
+ * before; without them, whatever has its number is taken for it.
  */
 export function chooseSnapshot({
   pick,
@@ -143,13 +144,20 @@ export function chooseSnapshot({
   seed,
   now,
 }: {
-  pick: Pick<RestorePick, 'store' | 'vmid' | 'snapshot'>;
+  pick: Pick<RestorePick, 'store' | 'vmid' | 'snapshot'> & {
+    kind?: BackedUpGuest['kind'] | undefined;
+    /** ISO instant. */
+    ownSince?: string | undefined;
+  };
   copy: CopyFacts;
   seed: string;
   now: Date;
 }): SnapshotName | undefined {
+  const { vmid, kind, ownSince } = pick;
+  const kinds = kind ? [kind] : (['qemu', 'lxc'] as const);
   const proven = copy.snapshots
-    .filter(({ type, id }) => type !== 'host' && id === String(pick.vmid))
+    .filter((snapshot) => kinds.some((one) => isOf({ vmid, kind: one }, snapshot)))
+    .filter(({ time }) => ownSince === undefined || time * 1_000 >= Date.parse(ownSince))
     .filter((snapshot) => unprovenBecause(snapshot, copy.node, now) === undefined)
     .toSorted((a, b) => b.time - a.time);
   const older = proven.slice(1);

@@ -2,7 +2,7 @@ import { are, plural } from './counted.js';
 import type { Fleet, Guest, Store } from './fleet.js';
 import { groupedBy } from './grouped.js';
 import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
-import { classOf } from './recoverability.js';
+import { classOf, triedAs } from './recoverability.js';
 import { pastOf } from './restore-past.js';
 import {
   coverageOf,
@@ -77,7 +77,7 @@ export function restoreStatus({
       const unnamed = own.known.filter(({ vmid }) => !named.has(vmid));
       return [
         ...store.guests.map((guest) => testsOf(fleet, store, guest, own)),
-        ...unnamed.map(({ vmid, name }) => testsOf(fleet, store, { vmid, name, role: 'other' }, own)),
+        ...unnamed.map(({ vmid, name, kind }) => testsOf(fleet, store, { vmid, name, kind, role: 'other' }, own)),
       ];
     })
     .filter((guest) => guest !== undefined);
@@ -125,7 +125,7 @@ export const UNNAMED_GUEST = 'It is not in store.yaml, so no run takes it: name 
 function testsOf(
   fleet: Fleet,
   store: Store,
-  guest: Pick<Guest, 'vmid' | 'name' | 'role' | 'tier'>,
+  guest: Pick<Guest, 'vmid' | 'name' | 'kind' | 'role' | 'tier'>,
   { known, newest, now }: { known: readonly GuestBackupRow[]; newest: readonly RestoreTestRow[]; now: Date },
 ): { tests: GuestTests; testable: TestableGuest } | undefined {
   const tier = guest.tier ?? fleet.backup?.defaultTier ?? '';
@@ -133,7 +133,8 @@ function testsOf(
   const seen = known.find((row) => row.vmid === guest.vmid);
   if (weeks === undefined || seen?.goneAt !== undefined) return undefined;
   const { vmid, name } = guest;
-  const past = pastOf(guest, newest);
+  const isUnnamed = store.guests.every((named) => named.vmid !== vmid);
+  const past = pastOf(isUnnamed && seen ? seen : triedAs(guest, seen), newest);
   const testable: TestableGuest = {
     store: store.id,
     vmid,
@@ -152,7 +153,7 @@ function testsOf(
       tier,
       weeks,
       ...standingOf(testable, now),
-      isUnnamed: store.guests.every((named) => named.vmid !== vmid),
+      isUnnamed,
       ...past,
     },
   };

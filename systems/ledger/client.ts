@@ -256,6 +256,7 @@ class PgLedger implements Ledger {
       vmid: row.vmid,
       fleet: row.fleet,
       name: row.name,
+      kind: row.kind,
       class: row.class,
       tier: row.tier,
       why: row.why,
@@ -571,16 +572,31 @@ const READ_TOGETHER: readonly [readAt: string, columns: readonly string[]][] = [
   ],
 ];
 
-/** What was not read, or earlier than what is known, changes nothing. */
+/** Whether another guest has the number now: `Ledger.recordGuestBackups` says when. */
+const IS_ANOTHER = `(
+  excluded.seen_at > known.seen_at AND (
+    excluded.kind <> known.kind OR
+    (excluded.seen_at > known.gone_at AND excluded.name <> known.name AND '' NOT IN (excluded.name, known.name))
+  )
+)`;
+
+/** What was not read, or earlier than what is known, changes nothing; of another guest nothing is known. */
 const GUEST_BACKUP_CHANGES = [
   ...READ_TOGETHER.flatMap(([readAt, columns]) =>
     columns.map(
       (column) =>
-        `${column} = CASE WHEN excluded.${readAt} >= coalesce(known.${readAt}, '-infinity') THEN excluded.${column} ELSE known.${column} END`,
+        `${column} = CASE WHEN ${IS_ANOTHER} OR excluded.${readAt} >= coalesce(known.${readAt}, '-infinity') THEN ${told(column)} ELSE known.${column} END`,
     ),
   ),
+  `first_seen = CASE WHEN ${IS_ANOTHER} THEN excluded.first_seen ELSE known.first_seen END`,
+  `own_since = CASE WHEN ${IS_ANOTHER} THEN coalesce(known.gone_at, known.seen_at) ELSE known.own_since END`,
   'gone_at = CASE WHEN excluded.seen_at > known.gone_at THEN NULL ELSE known.gone_at END',
 ];
+
+/** The cluster does not know the names of guests on a node that is down. */
+function told(column: string): string {
+  return column === 'name' ? `coalesce(nullif(excluded.name, ''), known.name)` : `excluded.${column}`;
+}
 
 /** Text from a store may hold what PostgreSQL cannot: NUL characters and halves of surrogate pairs. */
 const storable = (_key: string, value: unknown): unknown =>

@@ -199,6 +199,32 @@ describe('whether stores could be had back', () => {
     expect((await judged()).skipped).toEqual([]);
   });
 
+  it('is refused to a guest under a number that another one had, by whose backup and restore nothing is proven', async () => {
+    await backedUp(10);
+    const known = await ledger.guestBackups({ store: 'store-001' });
+    const passes = GUESTS.map(([vmid, name]) => tried('store-001', 12, { vmid, name, class: name }));
+    await ledger.recordRestoreTests(passes);
+    expect((await judged()).skipped).toEqual([]);
+    const seen = (hours: number, guests: GuestBackupRow[]) =>
+      run(control.record, {
+        kind: 'backups',
+        store: 'store-001',
+        at: ago(hours),
+        guests: guests.map((row) => ({ ...row, firstSeen: ago(hours), seenAt: ago(hours) })),
+        night: [],
+      });
+    await seen(8, known.slice(1));
+    await seen(6, [{ ...known[0]!, name: 'kiosk' }, ...known.slice(1)]);
+    expect(await ledger.guestBackups({ store: 'store-001' })).toMatchObject([
+      { vmid: 101, name: 'kiosk', firstSeen: ago(6), ownSince: ago(8) },
+      { vmid: 102, firstSeen: ago(10_000) },
+      { vmid: 103 },
+    ]);
+    const { skipped, detail } = await judged();
+    expect(skipped).toEqual(['store-001 NoRecentBackup']);
+    expect(detail).toEqual(['guest 101 (pos): no backup is proven, the limit is 2 d']);
+  });
+
   it('is refused when nobody has ever looked', async () => {
     expect((await judged()).skipped).toEqual(['store-001 NoRecentBackup', 'store-002 NoRecentBackup']);
   });

@@ -268,6 +268,17 @@ describe('what there is to lose at a store', () => {
     expect(guestsOf(store([guest(101)]), known)?.map(({ vmid }) => vmid)).toEqual([101]);
   });
 
+  it('has the failure of a guest of its own, and none of another guest that had the number before', () => {
+    const failed = aTrial(DAY, { class: 'g101', result: 'fail', kind: 'qemu', snapshotAt: ago(2 * DAY), text: 'Why.' });
+    const failureOf = (change: object, named = [guest(101)]) =>
+      guestsOf(store(named), [row(101, { kind: 'qemu', ...change })], [failed])?.[0]?.failure;
+    expect(failureOf({})).toBe('Why.');
+    expect(failureOf({}, [])).toBe('Why.');
+    expect(failureOf({ kind: 'lxc' })).toBeUndefined();
+    expect(failureOf({ ownSince: ago(2 * DAY - 1) })).toBeUndefined();
+    expect(failureOf({ ownSince: ago(2 * DAY) })).toBe('Why.');
+  });
+
   it('is not known of a store that nobody backs up or has looked at', () => {
     expect(guestsOf(store([guest(101)], { backup: undefined }), [])).toBeUndefined();
     expect(guestsOf(store([]), [])).toBeUndefined();

@@ -45,7 +45,7 @@ const seen = (store: string, vmid: number, change: Partial<GuestBackupRow> = {})
   store,
   vmid,
   name: 'as then',
-  kind: 'qemu',
+  kind: vmid === 102 ? 'lxc' : 'qemu',
   tier: 'normal',
   rpoLocalMs: 1,
   firstSeen: weeksAgo(20),
@@ -59,7 +59,7 @@ const tried = (store: string, vmid: number, weeks: number, change: Partial<Resto
   vmid,
   fleet: 'edge',
   name: 'as then',
-  class: 'as then',
+  class: vmid === 101 ? 'pos' : 'camera',
   tier: 'as then',
   why: 'due',
   result: 'pass',
@@ -109,6 +109,7 @@ describe('the restores of a week', () => {
     const trial = (vmid: number) => trialsOf(plan).find((one) => one.store === 'store-001' && one.vmid === vmid);
     expect(trial(101)).toMatchObject({
       name: 'till',
+      kind: 'qemu',
       class: 'pos',
       tier: 'till',
       why: 'never tested',
@@ -119,6 +120,7 @@ describe('the restores of a week', () => {
     });
     expect(trial(102)).toMatchObject({
       name: 'camera',
+      kind: 'lxc',
       class: 'camera',
       tier: 'normal',
       probes: [],
@@ -127,8 +129,26 @@ describe('the restores of a week', () => {
     });
   });
 
+  it('tell the guest from another one that had its number before, by hand too', () => {
+    const other = seen('store-001', 101, { kind: 'lxc', ownSince: weeksAgo(2) });
+    for (const wanted of [undefined, { stores: ['store-001'] }]) {
+      const plan = planOf({ known: [other, ...known.slice(1)], wanted });
+      expect(trialsOf(plan).find(({ store, vmid }) => store === 'store-001' && vmid === 101)).toMatchObject({
+        kind: 'lxc',
+        ownSince: weeksAgo(2),
+      });
+    }
+  });
+
   it('can be handed to a store as they are', () => {
-    const { run, fleet: name, timing, stores: planned } = planOf();
+    const {
+      run,
+      fleet: name,
+      timing,
+      stores: planned,
+    } = planOf({
+      known: known.map((row) => ({ ...row, ownSince: weeksAgo(20) })),
+    });
     for (const { id, trials } of planned) {
       const input = { fleet: name, run, store: id, round: 0, trials, ...timing };
       expect(restoreStoreInputSchema.parse(input)).toEqual(input);
@@ -161,6 +181,17 @@ describe('the restores of a week', () => {
         ],
       },
       ['store-001/102'],
+    ],
+    'leave out nobody for what another guest passed that had its number before': [
+      {
+        known: [...known.slice(0, 2), seen('store-002', 101, { ownSince: weeksAgo(2) })],
+        newest: [
+          tried('store-001', 101, 1, { class: 'cache' }),
+          tried('store-001', 102, 1, { kind: 'qemu' }),
+          tried('store-002', 101, 1, { snapshotAt: weeksAgo(2.1) }),
+        ],
+      },
+      ['store-001/101', 'store-001/102', 'store-002/101'],
     ],
     'leave out nobody for what a guest of the same number passed at another store': [
       { newest: [tried('store-002', 101, 1)] },

@@ -236,8 +236,9 @@ describe('the snapshot of a pick', () => {
       verification: { state: 'ok', node: 'central', at: at(age) + 60 },
     })),
   });
-  const choose = (snapshot: 'newest' | 'older', from: CopyFacts, seed = 's') =>
-    chooseSnapshot({ pick: { store: 'store-001', vmid: 101, snapshot }, copy: from, seed, now: NOW });
+  type Pick = Parameters<typeof chooseSnapshot>[0]['pick'];
+  const choose = (snapshot: 'newest' | 'older', from: CopyFacts, seed = 's', change: Partial<Pick> = {}) =>
+    chooseSnapshot({ pick: { store: 'store-001', vmid: 101, snapshot, ...change }, copy: from, seed, now: NOW });
 
   it('is the newest that is proven on the server it is restored from', () => {
     const from = copy(3, 2, 1);
@@ -248,6 +249,29 @@ describe('the snapshot of a pick', () => {
   it('is any of the older ones when an older one is meant', () => {
     const seen = new Set(Array.from({ length: 60 }, (_, n) => choose('older', copy(1, 2, 3, 4), `week-${n}`)?.time));
     expect(seen).toEqual(new Set([at(2), at(3), at(4)]));
+  });
+
+  it.each([
+    ['qemu', 'vm', [3, 4]],
+    ['lxc', 'ct', [1, 2]],
+    [undefined, undefined, [1, 2, 3, 4]],
+  ] as const)('is of the kind of the guest (%s), not of what else had its number', (kind, type, weeks) => {
+    const from = copy(1, 2, 3, 4);
+    for (const snapshot of from.snapshots.slice(0, 2)) snapshot.type = 'ct';
+    const snapshots = ['newest', 'older'] as const;
+    const seen = Array.from({ length: 60 }, (_, n) =>
+      snapshots.map((one) => choose(one, from, `w${n}`, { kind })),
+    ).flat();
+    expect(new Set(seen.map((one) => one?.time))).toEqual(new Set(weeks.map(at)));
+    if (type) expect(seen.every((one) => one?.type === type)).toBe(true);
+  });
+
+  it('is none from before the guest had its number', () => {
+    const change = { ownSince: weeksAgo(2.5) };
+    const seen = Array.from({ length: 60 }, (_, n) => choose('older', copy(1, 2, 3, 4), `week-${n}`, change)?.time);
+    expect(new Set(seen)).toEqual(new Set([at(2)]));
+    expect(choose('newest', copy(3, 4), 's', change)).toBeUndefined();
+    expect(choose('newest', copy(1), 's', { ownSince: 'once' })).toBeUndefined();
   });
 
   it('is the newest when there is no older one, and none when none is proven', () => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { GuestBackupRow, RestoreTestRow } from '#domain/messages/ledger.js';
+import type { TestState } from '#domain/restore-sampling.js';
 import { restoreConcern, restoreStatus } from '#domain/restore-status.js';
 import { fleet as aFleet, store as aStore } from '../client/builders.js';
 
@@ -31,7 +32,7 @@ const seen = (store: string, vmid: number, change: Partial<GuestBackupRow> = {})
   store,
   vmid,
   name: 'as then',
-  kind: 'qemu',
+  kind: vmid === 102 ? 'lxc' : 'qemu',
   tier: 'normal',
   rpoLocalMs: 1,
   firstSeen: weeksAgo(40),
@@ -46,7 +47,7 @@ const aTrial = (store: string, vmid: number, weeks: number, change: Partial<Rest
   vmid,
   fleet: 'edge',
   name: 'as then',
-  class: 'as then',
+  class: vmid === 101 ? 'pos' : 'camera',
   tier: 'as then',
   why: 'due',
   result: 'pass',
@@ -150,6 +151,67 @@ describe('how the fleet stands', () => {
       failed: fail,
       last: spoilt,
     });
+  });
+});
+
+describe('a number that another guest had before', () => {
+  const stateOf = (trials: RestoreTestRow[], change: Partial<GuestBackupRow> = {}) =>
+    statusOf({ newest: trials, known: [seen('store-001', 101, change)], stores: stores.slice(0, 1) }).guests.find(
+      ({ vmid }) => vmid === 101,
+    )?.state;
+  const fail = { result: 'fail' } as const;
+
+  const lines: Record<string, [TestState | undefined, RestoreTestRow[], Partial<GuestBackupRow>]> = {
+    'has no pass of a guest of another class': ['never', [aTrial('store-001', 101, 2, { class: 'cache' })], {}],
+    'has the failure of one of another class: it may be the same guest': [
+      'failed',
+      [aTrial('store-001', 101, 1), aTrial('store-001', 101, 0, { ...fail, class: 'cache' })],
+      {},
+    ],
+    'has a pass from before its guest was renamed': ['tested', [aTrial('store-001', 101, 2)], { name: 'till-7' }],
+    'has no pass of a guest of the other kind': [
+      'never',
+      [aTrial('store-001', 101, 2, { kind: 'qemu' })],
+      { kind: 'lxc' },
+    ],
+    'has no failure of a guest of the other kind': [
+      'tested',
+      [aTrial('store-001', 101, 2, { kind: 'lxc' }), aTrial('store-001', 101, 1, { ...fail, kind: 'qemu' })],
+      { kind: 'lxc' },
+    ],
+    'has no pass of a backup of the guest before': [
+      'never',
+      [aTrial('store-001', 101, 1, { snapshotAt: weeksAgo(2.1) })],
+      { ownSince: weeksAgo(2) },
+    ],
+    'has no failure of a backup of the guest before, nor one for want of a backup then': [
+      'tested',
+      [
+        aTrial('store-001', 101, 1.5, { snapshotAt: weeksAgo(1.6) }),
+        aTrial('store-001', 101, 1, { ...fail, snapshotAt: weeksAgo(2.1) }),
+        aTrial('store-001', 101, 2.1, fail),
+      ],
+      { ownSince: weeksAgo(2) },
+    ],
+    'has what its own backups have shown': [
+      'failed',
+      [
+        aTrial('store-001', 101, 1.5, { snapshotAt: weeksAgo(1.6) }),
+        aTrial('store-001', 101, 1, { ...fail, snapshotAt: weeksAgo(2) }),
+      ],
+      { ownSince: weeksAgo(2) },
+    ],
+  };
+  it.each(Object.entries(lines))('%s', (_words, [state, trials, change]) => {
+    expect(stateOf(trials, change)).toBe(state);
+  });
+
+  it('has, when store.yaml does not name its guest, what its backups have shown, of whatever class it was then', () => {
+    const status = statusOf({
+      known: [...known, seen('store-001', 177, { name: 'fax', ownSince: weeksAgo(2) })],
+      newest: [aTrial('store-001', 177, 1, { class: 'pos' })],
+    });
+    expect(status.guests.find(({ vmid }) => vmid === 177)).toMatchObject({ state: 'tested', isUnnamed: true });
   });
 });
 
