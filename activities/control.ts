@@ -289,9 +289,7 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         name,
         commit,
         known,
-        passed: newest
-          .filter(({ result }) => result === 'pass')
-          .map(({ store, vmid, testedAt }) => ({ store, vmid, passedAt: testedAt })),
+        newest,
         wanted: wanted && { stores: wanted, vmids },
         startedAt: new Date(startedAt),
       });
@@ -312,10 +310,7 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         ledger.newestRestores(fleet.fleet),
         readOverrides(repo, tip),
       ]);
-      const proofs = newest
-        .filter(({ result }) => result === 'pass')
-        .map((row) => ({ class: row.class, at: row.testedAt }));
-      return judgeStores({ stores, asked, known, proofs, limits, policy, now: now() });
+      return judgeStores({ stores, asked, known, newest, limits, policy, now: now() });
     },
 
     /** Only looks. A fleet that says nothing of backups has nothing to be told. */

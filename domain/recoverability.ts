@@ -2,12 +2,14 @@ import { MAX_SKEW } from './backup.js';
 import { formatDuration } from './durations.js';
 import type { Guest, Store } from './fleet.js';
 import { groupedBy } from './grouped.js';
-import type { GuestBackupRow } from './messages/ledger.js';
+import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
 import type { Stop } from './reasons.js';
+import { hasFailed, pastOf, type RestorePast, type TriedGuest } from './restore-past.js';
 
 /**
  * Whether a store may be changed at all: what it has could be had back. A verified backup of every guest that is young
- * enough, and a restore of a guest of its class that was seen to work not too long ago. What is not known is not proven.
+ * enough, and a restore of a guest of its class that was seen to work not too long ago; of a guest whose own restore was
+ * seen to fail, no other one proves anything. What is not known is not proven.
  */
 
 export interface RecoverableGuest {
@@ -17,6 +19,8 @@ export interface RecoverableGuest {
   class: string;
   /** ISO instant of the newest proven backup, wherever it is; absent = none, or not known. */
   backedUpAt?: string | undefined;
+  /** What its own newest restore test said, when that failed, or ''; it stays so until one passes. */
+  failure?: string | undefined;
 }
 
 /** A restore test that passed. */
@@ -60,16 +64,30 @@ export const classOf = ({ role, name }: Pick<Guest, 'role' | 'name'>): string =>
 
 const ROLES: readonly string[] = ['pos', 'inventory', 'cache', 'other'] satisfies Guest['role'][];
 
+/** Whose restore tests are its own: those of the guest that store.yaml names, as the cluster was last seen to have it. */
+export const triedAs = (
+  guest: Pick<Guest, 'vmid' | 'kind' | 'role' | 'name'>,
+  row: GuestBackupRow | undefined,
+): TriedGuest & { class: string } => ({
+  vmid: guest.vmid,
+  kind: row?.kind ?? guest.kind,
+  class: classOf(guest),
+  ownSince: row?.ownSince,
+});
+
 /** Of what it is nobody has said, so no other guest's restore says anything of it. */
 const classOfUnnamed = (name: string): string => `${name} (not in store.yaml)`;
 
 /**
  * What there is to lose at a store, and what is proven of it: the guests that its file names, and those that the cluster
- * was last seen to have besides. Undefined for a store that nobody backs up, or has ever looked at.
+ * was last seen to have besides. Undefined for a store that nobody backs up, or has ever looked at. `trials`: of the store,
+ * the newest of each result of each guest.
  */
 export function recoverableGuests(
   { id, backup, guests }: Pick<Store, 'id' | 'backup' | 'guests'>,
   known: readonly GuestBackupRow[],
+  trials: readonly RestoreTestRow[],
+  now: Date,
 ): RecoverableGuest[] | undefined {
   const rows = known.filter(({ store, goneAt }) => store === id && goneAt === undefined);
   if (!backup || (rows.length === 0 && guests.length === 0)) return undefined;
@@ -81,12 +99,26 @@ export function recoverableGuests(
       .toSorted()
       .at(-1);
   };
-  const named = guests.map((guest) => ({ vmid: guest.vmid, name: guest.name, class: classOf(guest) }));
+  const named = guests.map((guest) => ({
+    vmid: guest.vmid,
+    name: guest.name,
+    class: classOf(guest),
+    past: pastOf(triedAs(guest, rowOf.get(guest.vmid)), trials),
+  }));
   const isNamed = new Set(guests.map(({ vmid }) => vmid));
   const others = rows
     .filter(({ vmid }) => !isNamed.has(vmid))
-    .map(({ vmid, name }) => ({ vmid, name, class: classOfUnnamed(name) }));
-  return [...named, ...others].map((guest) => ({ ...guest, backedUpAt: provenAt(guest.vmid) }));
+    .map((row) => ({ vmid: row.vmid, name: row.name, class: classOfUnnamed(row.name), past: pastOf(row, trials) }));
+  return [...named, ...others].map(({ past, ...guest }) => ({
+    ...guest,
+    backedUpAt: provenAt(guest.vmid),
+    failure: failureOf(past, now),
+  }));
+}
+
+function failureOf({ passed, failed }: RestorePast, now: Date): string | undefined {
+  const isFailed = hasFailed({ passedAt: passed?.testedAt, failedAt: failed?.testedAt }, now);
+  return isFailed ? (failed?.text ?? '') : undefined;
 }
 
 /** `guests` is absent when nobody could say which guests the store has. A store without guests has nothing to lose. */
@@ -149,14 +181,20 @@ function restoresLacking(
   { restoreYoungerThan }: RecoverabilityLimits,
   now: Date,
 ): string[] {
+  const failed = guests.flatMap(({ vmid, name, failure }) =>
+    failure === undefined
+      ? []
+      : [`guest ${vmid} (${name}): its own newest restore test failed${failure && `: ${failure}`}`],
+  );
   const classes = [...new Set(guests.map((guest) => guest.class))].toSorted();
-  return classes.flatMap((name) => {
+  const unproven = classes.flatMap((name) => {
     const ages = proofs.flatMap((proof) => (proof.class === name ? (ageOf(proof.at, now) ?? []) : []));
     const youngest = Math.min(...ages);
     if (youngest <= restoreYoungerThan) return [];
     const seen = ages.length === 0 ? 'no restore was ever proven' : `the last one was ${formatDuration(youngest)} ago`;
     return [`guests of class ${name}: ${seen}, the limit is ${formatDuration(restoreYoungerThan)}`];
   });
+  return [...failed, ...unproven];
 }
 
 /** One person's word is not enough, nor one that has run out. */
@@ -177,12 +215,12 @@ function ageOf(instant: string | undefined, now: Date): number | undefined {
 }
 
 /** The youngest proof of each class is as good as all of them. */
-function youngestOf(proofs: readonly RestoreProof[], now: Date): RestoreProof[] {
+function youngestOf(newest: readonly RestoreTestRow[], now: Date): RestoreProof[] {
   const youngest = new Map<string, { proof: RestoreProof; age: number }>();
-  for (const proof of proofs) {
-    const age = ageOf(proof.at, now);
-    if (age !== undefined && age < (youngest.get(proof.class)?.age ?? Infinity))
-      youngest.set(proof.class, { proof, age });
+  for (const { result, class: name, testedAt: at } of newest) {
+    const age = result === 'pass' ? ageOf(at, now) : undefined;
+    if (age !== undefined && age < (youngest.get(name)?.age ?? Infinity))
+      youngest.set(name, { proof: { class: name, at }, age });
   }
   return [...youngest.values()].map(({ proof }) => proof);
 }
@@ -192,7 +230,7 @@ export function judgeStores({
   stores,
   asked,
   known,
-  proofs,
+  newest,
   limits,
   policy,
   now,
@@ -200,7 +238,8 @@ export function judgeStores({
   stores: readonly Pick<Store, 'id' | 'backup' | 'guests'>[];
   asked: readonly string[];
   known: readonly GuestBackupRow[];
-  proofs: readonly RestoreProof[];
+  /** The newest trial of each result of each guest of the fleet. */
+  newest: readonly RestoreTestRow[];
   limits: RecoverabilityLimits;
   policy: { overrides: readonly RecoverabilityOverride[]; problems: readonly string[] };
   now: Date;
@@ -212,12 +251,13 @@ export function judgeStores({
   const used = new Map<RecoverabilityOverride, string[]>();
   const storeOf = new Map(stores.map((store) => [store.id, store]));
   const rowsOf = groupedBy(known, (row) => row.store);
-  const youngest = youngestOf(proofs, now);
+  const trialsOf = groupedBy(newest, (row) => row.store);
+  const youngest = youngestOf(newest, now);
   for (const id of asked) {
     const store = storeOf.get(id);
     const decision = decideRecoverability({
       store: id,
-      guests: store && recoverableGuests(store, rowsOf.get(id) ?? []),
+      guests: store && recoverableGuests(store, rowsOf.get(id) ?? [], trialsOf.get(id) ?? [], now),
       proofs: youngest,
       limits,
       overrides: policy.overrides,

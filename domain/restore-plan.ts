@@ -1,10 +1,12 @@
 import { DateTime } from 'luxon';
 import { abridge } from './abridge.js';
 import type { Fleet, Guest, Store } from './fleet.js';
+import { groupedBy } from './grouped.js';
 import { hashOf } from './hash.js';
-import type { GuestBackupRow } from './messages/ledger.js';
+import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
 import { TEST_IDS, type RestorePlanOutcome, type TrialPlan } from './messages/restore.js';
-import { classOf } from './recoverability.js';
+import { triedAs } from './recoverability.js';
+import { pastOf } from './restore-past.js';
 import { planRestoreTests, type TestableGuest } from './restore-sampling.js';
 import { isoWeekId } from './windows.js';
 
@@ -18,8 +20,8 @@ interface Asked {
   commit: string;
   /** What the ledger knows of backups: a guest that nobody has seen yet cannot be due. */
   known: readonly GuestBackupRow[];
-  /** The newest restore of each guest that passed. */
-  passed: readonly { store: string; vmid: number; passedAt: string }[];
+  /** The newest trial of each result of each guest. */
+  newest: readonly RestoreTestRow[];
   /** By hand: these, whether due or not. */
   wanted?: { stores: readonly string[]; vmids?: readonly number[] | undefined } | undefined;
   startedAt: Date;
@@ -41,13 +43,13 @@ export function planRestores(asked: Asked): RestorePlanOutcome {
   // Two runs at once, or what a dead one left, seldom want the same id; and if they do, the site refuses it.
   const first = hashOf(run) % MOST;
   const trials = new Map<string, TrialPlan[]>();
+  const seen = rowsByGuest(asked.known);
   for (const [at, { store, guest, snapshot, why }] of chosen.slice(0, MOST).entries()) {
     const tier = guest.tier ?? backup.defaultTier;
     const trial: TrialPlan = {
-      vmid: guest.vmid,
+      ...triedAs(guest, seen.get(`${store.id}/${guest.vmid}`)),
       as: TEST_IDS.from + ((first + at) % MOST),
       name: guest.name,
-      class: classOf(guest),
       tier,
       snapshot,
       why,
@@ -98,23 +100,27 @@ function due(asked: Asked, week: string): Chosen[] {
 }
 
 /** Guests of stores that are backed up, as the repo names them: what is not in it has no probes, and nobody to ask. */
-function testable({ fleet, stores, known, passed }: Asked): TestableGuest[] {
+function testable({ fleet, stores, known, newest }: Asked): TestableGuest[] {
   const { backup } = fleet;
   if (!backup) return [];
-  const seen = new Map(known.map((row) => [`${row.store}/${row.vmid}`, row]));
-  const passes = new Map(passed.map((row) => [`${row.store}/${row.vmid}`, row.passedAt]));
+  const seen = rowsByGuest(known);
+  const trialsOf = groupedBy(newest, ({ store }) => store);
   return stores
     .filter((store) => store.backup)
     .flatMap((store) =>
       store.guests.flatMap((guest): TestableGuest[] => {
-        const key = `${store.id}/${guest.vmid}`;
-        const row = seen.get(key);
+        const row = seen.get(`${store.id}/${guest.vmid}`);
         const weeks = backup.tiers[guest.tier ?? backup.defaultTier]?.restoreWeeks;
         if (!row || row.goneAt !== undefined || weeks === undefined) return [];
-        return [{ store: store.id, vmid: guest.vmid, weeks, knownSince: row.firstSeen, passedAt: passes.get(key) }];
+        const { passed, failed } = pastOf(triedAs(guest, row), trialsOf.get(store.id) ?? []);
+        const tried = { passedAt: passed?.testedAt, failedAt: failed?.testedAt };
+        return [{ store: store.id, vmid: guest.vmid, weeks, knownSince: row.firstSeen, ...tried }];
       }),
     );
 }
+
+const rowsByGuest = (known: readonly GuestBackupRow[]): ReadonlyMap<string, GuestBackupRow> =>
+  new Map(known.map((row) => [`${row.store}/${row.vmid}`, row]));
 
 function problemsOf({ fleet, stores, name, wanted }: Asked): string[] {
   if (fleet.fleet !== name) return [`fleet: the repo is of fleet ${fleet.fleet}, not of ${name}`];

@@ -2,7 +2,8 @@ import { are, plural } from './counted.js';
 import type { Fleet, Guest, Store } from './fleet.js';
 import { groupedBy } from './grouped.js';
 import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
-import { classOf } from './recoverability.js';
+import { classOf, triedAs } from './recoverability.js';
+import { pastOf } from './restore-past.js';
 import {
   coverageOf,
   standingOf,
@@ -28,6 +29,8 @@ export interface GuestTests {
   isUnnamed: boolean;
   /** The newest trial that passed. */
   passed?: RestoreTestRow | undefined;
+  /** The newest trial that failed, whether it passed since or not. */
+  failed?: RestoreTestRow | undefined;
   /** The newest trial of all. */
   last?: RestoreTestRow | undefined;
 }
@@ -45,7 +48,7 @@ export interface ClassTests {
 export interface RestoreStatus {
   fleet: string;
   coverage: Coverage;
-  /** Never tested first, then overdue ones; then by store and number. */
+  /** Failed ones first, then those never tested, then overdue ones; then by store and number. */
   guests: GuestTests[];
   classes: ClassTests[];
 }
@@ -74,7 +77,7 @@ export function restoreStatus({
       const unnamed = own.known.filter(({ vmid }) => !named.has(vmid));
       return [
         ...store.guests.map((guest) => testsOf(fleet, store, guest, own)),
-        ...unnamed.map(({ vmid, name }) => testsOf(fleet, store, { vmid, name, role: 'other' }, own)),
+        ...unnamed.map(({ vmid, name, kind }) => testsOf(fleet, store, { vmid, name, kind, role: 'other' }, own)),
       ];
     })
     .filter((guest) => guest !== undefined);
@@ -93,14 +96,27 @@ export function restoreStatus({
   };
 }
 
-/** For an alarm; undefined when every guest was tested in time, or still may be. */
+/** For an alarm; undefined when no guest has failed, and every one was tested in time, or still may be. */
 export function restoreConcern({ guests }: RestoreStatus): string | undefined {
-  const late = guests.filter(({ isLate }) => isLate);
+  const failed = guests.filter(({ state }) => state === 'failed');
+  const late = guests.filter(({ state, isLate }) => isLate && state !== 'failed');
+  const concerns = [failedWords(failed, guests.length), lateWords(late, guests.length)];
+  return concerns.filter((words) => words !== undefined).join(' ') || undefined;
+}
+
+function failedWords(failed: readonly GuestTests[], all: number): string | undefined {
+  const [first] = failed;
+  if (!first) return undefined;
+  const { store, vmid, name, failed: trial, isUnnamed } = first;
+  return `${plural(failed.length, 'guest')} of ${all} could not be had back when last tested; the first: ${store}, guest ${vmid} (${name})${trial?.text ? `: ${trial.text}` : '.'}${isUnnamed ? ` ${UNNAMED_GUEST}` : ''}`;
+}
+
+function lateWords(late: readonly GuestTests[], all: number): string | undefined {
   const [first] = late;
   if (!first) return undefined;
   const { store, vmid, name, weeks, last, isUnnamed } = first;
   const why = isUnnamed ? ` ${UNNAMED_GUEST}` : last?.result !== 'pass' && last?.text ? ` Last: ${last.text}` : '';
-  return `${plural(late.length, 'guest')} of ${guests.length} ${are(late.length)} not restored for a test in the weeks of its tier; the first: ${store}, guest ${vmid} (${name}), every ${plural(weeks, 'week')}.${why}`;
+  return `${plural(late.length, 'guest')} of ${all} ${are(late.length)} not restored for a test in the weeks of its tier; the first: ${store}, guest ${vmid} (${name}), every ${plural(weeks, 'week')}.${why}`;
 }
 
 export const UNNAMED_GUEST = 'It is not in store.yaml, so no run takes it: name it there, with its probes.';
@@ -109,24 +125,24 @@ export const UNNAMED_GUEST = 'It is not in store.yaml, so no run takes it: name 
 function testsOf(
   fleet: Fleet,
   store: Store,
-  guest: Pick<Guest, 'vmid' | 'name' | 'role' | 'tier'>,
+  guest: Pick<Guest, 'vmid' | 'name' | 'kind' | 'role' | 'tier'>,
   { known, newest, now }: { known: readonly GuestBackupRow[]; newest: readonly RestoreTestRow[]; now: Date },
 ): { tests: GuestTests; testable: TestableGuest } | undefined {
-  const isIt = (row: { vmid: number }) => row.vmid === guest.vmid;
   const tier = guest.tier ?? fleet.backup?.defaultTier ?? '';
   const weeks = fleet.backup?.tiers[tier]?.restoreWeeks;
-  const seen = known.find(isIt);
+  const seen = known.find((row) => row.vmid === guest.vmid);
   if (weeks === undefined || seen?.goneAt !== undefined) return undefined;
-  const trials = newest.filter(isIt).toSorted((a, b) => Date.parse(b.testedAt) - Date.parse(a.testedAt));
-  const passed = trials.find(({ result }) => result === 'pass');
+  const { vmid, name } = guest;
+  const isUnnamed = store.guests.every((named) => named.vmid !== vmid);
+  const past = pastOf(isUnnamed && seen ? seen : triedAs(guest, seen), newest);
   const testable: TestableGuest = {
     store: store.id,
-    vmid: guest.vmid,
+    vmid,
     weeks,
     knownSince: seen?.firstSeen ?? now.toISOString(),
-    passedAt: passed?.testedAt,
+    passedAt: past.passed?.testedAt,
+    failedAt: past.failed?.testedAt,
   };
-  const { vmid, name } = guest;
   return {
     testable,
     tests: {
@@ -137,9 +153,8 @@ function testsOf(
       tier,
       weeks,
       ...standingOf(testable, now),
-      isUnnamed: store.guests.every((named) => named.vmid !== vmid),
-      passed,
-      last: trials[0],
+      isUnnamed,
+      ...past,
     },
   };
 }

@@ -94,7 +94,7 @@ async function tryOne(
   left: string[],
 ): Promise<Tried> {
   const { vmid, as, probes } = trial;
-  const pick = { store: copyTask.store, vmid, snapshot: trial.snapshot };
+  const pick = { store: copyTask.store, ...trial };
   const snapshot = chooseSnapshot({ pick, copy, seed: copyTask.run, now: new Date() });
   if (!snapshot || snapshot.type === 'host') return { verdict: judgeTrial(trial, {}) };
   const named = { ...snapshot, type: snapshot.type };
@@ -132,7 +132,7 @@ async function answered<T>(ask: () => Promise<TrialAnswer<T>>): Promise<TrialAns
 }
 
 function rowOf({ fleet, run, store }: CopyTask, trial: TrialPlan, { verdict, snapshot }: Tried): RestoreTestRow {
-  const { vmid, name, class: kind, tier, why } = trial;
+  const { vmid, name, kind, class: itsClass, tier, why } = trial;
   const { why: text, ...measured } = verdict;
   return {
     run,
@@ -140,7 +140,8 @@ function rowOf({ fleet, run, store }: CopyTask, trial: TrialPlan, { verdict, sna
     vmid,
     fleet,
     name,
-    class: kind,
+    kind,
+    class: itsClass,
     tier,
     why,
     ...measured,

@@ -56,7 +56,7 @@ export function renderRestoreStatus(
   const shown = wanted.slice(0, MAX_GUESTS);
   return [
     `Restore tests: ${coverage.covered} of ${plural(coverage.guests, 'guest')} had back within the weeks of its tier, ` +
-      `${coverage.overdue.length} overdue, ${coverage.neverTested.length} never.`,
+      `${coverage.failed.length} failed, ${coverage.overdue.length} overdue, ${coverage.neverTested.length} never.`,
     ...columns([
       ['class', 'tested', 'newest', 'back in (95 of 100)'],
       ...classes.map(({ class: name, guests: all, tested, passedAt, rtoMs }) => [
@@ -71,11 +71,14 @@ export function renderRestoreStatus(
       : columns(shown.map((guest) => guestRow(guest, clock))).map((line) => fit(line, 120))),
     ...(wanted.length > shown.length ? [`  and ${wanted.length - shown.length} more: --json`] : []),
     ...(wanted.length > 0 && !states ? ['Try those that are due: edge restore run'] : []),
+    ...(shown.some(({ state }) => state === 'failed')
+      ? ['What to do about one that failed: edge runbook RestoreTestFailed']
+      : []),
   ];
 }
 
 const guestRow = (
-  { store, vmid, name, state, tier, weeks, passed, last, isUnnamed }: GuestTests,
+  { store, vmid, name, state, tier, weeks, passed, failed, last, isUnnamed }: GuestTests,
   clock: Clock,
 ): string[] => [
   `${printable(store)}/${vmid} ${fit(printable(name), 14)}`,
@@ -83,8 +86,14 @@ const guestRow = (
   `tier ${printable(tier)}, every ${plural(weeks, 'week')}`,
   [
     ...(isUnnamed ? ['not in store.yaml'] : []),
+    // The line is cut at its end, and why it failed matters more than when it passed.
+    ...(state === 'failed' && failed
+      ? [`failed ${timeOf(failed.testedAt, clock)}: ${printable(failed.text ?? '')}`]
+      : []),
     passed ? `passed ${timeOf(passed.testedAt, clock)}` : 'never passed',
-    ...(last && last.result !== 'pass' ? [`last ${last.result}: ${printable(last.text ?? '')}`] : []),
+    ...(state !== 'failed' && last && last.result !== 'pass'
+      ? [`last ${last.result}: ${printable(last.text ?? '')}`]
+      : []),
   ].join('; '),
 ];
 

@@ -58,16 +58,17 @@ function addStatus(restore: Command, io: Io, result: CommandResult, ask: AskLedg
   withCommonOptions(restore.command('status'))
     .argument('[store]', 'only this store')
     .description(
-      'Which guests were had back within the weeks of their tier, which are overdue, and which never were; ' +
-        'with the time it took, by class. Exit code 0 when every guest that is asked for is tested, 1 otherwise.',
+      'Which guests were had back within the weeks of their tier, which failed when last tested, which are ' +
+        'overdue, and which never were; with the time it took, by class. Exit code 0 when every guest that is asked for ' +
+        'is tested, 1 otherwise.',
     )
     .option('--guest <vmid>', 'only this guest of the store, with its last trials')
-    .option('--state <states>', 'list guests in these states: never, overdue, tested; separated by commas')
+    .option('--state <states>', 'list guests in these states: failed, never, overdue, tested; separated by commas')
     .option('--repo <dir>', 'the GitOps repo (default: EDGE_REPO, else that of `edge up`, else this folder)')
     .option('--dir <dir>', 'state directory of a running `edge up` (default: .edge)')
     .addHelpText(
       'after',
-      '\nExamples:\n  edge restore status\n  edge restore status --state overdue\n  edge restore status store-014 --guest 101',
+      '\nExamples:\n  edge restore status\n  edge restore status --state failed,overdue\n  edge restore status store-014 --guest 101',
     )
     .action(async (store: string | undefined, options: StatusOptions) => {
       const clock = clockOf(io, options);

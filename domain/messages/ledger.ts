@@ -140,6 +140,8 @@ export interface GuestBackupRow {
   seenAt: string;
   /** Since when the cluster no longer has it. */
   goneAt?: string | undefined;
+  /** Another guest had its number before, at the latest until then; absent when none was seen. Never told, only read. */
+  ownSince?: string | undefined;
 }
 
 /** What a backup server last said of the datastore that holds a store's copy. */
@@ -179,6 +181,8 @@ export interface RestoreTestRow extends Omit<TrialVerdict, 'why'> {
   vmid: number;
   fleet: string;
   name: string;
+  /** Absent in earlier rows. */
+  kind?: GuestBackupRow['kind'] | undefined;
   class: string;
   tier: string;
   /** Why it was tried, e.g. `never tested`. */

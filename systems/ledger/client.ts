@@ -258,6 +258,7 @@ class PgLedger implements Ledger {
       vmid: row.vmid,
       fleet: row.fleet,
       name: row.name,
+      kind: row.kind,
       class: row.class,
       tier: row.tier,
       why: row.why,
@@ -595,14 +596,30 @@ const READ_TOGETHER: readonly [readAt: string, columns: readonly string[]][] = [
   ],
 ];
 
-/** What was not read, or earlier than what is known, changes nothing. */
-const unlessEarlier = (readAt: string, columns: readonly string[]): string[] =>
+/** What was not read, or earlier than what is known, changes nothing. `anew`: an SQL condition under which nothing is known. */
+const unlessEarlier = (readAt: string, columns: readonly string[], anew = 'FALSE'): string[] =>
   columns.map(
     (column) =>
-      `${column} = CASE WHEN excluded.${readAt} >= coalesce(known.${readAt}, '-infinity') THEN excluded.${column} ELSE known.${column} END`,
+      `${column} = CASE WHEN ${anew} OR excluded.${readAt} >= coalesce(known.${readAt}, '-infinity') THEN ${told(column)} ELSE known.${column} END`,
   );
+
+/** The cluster does not know the names of guests on a node that is down. */
+function told(column: string): string {
+  return column === 'name' ? `coalesce(nullif(excluded.name, ''), known.name)` : `excluded.${column}`;
+}
+
+/** Whether another guest has the number now: `Ledger.recordGuestBackups` says when. */
+const IS_ANOTHER = `(
+  excluded.seen_at > known.seen_at AND (
+    excluded.kind <> known.kind OR
+    (excluded.seen_at > known.gone_at AND excluded.name <> known.name AND '' NOT IN (excluded.name, known.name))
+  )
+)`;
+
 const GUEST_BACKUP_CHANGES = [
-  ...READ_TOGETHER.flatMap(([readAt, columns]) => unlessEarlier(readAt, columns)),
+  ...READ_TOGETHER.flatMap(([readAt, columns]) => unlessEarlier(readAt, columns, IS_ANOTHER)),
+  `first_seen = CASE WHEN ${IS_ANOTHER} THEN excluded.first_seen ELSE known.first_seen END`,
+  `own_since = CASE WHEN ${IS_ANOTHER} THEN coalesce(known.gone_at, known.seen_at) ELSE known.own_since END`,
   'gone_at = CASE WHEN excluded.seen_at > known.gone_at THEN NULL ELSE known.gone_at END',
 ];
 

@@ -196,6 +196,7 @@ export const guestBackupRow = z
     read_local_at: maybe(instant),
     read_offsite_at: maybe(instant),
     gone_at: maybe(instant),
+    own_since: maybe(instant),
   })
   .transform((row): GuestBackupRow => ({
     fleet: row.fleet,
@@ -211,28 +212,41 @@ export const guestBackupRow = z
         ? undefined
         : {
             readAt: row.read_local_at,
-            provenAt: row.local_proven_at,
-            verifiedAt: row.local_verified_at,
-            size: row.local_size,
-            encrypted: row.encrypted,
-            keyFingerprint: row.key_fingerprint,
-            unprovenAt: row.local_unproven_at,
-            unprovenWhy: row.local_unproven_why,
+            ...(isOwn(row, row.local_proven_at) && {
+              provenAt: row.local_proven_at,
+              verifiedAt: row.local_verified_at,
+              size: row.local_size,
+              encrypted: row.encrypted,
+              keyFingerprint: row.key_fingerprint,
+            }),
+            ...(isOwn(row, row.local_unproven_at) && {
+              unprovenAt: row.local_unproven_at,
+              unprovenWhy: row.local_unproven_why,
+            }),
           },
     offsite:
       row.read_offsite_at === undefined
         ? undefined
         : {
             readAt: row.read_offsite_at,
-            provenAt: row.offsite_proven_at,
-            verifiedAt: row.offsite_verified_at,
-            unprovenAt: row.offsite_unproven_at,
-            unprovenWhy: row.offsite_unproven_why,
+            ...(isOwn(row, row.offsite_proven_at) && {
+              provenAt: row.offsite_proven_at,
+              verifiedAt: row.offsite_verified_at,
+            }),
+            ...(isOwn(row, row.offsite_unproven_at) && {
+              unprovenAt: row.offsite_unproven_at,
+              unprovenWhy: row.offsite_unproven_why,
+            }),
           },
     firstSeen: row.first_seen,
     seenAt: row.seen_at,
     goneAt: row.gone_at,
+    ownSince: row.own_since,
   }));
+
+/** Snapshots of one number are one group on a server, whichever guests had it. */
+const isOwn = ({ own_since }: { own_since?: string | undefined }, begunAt: string | undefined): boolean =>
+  own_since === undefined || (begunAt !== undefined && Date.parse(begunAt) >= Date.parse(own_since));
 
 export const restoreRunRow = z
   .object({
@@ -260,6 +274,7 @@ export const restoreTestRow = z
     vmid: integer,
     fleet: text,
     name: text,
+    kind: maybe(z.enum(['qemu', 'lxc'])),
     class: text,
     tier: text,
     why: text,

@@ -53,7 +53,10 @@ export interface LedgerReader {
   nights(fleet: string, limit: number): Promise<NightRow[]>;
   /** Sorted by store and guest. */
   nightGuests(night: string): Promise<NightGuestRow[]>;
-  /** Sorted by store and guest; those that are gone are among them. */
+  /**
+   * Sorted by store and guest; those that are gone are among them. Copies older than `ownSince` are of another guest, and
+   * are not told.
+   */
   guestBackups(of?: { store?: string }): Promise<GuestBackupRow[]>;
   /** Sorted by store and place. */
   datastores(of?: { store?: string }): Promise<DatastoreRow[]>;
@@ -89,8 +92,13 @@ export interface Ledger extends LedgerReader {
   /**
    * Not whole rows: each server's part (`local`, `offsite`) is replaced by one that was read at the same time or later. An
    * absent part is one that could not be asked, and what was known before stays, with the time it was read. `firstSeen`
-   * stays as it was first told, and a late write takes nothing back. A guest that was gone is there again when it was
-   * seen after that; `goneAt` is not taken from here.
+   * stays as it was first told, and a late write takes nothing back; nor does a name that nobody could read. A guest that
+   * was gone is there again when it was seen after that; `goneAt` and `ownSince` are not taken from here.
+   *
+   * It is another guest that has the number now when its kind is another one, or when the number was gone (from a list
+   * that was read, `markGuestsGone`) and is back under another name. Of that one nothing is known but what this row says:
+   * it is first seen now, and `ownSince` becomes the time at which the one before was gone, or was last there. One that
+   * was only renamed, or is back under its own name, say restored after a loss, is the same guest, wherever it runs.
    */
   recordGuestBackups(rows: readonly GuestBackupRow[]): Promise<void>;
   /** Whole rows. One that was read earlier than what is known changes nothing. */

@@ -131,6 +131,26 @@ describe('a run of restore tests', () => {
     expect(site.calls).toEqual(['sweepSite', 'openCopy s001', 'closeCopy s001']);
   });
 
+  it('restores no backup of another guest that had the number before', async () => {
+    const { node, snapshots } = aCopy('pbs-central', [101, 102]);
+    const [newest = 0] = snapshots.map(({ time }) => time);
+    const since = (time: number): string => new Date(time * 1_000).toISOString();
+    const trials = [
+      aTrial(101, { kind: 'lxc' }),
+      aTrial(102, { as: 90_001, kind: 'qemu', ownSince: since(newest + 1) }),
+      aTrial(102, { as: 90_002, kind: 'qemu', ownSince: since(newest) }),
+    ];
+    const { world, rows } = await given(aRestorePlan([], { stores: [{ id: 's001', trials }] }));
+    const site = await world.stagingSite({ openCopy: async () => ({ kind: 'done', copy: { node, snapshots } }) });
+    await (await world.startRestores()).result();
+    expect(rows()).toMatchObject([
+      { result: 'fail', kind: 'lxc', text: 'The central server holds no proven backup of it.' },
+      { result: 'fail', kind: 'qemu', text: 'The central server holds no proven backup of it.' },
+      { result: 'pass', kind: 'qemu' },
+    ]);
+    expect(site.calls.filter((call) => call.startsWith('restoreGuest'))).toEqual(['restoreGuest s001/102']);
+  });
+
   it('tries an older snapshot of a guest where the plan says so, and the newest of the others', async () => {
     const trials = [aTrial(101, { snapshot: 'older' }), aTrial(102, { as: 90_001 })];
     const { world, rows } = await given(aRestorePlan([], { stores: [{ id: 's001', trials }] }));

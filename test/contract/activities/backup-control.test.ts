@@ -7,7 +7,7 @@ import { DefaultLogger } from '@temporalio/worker';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createControlActivities } from '#activities/control.js';
 import { initRepo } from '#client/repo/template.js';
-import type { GuestBackupRow } from '#domain/messages/ledger.js';
+import type { GuestBackupRow, RestoreTestRow } from '#domain/messages/ledger.js';
 import type { ControlActivities } from '#domain/messages/train.js';
 import { emptyTally } from '#domain/outcomes.js';
 import { openGitRepo } from '#systems/git/repo.js';
@@ -65,7 +65,7 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   git('reset', '--quiet', '--hard', first);
-  await execute(database.url, 'TRUNCATE nights, guest_backups, datastores');
+  await execute(database.url, 'TRUNCATE nights, guest_backups, datastores, restore_tests');
 });
 
 /** Every guest of every store, proven so many hours ago, here and in the second place. */
@@ -113,6 +113,15 @@ describe('the plan of a night', () => {
     const startedAt = '2026-11-26T21:00:01.000Z';
     expect([await nightOf(startedAt), await nightOf(startedAt)]).toEqual(['night-2026-11-26', 'night-2026-11-26']);
   });
+});
+
+/** A restore of the till of a store, so many hours ago. */
+const tried = (store: string, hours: number, change: Partial<RestoreTestRow> = {}): RestoreTestRow => ({
+  ...{ run: `run-${hours}`, store, vmid: 101, fleet: 'edge', name: 'pos', class: 'pos', tier: 'till', why: 'due' },
+  result: 'pass',
+  snapshotAt: ago(hours + 10),
+  testedAt: ago(hours),
+  ...change,
 });
 
 describe('whether stores could be had back', () => {
@@ -179,6 +188,43 @@ describe('whether stores could be had back', () => {
     );
   });
 
+  it('is refused to the one store whose own guest failed, though all classes were proven elsewhere', async () => {
+    await backedUp(10);
+    const passes = GUESTS.map(([vmid, name]) => tried('store-001', 20, { vmid, name, class: name }));
+    await ledger.recordRestoreTests([...passes, tried('store-002', 30), tried('store-002', 25, { result: 'fail' })]);
+    const { skipped, detail } = await judged();
+    expect(skipped).toEqual(['store-002 NoRestoreProof']);
+    expect(detail).toEqual(['guest 101 (pos): its own newest restore test failed']);
+    await ledger.recordRestoreTests([tried('store-002', 2)]);
+    expect((await judged()).skipped).toEqual([]);
+  });
+
+  it('is refused to a guest under a number that another one had, by whose backup and restore nothing is proven', async () => {
+    await backedUp(10);
+    const known = await ledger.guestBackups({ store: 'store-001' });
+    const passes = GUESTS.map(([vmid, name]) => tried('store-001', 12, { vmid, name, class: name }));
+    await ledger.recordRestoreTests(passes);
+    expect((await judged()).skipped).toEqual([]);
+    const seen = (hours: number, guests: GuestBackupRow[]) =>
+      run(control.record, {
+        kind: 'backups',
+        store: 'store-001',
+        at: ago(hours),
+        guests: guests.map((row) => ({ ...row, firstSeen: ago(hours), seenAt: ago(hours) })),
+        night: [],
+      });
+    await seen(8, known.slice(1));
+    await seen(6, [{ ...known[0]!, name: 'kiosk' }, ...known.slice(1)]);
+    expect(await ledger.guestBackups({ store: 'store-001' })).toMatchObject([
+      { vmid: 101, name: 'kiosk', firstSeen: ago(6), ownSince: ago(8) },
+      { vmid: 102, firstSeen: ago(10_000) },
+      { vmid: 103 },
+    ]);
+    const { skipped, detail } = await judged();
+    expect(skipped).toEqual(['store-001 NoRecentBackup']);
+    expect(detail).toEqual(['guest 101 (pos): no backup is proven, the limit is 2 d']);
+  });
+
   it('is refused when nobody has ever looked', async () => {
     expect((await judged()).skipped).toEqual(['store-001 NoRecentBackup', 'store-002 NoRecentBackup']);
   });
@@ -235,6 +281,16 @@ describe('what people are called for every night', () => {
       await run(control.record, { kind, task, orders, tiers: {}, runs: [], readAt: at, datastores });
     else await run(control.record, { kind, store: of.store, at, guests: [], night: [], datastores });
     expect((await concerns()).join()).toContain('nearly full: store-002 (95 %)');
+  });
+
+  it('is a guest whose restore failed, though it had passed a week before', async () => {
+    await backedUp(2, () => ({ firstSeen: ago(48) }));
+    expect(await concerns()).toEqual([]);
+    const failed = tried('store-002', 5, { result: 'fail', text: 'Chunk 12ab is damaged.' });
+    await ledger.recordRestoreTests([tried('store-002', 170), failed]);
+    expect(await concerns()).toEqual([
+      '1 guest of 6 could not be had back when last tested; the first: store-002, guest 101 (pos): Chunk 12ab is damaged.',
+    ]);
   });
 
   it('is nothing of backups when all is well; that no restore was ever tested stays', async () => {

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { RestoreTestRow } from '#domain/messages/ledger.js';
 import { parseOverrides } from '#domain/overrides.js';
 import {
   decideRecoverability,
@@ -25,6 +26,19 @@ const aGuest = (change: Partial<RecoverableGuest> = {}): RecoverableGuest => ({
   ...change,
 });
 const proof = (age: number, name = 'pos'): RestoreProof => ({ class: name, at: ago(age) });
+const aTrial = (age: number, change: Partial<RestoreTestRow> = {}): RestoreTestRow => ({
+  run: `run-${age}`,
+  store: 'store-001',
+  vmid: 101,
+  fleet: 'edge',
+  name: 'till',
+  class: 'pos',
+  tier: 'normal',
+  why: 'due',
+  result: 'pass',
+  testedAt: ago(age),
+  ...change,
+});
 const anOverride = (change: Partial<RecoverabilityOverride> = {}): RecoverabilityOverride => ({
   reason: 'NoRecentBackup',
   by: 'ann',
@@ -82,6 +96,10 @@ describe('a store enters a stage', () => {
       { guests: [aGuest({ backedUpAt: undefined })], proofs: [] },
       'NoRecentBackup',
     ],
+    'not when a guest of its own failed, whatever others of its class have proven': [
+      { guests: [aGuest({ failure: 'Chunk 12ab is damaged.' })], proofs: [proof(0)] },
+      'NoRestoreProof',
+    ],
     'when it has no guests: it has nothing to lose': [{ guests: [], proofs: [] }, 'proceed'],
   };
   it.each(Object.entries(rows))('%s', (_words, [change, expected]) => {
@@ -112,6 +130,19 @@ describe('a store enters a stage', () => {
   });
 });
 
+it('a store whose own guest failed is told which one, and what its test said', () => {
+  const guests = [aGuest({ failure: 'Chunk 12ab is damaged.' }), aGuest({ vmid: 103, name: 'cache', class: 'cache' })];
+  expect(decide({ guests })).toMatchObject({
+    stop: {
+      summary: 'guest 101 (till): its own newest restore test failed: Chunk 12ab is damaged. (and 1 more)',
+      detail: [
+        'guest 101 (till): its own newest restore test failed: Chunk 12ab is damaged.',
+        'guests of class cache: no restore was ever proven, the limit is 91 d',
+      ],
+    },
+  });
+});
+
 describe('an override', () => {
   const noBackup = { guests: [aGuest({ backedUpAt: undefined })] };
 
@@ -138,6 +169,12 @@ describe('an override', () => {
   };
   it.each(Object.entries(refused))('%s does not', (_words, change) => {
     expect(decide({ ...noBackup, overrides: [anOverride(change)] })).toMatchObject({ reason: 'NoRecentBackup' });
+  });
+
+  it('lets in a store whose own guest failed', () => {
+    const guests = [aGuest({ failure: 'Chunk 12ab is damaged.' })];
+    const overrides = [anOverride({ reason: 'NoRestoreProof' })];
+    expect(decide({ guests, overrides })).toEqual({ kind: 'proceed', overrides });
   });
 
   it('is needed for each reason', () => {
@@ -199,9 +236,11 @@ describe('what there is to lose at a store', () => {
       ...change,
     }) as never;
   const store = (guests: never[], change: object = {}) => ({ id: 'store-001', backup: {}, guests, ...change }) as never;
+  const guestsOf = (of: never, known: never[], trials: RestoreTestRow[] = []) =>
+    recoverableGuests(of, known, trials, NOW);
 
   it('is what its file names and what the cluster has besides', () => {
-    expect(recoverableGuests(store([guest(101, { role: 'pos' })]), [row(101), row(104)])).toEqual([
+    expect(guestsOf(store([guest(101, { role: 'pos' })]), [row(101), row(104)])).toEqual([
       { vmid: 101, name: 'g101', class: 'pos', backedUpAt: ago(HOUR) },
       { vmid: 104, name: 'g104', class: 'g104 (not in store.yaml)', backedUpAt: ago(HOUR) },
     ]);
@@ -212,7 +251,7 @@ describe('what there is to lose at a store', () => {
     ['that is of no role is of none, whatever its name', [guest(104, { name: 'pos', role: 'other' })], { name: 'pos' }],
     ['that store.yaml does not name is not that of another store', [], { name: 'camera' }],
   ])('has a guest %s, so no other restore proves it', (_, named, change) => {
-    const guests = recoverableGuests(store(named), [row(104, change)]);
+    const guests = guestsOf(store(named), [row(104, change)]);
     expect(guests).toHaveLength(1);
     const proofs = [proof(DAY, 'pos'), proof(DAY, 'camera')];
     expect(decide({ guests, proofs })).toMatchObject({ kind: 'skip', reason: 'NoRestoreProof' });
@@ -220,18 +259,29 @@ describe('what there is to lose at a store', () => {
 
   it('has no backup when no night has seen it, and the younger of two when it has', () => {
     const offsite = { readAt: ago(0), provenAt: ago(HOUR / 2) };
-    const [first, second] = recoverableGuests(store([guest(101), guest(102)]), [row(101, { offsite })]) ?? [];
+    const [first, second] = guestsOf(store([guest(101), guest(102)]), [row(101, { offsite })]) ?? [];
     expect([first?.backedUpAt, second?.backedUpAt]).toEqual([ago(HOUR / 2), undefined]);
   });
 
   it('does not count guests that are gone, or of other stores', () => {
     const known = [row(104, { goneAt: ago(DAY) }), row(105, { store: 'store-002' })];
-    expect(recoverableGuests(store([guest(101)]), known)?.map(({ vmid }) => vmid)).toEqual([101]);
+    expect(guestsOf(store([guest(101)]), known)?.map(({ vmid }) => vmid)).toEqual([101]);
+  });
+
+  it('has the failure of a guest of its own, and none of another guest that had the number before', () => {
+    const failed = aTrial(DAY, { class: 'g101', result: 'fail', kind: 'qemu', snapshotAt: ago(2 * DAY), text: 'Why.' });
+    const failureOf = (change: object, named = [guest(101)]) =>
+      guestsOf(store(named), [row(101, { kind: 'qemu', ...change })], [failed])?.[0]?.failure;
+    expect(failureOf({})).toBe('Why.');
+    expect(failureOf({}, [])).toBe('Why.');
+    expect(failureOf({ kind: 'lxc' })).toBeUndefined();
+    expect(failureOf({ ownSince: ago(2 * DAY - 1) })).toBeUndefined();
+    expect(failureOf({ ownSince: ago(2 * DAY) })).toBe('Why.');
   });
 
   it('is not known of a store that nobody backs up or has looked at', () => {
-    expect(recoverableGuests(store([guest(101)], { backup: undefined }), [])).toBeUndefined();
-    expect(recoverableGuests(store([]), [])).toBeUndefined();
+    expect(guestsOf(store([guest(101)], { backup: undefined }), [])).toBeUndefined();
+    expect(guestsOf(store([]), [])).toBeUndefined();
   });
 });
 
@@ -244,7 +294,7 @@ describe('the stores of a round', () => {
       stores: [store('store-001'), store('store-002')],
       asked: ['store-001', 'store-002'],
       known: [known('store-001', HOUR), known('store-002', 3 * DAY)],
-      proofs: [proof(DAY)],
+      newest: [aTrial(DAY, { store: 'store-009' })],
       limits: LIMITS,
       policy: { overrides: [], problems: [] },
       now: NOW,
@@ -255,6 +305,38 @@ describe('the stores of a round', () => {
     const { skipped, overrides } = judge();
     expect(skipped.map(({ store: id, stop }) => [id, stop.reason])).toEqual([['store-002', 'NoRecentBackup']]);
     expect(overrides).toEqual([]);
+  });
+
+  const bothYoung = [known('store-001', HOUR), known('store-002', HOUR)];
+  const failed = aTrial(HOUR, { store: 'store-002', result: 'fail', text: 'It was started and stopped by itself.' });
+  const skippedBy = (...newest: RestoreTestRow[]) =>
+    judge({ known: bothYoung, newest: [aTrial(DAY), ...newest] }).skipped.map(({ store: id, stop }) => [
+      id,
+      stop.reason,
+      stop.summary,
+    ]);
+
+  it('are not let in by the pass of another store when their own guest failed', () => {
+    expect(skippedBy(failed)).toEqual([
+      [
+        'store-002',
+        'NoRestoreProof',
+        'guest 101 (till): its own newest restore test failed: It was started and stopped by itself.',
+      ],
+    ]);
+  });
+
+  it('are let in when the guest passed since, or failed before, and not for a trial that the site spoilt', () => {
+    expect(skippedBy(failed, aTrial(0, { store: 'store-002' }))).toEqual([]);
+    expect(skippedBy(aTrial(2 * HOUR, { store: 'store-002' }), failed)).toHaveLength(1);
+    expect(skippedBy(failed, aTrial(0, { store: 'store-002', result: 'infra-error' }))).toHaveLength(1);
+    expect(skippedBy({ ...failed, result: 'infra-error' })).toEqual([]);
+    expect(skippedBy({ ...failed, vmid: 109 })).toEqual([]);
+  });
+
+  it('do not take for proof what did not pass', () => {
+    const newest = [aTrial(DAY, { store: 'store-009', result: 'partial' })];
+    expect(judge({ known: bothYoung, newest }).skipped).toHaveLength(2);
   });
 
   it('are taken by an override, which is named with them', () => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Store } from '#domain/fleet.js';
-import type { GuestBackupRow } from '#domain/messages/ledger.js';
+import type { GuestBackupRow, RestoreTestRow } from '#domain/messages/ledger.js';
 import { restoreStoreInputSchema, TEST_IDS, type RestorePlan } from '#domain/messages/restore.js';
 import { classOf } from '#domain/recoverability.js';
 import { planRestores } from '#domain/restore-plan.js';
@@ -45,7 +45,7 @@ const seen = (store: string, vmid: number, change: Partial<GuestBackupRow> = {})
   store,
   vmid,
   name: 'as then',
-  kind: 'qemu',
+  kind: vmid === 102 ? 'lxc' : 'qemu',
   tier: 'normal',
   rpoLocalMs: 1,
   firstSeen: weeksAgo(20),
@@ -53,7 +53,19 @@ const seen = (store: string, vmid: number, change: Partial<GuestBackupRow> = {})
   ...change,
 });
 const known = [seen('store-001', 101), seen('store-001', 102), seen('store-002', 101)];
-const passed = (store: string, vmid: number, weeks: number) => ({ store, vmid, passedAt: weeksAgo(weeks) });
+const tried = (store: string, vmid: number, weeks: number, change: Partial<RestoreTestRow> = {}): RestoreTestRow => ({
+  run: `run-${weeks}`,
+  store,
+  vmid,
+  fleet: 'edge',
+  name: 'as then',
+  class: vmid === 101 ? 'pos' : 'camera',
+  tier: 'as then',
+  why: 'due',
+  result: 'pass',
+  testedAt: weeksAgo(weeks),
+  ...change,
+});
 
 type Asked = Parameters<typeof planRestores>[0];
 const outcomeOf = (change: Partial<Asked> = {}) =>
@@ -63,7 +75,7 @@ const outcomeOf = (change: Partial<Asked> = {}) =>
     name: 'edge',
     commit: 'c'.repeat(40),
     known,
-    passed: [],
+    newest: [],
     startedAt,
     ...change,
   });
@@ -97,6 +109,7 @@ describe('the restores of a week', () => {
     const trial = (vmid: number) => trialsOf(plan).find((one) => one.store === 'store-001' && one.vmid === vmid);
     expect(trial(101)).toMatchObject({
       name: 'till',
+      kind: 'qemu',
       class: 'pos',
       tier: 'till',
       why: 'never tested',
@@ -107,6 +120,7 @@ describe('the restores of a week', () => {
     });
     expect(trial(102)).toMatchObject({
       name: 'camera',
+      kind: 'lxc',
       class: 'camera',
       tier: 'normal',
       probes: [],
@@ -115,8 +129,26 @@ describe('the restores of a week', () => {
     });
   });
 
+  it('tell the guest from another one that had its number before, by hand too', () => {
+    const other = seen('store-001', 101, { kind: 'lxc', ownSince: weeksAgo(2) });
+    for (const wanted of [undefined, { stores: ['store-001'] }]) {
+      const plan = planOf({ known: [other, ...known.slice(1)], wanted });
+      expect(trialsOf(plan).find(({ store, vmid }) => store === 'store-001' && vmid === 101)).toMatchObject({
+        kind: 'lxc',
+        ownSince: weeksAgo(2),
+      });
+    }
+  });
+
   it('can be handed to a store as they are', () => {
-    const { run, fleet: name, timing, stores: planned } = planOf();
+    const {
+      run,
+      fleet: name,
+      timing,
+      stores: planned,
+    } = planOf({
+      known: known.map((row) => ({ ...row, ownSince: weeksAgo(20) })),
+    });
     for (const { id, trials } of planned) {
       const input = { fleet: name, run, store: id, round: 0, trials, ...timing };
       expect(restoreStoreInputSchema.parse(input)).toEqual(input);
@@ -138,11 +170,31 @@ describe('the restores of a week', () => {
       ['store-001/101', 'store-001/102', 'store-002/101'],
     ],
     'leave out who passed within the weeks of its tier': [
-      { passed: [passed('store-001', 102, 11), passed('store-001', 101, 4), passed('store-002', 101, 4)] },
+      { newest: [tried('store-001', 102, 11), tried('store-001', 101, 4), tried('store-002', 101, 4)] },
       ['store-001/101', 'store-002/101'],
     ],
+    'leave out nobody who failed, though it passed within the weeks of its tier': [
+      {
+        newest: [
+          ...[tried('store-001', 102, 2), tried('store-001', 101, 1), tried('store-002', 101, 1)],
+          tried('store-001', 102, 1, { result: 'fail' }),
+        ],
+      },
+      ['store-001/102'],
+    ],
+    'leave out nobody for what another guest passed that had its number before': [
+      {
+        known: [...known.slice(0, 2), seen('store-002', 101, { ownSince: weeksAgo(2) })],
+        newest: [
+          tried('store-001', 101, 1, { class: 'cache' }),
+          tried('store-001', 102, 1, { kind: 'qemu' }),
+          tried('store-002', 101, 1, { snapshotAt: weeksAgo(2.1) }),
+        ],
+      },
+      ['store-001/101', 'store-001/102', 'store-002/101'],
+    ],
     'leave out nobody for what a guest of the same number passed at another store': [
-      { passed: [passed('store-002', 101, 1)] },
+      { newest: [tried('store-002', 101, 1)] },
       ['store-001/101', 'store-001/102'],
     ],
   };
@@ -155,7 +207,7 @@ describe('the restores of a week', () => {
   });
 
   it('say why each is tried', () => {
-    const change = { passed: [passed('store-001', 101, 4), passed('store-001', 102, 13.5)] };
+    const change = { newest: [tried('store-001', 101, 4), tried('store-001', 102, 13.5)] };
     expect(trialsOf(planOf(change)).map(({ store, vmid, why }) => [store, vmid, why])).toEqual([
       ['store-002', 101, 'never tested'],
       ['store-001', 102, 'due'],
@@ -181,7 +233,7 @@ describe('restores by hand', () => {
     const plan = planOf({
       wanted: { stores: ['store-001'] },
       known: [],
-      passed: [passed('store-001', 101, 0)],
+      newest: [tried('store-001', 101, 0)],
     });
     expect(namesOf(plan)).toEqual(['store-001/101', 'store-001/102']);
     expect(trialsOf(plan).map(({ why, snapshot }) => [why, snapshot])).toEqual([

@@ -96,6 +96,15 @@ describe('over the weeks', () => {
     expect(tested.get('store-001/101')?.[0]).toBe(10);
     expect(known.every(({ passedAt }) => passedAt !== undefined)).toBe(true);
   });
+
+  it('nor does one that passed before, and fails long before it is due', () => {
+    const guests = Array.from({ length: 26 }, (_, at) =>
+      aGuest({ vmid: 100 + at, weeks: 13, passedAt: weeksAgo(at === 0 ? 1 : 2 + (at % 11)) }),
+    );
+    guests[0]!.failedAt = weeksAgo(0);
+    const { tested } = run(guests, 4, ({ vmid }, week) => vmid !== 100 || week === 2);
+    expect(tested.get('store-001/100')).toEqual([2]);
+  });
 });
 
 describe('a week', () => {
@@ -112,6 +121,38 @@ describe('a week', () => {
       [102, 'due'],
       [101, 'due'],
     ]);
+  });
+
+  it('then takes those that failed, before anybody who is due, and of their newest snapshot', () => {
+    const failed = Array.from({ length: 20 }, (_, at) =>
+      aGuest({ vmid: 200 + at, weeks: 13, passedAt: weeksAgo(1), failedAt: weeksAgo(0.5) }),
+    );
+    const others = [
+      aGuest({ vmid: 101, passedAt: weeksAgo(9) }),
+      aGuest({ vmid: 102, knownSince: weeksAgo(9) }),
+      aGuest({ vmid: 103, failedAt: weeksAgo(3), passedAt: weeksAgo(2), weeks: 13 }),
+    ];
+    const { picks } = plan([...others, ...failed]);
+    expect(picks.map(({ vmid }) => vmid)).toEqual([102, ...picks.slice(1, 21).map(({ vmid }) => vmid), 101]);
+    for (const pick of picks.slice(1, 21)) {
+      expect(pick).toMatchObject({ why: 'due', snapshot: 'newest' });
+      expect(pick.vmid).toBeGreaterThanOrEqual(200);
+    }
+    const never = plan([aGuest({ vmid: 101, knownSince: weeksAgo(9) }), aGuest({ vmid: 102, failedAt: weeksAgo(0) })]);
+    expect(never.picks.map(({ vmid, why }) => [vmid, why])).toEqual([
+      [102, 'never tested'],
+      [101, 'never tested'],
+    ]);
+  });
+
+  it.each(['', 'yes', weeksAgo(-1)])('takes for failed who is said to have failed at "%s"', (failedAt) => {
+    const { picks, coverage } = plan([
+      aGuest({ passedAt: weeksAgo(1), failedAt }),
+      aGuest({ vmid: 102 }),
+      aGuest({ vmid: 103 }),
+    ]);
+    expect(picks.map(({ vmid }) => vmid)).toContain(101);
+    expect(coverage.failed).toEqual([{ store: 'store-001', vmid: 101 }]);
   });
 
   it('leaves out those with time left when others fill it', () => {
@@ -163,6 +204,7 @@ describe('a week', () => {
     expect(coverageOf(guests, NOW)).toEqual({
       guests: 4,
       covered: 1,
+      failed: [],
       neverTested: [
         { store: 'store-001', vmid: 101 },
         { store: 'store-002', vmid: 102 },
@@ -175,7 +217,7 @@ describe('a week', () => {
     expect(plan([])).toEqual({
       picks: [],
       capacity: 0,
-      coverage: { guests: 0, covered: 0, neverTested: [], overdue: [] },
+      coverage: { guests: 0, covered: 0, failed: [], neverTested: [], overdue: [] },
     });
   });
 });
@@ -194,8 +236,9 @@ describe('the snapshot of a pick', () => {
       verification: { state: 'ok', node: 'central', at: at(age) + 60 },
     })),
   });
-  const choose = (snapshot: 'newest' | 'older', from: CopyFacts, seed = 's') =>
-    chooseSnapshot({ pick: { store: 'store-001', vmid: 101, snapshot }, copy: from, seed, now: NOW });
+  type Pick = Parameters<typeof chooseSnapshot>[0]['pick'];
+  const choose = (snapshot: 'newest' | 'older', from: CopyFacts, seed = 's', change: Partial<Pick> = {}) =>
+    chooseSnapshot({ pick: { store: 'store-001', vmid: 101, snapshot, ...change }, copy: from, seed, now: NOW });
 
   it('is the newest that is proven on the server it is restored from', () => {
     const from = copy(3, 2, 1);
@@ -206,6 +249,29 @@ describe('the snapshot of a pick', () => {
   it('is any of the older ones when an older one is meant', () => {
     const seen = new Set(Array.from({ length: 60 }, (_, n) => choose('older', copy(1, 2, 3, 4), `week-${n}`)?.time));
     expect(seen).toEqual(new Set([at(2), at(3), at(4)]));
+  });
+
+  it.each([
+    ['qemu', 'vm', [3, 4]],
+    ['lxc', 'ct', [1, 2]],
+    [undefined, undefined, [1, 2, 3, 4]],
+  ] as const)('is of the kind of the guest (%s), not of what else had its number', (kind, type, weeks) => {
+    const from = copy(1, 2, 3, 4);
+    for (const snapshot of from.snapshots.slice(0, 2)) snapshot.type = 'ct';
+    const snapshots = ['newest', 'older'] as const;
+    const seen = Array.from({ length: 60 }, (_, n) =>
+      snapshots.map((one) => choose(one, from, `w${n}`, { kind })),
+    ).flat();
+    expect(new Set(seen.map((one) => one?.time))).toEqual(new Set(weeks.map(at)));
+    if (type) expect(seen.every((one) => one?.type === type)).toBe(true);
+  });
+
+  it('is none from before the guest had its number', () => {
+    const change = { ownSince: weeksAgo(2.5) };
+    const seen = Array.from({ length: 60 }, (_, n) => choose('older', copy(1, 2, 3, 4), `week-${n}`, change)?.time);
+    expect(new Set(seen)).toEqual(new Set([at(2)]));
+    expect(choose('newest', copy(3, 4), 's', change)).toBeUndefined();
+    expect(choose('newest', copy(1), 's', { ownSince: 'once' })).toBeUndefined();
   });
 
   it('is the newest when there is no older one, and none when none is proven', () => {

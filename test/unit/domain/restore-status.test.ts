@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { GuestBackupRow, RestoreTestRow } from '#domain/messages/ledger.js';
+import type { TestState } from '#domain/restore-sampling.js';
 import { restoreConcern, restoreStatus } from '#domain/restore-status.js';
 import { fleet as aFleet, store as aStore } from '../client/builders.js';
 
@@ -31,7 +32,7 @@ const seen = (store: string, vmid: number, change: Partial<GuestBackupRow> = {})
   store,
   vmid,
   name: 'as then',
-  kind: 'qemu',
+  kind: vmid === 102 ? 'lxc' : 'qemu',
   tier: 'normal',
   rpoLocalMs: 1,
   firstSeen: weeksAgo(40),
@@ -46,7 +47,7 @@ const aTrial = (store: string, vmid: number, weeks: number, change: Partial<Rest
   vmid,
   fleet: 'edge',
   name: 'as then',
-  class: 'as then',
+  class: vmid === 101 ? 'pos' : 'camera',
   tier: 'as then',
   why: 'due',
   result: 'pass',
@@ -66,6 +67,7 @@ describe('how the fleet stands', () => {
     expect(statusOf({ newest }).coverage).toEqual({
       guests: 3,
       covered: 1,
+      failed: [],
       neverTested: [],
       overdue: [
         { store: 'store-001', vmid: 101 },
@@ -77,6 +79,31 @@ describe('how the fleet stands', () => {
   it('names those that were never tested first, then those that are overdue', () => {
     const newest = [aTrial('store-001', 101, 1), aTrial('store-002', 101, 9)];
     expect(statesOf({ newest })).toEqual(['store-001/102 never', 'store-002/101 overdue', 'store-001/101 tested']);
+  });
+
+  it('names before all others those that failed when last tested, though they passed within the weeks of their tier', () => {
+    const failed = aTrial('store-002', 101, 0, { result: 'fail' });
+    const newest = [aTrial('store-001', 101, 9), aTrial('store-002', 101, 1), failed];
+    expect(statesOf({ newest })).toEqual(['store-002/101 failed', 'store-001/102 never', 'store-001/101 overdue']);
+    expect(statusOf({ newest }).coverage).toMatchObject({ covered: 0, failed: [{ store: 'store-002', vmid: 101 }] });
+    expect(statusOf({ newest }).classes).toContainEqual(
+      expect.objectContaining({ class: 'pos', guests: 2, tested: 0 }),
+    );
+  });
+
+  it.each(['partial', 'infra-error'] as const)('lets no %s take the place of a failure', (result) => {
+    const newest = [aTrial('store-001', 101, 1, { result: 'fail' }), aTrial('store-001', 101, 0, { result })];
+    expect(statesOf({ newest })).toContain('store-001/101 failed');
+  });
+
+  it('forgets a failure when a later test passes', () => {
+    const newest = [aTrial('store-001', 101, 1, { result: 'fail' }), aTrial('store-001', 101, 0.5)];
+    expect(statesOf({ newest })).toContain('store-001/101 tested');
+  });
+
+  it.each([0, -1])('does not take a pass for a later one that is of %d weeks ago as well', (weeks) => {
+    const newest = [aTrial('store-001', 101, 0, { result: 'fail' }), aTrial('store-001', 101, weeks)];
+    expect(statesOf({ newest })).toContain('store-001/101 failed');
   });
 
   const guests: Record<string, [Partial<Asked>, string[]]> = {
@@ -100,15 +127,16 @@ describe('how the fleet stands', () => {
     expect(statusOf(change).coverage.guests).toBe(states.length);
   });
 
-  it.each(['fail', 'partial', 'infra-error'] as const)('takes %s for no test', (result) => {
+  it.each(['partial', 'infra-error'] as const)('takes %s for no test', (result) => {
     const newest = [aTrial('store-001', 101, 0, { result })];
     expect(statesOf({ newest })).toContain('store-001/101 never');
   });
 
   it('tells of a guest what the repo says of it, its newest pass and its newest trial', () => {
     const pass = aTrial('store-001', 101, 2);
-    const fail = aTrial('store-001', 101, 1, { result: 'fail' });
-    const newest = [pass, aTrial('store-001', 101, 3, { result: 'partial' }), fail];
+    const fail = aTrial('store-001', 101, 3, { result: 'fail' });
+    const spoilt = aTrial('store-001', 101, 1, { result: 'infra-error' });
+    const newest = [pass, aTrial('store-001', 101, 4, { result: 'partial' }), spoilt, fail];
     expect(statusOf({ newest }).guests.at(-1)).toEqual({
       store: 'store-001',
       vmid: 101,
@@ -120,8 +148,70 @@ describe('how the fleet stands', () => {
       isLate: false,
       isUnnamed: false,
       passed: pass,
-      last: fail,
+      failed: fail,
+      last: spoilt,
     });
+  });
+});
+
+describe('a number that another guest had before', () => {
+  const stateOf = (trials: RestoreTestRow[], change: Partial<GuestBackupRow> = {}) =>
+    statusOf({ newest: trials, known: [seen('store-001', 101, change)], stores: stores.slice(0, 1) }).guests.find(
+      ({ vmid }) => vmid === 101,
+    )?.state;
+  const fail = { result: 'fail' } as const;
+
+  const lines: Record<string, [TestState | undefined, RestoreTestRow[], Partial<GuestBackupRow>]> = {
+    'has no pass of a guest of another class': ['never', [aTrial('store-001', 101, 2, { class: 'cache' })], {}],
+    'has the failure of one of another class: it may be the same guest': [
+      'failed',
+      [aTrial('store-001', 101, 1), aTrial('store-001', 101, 0, { ...fail, class: 'cache' })],
+      {},
+    ],
+    'has a pass from before its guest was renamed': ['tested', [aTrial('store-001', 101, 2)], { name: 'till-7' }],
+    'has no pass of a guest of the other kind': [
+      'never',
+      [aTrial('store-001', 101, 2, { kind: 'qemu' })],
+      { kind: 'lxc' },
+    ],
+    'has no failure of a guest of the other kind': [
+      'tested',
+      [aTrial('store-001', 101, 2, { kind: 'lxc' }), aTrial('store-001', 101, 1, { ...fail, kind: 'qemu' })],
+      { kind: 'lxc' },
+    ],
+    'has no pass of a backup of the guest before': [
+      'never',
+      [aTrial('store-001', 101, 1, { snapshotAt: weeksAgo(2.1) })],
+      { ownSince: weeksAgo(2) },
+    ],
+    'has no failure of a backup of the guest before, nor one for want of a backup then': [
+      'tested',
+      [
+        aTrial('store-001', 101, 1.5, { snapshotAt: weeksAgo(1.6) }),
+        aTrial('store-001', 101, 1, { ...fail, snapshotAt: weeksAgo(2.1) }),
+        aTrial('store-001', 101, 2.1, fail),
+      ],
+      { ownSince: weeksAgo(2) },
+    ],
+    'has what its own backups have shown': [
+      'failed',
+      [
+        aTrial('store-001', 101, 1.5, { snapshotAt: weeksAgo(1.6) }),
+        aTrial('store-001', 101, 1, { ...fail, snapshotAt: weeksAgo(2) }),
+      ],
+      { ownSince: weeksAgo(2) },
+    ],
+  };
+  it.each(Object.entries(lines))('%s', (_words, [state, trials, change]) => {
+    expect(stateOf(trials, change)).toBe(state);
+  });
+
+  it('has, when store.yaml does not name its guest, what its backups have shown, of whatever class it was then', () => {
+    const status = statusOf({
+      known: [...known, seen('store-001', 177, { name: 'fax', ownSince: weeksAgo(2) })],
+      newest: [aTrial('store-001', 177, 1, { class: 'pos' })],
+    });
+    expect(status.guests.find(({ vmid }) => vmid === 177)).toMatchObject({ state: 'tested', isUnnamed: true });
   });
 });
 
@@ -168,10 +258,21 @@ describe('an alarm', () => {
   });
 
   it('names how many are late, and the first with what its last trial said', () => {
-    const failed = aTrial('store-002', 101, 1, { result: 'fail', text: 'Chunk 12ab is damaged.' });
-    const newest = [...allTested.slice(0, 2), aTrial('store-002', 101, 9), failed];
+    const spoilt = aTrial('store-002', 101, 1, { result: 'infra-error', text: 'The site is full.' });
+    const newest = [...allTested.slice(0, 2), aTrial('store-002', 101, 9), spoilt];
     expect(restoreConcern(statusOf({ newest }))).toBe(
-      '1 guest of 3 is not restored for a test in the weeks of its tier; the first: store-002, guest 101 (till), every 4 weeks. Last: Chunk 12ab is damaged.',
+      '1 guest of 3 is not restored for a test in the weeks of its tier; the first: store-002, guest 101 (till), every 4 weeks. Last: The site is full.',
+    );
+  });
+
+  it('is raised at once for a guest that failed, before those that are late, with what it said', () => {
+    const failed = aTrial('store-002', 101, 0, { result: 'fail', text: 'Chunk 12ab is damaged.' });
+    const words =
+      '1 guest of 3 could not be had back when last tested; the first: store-002, guest 101 (till): Chunk 12ab is damaged.';
+    expect(restoreConcern(statusOf({ newest: [...allTested, failed] }))).toBe(words);
+    const late = [aTrial('store-001', 101, 9), ...allTested.slice(1), failed];
+    expect(restoreConcern(statusOf({ newest: late }))).toBe(
+      `${words} 1 guest of 3 is not restored for a test in the weeks of its tier; the first: store-001, guest 101 (till), every 4 weeks.`,
     );
   });
 

@@ -146,6 +146,7 @@ const aRestoreTest = (change: Partial<RestoreTestRow> = {}): RestoreTestRow => (
   vmid: 101,
   fleet: 'edge',
   name: 'till',
+  kind: 'qemu',
   class: 'pos',
   tier: 'till',
   why: 'never tested',
@@ -662,6 +663,92 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
       expect((await known())?.goneAt).toBe(later);
       await ledger.recordGuestBackups([aGuestBackup({ seenAt: '2026-11-28T22:00:00.000Z' })]);
       expect((await known())?.goneAt).toBeUndefined();
+    });
+
+    describe('of a number that guests had one after another', () => {
+      const nextNight = '2026-11-28T22:00:00.000Z';
+      /** What a night says of whatever has the number, and has found nothing newer on the servers. */
+      const seenAgain = (change: Partial<GuestBackupRow> = {}) =>
+        aGuestBackup({
+          local: { ...LOCAL, readAt: nextNight },
+          offsite: { ...OFFSITE, readAt: nextNight },
+          firstSeen: nextNight,
+          seenAt: nextNight,
+          ...change,
+        });
+      const newest = '2026-11-28T21:05:00.000Z';
+      const gone = () => ledger.markGuestsGone('store-001', [], later);
+
+      it('knows nothing of one that is back under another name but what is younger than the one before', async () => {
+        await ledger.recordGuestBackups([aGuestBackup()]);
+        await gone();
+        const other = seenAgain({ name: 'cache' });
+        await ledger.recordGuestBackups([other]);
+        const own = { ...other, local: { readAt: nextNight }, offsite: { readAt: nextNight }, ownSince: later };
+        expect(await known()).toEqual(own);
+        await ledger.recordGuestBackups([other]);
+        expect(await known()).toEqual(own);
+
+        const third = '2026-11-29T22:00:00.000Z';
+        const backedUp = { readAt: third, provenAt: newest, verifiedAt: newest, size: 1, encrypted: false };
+        const unproven = { readAt: third, unprovenAt: newest, unprovenWhy: 'not verified' as const };
+        const { provenAt, verifiedAt } = OFFSITE;
+        await ledger.recordGuestBackups([
+          { ...other, local: backedUp, offsite: { ...unproven, provenAt, verifiedAt }, seenAt: third },
+        ]);
+        expect(await known()).toEqual({ ...own, local: backedUp, offsite: unproven, seenAt: third });
+      });
+
+      it('knows nothing of one of another kind, also when nobody saw the number free', async () => {
+        await ledger.recordGuestBackups([aGuestBackup()]);
+        await ledger.recordGuestBackups([seenAgain({ kind: 'lxc', local: undefined })]);
+        expect(await known()).toEqual(
+          seenAgain({
+            kind: 'lxc',
+            local: undefined,
+            offsite: { readAt: nextNight },
+            ownSince: '2026-11-26T22:00:00.000Z',
+          }),
+        );
+      });
+
+      it('keeps what it knows of one that was only renamed, while it was there', async () => {
+        await ledger.recordGuestBackups([aGuestBackup()]);
+        await ledger.recordGuestBackups([seenAgain({ name: 'till-1' })]);
+        expect(await known()).toEqual(seenAgain({ name: 'till-1', firstSeen: '2026-11-01T10:00:00.000Z' }));
+      });
+
+      it.each([
+        ['its own name, say restored after a loss', {}],
+        ['a name that nobody could read, since its node is down', { name: '' }],
+      ])('keeps what it knows of one that is back under %s', async (_what, change) => {
+        await ledger.recordGuestBackups([aGuestBackup()]);
+        await gone();
+        await ledger.recordGuestBackups([seenAgain(change)]);
+        expect(await known()).toEqual(seenAgain({ firstSeen: '2026-11-01T10:00:00.000Z' }));
+      });
+
+      it('takes no late write of the one before for another guest', async () => {
+        const other = seenAgain({ kind: 'lxc', local: undefined, offsite: undefined });
+        await ledger.recordGuestBackups([aGuestBackup()]);
+        await ledger.recordGuestBackups([other]);
+        const after = await known();
+        await ledger.recordGuestBackups([aGuestBackup({ seenAt: later, local: undefined, offsite: undefined })]);
+        expect(await known()).toEqual(after);
+        await gone();
+        await ledger.recordGuestBackups([
+          aGuestBackup({ kind: 'lxc', name: 'x', local: undefined, offsite: undefined }),
+        ]);
+        expect(await known()).toEqual(after);
+      });
+
+      it('tells three of them apart', async () => {
+        await ledger.recordGuestBackups([aGuestBackup()]);
+        await ledger.recordGuestBackups([seenAgain({ kind: 'lxc' })]);
+        const third = '2026-11-29T22:00:00.000Z';
+        await ledger.recordGuestBackups([seenAgain({ kind: 'qemu', seenAt: third, firstSeen: third })]);
+        expect(await known()).toMatchObject({ firstSeen: third, ownSince: nextNight });
+      });
     });
 
     it('leaves trains alone: neither estimates nor last good releases know of a night, the store does', async () => {

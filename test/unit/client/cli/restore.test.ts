@@ -8,6 +8,7 @@ import { run, type CommandResult } from '#client/cli/main.js';
 import { addRestore, type Outside } from '#client/cli/restore.js';
 import type { ServiceFile } from '#client/cli/service-file.js';
 import type { Operations } from '#client/operations.js';
+import type { RestoreTestRow } from '#domain/messages/ledger.js';
 import type { RestoreStatus } from '#domain/restore-status.js';
 import type { Ledger } from '#systems/ledger/types.js';
 import { fakeIo } from './fake-io.js';
@@ -28,12 +29,12 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-/** One command, with a ledger that knows nothing, and a service whose repo may be on this machine. */
-async function edge(argv: string[], repoOfService?: string) {
+/** One command, with a ledger that knows no more than it is given, and a service whose repo may be on this machine. */
+async function edge(argv: string[], repoOfService?: string, newest: RestoreTestRow[] = []) {
   const io = fakeIo({ cwd: repo, env: { EDGE_DATABASE_URL: 'postgresql://nowhere/edge', EDGE_FLEET: 'edge' } });
   const ledger = {
     guestBackups: () => Promise.resolve([]),
-    newestRestores: () => Promise.resolve([]),
+    newestRestores: () => Promise.resolve(newest),
   } as unknown as Ledger;
   const started: unknown[] = [];
   const restores = {
@@ -97,6 +98,28 @@ describe('edge restore run', () => {
 });
 
 describe('edge restore status', () => {
+  it('ends with 1, in the table and in --json, when a guest failed though all passed in the weeks of their tiers', async () => {
+    const { guests } = JSON.parse((await edge(['status', '--json'])).out) as RestoreStatus;
+    const testedAt = (minutes: number): string => new Date(fakeIo().now().getTime() - minutes * 60_000).toISOString();
+    const trials = guests.map(({ store: id, vmid, name, class: kind, tier }): RestoreTestRow => ({
+      ...{ run: 'r', store: id, vmid, fleet: 'edge', name, class: kind, tier, why: 'due' },
+      result: 'pass',
+      testedAt: testedAt(2),
+    }));
+    const all = await edge(['status'], undefined, trials);
+    expect([all.code, all.out]).toEqual([0, expect.stringContaining('Every guest was had back')]);
+    const failed: RestoreTestRow = {
+      ...trials[0]!,
+      result: 'fail',
+      text: 'Chunk 12ab is damaged.',
+      testedAt: testedAt(1),
+    };
+    const one = await edge(['status', '--json'], undefined, [...trials, failed]);
+    expect(one.code).toBe(1);
+    expect((JSON.parse(one.out) as RestoreStatus).guests[0]).toMatchObject({ state: 'failed', failed });
+    expect((await edge(['status'], undefined, [...trials, failed])).code).toBe(1);
+  });
+
   it('of a guest that there is not says which there are', async () => {
     const { code, error } = await edge(['status', store, '--guest', '7']);
     expect(code).toBe(2);
