@@ -13,6 +13,7 @@ import {
   type Unproven,
 } from './backup.js';
 import type { FailureClass, GuestRun } from './backup-failures.js';
+import { byDisk, leftOutAdvice, leftOutWords, type MeantOut } from './left-out.js';
 import type { Reason, Stop } from './reasons.js';
 
 /**
@@ -116,6 +117,10 @@ function judgeGuests(
   }
   const unlisted = unlistedOf(named, guests);
   const missing = missingOf(guests, local, which, runs, now);
+  const inPart = missing.flatMap(({ vmid, why }) => {
+    const leftOut = wanted.find((guest) => guest.vmid === vmid)?.leftOut;
+    return why === 'disks left out' && leftOut ? [`${vmid} (${leftOutWords(leftOut)})`] : [];
+  });
   const notThere = offsite ? wanted.filter((guest) => !isProvenIn(there, guest, which, now)) : [];
   const total = wanted.length + unlisted.length;
   const proven = wanted.length - missing.length;
@@ -124,11 +129,12 @@ function judgeGuests(
     return { kind: 'succeeded', summary: `${proven} of ${total} guests backed up and verified.` };
   }
 
-  const without = [...missing, ...unlisted].map(({ vmid }) => vmid);
+  const without = [...missing.filter(({ why }) => why !== 'disks left out'), ...unlisted].map(({ vmid }) => vmid);
   // One that found damage was done: what is damaged is told by itself.
   const undone = broken.filter(({ reason }) => reason !== 'BackupVerifyFailed').map(({ what }) => what);
   const lacking = [
     ...(without.length > 0 ? [`not guest ${numbersOf(without)}`] : []),
+    ...(inPart.length > 0 ? [`disks left out of guest ${abridge(inPart)}`] : []),
     ...(isMisnamed ? [misnamed(local.node)] : []),
     ...(notThere.length > 0 ? [`not in the second place: guest ${numbersOf(notThere.map(({ vmid }) => vmid))}`] : []),
     ...(undone.length > 0 ? [`not done: ${[...new Set(undone)].join(', ')}`] : []),
@@ -143,7 +149,8 @@ function judgeGuests(
   ];
   const reasons = reasonsIn(runs, missing, broken, damaged);
   const reason = REASONS.find((one) => reasons.includes(one));
-  if (proven === 0 && without.length > 0) return failed(reason ?? 'BackupFailed', summary, detail, missing);
+  if (proven === 0 && inPart.length === 0 && without.length > 0)
+    return failed(reason ?? 'BackupFailed', summary, detail, missing);
   return { kind: 'partial', stop: stop(reason ?? 'BackupIncomplete', summary, detail), missing };
 }
 
@@ -248,14 +255,36 @@ export const isBelieved = (guests: readonly BackedUpGuest[], copy: CopyFacts | u
 
 const hasGuests = (guests: readonly BackedUpGuest[]): boolean => guests.some(({ template }) => !template);
 
-/** Groups whose guest has a proven backup of this night: there is no danger that the last good one makes room for it. */
+/** Groups whose guest has a proven backup of this night, with all its disks: there is no danger that the last good one makes room for it. */
 export const provenGroups = (
   guests: readonly BackedUpGuest[] | undefined,
   copy: CopyFacts,
   which: Pick<NightFacts, 'night' | 'startedAt'>,
   now: Date,
 ): GuestGroup[] =>
-  (guests ?? []).filter((guest) => !guest.template && isProvenIn(copy, guest, which, now)).map(groupOf);
+  (guests ?? [])
+    .filter((guest) => !guest.template && !lacksDisks(guest) && isProvenIn(copy, guest, which, now))
+    .map(groupOf);
+
+/** What the guests' settings, or the dumps themselves, say is left out, without what is meant to be. */
+export const withLeftOut = (
+  guests: readonly BackedUpGuest[],
+  runs: readonly GuestRun[],
+  meant: MeantOut,
+): BackedUpGuest[] =>
+  guests.map(({ leftOut, ...guest }) => {
+    const run = runs.find(({ vmid }) => vmid === guest.vmid);
+    const seen = [
+      ...(leftOut === 'unread' ? [] : (leftOut ?? [])),
+      ...(run?.kind === 'done' ? (run.leftOut ?? []) : []),
+    ];
+    const own = Object.hasOwn(meant, String(guest.vmid)) ? (meant[String(guest.vmid)] ?? []) : [];
+    const unmeant = [...new Set(seen)].filter((disk) => !own.includes(disk)).toSorted(byDisk);
+    if (unmeant.length > 0) return { ...guest, leftOut: unmeant };
+    return leftOut === 'unread' ? { ...guest, leftOut } : guest;
+  });
+
+export const lacksDisks = ({ leftOut }: BackedUpGuest): boolean => leftOut !== undefined && leftOut.length > 0;
 
 /** Of which this night has no proven backup. */
 export const missingOf = (
@@ -270,11 +299,18 @@ export const missingOf = (
     .flatMap((guest) => {
       const tonight = madeTonight(local, guest, which);
       const unproven = tonight.map((snapshot) => unprovenBecause(snapshot, local.node, now));
-      if (unproven.includes(undefined)) return [];
+      if (unproven.includes(undefined)) return lacksDisks(guest) ? [inPartOf(guest)] : [];
       const run = runs.find(({ vmid }) => vmid === guest.vmid);
       const text = run?.kind === 'failed' ? { text: run.text } : {};
       return [{ vmid: guest.vmid, name: guest.name, why: unproven[0] ?? 'nothing new', ...text }];
     });
+
+const inPartOf = ({ vmid, name, leftOut = 'unread' }: BackedUpGuest): MissingGuest => ({
+  vmid,
+  name,
+  why: 'disks left out',
+  text: leftOutAdvice(leftOut),
+});
 
 const madeTonight = (
   copy: CopyFacts,

@@ -129,7 +129,9 @@ function storeStatus(
     // The check of the repo keeps every tier there; without an objective nothing is young enough.
     const local = copyStatus(row?.local, rpo?.local ?? 0, now);
     const offsite = backup.offsite ? copyStatus(row?.offsite, rpo?.offsite ?? 0, now) : undefined;
-    const inGrace = row !== undefined && isNew(row, backup.newGuestGrace, now);
+    // It lacks no backup, and waiting mends nothing.
+    const lacksDisks = row?.leftOut !== undefined;
+    const inGrace = row !== undefined && !lacksDisks && isNew(row, backup.newGuestGrace, now);
     return {
       store: store.id,
       vmid,

@@ -183,6 +183,8 @@ export const guestBackupRow = z
     read_local_at: maybe(instant),
     read_offsite_at: maybe(instant),
     gone_at: maybe(instant),
+    left_out: maybe(z.array(text)),
+    left_out_at: maybe(instant),
   })
   .transform((row): GuestBackupRow => ({
     fleet: row.fleet,
@@ -216,6 +218,7 @@ export const guestBackupRow = z
             unprovenAt: row.offsite_unproven_at,
             unprovenWhy: row.offsite_unproven_why,
           },
+    leftOut: row.left_out_at === undefined ? undefined : { disks: row.left_out ?? [], at: row.left_out_at },
     firstSeen: row.first_seen,
     seenAt: row.seen_at,
     goneAt: row.gone_at,
