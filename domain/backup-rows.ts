@@ -1,5 +1,6 @@
 import {
   isOf,
+  isOfNight,
   judgeCopy,
   MAX_SKEW,
   secondPlace,
@@ -102,12 +103,15 @@ function guestRow({ guest, here, there }: Judged, learned: Learned): GuestBackup
 }
 
 /** Of all snapshots that are there by now: nobody knows since when its disks are left out. */
-function leftOutOf(guest: BackedUpGuest, { local, offsite, now }: Learned): Pick<GuestBackupRow, 'leftOut'> {
+function leftOutOf(guest: BackedUpGuest, learned: Learned): Pick<GuestBackupRow, 'leftOut'> {
+  const { task, local, offsite, now } = learned;
   const { leftOut } = guest;
   if (leftOut === undefined || leftOut.length === 0) return {};
-  const times = [local, offsite]
-    .flatMap((copy) => copy?.snapshots ?? [])
-    .filter((one) => isOf(guest, one))
+  const own = [local, offsite].flatMap((copy) => copy?.snapshots ?? []).filter((one) => isOf(guest, one));
+  const which = { night: task.night, startedAt: new Date(task.startedAt) };
+  // Whose node was away has nothing new that could lack something.
+  if (leftOut === 'unread' && !own.some((one) => isOfNight(one, which))) return {};
+  const times = own
     .map(({ time }) => time * 1_000)
     // A node whose clock is wrong by years does not make all its backups of these years worthless.
     .filter((time) => time <= now.getTime() + MAX_SKEW);

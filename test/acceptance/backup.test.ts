@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { LabEntry } from '#client/cli/lab-client.js';
@@ -115,6 +115,37 @@ describe('a night in which something is wrong', () => {
     expect(provenOf(locked?.vmid)).toBeUndefined();
     expect(rows.filter(({ local }) => local?.provenAt !== undefined).length).toBe(rows.length - 1);
     await practice.lab.removeFault('locked');
+  });
+
+  it('is partial as long as a disk of a guest is left out, until that is mended or store.yaml means it', async () => {
+    const [guest] = await guestsOf(BROKEN);
+    const vmid = guest?.vmid ?? 0;
+    const [disk, params] = [guest?.kind === 'lxc' ? 'mp0' : 'scsi1', { vmid }];
+    const outcomes = async () => (await nightOver([BROKEN])).view.notSucceeded;
+    const rowOf = async () => (await known(BROKEN)).find((row) => row.vmid === vmid);
+    await practice.lab.addFault({ kind: 'disk-left-out', store: BROKEN, params, id: 'further' });
+    const [ended] = await outcomes();
+    expect(ended).toMatchObject({ store: BROKEN, outcome: 'failed', reason: 'BackupIncomplete' });
+    expect(ended?.stop?.summary).toContain(`disks left out of guest ${vmid} (${disk})`);
+    const lacking = { provenAt: undefined, unprovenWhy: 'disks left out' };
+    expect(await rowOf()).toMatchObject({ leftOut: { disks: [disk] }, local: lacking, offsite: lacking });
+
+    const file = join(practice.repo, 'clusters', BROKEN, 'store.yaml');
+    const before = await readFile(file, 'utf8');
+    const meant = async (text: string) => {
+      await writeFile(file, text);
+      await practice.editFleet((fleet) => {
+        fleet['alarms'] = { ...(fleet['alarms'] as object) };
+      });
+    };
+    await meant(before.replace(`vmid: ${vmid}\n`, `vmid: ${vmid}\n    withoutDisks: [${disk}]\n`));
+    expect(await outcomes()).toEqual([]);
+    expect((await rowOf())?.local?.provenAt).toBeDefined();
+    await meant(before);
+    expect(await outcomes()).toMatchObject([{ reason: 'BackupIncomplete' }]);
+    await practice.lab.removeFault('further');
+    expect(await outcomes()).toEqual([]);
+    expect((await rowOf())?.offsite?.provenAt).toBeDefined();
   });
 
   it('is refused before anything is dumped when the datastore is full', async () => {

@@ -93,6 +93,14 @@ describe('a guest of which disks are left out', () => {
     ]);
   });
 
+  it('keeps what is proven of it when nobody could read its settings, and there is nothing new of it', () => {
+    const local = { node: 'pbs-001', snapshots: [aSnapshot(102, '2026-11-25T01:30:00Z')] };
+    const { guests } = rowsOf({ ...learned({ local }), guests: [{ ...guest, leftOut: 'unread' }], missing: [], now });
+    expect(withoutParts(guests, [])).toMatchObject([{ local: { provenAt: '2026-11-25T01:30:00.000Z' } }]);
+    const named = rowsOf({ ...learned({ local }), guests: [{ ...guest, leftOut: ['scsi1'] }], missing: [], now });
+    expect(withoutParts(named.guests, [])).toMatchObject([{ local: { provenAt: undefined } }]);
+  });
+
   it('has none either when only the night after does better and brings nothing new', () => {
     const known = [aRow(102, { leftOut: { disks: ['scsi1'], at: TONIGHT } })];
     expect(withoutParts(rowsWith(), known)).toMatchObject([{ local: { provenAt: undefined } }]);
