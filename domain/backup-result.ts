@@ -284,6 +284,16 @@ export const withLeftOut = (
     return leftOut === 'unread' ? { ...guest, leftOut } : guest;
   });
 
+/** The guests as they were read last, with what an earlier look of the same night has read of those that cannot be read now. */
+export const asReadBefore = (
+  guests: readonly BackedUpGuest[],
+  before: readonly BackedUpGuest[] = [],
+): BackedUpGuest[] =>
+  guests.map((guest) => {
+    const earlier = before.find((one) => one.vmid === guest.vmid && one.kind === guest.kind);
+    return guest.leftOut === 'unread' && earlier ? { ...guest, leftOut: earlier.leftOut } : guest;
+  });
+
 export const lacksDisks = ({ leftOut }: BackedUpGuest): boolean => leftOut !== undefined && leftOut.length > 0;
 
 /** Of which this night has no proven backup. */

@@ -11,6 +11,7 @@ import {
 import { areToldApart, isOfNight, type BackedUpGuest, type GuestGroup } from '#domain/backup.js';
 import type { GuestRun } from '#domain/backup-failures.js';
 import {
+  asReadBefore,
   isBelieved,
   judgeNight,
   lacksDisks,
@@ -165,7 +166,7 @@ async function dumpUntilDone(
       way,
     });
     for (const run of report.runs) tries.set(run.vmid, [...(tries.get(run.vmid) ?? []), run]);
-    dumped.guests = report.guests ?? dumped.guests;
+    dumped.guests = report.guests ? asReadBefore(report.guests, dumped.guests) : dumped.guests;
     dumped.runs = [...tries.values()].flatMap((runs) => runs.at(-1) ?? []);
     dumped.stop = report.stop;
     view.runs(dumped.runs);

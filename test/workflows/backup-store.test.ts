@@ -304,6 +304,29 @@ describe('the backup of a store', () => {
       expect(result.stop?.summary).toContain('disks left out of guest 103 (mp0)');
     });
 
+    it('goes by what it read before its dump when a further try cannot read it', async () => {
+      const unread = { ...PLAN, guests: PLAN.guests.map((guest) => ({ ...guest, leftOut: 'unread' as const })) };
+      const outcomeAfter = async (first: typeof PLAN) => {
+        const world = await useWorld();
+        let tries = 0;
+        await world.store(ID, {
+          openDump: async () => ((tries += 1) === 1 ? first : { ...unread, nodes: [{ node: 'n1', vmids: [101] }] }),
+          dumpNode: async ({ vmids }) => ({
+            kind: 'done',
+            runs: vmids.map((vmid) => ({
+              vmid,
+              ...(tries === 1 && vmid === 101 ? locked : { kind: 'done' as const }),
+            })),
+          }),
+        });
+        const { outcome } = await (await world.startBackup(aBackupInput(ID))).result();
+        return [tries, outcome];
+      };
+      expect(await outcomeAfter(PLAN)).toEqual([2, 'succeeded']);
+      expect(await outcomeAfter(lacking)).toEqual([2, 'failed']);
+      expect(await outcomeAfter(unread)).toEqual([2, 'failed']);
+    });
+
     it('has succeeded when store.yaml says that just these may be lost', async () => {
       const world = await useWorld();
       await world.store(ID, { openDump: async () => lacking });
