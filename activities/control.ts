@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import type { z } from 'zod';
 import { plural } from '#domain/counted.js';
-import { rowsOfKnown } from '#domain/backup-rows.js';
+import { rowsOfKnown, withoutParts } from '#domain/backup-rows.js';
 import { backupConcern, backupStatus, clearConcern, datastoreConcern } from '#domain/backup-status.js';
 import type { Fleet, Store } from '#domain/fleet.js';
 import type {
@@ -393,12 +393,13 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
           const known = await ledger.guestBackups({ store: entry.task.store });
           const { night, guests } = rowsOfKnown(known, entry);
           await ledger.recordNightGuests(night);
-          return ledger.recordGuestBackups(guests);
+          return ledger.recordGuestBackups(withoutParts(guests, known));
         }
         case 'backups': {
           await ledger.recordDatastores(entry.datastores ?? []);
+          const known = await ledger.guestBackups({ store: entry.store });
           await ledger.recordNightGuests(entry.night);
-          await ledger.recordGuestBackups(entry.guests);
+          await ledger.recordGuestBackups(withoutParts(entry.guests, known));
           const kept = entry.guests.map(({ vmid }) => vmid);
           return ledger.markGuestsGone(entry.store, kept, entry.at);
         }

@@ -1,3 +1,5 @@
+import { leftOutBy } from './left-out.js';
+
 /**
  * Why a backup did not come about, and what is done about it. Trying again helps against a cut line and not against a
  * wrong token, and what is wrong with one guest is no reason to leave out the others.
@@ -102,9 +104,11 @@ function again(wait: number, now: Date, deadline: Date): NextTry {
 }
 
 /** How one guest fared in a vzdump, in its own words. */
-export type GuestRun = { vmid: number } & (
-  { kind: 'done' } | { kind: 'failed'; text: string; failure: FailureClass } | { kind: 'unknown' }
-);
+export type GuestRun = { vmid: number } &
+  /** `leftOut`: disks that it says are not in the backup; absent when it names none. */
+  (
+    { kind: 'done'; leftOut?: string[] } | { kind: 'failed'; text: string; failure: FailureClass } | { kind: 'unknown' }
+  );
 
 const DONE = /^INFO: Finished Backup of VM (\d+)\b/;
 const FAILED = /^ERROR: Backup of VM (\d+) failed - (.*)$/;
@@ -120,10 +124,17 @@ const CLIENT = /^INFO: Error: (.*)$/;
 export function readVzdumpLog(lines: readonly string[], vmids: readonly number[]): GuestRun[] {
   const runs = new Map<number, GuestRun>(vmids.map((vmid) => [vmid, { vmid, kind: 'unknown' }]));
   let client: string | undefined;
+  const leftOut = new Set<string>();
   for (const line of lines) {
+    if (BEGUN.test(line)) leftOut.clear();
+    const disk = leftOutBy(line);
+    if (disk !== undefined) leftOut.add(disk);
     client = CLIENT.exec(line)?.[1] ?? (BEGUN.test(line) ? undefined : client);
     const [, done] = DONE.exec(line) ?? [];
-    if (done !== undefined && runs.has(Number(done))) runs.set(Number(done), { vmid: Number(done), kind: 'done' });
+    if (done !== undefined && runs.has(Number(done))) {
+      const vmid = Number(done);
+      runs.set(vmid, { vmid, kind: 'done', ...(leftOut.size > 0 ? { leftOut: [...leftOut] } : {}) });
+    }
     const [, failed, text = ''] = FAILED.exec(line) ?? [];
     if (failed !== undefined && runs.has(Number(failed))) {
       const words = client === undefined ? text : `${text}: ${client}`;

@@ -1,3 +1,4 @@
+import { abridge } from './abridge.js';
 import type { GuestRun } from './backup-failures.js';
 import { plural } from './counted.js';
 import { bullets, code, fitted, link, plain, sections, table, time } from './markdown.js';
@@ -28,7 +29,7 @@ export function renderBackupDetails(view: BackupView): string {
 }
 
 function runWords(run: GuestRun): string {
-  if (run.kind === 'done') return `${run.vmid}: dumped`;
+  if (run.kind === 'done') return `${run.vmid}: dumped${run.leftOut ? `, without ${abridge(run.leftOut)}` : ''}`;
   return run.kind === 'failed' ? `${run.vmid}: failed: ${run.text}` : `${run.vmid}: nobody saw how it ended`;
 }
 

@@ -14,6 +14,7 @@ import {
 } from './backup.js';
 import { backupsInClear } from './backup-encryption.js';
 import type { FailureClass, GuestRun } from './backup-failures.js';
+import { byDisk, leftOutAdvice, leftOutWords, type MeantOut } from './left-out.js';
 import type { Reason, Stop } from './reasons.js';
 
 /**
@@ -119,6 +120,10 @@ function judgeGuests(
   }
   const unlisted = unlistedOf(named, guests);
   const missing = missingOf(guests, local, which, runs, now);
+  const inPart = missing.flatMap(({ vmid, why }) => {
+    const leftOut = wanted.find((guest) => guest.vmid === vmid)?.leftOut;
+    return why === 'disks left out' && leftOut ? [`${vmid} (${leftOutWords(leftOut)})`] : [];
+  });
   const notThere = offsite ? wanted.filter((guest) => !isProvenIn(there, guest, which, now)) : [];
   const inClear = backupsInClear({ guests: wanted, local, there, ...which }, encrypted, now);
   const total = wanted.length + unlisted.length;
@@ -128,11 +133,12 @@ function judgeGuests(
     return { kind: 'succeeded', summary: `${proven} of ${total} guests backed up and verified.` };
   }
 
-  const without = [...missing, ...unlisted].map(({ vmid }) => vmid);
+  const without = [...missing.filter(({ why }) => why !== 'disks left out'), ...unlisted].map(({ vmid }) => vmid);
   // One that found damage was done: what is damaged is told by itself.
   const undone = broken.filter(({ reason }) => reason !== 'BackupVerifyFailed').map(({ what }) => what);
   const lacking = [
     ...(without.length > 0 ? [`not guest ${numbersOf(without)}`] : []),
+    ...(inPart.length > 0 ? [`disks left out of guest ${abridge(inPart)}`] : []),
     ...(isMisnamed ? [misnamed(local.node)] : []),
     ...(notThere.length > 0 ? [`not in the second place: guest ${numbersOf(notThere.map(({ vmid }) => vmid))}`] : []),
     ...(inClear.length > 0 ? [`not encrypted: guest ${numbersOf(inClear.map(({ vmid }) => vmid))}`] : []),
@@ -149,7 +155,8 @@ function judgeGuests(
   ];
   const reasons = [...reasonsIn(runs, missing, broken, damaged), ...inClear.map((): Reason => 'BackupUnencrypted')];
   const reason = REASONS.find((one) => reasons.includes(one));
-  if (proven === 0 && without.length > 0) return failed(reason ?? 'BackupFailed', summary, detail, missing);
+  if (proven === 0 && inPart.length === 0 && without.length > 0)
+    return failed(reason ?? 'BackupFailed', summary, detail, missing);
   return { kind: 'partial', stop: stop(reason ?? 'BackupIncomplete', summary, detail), missing };
 }
 
@@ -259,14 +266,46 @@ export const isBelieved = (guests: readonly BackedUpGuest[], copy: CopyFacts | u
 
 const hasGuests = (guests: readonly BackedUpGuest[]): boolean => guests.some(({ template }) => !template);
 
-/** Groups whose guest has a proven backup of this night: there is no danger that the last good one makes room for it. */
+/** Groups whose guest has a proven backup of this night, with all its disks: there is no danger that the last good one makes room for it. */
 export const provenGroups = (
   guests: readonly BackedUpGuest[] | undefined,
   copy: CopyFacts,
   which: Pick<NightFacts, 'night' | 'startedAt'>,
   now: Date,
 ): GuestGroup[] =>
-  (guests ?? []).filter((guest) => !guest.template && isProvenIn(copy, guest, which, now)).map(groupOf);
+  (guests ?? [])
+    .filter((guest) => !guest.template && !lacksDisks(guest) && isProvenIn(copy, guest, which, now))
+    .map(groupOf);
+
+/** What the guests' settings, or the dumps themselves, say is left out, without what is meant to be. */
+export const withLeftOut = (
+  guests: readonly BackedUpGuest[],
+  runs: readonly GuestRun[],
+  meant: MeantOut,
+): BackedUpGuest[] =>
+  guests.map(({ leftOut, ...guest }) => {
+    const run = runs.find(({ vmid }) => vmid === guest.vmid);
+    const seen = [
+      ...(leftOut === 'unread' ? [] : (leftOut ?? [])),
+      ...(run?.kind === 'done' ? (run.leftOut ?? []) : []),
+    ];
+    const own = Object.hasOwn(meant, String(guest.vmid)) ? (meant[String(guest.vmid)] ?? []) : [];
+    const unmeant = [...new Set(seen)].filter((disk) => !own.includes(disk)).toSorted(byDisk);
+    if (unmeant.length > 0) return { ...guest, leftOut: unmeant };
+    return leftOut === 'unread' ? { ...guest, leftOut } : guest;
+  });
+
+/** The guests as they were read last, with what an earlier look of the same night has read of those that cannot be read now. */
+export const asReadBefore = (
+  guests: readonly BackedUpGuest[],
+  before: readonly BackedUpGuest[] = [],
+): BackedUpGuest[] =>
+  guests.map((guest) => {
+    const earlier = before.find((one) => one.vmid === guest.vmid && one.kind === guest.kind);
+    return guest.leftOut === 'unread' && earlier ? { ...guest, leftOut: earlier.leftOut } : guest;
+  });
+
+export const lacksDisks = ({ leftOut }: BackedUpGuest): boolean => leftOut !== undefined && leftOut.length > 0;
 
 /** Those of them of which nothing newer is in doubt: it could take the place of the proven one in what is kept. */
 export const prunableGroups: typeof provenGroups = (guests, copy, which, now) =>
@@ -289,11 +328,18 @@ export const missingOf = (
     .flatMap((guest) => {
       const tonight = madeTonight(local, guest, which);
       const unproven = tonight.map((snapshot) => unprovenBecause(snapshot, local.node, now));
-      if (unproven.includes(undefined)) return [];
+      if (unproven.includes(undefined)) return lacksDisks(guest) ? [inPartOf(guest)] : [];
       const run = runs.find(({ vmid }) => vmid === guest.vmid);
       const text = run?.kind === 'failed' ? { text: run.text } : {};
       return [{ vmid: guest.vmid, name: guest.name, why: unproven[0] ?? 'nothing new', ...text }];
     });
+
+const inPartOf = ({ vmid, name, leftOut = 'unread' }: BackedUpGuest): MissingGuest => ({
+  vmid,
+  name,
+  why: 'disks left out',
+  text: leftOutAdvice(leftOut),
+});
 
 const madeTonight = (
   copy: CopyFacts,

@@ -1,4 +1,13 @@
-import { judgeCopy, secondPlace, type BackedUpGuest, type CopyFacts, type CopyState } from './backup.js';
+import {
+  isOf,
+  isOfNight,
+  judgeCopy,
+  MAX_SKEW,
+  secondPlace,
+  type BackedUpGuest,
+  type CopyFacts,
+  type CopyState,
+} from './backup.js';
 import type { GuestRun } from './backup-failures.js';
 import { missingOf, type MissingGuest } from './backup-result.js';
 import type { BackupOrders, BackupTask, CopyAnswer, GuestOrders } from './messages/backup.js';
@@ -88,7 +97,8 @@ interface Judged {
   there: CopyState | undefined;
 }
 
-function guestRow({ guest, here, there }: Judged, { task, orders, tiers, now }: Learned): GuestBackupRow {
+function guestRow({ guest, here, there }: Judged, learned: Learned): GuestBackupRow {
+  const { task, orders, tiers, now } = learned;
   const { vmid, name, kind } = guest;
   const tier = tierOf(vmid, tiers, orders);
   const objectives = orders.tiers[tier];
@@ -104,9 +114,53 @@ function guestRow({ guest, here, there }: Judged, { task, orders, tiers, now }: 
     ...(objectives?.offsite === undefined ? {} : { rpoOffsiteMs: objectives.offsite }),
     ...(here ? { local: { ...knownOf(here, readAt), ...sizeOf(here) } } : {}),
     ...(there ? { offsite: knownOf(there, readAt) } : {}),
+    ...leftOutOf(guest, learned),
     firstSeen: readAt,
     seenAt: readAt,
   };
+}
+
+/** Of all snapshots that are there by now: nobody knows since when its disks are left out. */
+function leftOutOf(guest: BackedUpGuest, learned: Learned): Pick<GuestBackupRow, 'leftOut'> {
+  const { task, local, offsite, now } = learned;
+  const { leftOut } = guest;
+  if (leftOut === undefined || leftOut.length === 0) return {};
+  const own = [local, offsite].flatMap((copy) => copy?.snapshots ?? []).filter((one) => isOf(guest, one));
+  const which = { night: task.night, startedAt: new Date(task.startedAt) };
+  // Whose node was away has nothing new that could lack something.
+  if (leftOut === 'unread' && !own.some((one) => isOfNight(one, which))) return {};
+  const times = own
+    .map(({ time }) => time * 1_000)
+    // A node whose clock is wrong by years does not make all its backups of these years worthless.
+    .filter((time) => time <= now.getTime() + MAX_SKEW);
+  const at = new Date(Math.max(now.getTime(), ...times)).toISOString();
+  return { leftOut: { disks: leftOut === 'unread' ? [] : leftOut, at } };
+}
+
+/**
+ * The rows as they are kept: what was proven of a backup that lacks disks proves nothing of the guest, neither in the
+ * night that finds it out, nor later, when a newer one did not come about.
+ */
+export function withoutParts(rows: readonly GuestBackupRow[], known: readonly GuestBackupRow[]): GuestBackupRow[] {
+  const knownOf = new Map(known.map((row) => [row.vmid, row]));
+  return rows.map((row) => {
+    const before = knownOf.get(row.vmid);
+    const leftOut = row.leftOut ?? before?.leftOut;
+    if (!leftOut) return row;
+    const [local, offsite] = [row.local ?? before?.local, row.offsite ?? before?.offsite];
+    return {
+      ...row,
+      ...(local ? { local: withoutPart(local, leftOut.at) } : {}),
+      ...(offsite ? { offsite: withoutPart(offsite, leftOut.at) } : {}),
+    };
+  });
+}
+
+function withoutPart<T extends KnownCopy>(copy: T, until: string): T {
+  const { provenAt, unprovenAt } = copy;
+  if (provenAt === undefined || Date.parse(provenAt) > Date.parse(until)) return copy;
+  const told = unprovenAt === undefined ? { unprovenAt: provenAt, unprovenWhy: 'disks left out' as const } : {};
+  return { ...copy, provenAt: undefined, verifiedAt: undefined, ...told };
 }
 
 const tierOf = (vmid: number, tiers: GuestOrders, { defaultTier }: Pick<BackupOrders, 'defaultTier'>): string =>

@@ -192,7 +192,9 @@ function storeStatus(
     // The check of the repo keeps every tier there; without an objective nothing is young enough.
     const local = copyStatus(row?.local, rpo?.local ?? 0, now);
     const offsite = backup.offsite ? copyStatus(row?.offsite, rpo?.offsite ?? 0, now) : undefined;
-    const inGrace = row !== undefined && isNew(row, backup.newGuestGrace, now);
+    // It does not lack a backup, and waiting mends nothing. What had this number before it is not meant.
+    const lacksDisks = row?.leftOut !== undefined && Date.parse(row.leftOut.at) >= Date.parse(row.firstSeen);
+    const inGrace = row !== undefined && !lacksDisks && isNew(row, backup.newGuestGrace, now);
     return {
       store: store.id,
       vmid,

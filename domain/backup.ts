@@ -1,4 +1,5 @@
 import type { GuestFacts } from './facts.js';
+import type { LeftOut } from './left-out.js';
 import { hasEndedWell } from './task-status.js';
 
 /**
@@ -60,7 +61,8 @@ export const areToldApart = (here: string | undefined, there: string | undefined
 export const secondPlace = (here: CopyFacts | undefined, there: CopyFacts | undefined): CopyFacts | undefined =>
   here && !areToldApart(here.node, there?.node) ? undefined : there;
 
-export type BackedUpGuest = Pick<GuestFacts, 'vmid' | 'kind' | 'name' | 'template'>;
+/** `leftOut`: disks that its backups lack; absent when there are none, or a store worker of an earlier build does not tell. */
+export type BackedUpGuest = Pick<GuestFacts, 'vmid' | 'kind' | 'name' | 'template'> & { leftOut?: LeftOut | undefined };
 
 export const UNPROVEN = [
   'unreadable',
@@ -69,6 +71,7 @@ export const UNPROVEN = [
   'not verified',
   'verified by another server',
   'verification failed',
+  'disks left out',
 ] as const;
 export type Unproven = (typeof UNPROVEN)[number];
 

@@ -2,6 +2,7 @@ import { abridge } from './abridge.js';
 import type { BackedUpGuest } from './backup.js';
 import type { FailureClass, GuestRun } from './backup-failures.js';
 import type { ClusterFacts, GuestFacts } from './facts.js';
+import type { LeftOut } from './left-out.js';
 import type { DumpPlan } from './messages/backup.js';
 import { heldOn, type Permissions } from './permissions.js';
 import type { Reason, Stop } from './reasons.js';
@@ -40,6 +41,8 @@ export interface DumpFacts {
   unread: readonly Unread[];
   cluster?: ClusterFacts | undefined;
   guests?: readonly GuestFacts[] | undefined;
+  /** Disks that the backups of a guest leave out, by its number. Who is missing here is `unread`. */
+  leftOut: ReadonlyMap<number, LeftOut>;
   /** Whether the list of guests can be that of all there are; see `seesAllGuests`. */
   listsAll: boolean;
   /** Of the token of the store worker; see `missingForDump`. */
@@ -160,18 +163,21 @@ function everythingRead({ unread }: DumpFacts): Finding | undefined {
 const words = ({ what, why }: Unread): string => `${what}: ${why}`;
 
 /** Told with a refusal too, so that the night can say what is proven of them. */
-export const guestsIn = ({ cluster, guests, listsAll }: DumpFacts): BackedUpGuest[] | undefined =>
+export const guestsIn = ({ cluster, guests, listsAll, leftOut }: DumpFacts): BackedUpGuest[] | undefined =>
   // A node that is cut off from the others lists whom it has last heard of.
-  cluster?.quorate && listsAll ? guests?.map(backedUpGuest) : undefined;
+  cluster?.quorate && listsAll ? guests?.map((guest) => backedUpGuest(guest, leftOut)) : undefined;
 
-const backedUpGuest = ({ vmid, kind, name, template }: GuestFacts): BackedUpGuest => ({ vmid, kind, name, template });
+const backedUpGuest = ({ vmid, kind, name, template }: GuestFacts, leftOut: DumpFacts['leftOut']): BackedUpGuest => {
+  const lacking = template ? [] : (leftOut.get(vmid) ?? 'unread');
+  return { vmid, kind, name, template, ...(lacking.length > 0 ? { leftOut: lacking } : {}) };
+};
 
 /** Templates are never dumped. `vmids` absent: all others. */
 export const wantedOf = (guests: readonly GuestFacts[], vmids: readonly number[] | undefined): GuestFacts[] =>
   guests.filter(({ vmid, template }) => !template && (vmids?.includes(vmid) ?? true));
 
 /** A guest that cannot be dumped is told as one that failed, and the others go on. */
-function planOf({ cluster, guests = [], busyNodes }: DumpFacts, { vmids }: DumpWish): DecidedDump {
+function planOf({ cluster, guests = [], leftOut, busyNodes }: DumpFacts, { vmids }: DumpWish): DecidedDump {
   const online = new Set(cluster?.nodes.filter((node) => node.online).map(({ name }) => name));
   const wanted = wantedOf(guests, vmids);
   const known = new Set(guests.map(({ vmid }) => vmid));
@@ -191,7 +197,7 @@ function planOf({ cluster, guests = [], busyNodes }: DumpFacts, { vmids }: DumpW
   const waiting = busyNodes.filter((node) => byNode.has(node));
   return {
     nodes,
-    guests: guests.map(backedUpGuest),
+    guests: guests.map((guest) => backedUpGuest(guest, leftOut)),
     unreachable,
     notes: waiting.length === 0 ? [] : [`another vzdump runs, and is waited for, on ${abridge(waiting)}`],
   };

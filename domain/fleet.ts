@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { MAX_DURATION, parseDuration } from './durations.js';
+import { DISK_NAMES } from './left-out.js';
 import { NODE_NAME, RELEASE_VERSION, STAGE_NAME, STORE_ID } from './naming.js';
 
 /**
@@ -58,6 +59,11 @@ const storeId = z
 /** Nodes and guests are hosts alike. */
 const hostName = (what: 'node' | 'guest') =>
   z.string().regex(NODE_NAME, `is not a ${what} name. Use lower case letters, digits and dashes, at most 63`);
+const DISK_NAME = new RegExp(
+  Object.values(DISK_NAMES)
+    .map(({ source }) => source)
+    .join('|'),
+);
 /** A file below the store's own folder: one name, no path. */
 const fileName = z
   .string()
@@ -400,6 +406,15 @@ const guestSchema = z
       .optional()
       .describe('JSON with `latency_ms` and, for caches, `cache_hit_percent`.'),
     tier: label.optional().describe('How much its backups matter: one of the tiers in fleet.yaml.'),
+    withoutDisks: z
+      .array(z.string().regex(DISK_NAME, 'is not the name of a disk or mount point, such as scsi1 or mp0'))
+      .min(1)
+      .max(300)
+      .optional()
+      .describe(
+        'Disks and mount points that its backups leave out (`backup=0`, a bind mount) and that may be lost with it, by ' +
+          'their names in its configuration, e.g. scsi1 or mp0. Any other one that is left out fails its backup.',
+      ),
     probes: z.array(probeSchema).max(20).optional(),
     canary: z
       .boolean()

@@ -108,16 +108,20 @@ function windowOf(store: Store, fleet: Fleet, night: Opening, startedAt: Date): 
   return found.kind === 'window' && found.opens < night.closes ? found : undefined;
 }
 
-/** With the tier of each guest that store.yaml names: the night has to find them all. */
+/** With the tier of each guest that store.yaml names: the night has to find them all. And the disks it may leave out. */
 function aboutStore(
   { id, backup, guests }: Store,
   defaultTier: string,
-): Pick<NightStorePlan, 'id' | 'uplink' | 'guests'> {
+): Pick<NightStorePlan, 'id' | 'uplink' | 'guests' | 'withoutDisks'> {
+  const meant = guests.filter(({ withoutDisks }) => withoutDisks !== undefined);
   const tiers = guests.map(({ vmid, tier }) => [String(vmid), tier ?? defaultTier] as const);
   return {
     id,
     ...(backup?.uplink === undefined ? {} : { uplink: backup.uplink }),
     ...(tiers.length > 0 ? { guests: Object.fromEntries(tiers) } : {}),
+    ...(meant.length > 0
+      ? { withoutDisks: Object.fromEntries(meant.map(({ vmid, withoutDisks = [] }) => [String(vmid), withoutDisks])) }
+      : {}),
   };
 }
 

@@ -1,4 +1,5 @@
 import { fleetSchema, storeSchema, type Fleet, type MaintenanceWindow, type Store } from './fleet.js';
+import { DISK_NAMES } from './left-out.js';
 import { pathOf } from './messages/parse.js';
 import { BACKUP_STAGE, MAX_NAMESPACE_NAME, RESTORE_STAGE, ROLLBACK_STAGE, STORE_ID } from './naming.js';
 import { OVERRIDES_FILE, parseOverrides } from './overrides.js';
@@ -342,10 +343,20 @@ function problemsOfBackup(fleet: Fleet, lineOf: YamlFile<Fleet>['lineOf'], store
 }
 
 function* storeBackupFindings({ backup, guests, timeZone }: Store, fleet: Fleet): Generator<Finding> {
-  for (const [index, { tier, probes }] of guests.entries()) {
+  for (const [index, { kind, tier, probes, withoutDisks = [] }] of guests.entries()) {
     if (tier !== undefined && !Object.hasOwn(fleet.backup?.tiers ?? {}, tier)) {
       yield [['guests', index, 'tier'], `is ${tier}, which is not among the tiers in ${FLEET_FILE}.`];
     }
+    for (const [at, disk] of withoutDisks.entries()) {
+      if (DISK_NAMES[kind].test(disk)) continue;
+      const example = kind === 'lxc' ? 'a mount point of a container, such as mp0' : 'a disk of a VM, such as scsi1';
+      yield [['guests', index, 'withoutDisks', at], `${disk} is not ${example}.`];
+    }
+    yield* duplicates(
+      withoutDisks,
+      (disk) => disk,
+      (disk) => ['guests', index, 'withoutDisks', disk],
+    );
     yield* duplicates(
       probes ?? [],
       ({ name }) => name,

@@ -12,11 +12,14 @@ import { areToldApart, isOfNight, type BackedUpGuest } from '#domain/backup.js';
 import { keyChanges, keyChangeWords } from '#domain/backup-encryption.js';
 import type { GuestRun } from '#domain/backup-failures.js';
 import {
+  asReadBefore,
   isBelieved,
   judgeNight,
+  lacksDisks,
   provenGroups,
   prunableGroups,
   unlistedOf,
+  withLeftOut,
   type NightResult,
   type NightStep,
 } from '#domain/backup-result.js';
@@ -72,7 +75,7 @@ export async function backupStore(raw: BackupStoreInput): Promise<StoreResult> {
 
   return CancellationScope.nonCancellable(async () => {
     const watch = watchForSilence(input, view);
-    const dumped = await dumpUntilDone(input, task, view, stopping, way);
+    const dumped = withWhatTheyLack(await dumpUntilDone(input, task, view, stopping, way), input);
     const steps = openSteps(view, stopping);
     await tend(input, task, dumped, view, steps);
     const copies = await readBack(input, task, view);
@@ -168,7 +171,7 @@ async function dumpUntilDone(
       way,
     });
     for (const run of report.runs) tries.set(run.vmid, [...(tries.get(run.vmid) ?? []), run]);
-    dumped.guests = report.guests ?? dumped.guests;
+    dumped.guests = report.guests ? asReadBefore(report.guests, dumped.guests) : dumped.guests;
     dumped.runs = [...tries.values()].flatMap((runs) => runs.at(-1) ?? []);
     dumped.stop = report.stop;
     view.runs(dumped.runs);
@@ -198,6 +201,12 @@ function isRefused(
   const before = refusals.length > 0 && tries.size === 0;
   return refused === before || patched('refusals-counted') ? refused : before;
 }
+
+/** With what the backups of each guest lack although store.yaml does not say that they may. */
+const withWhatTheyLack = (dumped: Dumped, { withoutDisks }: BackupStoreInput): Dumped => ({
+  ...dumped,
+  guests: dumped.guests && withLeftOut(dumped.guests, dumped.runs, withoutDisks),
+});
 
 /** Waits until the store is free and nobody else asks for it. Says so when that was not so before the night's end. */
 async function dumpOnce(
@@ -396,6 +405,7 @@ async function pruneProven(
 
 /** Nights of earlier builds took a template that store.yaml names for a guest that is dumped. */
 const isAnyMissed = (input: BackupStoreInput, guests: readonly BackedUpGuest[]): boolean =>
+  guests.some(lacksDisks) ||
   unlistedOf(namedIn(input), guests).some(({ isTemplate }) => !isTemplate || patched('templates-are-missed'));
 
 /** Of a server that cannot be read nothing is proven. */

@@ -53,7 +53,14 @@ function childOf(
       type: 'backupStore',
       workflowId: backupWorkflowId(store.id),
       words: '',
-      args: { ...common, night: train, orders, guests: store.guests ?? {}, deferFor: limits.deferFor },
+      args: {
+        ...common,
+        night: train,
+        orders,
+        guests: store.guests ?? {},
+        withoutDisks: store.withoutDisks ?? {},
+        deferFor: limits.deferFor,
+      },
     };
   if (input.operation === 'restore' && store.trials)
     return {

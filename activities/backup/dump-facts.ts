@@ -7,6 +7,8 @@ import {
   type Space,
   type Unread,
 } from '#domain/dump.js';
+import type { GuestFacts } from '#domain/facts.js';
+import { leftOutIn, type LeftOut } from '#domain/left-out.js';
 import type { DumpTask } from '#domain/messages/backup.js';
 import type { StoreDeps } from '../store/deps.js';
 import { readCluster, readGuests } from '../store/facts.js';
@@ -49,9 +51,10 @@ export async function gatherDumpFacts(deps: StoreDeps, backup: StoreBackup, task
       return undefined;
     }
   };
-  const [storages, running] = await Promise.all([
+  const [storages, running, leftOut] = await Promise.all([
     Promise.all(nodes.map((node) => read(`storage ${storage} on ${node}`, storageOn(node)))),
     Promise.all(nodes.map((node) => read(`tasks of ${node}`, proxmox.tasks(node, { type: 'vzdump' })))),
+    readLeftOut(deps, guests ?? [], online),
   ]);
   const busyNodes = nodes.filter((_, i) => running[i]?.some(({ status }) => status === undefined));
   const vmids = wanted.map(({ vmid }) => vmid);
@@ -60,6 +63,7 @@ export async function gatherDumpFacts(deps: StoreDeps, backup: StoreBackup, task
     unread,
     cluster,
     guests,
+    leftOut,
     listsAll: permissions !== undefined && seesAllGuests(permissions),
     missingPrivileges: permissions
       ? missingForDump(permissions, vmids, [storage, ...(fleecing === undefined ? [] : [fleecing])])
@@ -69,6 +73,27 @@ export async function gatherDumpFacts(deps: StoreDeps, backup: StoreBackup, task
     datastore,
     busyNodes,
   };
+}
+
+/** Of one that moves, or whose node is away, nobody can say: that is told of it alone, and it is dumped all the same. */
+async function readLeftOut(
+  { proxmox }: StoreDeps,
+  guests: readonly GuestFacts[],
+  online: readonly string[],
+): Promise<Map<number, LeftOut>> {
+  const read = new Map<number, LeftOut>();
+  const readNode = async (name: string): Promise<void> => {
+    for (const { kind, vmid } of guests.filter(({ node, template }) => node === name && !template)) {
+      try {
+        read.set(vmid, leftOutIn(kind, await proxmox.guestConfig(name, kind, vmid, { now: true })));
+      } catch (error) {
+        // What is not in the list was not read.
+        if (isKind(error, 'NodeUnreachable')) return;
+      }
+    }
+  };
+  await Promise.all(online.map(readNode));
+  return read;
 }
 
 const spaceOf = ({ total, avail }: { total: number; avail: number }): Space => ({ total, available: avail });

@@ -17,7 +17,8 @@ import {
 import { plural } from '#domain/counted.js';
 import { formatDuration } from '#domain/durations.js';
 import { groupedBy } from '#domain/grouped.js';
-import type { NightGuestRow, NightRow } from '#domain/messages/ledger.js';
+import { leftOutAdvice } from '#domain/left-out.js';
+import type { KnownCopy, NightGuestRow, NightRow } from '#domain/messages/ledger.js';
 import { tallyWords } from './render-train.js';
 import { columns, fit, listed, printable, timeInZone, timeOf, wrap, type Clock } from './text.js';
 
@@ -182,12 +183,18 @@ function remarks({ vmid, inGrace, inRepo, inClear, row, local, offsite }: GuestS
     ...(inGrace && local.state === 'never' ? ['it is new and needs no backup yet.'] : []),
     ...(inRepo ? [] : ['it is not named in store.yaml.']),
     ...(inClear ? ['its backup is not encrypted, though fleet.yaml asks for it: edge runbook BackupUnencrypted'] : []),
+    ...(row?.leftOut && !isProven(row.local, row.offsite)
+      ? [`disks left out: ${leftOutAdvice(row.leftOut.disks)}.`]
+      : []),
     ...unproven('at the store', row?.local?.unprovenAt, row?.local?.unprovenWhy),
     ...unproven('in the second place', row?.offsite?.unprovenAt, row?.offsite?.unprovenWhy),
     ...silence('at the store', local, clock),
     ...(offsite ? silence('in the second place', offsite, clock) : []),
   ].flatMap((remark) => wrap(`Guest ${vmid}: ${remark}`, WIDTH, '  '));
 }
+
+const isProven = (...copies: (KnownCopy | undefined)[]): boolean =>
+  copies.every((copy) => copy === undefined || copy.provenAt !== undefined);
 
 /** A state that nobody has looked at for too long is no state. */
 function silence(where: string, { state, readAt }: CopyStatus, clock: Clock): string[] {

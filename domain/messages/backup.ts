@@ -3,6 +3,7 @@ import type { BackedUpGuest, CopyFacts } from '../backup.js';
 import type { GuestRun } from '../backup-failures.js';
 import type { NightStep } from '../backup-result.js';
 import { keepSchema } from '../fleet.js';
+import type { MeantOut } from '../left-out.js';
 import type { StoreResult, Tally } from '../outcomes.js';
 import type { Reason, Stop } from '../reasons.js';
 import type { FleetRunView } from './fleet-run.js';
@@ -160,6 +161,9 @@ export type BackupOrders = z.infer<typeof backupOrdersSchema>;
 export const guestOrdersSchema = z.record(z.string(), z.string());
 export type GuestOrders = z.infer<typeof guestOrdersSchema>;
 
+/** Disks that store.yaml says backups may lack, by the number of the guest. */
+export const meantOutSchema = z.record(z.string(), z.array(z.string().max(20)).max(300));
+
 export const backupStoreInputSchema = z
   .object({
     fleet: fleetName,
@@ -168,6 +172,7 @@ export const backupStoreInputSchema = z
     round: z.number().int().min(0).max(1_000),
     orders: backupOrdersSchema,
     guests: guestOrdersSchema.default({}),
+    withoutDisks: meantOutSchema.default({}),
     /** No dump starts after it. */
     notAfter: instant.optional(),
     offlineAfter: milliseconds,
@@ -222,6 +227,7 @@ export interface NightStorePlan {
   opens?: string | undefined;
   closes: string;
   guests?: GuestOrders | undefined;
+  withoutDisks?: MeantOut | undefined;
 }
 
 export interface NightPlan {

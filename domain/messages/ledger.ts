@@ -135,6 +135,11 @@ export interface GuestBackupRow {
     | undefined;
   /** The second place; absent as `local` is. */
   offsite?: KnownCopy | undefined;
+  /**
+   * Disks that its backups up to then leave out although nobody meant them to; none named when nobody could read which.
+   * Such a backup is not proven, whatever its server says. Absent when that was never so.
+   */
+  leftOut?: { disks: readonly string[]; at: string } | undefined;
   firstSeen: string;
   /** When the cluster last had it. */
   seenAt: string;

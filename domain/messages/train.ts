@@ -14,7 +14,7 @@ import type {
   TrainRow,
 } from './ledger.js';
 import { trialSchema, type RestorePlanOutcome } from './restore.js';
-import { backupOrdersSchema, guestOrdersSchema, type NightPlanOutcome } from './backup.js';
+import { backupOrdersSchema, guestOrdersSchema, meantOutSchema, type NightPlanOutcome } from './backup.js';
 import { commitHash, fleetName, instant, personSchema, stageName, storeId, trainId } from './names.js';
 import { SHA256 } from '../naming.js';
 import { UNKNOWN_KEY } from '../issue-words.js';
@@ -374,6 +374,7 @@ export const waveInputSchema = z
             /** Of a backup: the line that the store shares with others. */
             uplink: z.string().max(63).optional(),
             guests: guestOrdersSchema.optional(),
+            withoutDisks: meantOutSchema.optional(),
             /** Of a restore test: the guests that are tried. */
             trials: z.array(trialSchema).min(1).max(1_000).optional(),
           })

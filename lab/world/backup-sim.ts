@@ -1,3 +1,4 @@
+import { disksOf, dumped } from './disks.js';
 import type { GuestSim } from './guest-sim.js';
 import { NodeGone } from './node-gone.js';
 import type { NodeSim } from './node-sim.js';
@@ -180,9 +181,13 @@ export class BackupSim {
     const current: Current = { guest, session: undefined };
     this.#current.set(upid, current);
     try {
+      log(`INFO: ${word} Name: ${guest.name}`);
+      for (const disk of disksOf(guest, this.#store.layout.ownDisks)) {
+        const told = dumped(kind, disk);
+        if (told) log(told.line);
+      }
       log(`INFO: backup mode: ${order.mode}`);
       log('INFO: ionice priority: 7');
-      log(`INFO: ${word} Name: ${guest.name}`);
       const session = (current.session = storage.backup(guest, log));
       log(`INFO: creating Proxmox Backup Server archive '${session.name}'`);
       if (kind === 'qemu' && guest.status === 'running') {

@@ -122,6 +122,7 @@ const KINDS = {
     ...VMID,
     lock: { type: 'string', title: 'whose work: backup, snapshot, … (default backup)' },
   }),
+  'disk-left-out': event('guests have a further disk that backups leave out, and take along when the fault ends', VMID),
   'bad-cache': event('caches keep nothing', VMID),
   'osd-down': event('an OSD is down', { osd: { type: 'number', title: 'which (default: first of the node)' } }),
   'mon-down': event('the monitor of the node is down'),

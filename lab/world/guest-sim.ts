@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { savedDisks } from './disks.js';
 import { CANARY_FILE, canaryPlace, canaryText, type DiskContent } from './pbs/content.js';
 import type { GuestSpec } from './specs.js';
 import type { Timing } from './timing.js';
@@ -178,12 +179,14 @@ export class GuestSim {
   content(writesEveryMs: number, now: number = Date.now()): DiskContent {
     this.#countWrites(writesEveryMs, now);
     const { count, last, at } = this.writes;
+    const disks = savedDisks(this);
     return {
       origin: this.origin,
       kind: this.kind,
       revision: count,
       files: JSON.stringify([...this.files]),
       writtenAt: last ?? at,
+      ...(disks.length > 0 ? { disks } : {}),
     };
   }
 

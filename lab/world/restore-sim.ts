@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { refuseDevices } from './devices.js';
+import { restoredDisks } from './disks.js';
 import { GuestSim, type Restored } from './guest-sim.js';
 import type { NodeSim } from './node-sim.js';
 import { digestOf, DISK_BYTES, placeOf } from './pbs/content.js';
@@ -243,7 +244,7 @@ export class RestoreSim {
   #finish(node: NodeSim, order: RestoreOrder, options: Record<string, string>, restored: Restored): void {
     const { vmid, pool, actor, storage, archive } = order;
     const { content } = restored;
-    const guest = new GuestSim(this.#specFor(order, content?.origin), order.node, content?.origin, restored);
+    const guest = new GuestSim(this.#specFor(order, content), order.node, content?.origin, restored);
     guest.options = options;
     guest.pool = pool;
     guest.writes = { count: content?.revision ?? 1, at: content?.writtenAt ?? Date.now() };
@@ -329,11 +330,12 @@ export class RestoreSim {
   }
 
   /** The guest that the backup is of, as the fleet knows it. */
-  #specFor({ vmid, kind }: RestoreOrder, origin = ''): GuestSpec {
-    const spec = this.#originalOf(origin);
+  #specFor({ vmid, kind, storage }: RestoreOrder, content: Restored['content']): GuestSpec {
+    const spec = this.#originalOf(content?.origin ?? '');
     if (!spec) return plainSpec(vmid, kind, `restored-${vmid}`);
-    const { health: _health, metrics: _metrics, node: _node, ...rest } = spec;
-    return { ...rest, vmid, ha: false, running: false };
+    const { health: _health, metrics: _metrics, node: _node, disks: _disks, ...rest } = spec;
+    const disks = restoredDisks(content ?? {}, { vmid, storage });
+    return { ...rest, vmid, ha: false, running: false, disks };
   }
 
   /** Settings of the backup under those that were given. With `unique` its cards get addresses of their own. */

@@ -3,6 +3,7 @@ import { lackingDevice } from './devices.js';
 import { CephSim } from './ceph-sim.js';
 import type { Fault } from './faults.js';
 import type { Step } from './fault-table.js';
+import { furtherDisk } from './disks.js';
 import { GuestSim } from './guest-sim.js';
 import { HaSim } from './ha-sim.js';
 import { RESTORE, STORE_LAYOUT, type Layout } from './layout.js';
@@ -324,6 +325,8 @@ export class StoreSim {
       case 'guest-locked':
         for (const guest of this.#guestsOf(fault)) guest.lock ??= String(fault.params?.['lock'] ?? 'backup');
         return;
+      case 'disk-left-out':
+        return this.#plugFurtherDisks(fault, false);
       case 'guest-unhealthy':
         for (const guest of this.#guestsOf(fault)) guest.unhealthyByFault = true;
         return;
@@ -366,6 +369,8 @@ export class StoreSim {
       case 'guest-locked':
         for (const guest of this.#guestsOf(fault)) if (guest.lock !== 'migrate') guest.lock = undefined;
         return;
+      case 'disk-left-out':
+        return this.#plugFurtherDisks(fault, true);
       case 'guest-unhealthy':
         for (const guest of this.#guestsOf(fault)) guest.unhealthyByFault = false;
         return;
@@ -545,6 +550,12 @@ export class StoreSim {
       by,
       ...(detail === undefined ? {} : { detail }),
     });
+  }
+
+  #plugFurtherDisks(fault: Fault, backup: boolean): void {
+    for (const guest of this.#guestsOf(fault)) {
+      guest.options = { ...guest.options, ...furtherDisk(guest, this.layout.ownDisks, backup) };
+    }
   }
 
   #guestsOf(fault: Fault): GuestSim[] {

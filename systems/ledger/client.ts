@@ -572,6 +572,8 @@ const guestBackupColumns = ({ local, offsite, ...row }: GuestBackupRow) => ({
   seen_at: row.seenAt,
   read_local_at: local?.readAt,
   read_offsite_at: offsite?.readAt,
+  left_out: row.leftOut?.disks,
+  left_out_at: row.leftOut?.at,
 });
 
 /** Columns that are read together, and the instant at which they were. The instants are their own last column. */
@@ -594,6 +596,7 @@ const READ_TOGETHER: readonly [readAt: string, columns: readonly string[]][] = [
     'read_offsite_at',
     ['offsite_proven_at', 'offsite_verified_at', 'offsite_unproven_at', 'offsite_unproven_why', 'read_offsite_at'],
   ],
+  ['left_out_at', ['left_out', 'left_out_at']],
 ];
 
 /** What was not read, or earlier than what is known, changes nothing. `anew`: an SQL condition under which nothing is known. */

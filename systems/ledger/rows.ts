@@ -197,6 +197,8 @@ export const guestBackupRow = z
     read_offsite_at: maybe(instant),
     gone_at: maybe(instant),
     own_since: maybe(instant),
+    left_out: maybe(z.array(text)),
+    left_out_at: maybe(instant),
   })
   .transform((row): GuestBackupRow => ({
     fleet: row.fleet,
@@ -238,6 +240,7 @@ export const guestBackupRow = z
               unprovenWhy: row.offsite_unproven_why,
             }),
           },
+    leftOut: row.left_out_at === undefined ? undefined : { disks: row.left_out ?? [], at: row.left_out_at },
     firstSeen: row.first_seen,
     seenAt: row.seen_at,
     goneAt: row.gone_at,

@@ -203,7 +203,8 @@ export function createProxmoxClient(options: ProxmoxOptions): ProxmoxRestoreClie
         start: false,
       }),
 
-    guestConfig: (node, kind, vmid) => read(guestConfigSchema, `${guestPath(node, kind, vmid)}/config`),
+    guestConfig: (node, kind, vmid, { now } = { now: false }) =>
+      read(guestConfigSchema, `${guestPath(node, kind, vmid)}/config`, now ? { current: true } : {}),
 
     archivedConfig: (node, archive) =>
       read(archivedConfigSchema, `/nodes/${segment(node)}/vzdump/extractconfig`, { volume: archive }),

@@ -17,6 +17,11 @@ export interface ProxmoxClient {
   permissions(): Promise<Record<string, string[]>>;
   clusterStatus(): Promise<{ quorate: boolean; nodes: { name: string; online: boolean; local: boolean }[] }>;
   guests(): Promise<GuestResource[]>;
+  /**
+   * Its settings, all as text: as they will be after its next start, or with `now` as they are, which is what vzdump goes
+   * by. `NotFound` when the guest is not on that node.
+   */
+  guestConfig(node: string, kind: GuestKind, vmid: number, options?: { now: boolean }): Promise<Record<string, string>>;
   /** `lock` and HA state, fresh from the node that holds the guest. */
   guestStatus(node: string, kind: GuestKind, vmid: number): Promise<{ status: string; lock?: string; ha: boolean }>;
   haManagerStatus(): Promise<{
@@ -76,8 +81,6 @@ export interface ProxmoxRestoreClient extends ProxmoxClient {
    * that is refused, as `Server`. When the task fails, a VM stays behind with neither disk nor pool.
    */
   restore(node: string, restore: GuestRestore): Promise<string>;
-  /** Its settings, all as text. `NotFound` when the guest is not on that node. */
-  guestConfig(node: string, kind: GuestKind, vmid: number): Promise<Record<string, string>>;
   /**
    * Settings that lie in a backup, all as text; those of its snapshots are left out. `Server` when the backup cannot be
    * read.

@@ -1,10 +1,9 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { LabEntry } from '#client/cli/lab-client.js';
-import type { NightInput, NightReport, NightView } from '#domain/messages/backup.js';
+import type { NightReport, NightView } from '#domain/messages/backup.js';
 import type { GuestBackupRow } from '#domain/messages/ledger.js';
-import { CONTROL_QUEUE, nightWorkflowId } from '#domain/naming.js';
 import type { PbsSnapshot } from '#lab/control/snapshot.js';
 import { openLedgerReader } from '#systems/ledger/client.js';
 import type { LedgerReader } from '#systems/ledger/types.js';
@@ -44,15 +43,8 @@ afterAll(async () => {
   await practice?.stop();
 });
 
-const workflowId = nightWorkflowId('practice', 'by-hand');
-const begin = (stores: string[]) =>
-  practice.client.workflow.start('nightlyBackup', {
-    taskQueue: CONTROL_QUEUE,
-    workflowId,
-    args: [{ fleet: 'practice', stores, now: true, requestedBy: 'test' } satisfies NightInput],
-  });
 const nightOver = async (stores: string[]): Promise<{ report: NightReport; view: NightView }> => {
-  const handle = await begin(stores);
+  const handle = await practice.startNight({ stores });
   const report = (await handle.result()) as NightReport;
   return { report, view: await handle.query<NightView>('night') };
 };
@@ -125,6 +117,37 @@ describe('a night in which something is wrong', () => {
     await practice.lab.removeFault('locked');
   });
 
+  it('is partial as long as a disk of a guest is left out, until that is mended or store.yaml means it', async () => {
+    const [guest] = await guestsOf(BROKEN);
+    const vmid = guest?.vmid ?? 0;
+    const [disk, params] = [guest?.kind === 'lxc' ? 'mp0' : 'scsi1', { vmid }];
+    const outcomes = async () => (await nightOver([BROKEN])).view.notSucceeded;
+    const rowOf = async () => (await known(BROKEN)).find((row) => row.vmid === vmid);
+    await practice.lab.addFault({ kind: 'disk-left-out', store: BROKEN, params, id: 'further' });
+    const [ended] = await outcomes();
+    expect(ended).toMatchObject({ store: BROKEN, outcome: 'failed', reason: 'BackupIncomplete' });
+    expect(ended?.stop?.summary).toContain(`disks left out of guest ${vmid} (${disk})`);
+    const lacking = { provenAt: undefined, unprovenWhy: 'disks left out' };
+    expect(await rowOf()).toMatchObject({ leftOut: { disks: [disk] }, local: lacking, offsite: lacking });
+
+    const file = join(practice.repo, 'clusters', BROKEN, 'store.yaml');
+    const before = await readFile(file, 'utf8');
+    const meant = async (text: string) => {
+      await writeFile(file, text);
+      await practice.editFleet((fleet) => {
+        fleet['alarms'] = { ...(fleet['alarms'] as object) };
+      });
+    };
+    await meant(before.replace(`vmid: ${vmid}\n`, `vmid: ${vmid}\n    withoutDisks: [${disk}]\n`));
+    expect(await outcomes()).toEqual([]);
+    expect((await rowOf())?.local?.provenAt).toBeDefined();
+    await meant(before);
+    expect(await outcomes()).toMatchObject([{ reason: 'BackupIncomplete' }]);
+    await practice.lab.removeFault('further');
+    expect(await outcomes()).toEqual([]);
+    expect((await rowOf())?.offsite?.provenAt).toBeDefined();
+  });
+
   it('is refused before anything is dumped when the datastore is full', async () => {
     await practice.lab.addFault({ kind: 'datastore-full', store: FULL, id: 'full' });
     const { view } = await nightOver([FULL]);
@@ -170,7 +193,7 @@ describe('a night over a slow uplink', () => {
     const from = new Date();
     const begun = await lastSeq();
     await practice.lab.addFault({ ...slow, id: 'slow' });
-    const handle = await begin([FULL]);
+    const handle = await practice.startNight({ stores: [FULL] });
     await practice.seen(
       'a transfer that is slow',
       (entry) => entry.seq > begun && entry.store === FULL && entry.detail?.['kind'] === 'wan-slow',
@@ -199,7 +222,7 @@ describe('a night over a slow uplink', () => {
 
 describe('a night that is disturbed', () => {
   it('dumps every guest once although the store worker and then the control worker are killed meanwhile', async () => {
-    const handle = await begin([CRASHED]);
+    const handle = await practice.startNight({ stores: [CRASHED] });
     await practice.seen('a dump of the store', (entry) => entry.store === CRASHED && entry.effect === 'backup.start');
     practice.service.kill(`store:${CRASHED}`, 'SIGKILL');
     practice.service.kill('control', 'SIGKILL');
@@ -208,7 +231,7 @@ describe('a night that is disturbed', () => {
   });
 
   it('goes on at the store while its link is cut, and is told when it is back', async () => {
-    const handle = await begin([AWAY]);
+    const handle = await practice.startNight({ stores: [AWAY] });
     await practice.seen('a dump of the store', (entry) => entry.store === AWAY && entry.effect === 'backup.start');
     await practice.lab.setWan(AWAY, false);
     await practice.seen('the dumps to end', (entry) => entry.store === AWAY && entry.effect === 'backup.done');
@@ -222,7 +245,7 @@ describe('a night that is disturbed', () => {
 describe('a train that meets the night', () => {
   it('waits for the dump, is not made to wait again, and no guest is moved while it is dumped', async () => {
     await practice.lab.addFault({ kind: 'backup-slow', store: MET, params: { factor: 100 }, id: 'slow' });
-    const night = await begin([MET]);
+    const night = await practice.startNight({ stores: [MET] });
     await practice.seen('a dump of the store', (entry) => entry.store === MET && entry.effect === 'backup.start');
     const train = await practice.startTrain();
     const report = await practice.ride(train);

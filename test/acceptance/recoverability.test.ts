@@ -3,10 +3,9 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import type { LabEntry } from '#client/cli/lab-client.js';
-import type { NightInput, NightReport, NightView } from '#domain/messages/backup.js';
-import type { RestoreInput, RestoreReport } from '#domain/messages/restore.js';
+import type { NightReport, NightView } from '#domain/messages/backup.js';
+import type { RestoreReport } from '#domain/messages/restore.js';
 import type { TrainReport, TrainView } from '#domain/messages/train.js';
-import { CONTROL_QUEUE, nightWorkflowId, restoreRunWorkflowId } from '#domain/naming.js';
 import { OVERRIDES_FILE } from '#domain/overrides.js';
 import type { RecoverabilityOverride } from '#domain/recoverability.js';
 import { openLedgerReader } from '#systems/ledger/client.js';
@@ -59,21 +58,13 @@ const commit = () =>
   });
 
 async function nightOver(stores?: string[]): Promise<NightView> {
-  const handle = await practice.client.workflow.start('nightlyBackup', {
-    taskQueue: CONTROL_QUEUE,
-    workflowId: nightWorkflowId('practice', 'by-hand'),
-    args: [{ fleet: 'practice', now: true, requestedBy: 'test', ...(stores ? { stores } : {}) } satisfies NightInput],
-  });
+  const handle = await practice.startNight(stores ? { stores } : {});
   expect((await handle.result()) as NightReport).toMatchObject({ state: 'done' });
   return handle.query<NightView>('night');
 }
 
 async function restoresOf(stores: string[]): Promise<RestoreReport> {
-  const handle = await practice.client.workflow.start('restoreTest', {
-    taskQueue: CONTROL_QUEUE,
-    workflowId: restoreRunWorkflowId('practice', 'by-hand'),
-    args: [{ fleet: 'practice', requestedBy: 'test', stores } satisfies RestoreInput],
-  });
+  const handle = await practice.startRestores({ stores });
   return (await handle.result()) as RestoreReport;
 }
 

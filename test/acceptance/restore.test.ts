@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { LabEntry } from '#client/cli/lab-client.js';
-import type { NightInput, NightReport } from '#domain/messages/backup.js';
+import type { NightReport } from '#domain/messages/backup.js';
 import type { RestoreTestRow } from '#domain/messages/ledger.js';
 import type { RestoreInput, RestoreReport } from '#domain/messages/restore.js';
-import { CONTROL_QUEUE, nightWorkflowId, restoreRunWorkflowId, trainWorkflowId } from '#domain/naming.js';
+import { trainWorkflowId } from '#domain/naming.js';
 import { openLedgerReader } from '#systems/ledger/client.js';
 import type { LedgerReader } from '#systems/ledger/types.js';
 import { givenPractice, type Practice } from '../support/practice.js';
@@ -24,11 +24,7 @@ beforeAll(async () => {
     },
   });
   ledger = openLedgerReader(practice.service.databaseUrl, { connections: 1 });
-  const night = await practice.client.workflow.start('nightlyBackup', {
-    taskQueue: CONTROL_QUEUE,
-    workflowId: nightWorkflowId('practice', 'by-hand'),
-    args: [{ fleet: 'practice', now: true, requestedBy: 'test' } satisfies NightInput],
-  });
+  const night = await practice.startNight();
   expect((await night.result()) as NightReport).toMatchObject({ state: 'done', tally: { succeeded: 3 } });
 });
 afterEach(async () => {
@@ -39,14 +35,8 @@ afterAll(async () => {
   await practice?.stop();
 });
 
-const begin = (input: Partial<RestoreInput> = {}) =>
-  practice.client.workflow.start('restoreTest', {
-    taskQueue: CONTROL_QUEUE,
-    workflowId: restoreRunWorkflowId('practice', 'by-hand'),
-    args: [{ fleet: 'practice', requestedBy: 'test', ...input } satisfies RestoreInput],
-  });
 const runOver = async (input?: Partial<RestoreInput>): Promise<{ report: RestoreReport; rows: RestoreTestRow[] }> => {
-  const report = (await (await begin(input)).result()) as RestoreReport;
+  const report = (await (await practice.startRestores(input)).result()) as RestoreReport;
   return { report, rows: await ledger.restoreTests(report.run) };
 };
 const atSite = async (effect: string): Promise<LabEntry[]> =>
@@ -120,7 +110,7 @@ describe('a run that is disturbed', () => {
   it('restores each guest once although the site’s worker and then the control worker are killed meanwhile', async () => {
     const before = (await atSite('guest.restore')).length;
     await practice.lab.addFault({ kind: 'restore-slow', store: 'staging', params: { factor: 8 }, id: 'slow' });
-    const handle = await begin({ stores: [CRASHED], vmids: [101, 103] });
+    const handle = await practice.startRestores({ stores: [CRASHED], vmids: [101, 103] });
     await practice.storeIs('a guest that is being restored', 'staging', ({ guests }) =>
       guests.some(({ vmid, lock }) => vmid >= 90_000 && lock !== undefined),
     );
@@ -137,7 +127,7 @@ describe('a run that is disturbed', () => {
   });
 
   it('that is aborted takes away what it restored', async () => {
-    const handle = await begin({ stores: [CRASHED] });
+    const handle = await practice.startRestores({ stores: [CRASHED] });
     const known = (await atSite('guest.restore')).length;
     await practice.eventually('a guest to be restored', async () =>
       (await atSite('guest.restore')).length > known ? true : undefined,

@@ -230,6 +230,7 @@ export function aFakeStore({
         nodes: Object.values(nodes).map(({ name, up }) => ({ name, online: up, local: name === 'n1' })),
       });
     },
+    guestConfig: () => Promise.resolve({}),
     guests: () => {
       haMoves();
       return Promise.resolve(

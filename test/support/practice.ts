@@ -17,9 +17,18 @@ import { checkRepo } from '#domain/repo-check.js';
 import { collectRepoFiles } from '#domain/repo-files.js';
 import { MAX_CONFIG_FILE } from '#domain/repo-limits.js';
 import type { StoreResult } from '#domain/outcomes.js';
+import type { NightInput } from '#domain/messages/backup.js';
+import type { RestoreInput } from '#domain/messages/restore.js';
 import type { PatchStoreInput, StoreView } from '#domain/messages/store.js';
 import { isTrainOver, type Decision, type TrainReport, type TrainView } from '#domain/messages/train.js';
-import { CONTROL_QUEUE, storeQueue, storeWorkflowId, trainWorkflowId } from '#domain/naming.js';
+import {
+  CONTROL_QUEUE,
+  nightWorkflowId,
+  restoreRunWorkflowId,
+  storeQueue,
+  storeWorkflowId,
+  trainWorkflowId,
+} from '#domain/naming.js';
 import type { StoreSnapshot } from '#lab/control/snapshot.js';
 import { builtinMirror, NEXT_SNAPSHOT } from '#lab/world/mirror.js';
 import { openGitRepo } from '#systems/git/repo.js';
@@ -37,6 +46,10 @@ export interface Practice {
   client: Client;
   lab: LabClient;
   startTrain(input?: object): Promise<WorkflowHandle>;
+  /** A night by hand, which begins at once. */
+  startNight(input?: Partial<NightInput>): Promise<WorkflowHandle>;
+  /** A run of restore tests by hand. */
+  startRestores(input?: Partial<RestoreInput>): Promise<WorkflowHandle>;
   view(): Promise<TrainView>;
   /** Waits until the train's view satisfies the condition; approves every stage on the way when asked to. */
   until(what: string, condition: (view: TrainView) => boolean, options?: { approving?: boolean }): Promise<TrainView>;
@@ -202,6 +215,18 @@ export async function givenPractice(options: {
         args: [{ fleet: FLEET, requestedBy: 'test', ...input }],
       });
     },
+    startNight: (input = {}) =>
+      client.workflow.start('nightlyBackup', {
+        taskQueue: CONTROL_QUEUE,
+        workflowId: nightWorkflowId(FLEET, 'by-hand'),
+        args: [{ fleet: FLEET, now: true, requestedBy: 'test', ...input } satisfies NightInput],
+      }),
+    startRestores: (input = {}) =>
+      client.workflow.start('restoreTest', {
+        taskQueue: CONTROL_QUEUE,
+        workflowId: restoreRunWorkflowId(FLEET, 'by-hand'),
+        args: [{ fleet: FLEET, requestedBy: 'test', ...input } satisfies RestoreInput],
+      }),
     view: () => waitFor('a view of the train', look),
     until: (what, condition, { approving = false } = {}) => {
       let view: TrainView | undefined;

@@ -45,6 +45,7 @@ export const aBackupInput = (store: string, change: Partial<BackupStoreInput> = 
   round: 0,
   orders: someOrders(),
   guests: {},
+  withoutDisks: {},
   notAfter: new Date(Date.now() + 60_000).toISOString(),
   offlineAfter: 30_000,
   cutOffAfter: 60_000,

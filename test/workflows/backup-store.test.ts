@@ -348,6 +348,82 @@ describe('the backup of a store', () => {
     expect(pruned).toEqual([['vm/101', 'ct/103']]);
   });
 
+  describe('of which a guest has disks that backups leave out', () => {
+    const lacking = {
+      ...PLAN,
+      guests: PLAN.guests.map((guest) => (guest.vmid === 102 ? { ...guest, leftOut: ['scsi1'] } : guest)),
+    };
+
+    it('is failed, names them, records no proven backup of it and keeps all its older ones', async () => {
+      const world = await useWorld();
+      const store = await world.store(ID, { openDump: async () => lacking });
+      const pruned = groupsPruned(store);
+      const result = await (await world.startBackup(aBackupInput(ID))).result();
+      expect(result).toMatchObject({
+        outcome: 'failed',
+        reason: 'BackupIncomplete',
+        stop: { summary: '2 of 3 guests backed up and verified; disks left out of guest 102 (scsi1).' },
+      });
+      const [entry] = world.central.ledgerOf('backups');
+      expect(entry?.night.map(({ vmid, result: of }) => [vmid, of])).toEqual([
+        [101, 'proven'],
+        [102, 'disks left out'],
+        [103, 'proven'],
+      ]);
+      expect(entry?.guests.map(({ vmid, leftOut }) => [vmid, leftOut?.disks])).toEqual([
+        [101, undefined],
+        [102, ['scsi1']],
+        [103, undefined],
+      ]);
+      expect(pruned).toEqual([['vm/101', 'ct/103']]);
+    });
+
+    it('is failed also when only the dump itself says so', async () => {
+      const world = await useWorld();
+      await world.store(ID, {
+        dumpNode: async ({ vmids }) => ({
+          kind: 'done',
+          runs: vmids.map((vmid) => ({ vmid, kind: 'done', ...(vmid === 103 ? { leftOut: ['mp0'] } : {}) })),
+        }),
+      });
+      const result = await (await world.startBackup(aBackupInput(ID))).result();
+      expect(result).toMatchObject({ outcome: 'failed', reason: 'BackupIncomplete' });
+      expect(result.stop?.summary).toContain('disks left out of guest 103 (mp0)');
+    });
+
+    it('goes by what it read before its dump when a further try cannot read it', async () => {
+      const unread = { ...PLAN, guests: PLAN.guests.map((guest) => ({ ...guest, leftOut: 'unread' as const })) };
+      const outcomeAfter = async (first: typeof PLAN) => {
+        const world = await useWorld();
+        let tries = 0;
+        await world.store(ID, {
+          openDump: async () => ((tries += 1) === 1 ? first : { ...unread, nodes: [{ node: 'n1', vmids: [101] }] }),
+          dumpNode: async ({ vmids }) => ({
+            kind: 'done',
+            runs: vmids.map((vmid) => ({
+              vmid,
+              ...(tries === 1 && vmid === 101 ? locked : { kind: 'done' as const }),
+            })),
+          }),
+        });
+        const { outcome } = await (await world.startBackup(aBackupInput(ID))).result();
+        return [tries, outcome];
+      };
+      expect(await outcomeAfter(PLAN)).toEqual([2, 'succeeded']);
+      expect(await outcomeAfter(lacking)).toEqual([2, 'failed']);
+      expect(await outcomeAfter(unread)).toEqual([2, 'failed']);
+    });
+
+    it('has succeeded when store.yaml says that just these may be lost', async () => {
+      const world = await useWorld();
+      await world.store(ID, { openDump: async () => lacking });
+      const outcomeWith = async (withoutDisks: BackupStoreInput['withoutDisks']) =>
+        (await (await world.startBackup(aBackupInput(ID, { withoutDisks }))).result()).outcome;
+      expect(await outcomeWith({ 102: ['scsi1'] })).toBe('succeeded');
+      expect(await outcomeWith({ 102: ['scsi2'], 101: ['scsi1'] })).toBe('failed');
+    });
+  });
+
   it('is failed, and has nothing pruned in the second place, when both servers have one name', async () => {
     const world = await useWorld();
     await world.store(ID);

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { disksOf } from '../../world/disks.js';
 import { isDevice, needOf } from '../../world/devices.js';
 import type { GuestSim } from '../../world/guest-sim.js';
 import { bridgeIn, cardsOf, macOf } from '../../world/restore-sim.js';
@@ -117,8 +118,6 @@ function configOf(guest: GuestSim, store: StoreSim): Record<string, unknown> {
 
 function settingsNow(guest: GuestSim, store: StoreSim): Record<string, unknown> {
   const { vmid, kind, name, options } = guest;
-  const storage = guest.restored?.storage ?? store.layout.ownDisks;
-  const disk = `${storage}:vm-${vmid}-disk-0,size=${kind === 'qemu' ? 32 : 8}G`;
   const settings: Record<string, unknown> = {
     onboot: 1,
     cores: 2,
@@ -128,7 +127,7 @@ function settingsNow(guest: GuestSim, store: StoreSim): Record<string, unknown> 
     ...(kind === 'qemu' ? { name, agent: '1' } : { hostname: name, unprivileged: 1 }),
     // A restore keeps what the backup says of it, and what a restore that failed leaves says nothing.
     ...(kind === 'qemu' && guest.hasDisk ? { meta: MADE } : {}),
-    ...(guest.hasDisk ? { [kind === 'qemu' ? 'scsi0' : 'rootfs']: disk } : {}),
+    ...Object.fromEntries(disksOf(guest, store.layout.ownDisks).map((disk) => [disk.name, disk.value])),
   };
   for (const [key, value] of Object.entries(options ?? {})) {
     if (value === null) delete settings[key];

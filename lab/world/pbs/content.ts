@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { Disk } from '../disks.js';
 
 /**
  * What a guest's disk holds, as the chunks that a backup of it consists of. Derived, so that nothing of it need be kept:
@@ -14,6 +15,8 @@ export interface DiskContent {
   files: string;
   /** When that revision was written, milliseconds since the epoch. Absent in what an older lab kept. */
   writtenAt?: number | undefined;
+  /** What a backup of it brings back beside its first disk. */
+  disks?: Disk[] | undefined;
 }
 
 /** Of data; what else a disk has is zeros, which are one chunk. */

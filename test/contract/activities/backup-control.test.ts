@@ -225,6 +225,28 @@ describe('whether stores could be had back', () => {
     expect(detail).toEqual(['guest 101 (pos): no backup is proven, the limit is 2 d']);
   });
 
+  it('is refused for backups that lack disks, and still after a night that does better and brings nothing new', async () => {
+    await backedUp(10, () => ({ offsite: undefined }));
+    const recorded = async (at: string, leftOut?: GuestBackupRow['leftOut']) => {
+      const known = await ledger.guestBackups({ store: 'store-001' });
+      const guests = known.map(({ leftOut: _, ...row }) => ({
+        ...row,
+        local: { readAt: at, provenAt: ago(10) },
+        seenAt: at,
+        ...(leftOut && row.vmid === 101 ? { leftOut } : {}),
+      }));
+      await run(control.record, { kind: 'backups', store: 'store-001', at, guests, night: [] });
+    };
+    await recorded(ago(9), { disks: ['scsi1'], at: ago(9) });
+    const first = await judged();
+    expect(first.skipped).toEqual(['store-001 NoRecentBackup', 'store-002 NoRestoreProof']);
+    expect(first.detail).toContain('guest 101 (pos): no backup is proven, the limit is 2 d');
+    const [concern] = await run(control.backupConcerns, { fleet: 'edge' });
+    expect(concern).toContain('the worst: store-001, guest 101 (pos): never');
+    await recorded(ago(1));
+    expect((await judged()).skipped).toEqual(first.skipped);
+  });
+
   it('is refused when nobody has ever looked', async () => {
     expect((await judged()).skipped).toEqual(['store-001 NoRecentBackup', 'store-002 NoRecentBackup']);
   });

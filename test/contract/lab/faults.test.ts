@@ -622,6 +622,14 @@ describe('each kind of fault by what a client sees of it', () => {
       over();
       expect((await migrate()).ok).toBe(true);
     },
+    'disk-left-out': async () => {
+      add('disk-left-out', { params: { vmid: 101 } });
+      expect(await data('/nodes/n1/qemu/101/config')).toMatchObject({ scsi1: expect.stringContaining(',backup=0') });
+      expect(lab.store.guests.get(101)?.content(1).disks).toBeUndefined();
+      over();
+      expect(await data('/nodes/n1/qemu/101/config')).toMatchObject({ scsi1: expect.stringContaining(',backup=1') });
+      expect(lab.store.guests.get(101)?.content(1).disks).toMatchObject([{ name: 'scsi1' }]);
+    },
     'bad-cache': async () => {
       add('bad-cache');
       const hits = () => lab.store.guests.get(102)?.measure(Date.now(), 0, 0).cacheHitPercent;

@@ -69,6 +69,16 @@ describe('the groups that a night has proven', () => {
     ]);
   });
 
+  it('are none of guests of which disks are left out: an older backup may have them', () => {
+    expect(
+      groupsOf(
+        [aGuest(101, { leftOut: ['scsi1'] }), aGuest(102, { leftOut: 'unread' })],
+        aSnapshot(101),
+        aSnapshot(102),
+      ),
+    ).toEqual([]);
+  });
+
   it('are none of guests that nobody listed, that are templates, or that another server vouches for', () => {
     const other = aSnapshot(102, { verification: { state: 'ok', node: 'pbs-002', at: minutes(60) } });
     expect(groupsOf([aGuest(101, { template: true }), aGuest(102)], aSnapshot(101), other, aSnapshot(103))).toEqual([]);
@@ -105,6 +115,50 @@ describe('the night of a store', () => {
         summary: '2 of 3 guests backed up and verified; not guest 104.',
         detail: ['guest 104: it is a template, which nobody dumps, though store.yaml names it'],
       },
+    });
+  });
+
+  it('did not when disks of a guest are left out, and names them and what to do', () => {
+    const guests = [aGuest(101, { leftOut: ['scsi1', 'scsi2'] }), aGuest(102)];
+    expect(judgeNight(aNight({ guests }), NOW)).toEqual({
+      kind: 'partial',
+      stop: {
+        reason: 'BackupIncomplete',
+        step: 'backup',
+        summary: '1 of 2 guests backed up and verified; disks left out of guest 101 (scsi1, scsi2).',
+        detail: [
+          'guest 101 (guest-101): disks left out: scsi1, scsi2: set backup=1 there, or say in store.yaml that it is meant (withoutDisks)',
+        ],
+      },
+      missing: [expect.objectContaining({ vmid: 101, why: 'disks left out' })],
+    });
+  });
+
+  it('did not when nobody could read which disks of a guest are left out', () => {
+    const guests = [aGuest(101, { leftOut: 'unread' }), aGuest(102)];
+    expect(judgeNight(aNight({ guests }), NOW)).toMatchObject({
+      kind: 'partial',
+      stop: {
+        reason: 'BackupIncomplete',
+        summary: '1 of 2 guests backed up and verified; disks left out of guest 101 (nobody could read which).',
+      },
+    });
+  });
+
+  it('is partial, not failed, when every guest has a backup that lacks disks', () => {
+    const guests = [aGuest(101, { leftOut: ['scsi1'] }), aGuest(102, { leftOut: ['scsi1'] })];
+    expect(judgeNight(aNight({ guests }), NOW)).toMatchObject({
+      kind: 'partial',
+      stop: { reason: 'BackupIncomplete' },
+      missing: [{ vmid: 101 }, { vmid: 102 }],
+    });
+  });
+
+  it('says of a guest that has no backup at all that, not what it would lack', () => {
+    const guests = [aGuest(101, { leftOut: ['scsi1'] }), aGuest(102)];
+    expect(judgeNight(aNight({ guests, ...holding(aSnapshot(102)) }), NOW)).toMatchObject({
+      stop: { summary: '1 of 2 guests backed up and verified; not guest 101.' },
+      missing: [{ vmid: 101, why: 'nothing new' }],
     });
   });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { SnapshotFacts } from '#domain/backup.js';
-import { datastoreRows, rowsOfKnown, type LearnedOfCopies } from '#domain/backup-rows.js';
+import { datastoreRows, rowsOf, rowsOfKnown, withoutParts, type LearnedOfCopies } from '#domain/backup-rows.js';
 import type { GuestBackupRow } from '#domain/messages/ledger.js';
 
 const READ_AT = '2026-11-26T04:00:00.000Z';
@@ -93,5 +93,69 @@ describe('a night in which nobody has read which guests a store has', () => {
     expect(guests).toMatchObject([{ vmid: 101 }]);
     expect(guests[0]).not.toHaveProperty('local');
     expect(night).toMatchObject([{ result: 'unreadable' }]);
+  });
+});
+
+describe('a guest of which disks are left out', () => {
+  const now = new Date(READ_AT);
+  const guest = { vmid: 102, kind: 'qemu' as const, name: 'guest-102', template: false };
+  const rowsWith = (leftOut?: 'unread' | string[]) => {
+    const { guests } = rowsOf({ ...learned(), guests: [{ ...guest, leftOut }], missing: [], now });
+    return guests;
+  };
+  const TONIGHT = '2026-11-26T01:30:00.000Z';
+
+  it('has no proven backup, and its row names the disks', () => {
+    expect(withoutParts(rowsWith(['scsi1']), [])).toMatchObject([
+      {
+        leftOut: { disks: ['scsi1'], at: READ_AT },
+        local: { provenAt: undefined, verifiedAt: undefined, unprovenAt: TONIGHT, unprovenWhy: 'disks left out' },
+      },
+    ]);
+    expect(withoutParts(rowsWith('unread'), [])).toMatchObject([
+      { leftOut: { disks: [] }, local: { provenAt: undefined } },
+    ]);
+  });
+
+  it('keeps what is proven of it when nobody could read its settings, and there is nothing new of it', () => {
+    const local = { node: 'pbs-001', snapshots: [aSnapshot(102, '2026-11-25T01:30:00Z')] };
+    const { guests } = rowsOf({ ...learned({ local }), guests: [{ ...guest, leftOut: 'unread' }], missing: [], now });
+    expect(withoutParts(guests, [])).toMatchObject([{ local: { provenAt: '2026-11-25T01:30:00.000Z' } }]);
+    const named = rowsOf({ ...learned({ local }), guests: [{ ...guest, leftOut: ['scsi1'] }], missing: [], now });
+    expect(withoutParts(named.guests, [])).toMatchObject([{ local: { provenAt: undefined } }]);
+  });
+
+  it('has none either when only the night after does better and brings nothing new', () => {
+    const known = [aRow(102, { leftOut: { disks: ['scsi1'], at: TONIGHT } })];
+    expect(withoutParts(rowsWith(), known)).toMatchObject([{ local: { provenAt: undefined } }]);
+  });
+
+  it('has one as soon as a newer one has all disks', () => {
+    const known = [aRow(102, { leftOut: { disks: ['scsi1'], at: '2026-11-26T01:29:59.000Z' } })];
+    expect(withoutParts(rowsWith(), known)).toMatchObject([{ local: { provenAt: TONIGHT } }]);
+  });
+
+  it('loses what was known before of a server that could not be read tonight', () => {
+    const known = aRow(102, { offsite: { readAt: READ_AT, provenAt: '2026-11-25T01:30:00.000Z' } });
+    expect(withoutParts(rowsWith(['scsi1']), [known])).toMatchObject([
+      { offsite: { provenAt: undefined, unprovenAt: '2026-11-25T01:30:00.000Z', unprovenWhy: 'disks left out' } },
+    ]);
+  });
+
+  it('keeps why its newest backup is not proven, if that is something else', () => {
+    const local = { readAt: READ_AT, provenAt: TONIGHT, unprovenAt: READ_AT, unprovenWhy: 'not verified' as const };
+    const row = aRow(102, { local, leftOut: { disks: ['scsi1'], at: READ_AT } });
+    expect(withoutParts([row], [])).toMatchObject([{ local: { provenAt: undefined, unprovenWhy: 'not verified' } }]);
+  });
+
+  it('counts backups of a node whose clock is a little ahead among those that lack them, and none of years to come', () => {
+    const ahead = '2026-11-26T04:03:00Z';
+    const local = { node: 'pbs-001', snapshots: [aSnapshot(102, ahead), aSnapshot(102, '2036-01-01T00:00:00Z')] };
+    const { guests } = rowsOf({ ...learned({ local }), guests: [{ ...guest, leftOut: ['scsi1'] }], missing: [], now });
+    expect(guests).toMatchObject([{ leftOut: { at: '2026-11-26T04:03:00.000Z' } }]);
+  });
+
+  it('is no matter for the others', () => {
+    expect(withoutParts(rowsWith(), [aRow(101, { leftOut: { disks: ['scsi1'], at: READ_AT } })])).toEqual(rowsWith());
   });
 });

@@ -57,6 +57,15 @@ describe('the status of a guest', () => {
     'stays a breach in silence': [aRow({ local: { readAt: ago(30), provenAt: ago(30) } }), 'breach'],
     'is unknown when its backup is from tomorrow': [aRow({}, -24), 'unknown'],
     'is unknown when it was read tomorrow': [aRow({ local: { readAt: ago(-24), provenAt: ago(2) } }), 'unknown'],
+    'is never, new or not, when its backups lack disks': [
+      aRow({ firstSeen: ago(24), local: read, offsite: read, leftOut: { disks: ['scsi1'], at: ago(1) } }),
+      'never',
+    ],
+    'is ok while it is new, whatever the one lacked that had its number before': [
+      aRow({ firstSeen: ago(24), local: read, offsite: read, leftOut: { disks: ['scsi1'], at: ago(30) } }),
+      'ok',
+    ],
+    'is that of its age once a newer backup has all disks': [aRow({ leftOut: { disks: ['scsi1'], at: ago(9) } }), 'ok'],
     'is ok without a backup while it is new': [aRow({ firstSeen: ago(24), local: read, offsite: read }), 'ok'],
     'is never once it is no longer new': [aRow({ firstSeen: ago(25), local: read, offsite: read }), 'never'],
     'is unknown while it is new and nobody looks': [

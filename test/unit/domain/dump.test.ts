@@ -40,6 +40,7 @@ const theFacts = (change: Partial<DumpFacts> = {}): DumpFacts => ({
   unread: [],
   cluster: { quorate: true, nodes: ['n1', 'n2', 'n3'].map((name) => ({ name, online: true })) },
   guests: [aGuest(102, 'n1'), aGuest(101, 'n1'), aGuest(103, 'n2', { kind: 'lxc' })],
+  leftOut: new Map([101, 102, 103].map((vmid) => [vmid, []])),
   listsAll: true,
   missingPrivileges: [],
   storages: [aStorage('n1'), aStorage('n2')],

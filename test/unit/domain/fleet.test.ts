@@ -89,6 +89,7 @@ const NAMES: [what: string, schema: Schema, path: Path][] = [
   ['weekday of a window', storeSchema, ['window', 'days', 0]],
   ['end of a hold', storeSchema, ['hold', 'until']],
   ['tier of a guest', storeSchema, ['guests', 0, 'tier']],
+  ['disk that is left out', storeSchema, ['guests', 0, 'withoutDisks', 0]],
   ['probe', storeSchema, ['guests', 0, 'probes', 0, 'name']],
   ['time of a probe', storeSchema, ['guests', 0, 'probes', 0, 'within']],
   ['uplink', storeSchema, ['backup', 'uplink']],
@@ -136,7 +137,7 @@ const TEXTS: [what: string, schema: Schema, path: Path][] = [
 
 const withProbe = (store: Record<string, unknown>): object =>
   changed(
-    changed(store, ['guests', 0, 'tier'], 'normal'),
+    changed(changed(store, ['guests', 0, 'tier'], 'normal') as object, ['guests', 0, 'withoutDisks'], ['mp0']),
     ['guests', 0, 'probes'],
     [{ name: 'sells', command: ['/usr/bin/pos', '--check'] }],
   ) as object;

@@ -95,6 +95,16 @@ describe('the plan of a night', () => {
     ]);
   });
 
+  it('names the disks that store.yaml says may be lost, and says nothing of other guests', () => {
+    const guests = [
+      { vmid: 101, name: 'pos', kind: 'qemu' as const, withoutDisks: ['scsi1'] },
+      { vmid: 102, name: 'inventory', kind: 'qemu' as const },
+    ];
+    const [store] = planOf({ stores: [aStore('store-001', { backup: {}, guests })] }).stores;
+    expect(store?.withoutDisks).toEqual({ 101: ['scsi1'] });
+    expect(planOf().stores.every((each) => !('withoutDisks' in each))).toBe(true);
+  });
+
   it('is of the window that opens next, in the zone of the fleet, and leaves out who has no backup server', () => {
     const plan = planOf();
     expect(plan).toMatchObject({

@@ -332,6 +332,18 @@ backup:
       () => replace(STORE, 'role: pos', 'role: pos\n    tier: critical'),
       /guests\[0\]\.tier: is critical, which is not among the tiers in fleet\.yaml\.$/,
     ],
+    'a disk that a VM cannot have': [
+      () => replace(STORE, 'role: pos', 'role: pos\n    withoutDisks: [scsi1, mp0]'),
+      /guests\[0\]\.withoutDisks\[1\]: mp0 is not a disk of a VM, such as scsi1\.$/,
+    ],
+    'a disk that is named twice': [
+      () => replace(STORE, 'role: pos', 'role: pos\n    withoutDisks: [scsi1, scsi1]'),
+      /guests\[0\]\.withoutDisks\[1\]: is used twice: scsi1\.$/,
+    ],
+    'the first mount point of a container': [
+      () => replace(STORE, 'role: pos', 'role: pos\n    withoutDisks: [rootfs]'),
+      /guests\[0\].withoutDisks\[0\]: "rootfs" is not the name of a disk or mount point, such as scsi1 or mp0/,
+    ],
     'two probes of one name': [
       () => replace(STORE, 'role: pos', 'role: pos\n    probes: [{name: a, command: [x]}, {name: a, command: [y]}]'),
       /guests\[0\]\.probes\[1\]\.name: is used twice: a\.$/,

@@ -426,3 +426,60 @@ describe('a dump is refused before anything is begun', () => {
     expect(await refusal()).toMatchObject({ reason: 'NoQuorum' });
   });
 });
+
+describe('disks that a vzdump leaves out', () => {
+  const leftOutOf = async (task = night.task) =>
+    Object.fromEntries((await open(night.worker(), task)).guests.map(({ vmid, leftOut }) => [vmid, leftOut]));
+
+  it('are none of guests that have none', async () => {
+    expect(await leftOutOf()).toEqual({ 100: undefined, 101: undefined, 102: undefined });
+  });
+
+  it('are told before the dump, by the settings of the guests', async () => {
+    const { guests } = night.lab.store;
+    guests.get(101)!.options = {
+      ide2: 'none,media=cdrom',
+      scsi1: 'vm:vm-101-disk-1,backup=0,size=8G',
+      scsi2: 'vm:vm-101-disk-2,size=8G',
+    };
+    guests.get(102)!.options = {
+      mp0: 'vm:vm-102-disk-1,mp=/data,size=8G',
+      mp1: '/srv/media,mp=/media',
+      mp2: 'vm:vm-102-disk-2,mp=/kept,backup=1',
+    };
+    expect(await leftOutOf()).toEqual({ 100: undefined, 101: ['scsi1'], 102: ['mp0', 'mp1'] });
+  });
+
+  it('are told by the dump itself too', async () => {
+    await open();
+    night.fault({ kind: 'disk-left-out' });
+    expect(await dump(taskOf('n1', [100, 101]))).toEqual([
+      { vmid: 100, kind: 'done', leftOut: ['scsi1'] },
+      { vmid: 101, kind: 'done', leftOut: ['scsi1'] },
+    ]);
+    expect(await dump(taskOf('n2', [102]))).toEqual([{ vmid: 102, kind: 'done', leftOut: ['mp0'] }]);
+  });
+
+  it('nobody knows of a guest whose settings cannot be read, and it is dumped all the same', async () => {
+    const proxmox = {
+      ...night.proxmox,
+      guestConfig: (...given: Parameters<typeof night.proxmox.guestConfig>) =>
+        given[2] === 101 ? Promise.reject(new Error('no answer')) : night.proxmox.guestConfig(...given),
+    };
+    const plan = await open(night.worker({ deps: { proxmox } }));
+    expect(plan.guests.map(({ vmid, leftOut }) => [vmid, leftOut])).toEqual([
+      [100, undefined],
+      [101, 'unread'],
+      [102, undefined],
+    ]);
+    expect(plan.nodes).toEqual([
+      { node: 'n1', vmids: [100, 101] },
+      { node: 'n2', vmids: [102] },
+    ]);
+  });
+
+  it('nobody knows of guests whose node is away', async () => {
+    night.lab.store.nodes.get('n2')!.powerOff('test');
+    expect(await leftOutOf()).toMatchObject({ 100: undefined, 102: 'unread' });
+  });
+});

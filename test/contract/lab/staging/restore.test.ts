@@ -111,6 +111,23 @@ describe('a restored VM', () => {
     expect(disks.map((row) => row.volid)).toEqual(['restore:vm-90001-disk-0']);
   });
 
+  it('has the disks that its backup has, and none that vzdump left out', async () => {
+    staging.lab.store.guests.get(101)!.options = {
+      scsi1: 'vm:vm-101-disk-1,backup=0,size=8G',
+      scsi2: 'vm:vm-101-disk-2,size=16G',
+    };
+    const volid = staging.backUp(101);
+    staging.lab.store.guests.get(101)!.options = {};
+    await staging.addStorage();
+    expect((await staging.restore(volid, 90_001)).exit).toBe('OK');
+    const config = await staging.data<Record<string, unknown>>('GET', '/nodes/stg1/qemu/90001/config');
+    expect(config).toMatchObject({
+      scsi0: 'restore:vm-90001-disk-0,size=32G',
+      scsi2: 'restore:vm-90001-disk-1,size=16G',
+    });
+    expect(config).not.toHaveProperty('scsi1');
+  });
+
   it('answers through its agent some time after its start, never before', async () => {
     const volid = staging.backUp(101);
     await staging.addStorage();

@@ -616,6 +616,17 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
       expect(await known()).toEqual(aGuestBackup({ name: 'till', seenAt: later }));
     });
 
+    it('keeps which disks backups leave out until a later night names others', async () => {
+      const first = { disks: ['scsi1'], at: LOCAL.readAt };
+      await ledger.recordGuestBackups([aGuestBackup({ leftOut: first })]);
+      await ledger.recordGuestBackups([aGuestBackup()]);
+      expect((await known())?.leftOut).toEqual(first);
+      await ledger.recordGuestBackups([aGuestBackup({ leftOut: { disks: [], at: later } })]);
+      expect((await known())?.leftOut).toEqual({ disks: [], at: later });
+      await ledger.recordGuestBackups([aGuestBackup({ leftOut: first })]);
+      expect((await known())?.leftOut).toEqual({ disks: [], at: later });
+    });
+
     it('forgets what a server that was asked does not have any more', async () => {
       await ledger.recordGuestBackups([aGuestBackup()]);
       await ledger.recordGuestBackups([aGuestBackup({ local: { readAt: later }, offsite: { readAt: later } })]);

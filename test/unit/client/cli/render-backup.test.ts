@@ -69,6 +69,32 @@ describe('the status of a fleet', () => {
   });
 });
 
+describe('the status of a store whose backups lack disks', () => {
+  const lacking = { readAt: ago(1), unprovenAt: ago(2), unprovenWhy: 'disks left out' as const };
+  const textOf = (leftOut: GuestBackupRow['leftOut'], change: Partial<GuestBackupRow> = {}) => {
+    const row = aRow('store-002', 102, 2, { local: lacking, offsite: lacking, leftOut, ...change });
+    const [store] = statusOf(...well.slice(0, 3), row).stores;
+    return renderStoreStatus(store!, clock).join('\n').replaceAll(/\s+/g, ' ');
+  };
+
+  it('names the guest, the disks and what to do', () => {
+    const text = textOf({ disks: ['mp0', 'mp1'], at: ago(1) });
+    expect(text).toMatch(/^store-002: NEVER\./);
+    expect(text).toContain(
+      'Guest 102: disks left out: mp0, mp1: set backup=1 there, or say in store.yaml that it is meant (withoutDisks).',
+    );
+  });
+
+  it('says so when nobody could read which', () => {
+    expect(textOf({ disks: [], at: ago(1) })).toContain('Guest 102: disks left out: nobody could read which.');
+  });
+
+  it('says nothing of it any more once a newer backup has all disks', () => {
+    const whole = { readAt: ago(1), provenAt: ago(2) };
+    expect(textOf({ disks: ['mp0'], at: ago(9) }, { local: whole, offsite: whole })).not.toContain('left out');
+  });
+});
+
 describe('the status of a store', () => {
   const [worst] = statusOf(
     ...well.slice(0, 3),

@@ -366,3 +366,20 @@ describe('a lab that is started again', () => {
     expect(effects('backup.start').filter(({ detail }) => detail?.['upid'] === dump.upid)).toHaveLength(1);
   });
 });
+
+describe('vzdump', () => {
+  it('tells of each disk and mount point whether the backup has it', async () => {
+    store.guests.get(101)!.options = {
+      ide2: 'none,media=cdrom',
+      scsi1: 'vm:vm-101-disk-1,backup=0,size=8G',
+      scsi2: 'vm:vm-101-disk-2,backup=1,size=8G',
+    };
+    const task = start();
+    expect(await ended(task)).toBe('OK');
+    expect(task.log.filter((line) => line.includes('disk '))).toEqual([
+      "INFO: include disk 'scsi0' 'vm:vm-101-disk-0' 32G",
+      "INFO: exclude disk 'scsi1' 'vm:vm-101-disk-1' (backup=no)",
+      "INFO: include disk 'scsi2' 'vm:vm-101-disk-2' 8G",
+    ]);
+  });
+});

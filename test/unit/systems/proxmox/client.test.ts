@@ -508,6 +508,15 @@ describe('answers in their real forms', () => {
     });
   });
 
+  it('reads the settings of a guest as they are now when it is asked to, without what only its next start brings', async () => {
+    const { nodes, client } = await connect(['n1']);
+    nodes.answer('n1', ok({ onboot: 1 }));
+    await client.guestConfig('n1', 'qemu', 101, { now: true });
+    await client.guestConfig('n1', 'qemu', 101);
+    const path = '/api2/json/nodes/n1/qemu/101/config';
+    expect(nodes.seen.map(({ url }) => url)).toEqual([`${path}?current=1`, path]);
+  });
+
   it('reads the settings in a backup, and leaves out notes and snapshots', async () => {
     const client = await answering(
       '#net7: no card, a note\nagent: 1\nnet0: virtio=BC:24:11:00:00:01,bridge=vmbr0\nnet1: virtio=x,bridge=vmbr1\n\n[before]\nnet2: virtio=y,bridge=vmbr2\n',
