@@ -2,7 +2,7 @@ import { DateTime } from 'luxon';
 import type { Fleet, Store } from './fleet.js';
 import { concurrencyOf } from './limits.js';
 import type { NightPlan, NightPlanOutcome, NightStorePlan } from './messages/backup.js';
-import { localDate, nextWindow, storeWindow, weekdayIn, type Opening } from './windows.js';
+import { localDate, nextOpening, nextWindow, storeWindow, weekdayIn, type Opening } from './windows.js';
 
 /** Which stores a night backs up, when, and by what policy. Calendar arithmetic: called from activities only. */
 
@@ -35,9 +35,13 @@ export function planNight(asked: Asked): NightPlanOutcome {
     : nextWindow({ window: backup.window, timeZone: fleet.timeZone, after: startedAt });
   const excluded: NightPlan['excluded'] = [];
   const planned: NightStorePlan[] = [];
-  const end = opening?.closes ?? new Date(startedAt.getTime() + BY_HAND);
+  const closing = opening?.closes ?? new Date(startedAt.getTime() + BY_HAND);
+  const next =
+    opening && nextOpening({ window: backup.window, timeZone: fleet.timeZone, after: later(opening.opens, startedAt) });
+  const endsBy = endOf(closing, next, backup);
+  const end = earlier(closing, endsBy);
   for (const store of chosen) {
-    const own = opening ? windowOf(store, fleet, opening, startedAt) : { closes: end };
+    const own = opening ? windowOf(store, fleet, { ...opening, closes: end }, startedAt) : { closes: end };
     if (!own) {
       const detail = 'Its own backup window does not meet that of this night.';
       excluded.push({ store: store.id, reason: 'OutsideWindow', detail });
@@ -46,7 +50,7 @@ export function planNight(asked: Asked): NightPlanOutcome {
     planned.push({
       ...aboutStore(store, backup.defaultTier),
       ...('opens' in own ? { opens: own.opens.toISOString() } : {}),
-      closes: own.closes.toISOString(),
+      closes: earlier(own.closes, endsBy).toISOString(),
     });
   }
   const begins = opening?.opens ?? startedAt;
@@ -58,6 +62,7 @@ export function planNight(asked: Asked): NightPlanOutcome {
       commit,
       ...(opening ? { opens: opening.opens.toISOString() } : {}),
       closes: end.toISOString(),
+      endsBy: endsBy.toISOString(),
       stores: planned,
       excluded,
       orders: {
@@ -93,6 +98,21 @@ function problemsOf({ fleet, stores, name, wanted }: Asked): string[] {
   const any = stores.some(({ backup }) => backup !== undefined);
   return any ? [] : ['stores: none has a section backup in its store.yaml'];
 }
+
+/**
+ * What was begun in the window has twice the time of one store to come to its end; then the night ends all the same, in
+ * time for the next one.
+ */
+function endOf(closes: Date, next: Date | undefined, { storeTimeout }: { storeTimeout: number }): Date {
+  const end = new Date(closes.getTime() + 2 * storeTimeout);
+  return next === undefined ? end : earlier(end, new Date(next.getTime() - BEFORE_THE_NEXT));
+}
+
+/** Milliseconds in which a night that is over reads, judges, records and tells. */
+const BEFORE_THE_NEXT = 30 * 60_000;
+
+const earlier = (a: Date, b: Date): Date => (a < b ? a : b);
+const later = (a: Date, b: Date): Date => (a > b ? a : b);
 
 /** Undefined when the store's own window is not open in this night. */
 function windowOf(store: Store, fleet: Fleet, night: Opening, startedAt: Date): Opening | undefined {

@@ -101,12 +101,25 @@ export function nextScheduled({
   timeZone: string;
   after: Date;
 }): Date {
+  return nextOpening({ window: { days: [day], start: at }, timeZone, after });
+}
+
+/** The first instant later than `after` at which a window begins, be it on a day on which the one before is still open. */
+export function nextOpening({
+  window: { days, start },
+  timeZone,
+  after,
+}: {
+  window: Pick<MaintenanceWindow, 'days' | 'start'>;
+  timeZone: string;
+  after: Date;
+}): Date {
   for (const date of localDays(after, timeZone, 0, 8)) {
-    if (weekdayOf(date) !== day) continue;
-    const instant = instantOf(date, at, timeZone);
+    if (days && !days.includes(weekdayOf(date))) continue;
+    const instant = instantOf(date, start, timeZone);
     if (instant > after) return instant;
   }
-  throw new RangeError(`No ${day} ${at} within eight days of ${after.toISOString()} in ${timeZone}`);
+  throw new RangeError(`No window begins within eight days of ${after.toISOString()} in ${timeZone}`);
 }
 
 function openings(window: MaintenanceWindow, zone: string, around: Date): Opening[] {

@@ -24,6 +24,7 @@ import { emptyTally, isAway, totalOf } from '#domain/outcomes.js';
 import { tellPeople } from './attention.js';
 import { NO_THRESHOLD, openFleetRun, type FleetRun } from './fleet-run.js';
 import { nightQuery } from './messages.js';
+import { openNightEnd } from './night-end.js';
 import { invalid, parseInput } from './parse-input.js';
 import { control, messageOf, offsiteProxies } from './proxies.js';
 import { searchKeys } from './search-keys.js';
@@ -38,6 +39,7 @@ import type { wave } from './wave.js';
  * - Nothing begins after the window: a store whose turn did not come is missed, and has no new backup.
  * - No number of failures ends a night: what is wrong with one store's backup says nothing about the next one's. Of a
  *   refused token, which people have to mend, they hear once while the night still runs.
+ * - It ends before the next one opens, whoever is in work: who that is, is named, and the next night takes them again.
  * - Abort begins no further store; dumps that run go on to their end.
  */
 export async function nightlyBackup(raw: NightInput): Promise<NightReport> {
@@ -192,7 +194,7 @@ async function oneRound(plan: NightPlan, stores: NightStorePlan[], round: number
 }
 
 function runPart(
-  { fleet, night, orders, timing, closes }: NightPlan,
+  { fleet, night, orders, timing, closes, endsBy }: NightPlan,
   { stores, maxConcurrency }: ReturnType<typeof partsOfNight>[number],
   round: number,
   workflowId: string,
@@ -216,6 +218,7 @@ function runPart(
         operation: 'backup',
         stores,
         orders,
+        ...(endsBy ? { endsBy } : {}),
         limits: {
           maxConcurrency,
           errorThreshold: NO_THRESHOLD,
@@ -234,20 +237,31 @@ function runPart(
   });
 }
 
-/** Of the whole datastore, so once for all stores. */
-async function collectCentral({ night, fleet, timing }: NightPlan, desk: Desk): Promise<void> {
+/** Of the whole datastore, so once for all stores. Begun also when the night is over by then, and left to itself. */
+async function collectCentral({ night, fleet, timing, endsBy }: NightPlan, desk: Desk): Promise<void> {
   desk.doing('Collects the space of what was pruned at the central server.');
-  const answer = await offsiteProxies(timing.cutOffAfter)
-    .longTask.collectSpace({
-      protocol: PROTOCOL,
-      store: 'central',
+  const end = openNightEnd({ endsBy, patience: timing.cutOffAfter });
+  const answer = await end.lastly(() =>
+    offsiteProxies(timing.cutOffAfter)
+      .longTask.collectSpace({
+        protocol: PROTOCOL,
+        store: 'central',
+        fleet,
+        night,
+        operationId: operationId(night, BACKUP_STAGE, 'central', 0),
+        startedAt: new Date().toISOString(),
+      })
+      .catch((error: unknown) => ({ ok: false, detail: messageOf(error) })),
+  );
+  end.cancel();
+  if (answer === undefined)
+    await tellPeople(
       fleet,
       night,
-      operationId: operationId(night, BACKUP_STAGE, 'central', 0),
-      startedAt: new Date().toISOString(),
-    })
-    .catch((error: unknown) => ({ ok: false, detail: messageOf(error) }));
-  if (!answer.ok) await tellPeople(fleet, night, `Space at the central server was not collected: ${answer.detail}`);
+      'Space at the central server is still being collected at the end of the night, or its worker did not answer. What runs there goes on.',
+    );
+  else if (!answer.ok)
+    await tellPeople(fleet, night, `Space at the central server was not collected: ${answer.detail}`);
 }
 
 async function recordNight({ night, fleet, commit, opens, closes }: NightPlan, desk: Desk): Promise<void> {

@@ -53,7 +53,14 @@ function childOf(
       type: 'backupStore',
       workflowId: backupWorkflowId(store.id),
       words: '',
-      args: { ...common, night: train, orders, guests: store.guests ?? {}, deferFor: limits.deferFor },
+      args: {
+        ...common,
+        night: train,
+        orders,
+        guests: store.guests ?? {},
+        deferFor: limits.deferFor,
+        ...(input.endsBy ? { endsBy: input.endsBy } : {}),
+      },
     };
   if (input.operation === 'restore' && store.trials)
     return {

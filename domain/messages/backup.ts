@@ -169,6 +169,8 @@ export const backupStoreInputSchema = z
     guests: guestOrdersSchema.default({}),
     /** No dump starts after it. */
     notAfter: instant.optional(),
+    /** When the night ends, whoever is in work. Nights of earlier builds had no end of their own. */
+    endsBy: instant.optional(),
     offlineAfter: milliseconds,
     cutOffAfter: milliseconds,
     storeTimeout: milliseconds,
@@ -230,6 +232,8 @@ export interface NightPlan {
   /** Absent when it is run by hand at once. */
   opens?: string | undefined;
   closes: string;
+  /** When the night ends, whoever is in work: before the next one opens. Nights of earlier builds had no end. */
+  endsBy?: string | undefined;
   stores: NightStorePlan[];
   excluded: { store: string; reason: Reason; detail: string }[];
   orders: BackupOrders;

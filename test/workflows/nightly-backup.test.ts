@@ -2,12 +2,12 @@ import { describe, expect, inject, it } from 'vitest';
 import { createOperations } from '#client/operations.js';
 import { renderNightDetails } from '#domain/backup-progress.js';
 import type { NightPlan, NightView, StoreBackupActivities } from '#domain/messages/backup.js';
-import { waveWorkflowId } from '#domain/naming.js';
+import { backupWorkflowId, waveWorkflowId } from '#domain/naming.js';
 import { totalOf } from '#domain/outcomes.js';
-import { abortUpdate, nightQuery } from '#workflows/messages.js';
+import { abortUpdate, backupQuery, nightQuery, pauseUpdate } from '#workflows/messages.js';
 import { aNightPlan, someOrders } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
-import { aCopy, eventually } from '../support/workflow-harness.js';
+import { aCopy, eventually, type World } from '../support/workflow-harness.js';
 
 const given = async (plan: NightPlan) => {
   const world = await useWorld();
@@ -197,6 +197,106 @@ describe('a night', () => {
     await world.store('s001', refused);
     await (await world.startNight()).result();
     expect(world.central.notifications).toMatchObject([{ summary: expect.stringContaining('0 of 1 store') as string }]);
+  });
+
+  describe('that is over', () => {
+    const inSeconds = (seconds: number): string => new Date(Date.now() + seconds * 1_000).toISOString();
+    const timing = { storeTimeout: 60_000, offlineAfter: 500, cutOffAfter: 1_000, deferFor: 200 };
+    /** Its window is open for two seconds, and it ends a second later. */
+    const aShortNight = (change: Partial<NightPlan> = {}): NightPlan =>
+      aNightPlan(['s001', 's002'], {
+        opens: new Date().toISOString(),
+        closes: inSeconds(2),
+        endsBy: inSeconds(3),
+        timing: { ...timing, cutOffAfter: 60_000 },
+        ...change,
+      });
+    const nextNight = async (world: World) => {
+      const plan = aNightPlan(['s001', 's002'], { night: 'night-2026-11-27', endsBy: inSeconds(60) });
+      world.central.on('planNight', async () => ({ kind: 'planned', plan }));
+      return world.startNight({}, 'nightly');
+    };
+    const toldOf = (world: World) => world.central.notifications.map(({ summary }) => summary).join('\n');
+
+    it('is so although one store still verifies, names it, and the next one takes the store', async () => {
+      const world = await given(aShortNight());
+      const verifying = (await world.store('s001')).hold('verifyCopy');
+      await world.store('s002');
+      const night = await world.startNight({}, 'nightly');
+      await verifying.reached;
+      const report = await night.result();
+      expect(report).toMatchObject({ state: 'done', tally: { succeeded: 1, failed: 1 } });
+      expect(toldOf(world)).toMatch(
+        /s001: 3 of 3 guests.*the night ended while the store still verifies; that goes on/,
+      );
+      expect((await (await nextNight(world)).result()).tally).toMatchObject({ succeeded: 2 });
+      verifying.release();
+    });
+
+    it('is so although people paused one store, and says that it stood paused', async () => {
+      const world = await given(aShortNight());
+      const hello = (await world.store('s001')).hold('hello');
+      await world.store('s002');
+      const night = await world.startNight({}, 'nightly');
+      await hello.reached;
+      const own = world.client.workflow.getHandle(backupWorkflowId('s001'));
+      await own.executeUpdate(pauseUpdate, { args: [{ by: 'anna' }] });
+      hello.release();
+      expect((await night.result()).tally).toMatchObject({ succeeded: 1, failed: 1 });
+      expect(toldOf(world)).toContain('s001: Its backup stood paused until the night was over.');
+      expect((await (await nextNight(world)).result()).tally).toMatchObject({ succeeded: 2 });
+    });
+
+    it('is so although one store fell silent, of which the next one is not held back', async () => {
+      const world = await given(aShortNight({ timing }));
+      const verifying = (await world.store('s001', {}, { slots: 1 })).hold('verifyCopy');
+      await world.store('s002');
+      const night = await world.startNight({}, 'nightly');
+      await verifying.reached;
+      const { tally } = await night.result();
+      expect([tally.succeeded, totalOf(tally)]).toEqual([1, 2]);
+      const own = world.client.workflow.getHandle(backupWorkflowId('s001'));
+      expect(await own.result()).not.toMatchObject({ outcome: 'succeeded' });
+      verifying.release();
+      expect((await (await nextNight(world)).result()).tally).toMatchObject({ succeeded: 2 });
+    });
+
+    it('is so although guests are still dumped; the next one dumps them when that is through', async () => {
+      const world = await given(aShortNight());
+      const store = await world.store('s001');
+      const dumping = store.hold('dumpNode n1');
+      await world.store('s002');
+      const night = await world.startNight({}, 'nightly');
+      await dumping.reached;
+      expect((await night.result()).tally).toMatchObject({ succeeded: 1, failed: 1 });
+      expect(toldOf(world)).toMatch(/s001: The night ended while guests of the store were still dumped/);
+      const second = await nextNight(world);
+      await eventually('s001 to wait for its turn', async () => {
+        const view = await world.client.workflow.getHandle(backupWorkflowId('s001')).query(backupQuery);
+        return view.night === 'night-2026-11-27' && view.step.startsWith('waits for the store');
+      });
+      expect(store.calls.filter((call) => call === 'openDump')).toHaveLength(1);
+      dumping.release();
+      expect((await second.result()).tally).toMatchObject({ succeeded: 2 });
+    });
+
+    it('is so although the central server still collects, which is said', async () => {
+      const orders = someOrders({ collect: true, offsite: { keep: { last: 3 } } });
+      const world = await given(aShortNight({ orders, timing }));
+      await world.stores(['s001', 's002']);
+      let release = (): void => undefined;
+      const released = new Promise<void>((resolve) => (release = resolve));
+      await world.centralServer({
+        collectSpace: async () => {
+          await released;
+          return { ok: true, detail: 'collected' };
+        },
+      });
+      const report = await (await world.startNight({}, 'nightly')).result();
+      expect(report).toMatchObject({ state: 'done', tally: { succeeded: 2 } });
+      expect(toldOf(world)).toContain('Space at the central server is still being collected at the end of the night');
+      release();
+    });
   });
 
   it('collects the space of the central server once, for all stores', async () => {
