@@ -1,7 +1,7 @@
 import { DateTime } from 'luxon';
 import type { Fleet, Store } from './fleet.js';
 import { concurrencyOf } from './limits.js';
-import type { NightPlan, NightPlanOutcome, NightStorePlan } from './messages/backup.js';
+import type { NightCare, NightPlan, NightPlanOutcome, NightStorePlan } from './messages/backup.js';
 import { localDate, nextOpening, nextWindow, storeWindow, weekdayIn, type Opening } from './windows.js';
 
 /** Which stores a night backs up, when, and by what policy. Calendar arithmetic: called from activities only. */
@@ -17,11 +17,13 @@ interface Asked {
   /** Begin at once, whatever the window. */
   now?: boolean | undefined;
   startedAt: Date;
+  /** What other nights have in their care. */
+  others?: readonly NightCare[] | undefined;
 }
 
 /**
  * Freezes and holds do not matter: a store that nobody may change is backed up all the same. A store whose window does
- * not meet this night's is left out of it.
+ * not meet this night's is left out of it, and so is one that another night of the same window has in its care.
  */
 export function planNight(asked: Asked): NightPlanOutcome {
   const { fleet, stores, name, commit, wanted, startedAt } = asked;
@@ -29,10 +31,17 @@ export function planNight(asked: Asked): NightPlanOutcome {
   const { backup } = fleet;
   if (problems.length > 0 || !backup) return { kind: 'refused', problems: problems.slice(0, 20) };
 
-  const chosen = stores.filter((store) => store.backup && (wanted === undefined || wanted.includes(store.id)));
+  const asking = stores.filter((store) => store.backup && (wanted === undefined || wanted.includes(store.id)));
   const opening = asked.now
     ? undefined
     : nextWindow({ window: backup.window, timeZone: fleet.timeZone, after: startedAt });
+  const same = (asked.others ?? []).filter(
+    ({ opens }) => opens !== undefined && opens === opening?.opens.toISOString(),
+  );
+  const leftTo = same
+    .map(({ night, stores: theirs }) => ({ night, stores: asking.filter(({ id }) => theirs.includes(id)).length }))
+    .filter((left) => left.stores > 0);
+  const chosen = asking.filter(({ id }) => !same.some((other) => other.stores.includes(id)));
   const excluded: NightPlan['excluded'] = [];
   const planned: NightStorePlan[] = [];
   const closing = opening?.closes ?? new Date(startedAt.getTime() + BY_HAND);
@@ -64,6 +73,7 @@ export function planNight(asked: Asked): NightPlanOutcome {
       closes: end.toISOString(),
       endsBy: endsBy.toISOString(),
       stores: planned,
+      ...(leftTo.length > 0 ? { leftTo } : {}),
       excluded,
       orders: {
         keep: backup.keep,

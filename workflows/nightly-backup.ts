@@ -10,12 +10,14 @@ import {
 import { renderNightDetails } from '#domain/backup-progress.js';
 import {
   nightInputSchema,
+  type NightCare,
   type NightInput,
   type NightPlan,
   type NightReport,
   type NightStorePlan,
   type NightView,
 } from '#domain/messages/backup.js';
+import { isRunOver } from '#domain/messages/fleet-run.js';
 import { PROTOCOL } from '#domain/messages/store.js';
 import type { WaveReport } from '#domain/messages/train.js';
 import { BACKUP_STAGE, operationId, waveWorkflowId } from '#domain/naming.js';
@@ -23,7 +25,7 @@ import { nightSummary, partsOfNight, refusalSummary, unplannedNight } from '#dom
 import { emptyTally, isAway, totalOf } from '#domain/outcomes.js';
 import { tellPeople } from './attention.js';
 import { NO_THRESHOLD, openFleetRun, type FleetRun } from './fleet-run.js';
-import { nightQuery } from './messages.js';
+import { nightCareQuery, nightQuery } from './messages.js';
 import { openNightEnd } from './night-end.js';
 import { invalid, parseInput } from './parse-input.js';
 import { control, messageOf, offsiteProxies } from './proxies.js';
@@ -45,11 +47,14 @@ import type { wave } from './wave.js';
 export async function nightlyBackup(raw: NightInput): Promise<NightReport> {
   const input = parseInput(nightInputSchema, raw);
   const desk = openDesk(input);
+  let known: NightPlan | undefined;
   setHandler(nightQuery, () => desk.view);
+  setHandler(nightCareQuery, () => careOf(known, desk));
   desk.listen();
 
   return CancellationScope.nonCancellable(async () => {
     const plan = await planNight(input, desk);
+    known = plan;
     begin(plan, desk);
     await recordNight(plan, desk);
     const calls = callForRefusal(plan, desk);
@@ -83,13 +88,25 @@ const openDesk = ({ fleet }: NightInput): Desk =>
     { what: 'night', ending: 'no further store is begun, and dumps that run go on to their end' },
   );
 
-function begin({ night, stores, opens, closes, excluded }: NightPlan, desk: Desk): void {
+/** Whoever failed in it may be backed up by another, and so may all when it is over. */
+function careOf(plan: NightPlan | undefined, desk: Desk): NightCare {
+  const { night = '', opens, stores = [] } = plan ?? {};
+  const isOver = desk.abortedBy() !== undefined || isRunOver(desk.view);
+  const isInCare = (store: string) => {
+    const result = desk.resultOf(store);
+    return result === undefined || result.outcome === 'succeeded' || isAway(result);
+  };
+  return { night, opens, stores: isOver ? [] : stores.map(({ id }) => id).filter(isInCare) };
+}
+
+function begin({ night, stores, opens, closes, endsBy, excluded }: NightPlan, desk: Desk): void {
   desk.set({
     night,
     state: 'running',
     stores: stores.length + excluded.length,
     ...(opens ? { opens } : {}),
     closes,
+    ...(endsBy ? { endsBy } : {}),
     doing: opens ? 'Backs up each store at its own moment of the window.' : 'Backs up all stores, so many at a time.',
   });
   desk.take(
@@ -102,9 +119,9 @@ function begin({ night, stores, opens, closes, excluded }: NightPlan, desk: Desk
   );
 }
 
-function end({ night, stores, excluded }: NightPlan, desk: Desk): NightReport {
+function end({ night, stores, excluded, leftTo }: NightPlan, desk: Desk): NightReport {
   const planned = stores.length + excluded.length;
-  return { night, planned, ...desk.close((tally) => nightSummary(tally, planned)) };
+  return { night, planned, ...desk.close((tally) => nightSummary(tally, planned, leftTo)) };
 }
 
 async function planNight(input: NightInput, desk: Desk): Promise<NightPlan> {

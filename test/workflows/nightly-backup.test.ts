@@ -4,6 +4,7 @@ import { renderNightDetails } from '#domain/backup-progress.js';
 import type { NightPlan, NightView, StoreBackupActivities } from '#domain/messages/backup.js';
 import { backupWorkflowId, waveWorkflowId } from '#domain/naming.js';
 import { totalOf } from '#domain/outcomes.js';
+import { nightCaresIn } from '#workers/running.js';
 import { abortUpdate, backupQuery, nightQuery, pauseUpdate } from '#workflows/messages.js';
 import { aNightPlan, someOrders } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
@@ -108,6 +109,51 @@ describe('a night', () => {
     dumping.release();
     await night.result();
     expect((await operations.nights.newest('acme'))?.view).not.toHaveProperty('waves');
+  });
+
+  it('that runs beside another is shown and ended before one that is over, and each by its name', async () => {
+    const opens = new Date().toISOString();
+    const [first, second] = ['night-2026-11-26', 'night-2026-11-26-2'];
+    const world = await given(aNightPlan(['s001', 's002'], { night: first, opens, maxConcurrency: 1 }));
+    const held = [await world.store('s001'), await world.store('s002')].map((store) => store.hold('openDump'));
+    await world.store('s003');
+    const byHand = await world.startNight();
+    await Promise.race(held.map(({ reached }) => reached));
+    world.central.on('planNight', async () => ({
+      kind: 'planned',
+      plan: aNightPlan(['s003'], { night: second, opens, leftTo: [{ night: first, stores: 2 }] }),
+    }));
+    const report = await (await world.startNight({}, 'nightly')).result();
+    expect(report.summary).toBe(
+      '1 of 1 store backed up and verified. Night night-2026-11-26 of the same window has 2 stores.',
+    );
+    const caresOf = () => nightCaresIn(world.client)('acme');
+    expect(await caresOf()).toEqual([{ night: first, opens, stores: ['s001', 's002'] }]);
+
+    const { nights } = createOperations({ client: world.client, address: inject('temporalAddress'), timeout: 10_000 });
+    const shown = await eventually('both to be listed', async () => {
+      const named = await nights.newest('acme', second);
+      return named?.besides.length === 1 && named;
+    });
+    expect([shown.view.state, shown.besides]).toEqual(['done', [first]]);
+    expect(await nights.newest('acme', 'night-2026-11-01')).toBeUndefined();
+    const running = await nights.newest('acme');
+    expect([running?.view.night, running?.besides]).toEqual([first, []]);
+    expect(await nights.abort(running!, { by: 'anna' })).toMatchObject({ kind: 'accepted' });
+    expect(await caresOf()).toMatchObject([{ stores: [] }]);
+    for (const { release } of held) release();
+    expect(await byHand.result()).toMatchObject({ state: 'aborted' });
+  });
+
+  it('that was terminated has no store in its care', async () => {
+    const world = await given(aNightPlan(['s001']));
+    const dumping = (await world.store('s001')).hold('openDump');
+    const night = await world.startNight();
+    await dumping.reached;
+    expect(await nightCaresIn(world.client)('acme')).toMatchObject([{ stores: ['s001'] }]);
+    await night.terminate();
+    expect(await nightCaresIn(world.client)('acme')).toEqual([]);
+    dumping.release();
   });
 
   it('by hand is over when each store was asked once', async () => {

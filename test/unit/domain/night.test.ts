@@ -47,6 +47,9 @@ describe('the parts of a night', () => {
 
 describe('the end of a night', () => {
   it('is told in one sentence', () => {
+    expect(nightSummary(emptyTally(), 0, [{ night: 'night-2026-11-26', stores: 60 }])).toBe(
+      'Night night-2026-11-26 of the same window has 60 stores.',
+    );
     expect(nightSummary({ ...emptyTally(), succeeded: 58, failed: 1, offline: 1 }, 60)).toBe(
       '58 of 60 stores backed up and verified; 1 failed, 1 offline.',
     );

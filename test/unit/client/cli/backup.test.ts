@@ -347,7 +347,11 @@ describe('a night that is run by hand', () => {
         return Promise.resolve(handle);
       },
       view: () => Promise.resolve(views[Math.min(looks++, views.length - 1)] as NightView),
-      newest: () => Promise.resolve(views[0] ? { ...handle, status: 'running', view: views[0] } : undefined),
+      newest: (_, name) => {
+        const found = views.find(({ night }) => name === undefined || night === name);
+        const besides = views.map(({ night }) => night).filter((night) => night !== found?.night);
+        return Promise.resolve(found && { ...handle, status: 'running', view: found, besides: [...new Set(besides)] });
+      },
       abort: () => Promise.reject(new Error('nobody asked for it')),
     };
     const operations: Partial<Operations> = { nights };
@@ -420,6 +424,19 @@ describe('a night that is run by hand', () => {
     const shown = await edge(['show'], service(failed));
     expect(shown).toMatchObject({ code: 0, out: expect.stringContaining('store-033: failed') as string });
     expect(await edge(['show', '--watch'], service(view(), failed))).toMatchObject({ code: 1 });
+  });
+
+  it('is shown by its name where two of them run, and the other one is named', async () => {
+    const two = service(view(), view({ night: 'night-2026-11-24-2', doing: 'The other.' }));
+    expect((await edge(['show'], two)).out).toContain(
+      'Another night runs as well: edge backup show --night night-2026-11-24-2',
+    );
+    const { out } = await edge(['show', '--night', 'night-2026-11-24-2'], two);
+    expect(out).toMatch(/^Night night-2026-11-24-2: running/);
+    expect(await edge(['show', '--night', 'night-x'], two)).toMatchObject({
+      code: 1,
+      error: expect.stringMatching(/knows no night night-x/) as string,
+    });
   });
 
   it('says so when there is none', async () => {
