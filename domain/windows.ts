@@ -122,6 +122,28 @@ export function nextOpening({
   throw new RangeError(`No window begins within eight days of ${after.toISOString()} in ${timeZone}`);
 }
 
+/** Whether a time of day is one that spring skips, or autumn repeats, on such a day of the year that stands for all. */
+export function clockChanges({
+  days,
+  at,
+  timeZone,
+}: {
+  days?: readonly Weekday[] | undefined;
+  at: string;
+  timeZone: string;
+}): { isSkipped: boolean; isRepeated: boolean } {
+  const found = { isSkipped: false, isRepeated: false };
+  const [hour, minute] = at.split(':').map(Number);
+  for (const date of localDays(new Date('2026-01-01T12:00:00Z'), 'UTC', 0, 364)) {
+    if (days && !days.includes(weekdayOf(date))) continue;
+    const { year, month, day } = date;
+    const local = DateTime.fromObject({ year, month, day, hour: hour ?? 0, minute: minute ?? 0 }, { zone: timeZone });
+    found.isSkipped ||= local.toFormat('HH:mm') !== at;
+    found.isRepeated ||= local.getPossibleOffsets().length > 1;
+  }
+  return found;
+}
+
 function openings(window: MaintenanceWindow, zone: string, around: Date): Opening[] {
   const overnight = window.end <= window.start;
   const found: Opening[] = [];

@@ -133,7 +133,7 @@ describe('a night', () => {
     const { nights } = createOperations({ client: world.client, address: inject('temporalAddress'), timeout: 10_000 });
     const shown = await eventually('both to be listed', async () => {
       const named = await nights.newest('acme', second);
-      return named?.besides.length === 1 && named;
+      return named?.besides.length === 1 ? named : undefined;
     });
     expect([shown.view.state, shown.besides]).toEqual(['done', [first]]);
     expect(await nights.newest('acme', 'night-2026-11-01')).toBeUndefined();

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ScheduleNotFoundError } from '@temporalio/client';
 import { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { addBackup, type Outside } from '#client/cli/backup.js';
@@ -41,11 +42,16 @@ interface World {
   history?: NightGuestRow[];
   nights?: NightRow[];
   operations?: Partial<Operations>;
+  /** Schedules that Temporal has, and how they are; or it does not answer. */
+  schedules?: { missing?: string; paused?: string } | 'silent';
   io?: Partial<FakeIo>;
 }
 
 /** One command, with a ledger and a service of one's own. */
-async function edge(argv: string[], { rows = [], history = [], nights = [], operations = {}, io: change }: World) {
+async function edge(
+  argv: string[],
+  { rows = [], history = [], nights = [], operations = {}, schedules = {}, io: change }: World,
+) {
   const io = fakeIo({
     cwd: repo,
     env: { EDGE_DATABASE_URL: 'postgresql://nowhere/edge', EDGE_FLEET: 'edge', EDGE_TIME_ZONE: 'Europe/Berlin' },
@@ -62,7 +68,7 @@ async function edge(argv: string[], { rows = [], history = [], nights = [], oper
   const outside: Outside = {
     open: (_, __, work) =>
       work({
-        client: {} as never,
+        client: { schedule: { getHandle: (id: string) => ({ describe: () => described(id, schedules) }) } } as never,
         operations: operations as Operations,
         target: { address: 'here:7233', namespace: 'default', service: undefined, suffix: '' },
       }),
@@ -79,6 +85,18 @@ async function edge(argv: string[], { rows = [], history = [], nights = [], oper
     error = thrown;
   }
   return { code: error?.exitCode ?? result.exitCode, out: io.stdout(), error: error?.message ?? '' };
+}
+
+function described(id: string, schedules: NonNullable<World['schedules']>): Promise<unknown> {
+  if (schedules === 'silent') return Promise.reject(new Error('14 UNAVAILABLE'));
+  if (schedules.missing === id) return Promise.reject(new ScheduleNotFoundError('none', id));
+  return Promise.resolve({
+    scheduleId: id,
+    spec: {},
+    action: { args: [] },
+    policies: { catchupWindow: 60_000 },
+    state: { paused: schedules.paused === id, note: 'mara: inventory' },
+  });
 }
 
 const aRow = (store: string, vmid: number, change: Partial<GuestBackupRow> = {}): GuestBackupRow => ({
@@ -108,6 +126,22 @@ const firstOf = (store: string): number => vmids[store]?.[0] ?? Number.NaN;
 const widest = (text: string): number => Math.max(...text.split('\n').map((line) => [...line].length));
 
 describe('edge backup status of a fleet', () => {
+  it.each([
+    ['says nothing of schedules that fire', {}, ''],
+    ['names nights that begin no more', { missing: 'edge-governor/backup/edge' }, 'backup/edge is missing, so nothing'],
+    ['names a janitor that is silent', { paused: 'edge-governor/janitor/edge' }, 'janitor/edge is paused, so nothing'],
+    ['says that nobody could be asked', 'silent' as const, 'Temporal could not be asked whether schedules'],
+  ])('%s', async (_, schedules, told) => {
+    const { code, out } = await edge(['status'], { rows: allWell(), schedules });
+    expect(code).toBe(0);
+    expect(out).toContain(told);
+    expect(/schedule/i.test(out)).toBe(told !== '');
+    const { silence } = JSON.parse((await edge(['status', '--json'], { rows: allWell(), schedules })).out) as {
+      silence: string[];
+    };
+    expect(silence.join()).toContain(told);
+  });
+
   it('ends with 0 when every guest is ok', async () => {
     const { code, out } = await edge(['status'], { rows: allWell() });
     expect(code).toBe(0);
