@@ -5,6 +5,7 @@ import { plural } from '#domain/counted.js';
 import { rowsOfKnown, withoutParts } from '#domain/backup-rows.js';
 import { backupConcern, backupStatus, clearConcern, datastoreConcern } from '#domain/backup-status.js';
 import type { Fleet, Store } from '#domain/fleet.js';
+import type { NightCare } from '#domain/messages/backup.js';
 import type {
   ControlActivities,
   InWork,
@@ -63,6 +64,8 @@ export interface ControlDeps {
   ledger: Ledger;
   /** Whether a run under this id is going on in Temporal at this moment. */
   isRunning: (workflowId: string) => Promise<boolean>;
+  /** What nights that run have in their care; of those that do not answer nothing is known. */
+  nightCares: (fleet: string) => Promise<NightCare[]>;
   /** The operations of a wave that have not ended. */
   inWork: (wave: string) => Promise<InWork[]>;
   tell: (notification: Notification) => Promise<void>;
@@ -263,6 +266,8 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
     /** Only looks; calendar arithmetic lives here, so that its answer is pinned in history. */
     async planNight({ fleet: name, stores: wanted, now: atOnce, startedAt }) {
       const commit = await repo.head(branch);
+      // Who is dumped twice has lost nothing; who is left to a night that nobody can ask may have no backup.
+      const others = await deps.nightCares(name).catch(() => []);
       const outcome = planNight({
         ...(await readRepo(commit)),
         name,
@@ -270,6 +275,7 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         wanted,
         now: atOnce,
         startedAt: new Date(startedAt),
+        others,
       });
       if (outcome.kind === 'refused') return outcome;
       // One night may be asked for by its schedule and by hand, and each is a night of its own.

@@ -179,8 +179,11 @@ export interface FleetRuns<Input, View extends FleetRunView> {
   start(input: Input): Promise<RunHandle>;
   /** A run that was ended from outside, without a word of its own, shows as failed. */
   view(run: RunHandle): Promise<View>;
-  /** The newest, by hand or by the schedule; undefined when Temporal remembers none. */
-  newest(fleet: string): Promise<FleetRun<View> | undefined>;
+  /**
+   * By hand or by the schedule: the newest that runs, else the newest that has ended, or the one of this name. Undefined
+   * when Temporal remembers none such.
+   */
+  newest(fleet: string, name?: string): Promise<FleetRun<View> | undefined>;
   /** Begins no further store; what is in work goes on to its end. */
   abort(run: RunHandle, command: Command): Promise<Reply>;
 }
@@ -194,6 +197,8 @@ export interface RunHandle {
 export interface FleetRun<View extends FleetRunView> extends RunHandle {
   status: string;
   view: View;
+  /** Names of others that run as well. */
+  besides: string[];
 }
 
 export interface JanitorRun {
@@ -335,11 +340,8 @@ export function createOperations(options: OperationsOptions): Operations {
     });
 
   /** The newest of the runs whose ids begin so: Temporal adds the time to the id of a run that a schedule starts. */
-  async function newestRun(place: Omit<CallPlace, 'address'>, type: string, runs: string) {
-    const query = `WorkflowType = '${type}' AND WorkflowId STARTS_WITH '${runs}'`;
-    const [newest] = await call(place, () => listRuns(query, RECENT));
-    return newest;
-  }
+  const newestRuns = (place: Omit<CallPlace, 'address'>, type: string, runs: string) =>
+    call(place, () => listRuns(`WorkflowType = '${type}' AND WorkflowId STARTS_WITH '${runs}'`, RECENT));
 
   /** How the newest train of the fleet ended; undefined while it runs. */
   async function endOf(fleet: string): Promise<string | undefined> {
@@ -458,6 +460,7 @@ export function createOperations(options: OperationsOptions): Operations {
     operation,
     query,
     words,
+    nameIn,
     idOf,
     runsOf,
   }: FleetRunKind<Input, View>): FleetRuns<Input, View> {
@@ -495,13 +498,27 @@ export function createOperations(options: OperationsOptions): Operations {
         return { fleet, ...run };
       },
       view: viewOf,
-      async newest(rawFleet) {
+      async newest(rawFleet, name) {
         const fleet = checkFleet(rawFleet);
-        const newest = await newestRun(placeOf(fleet), type, runsOf(fleet));
-        if (newest === undefined) return undefined;
-        const { workflowId, runId, status } = newest;
-        const run = { fleet, workflowId, runId };
-        return { ...run, status: status.name.toLowerCase(), view: await viewOf(run) };
+        const runs = await newestRuns(placeOf(fleet), type, runsOf(fleet));
+        const isRunning = ({ status }: WorkflowExecutionInfo) => status.name === 'RUNNING';
+        const inWork = runs.filter(isRunning);
+        const shown = async ({ workflowId, runId, status }: WorkflowExecutionInfo) => {
+          const run = { fleet, workflowId, runId };
+          return { ...run, status: status.name.toLowerCase(), view: await viewOf(run) };
+        };
+        const besides: string[] = [];
+        let found: Omit<FleetRun<View>, 'besides'> | undefined;
+        for (const run of [...inWork, ...runs.filter((one) => !isRunning(one))]) {
+          if (found && !isRunning(run)) break;
+          // One that does not answer hides no other, unless it is the one that people want to see.
+          const isFirst = name === undefined && !found;
+          const one = isFirst ? await shown(run) : await shown(run).catch(() => undefined);
+          if (one === undefined) continue;
+          if (!found && (name === undefined || nameIn(one.view) === name)) found = one;
+          else if (isRunning(run)) besides.push(nameIn(one.view));
+        }
+        return found && { ...found, besides };
       },
       async abort({ fleet, workflowId, runId }, raw) {
         const args: [Command] = [check(commandSchema, raw)];
@@ -657,7 +674,7 @@ export function createOperations(options: OperationsOptions): Operations {
     async lastJanitor(rawFleet) {
       const fleet = checkFleet(rawFleet);
       const place = placeOfJanitor(fleet);
-      const newest = await newestRun(place, 'janitor', janitorRuns(fleet));
+      const [newest] = await newestRuns(place, 'janitor', janitorRuns(fleet));
       if (newest === undefined) return undefined;
       const { workflowId, runId, status, startTime, closeTime } = newest;
       const handle = client.workflow.getHandle(workflowId, runId);
@@ -676,6 +693,7 @@ export function createOperations(options: OperationsOptions): Operations {
       type: 'nightlyBackup',
       operation: 'backup',
       query: nightQuery,
+      nameIn: ({ night }) => night,
       idOf: (fleet) => nightWorkflowId(fleet, 'by-hand'),
       runsOf: nightRuns,
       words: {
@@ -692,6 +710,7 @@ export function createOperations(options: OperationsOptions): Operations {
       type: 'restoreTest',
       operation: 'restore',
       query: restoresQuery,
+      nameIn: ({ run }) => run,
       idOf: (fleet) => restoreRunWorkflowId(fleet, 'by-hand'),
       runsOf: restoreRuns,
       words: {
@@ -804,6 +823,8 @@ interface FleetRunKind<Input, View> {
   type: string;
   operation: string;
   query: QueryDefinition<View, []>;
+  /** By which people know it; empty before it has a plan. */
+  nameIn: (view: View) => string;
   /** Of a run by hand, and how the ids of all runs begin. */
   idOf: (fleet: string) => string;
   runsOf: (fleet: string) => string;

@@ -6,6 +6,7 @@ import {
 } from '@temporalio/client';
 import { formatDuration } from '#domain/durations.js';
 import { WEEKDAYS, type Fleet, type MaintenanceWindow, type Weekday } from '#domain/fleet.js';
+import { clockChanges } from '#domain/windows.js';
 import {
   backupScheduleId,
   CONTROL_QUEUE,
@@ -123,10 +124,12 @@ function backupSchedule(fleet: Fleet, { window, catchUp }: NonNullable<Fleet['ba
     catchupWindow: Math.max(MIN_CATCH_UP, Math.min(catchUp, length)),
     note: '',
     summary: `Night of backups of fleet ${fleet.fleet}`,
-    warnings:
-      catchUp > length
+    warnings: [
+      ...(catchUp > length
         ? [`backup.catchUp is ${formatDuration(catchUp)}, but the window is only ${formatDuration(length)} long.`]
-        : [],
+        : []),
+      ...clockWarnings(fleet, `a night that begins at ${window.start}`, { days: window.days, at: window.start }),
+    ],
   };
 }
 
@@ -141,7 +144,7 @@ function restoreSchedule(fleet: Fleet, { restoreTest: { day, at } }: NonNullable
     catchupWindow: RESTORE_CATCH_UP,
     note: '',
     summary: `Restore tests of fleet ${fleet.fleet}`,
-    warnings: [],
+    warnings: clockWarnings(fleet, `a run of restore tests at ${at}`, { days: [day], at }),
   };
 }
 
@@ -156,7 +159,7 @@ function janitorSchedule(fleet: Fleet): DesiredSchedule {
     catchupWindow: JANITOR_CATCH_UP,
     note: '',
     summary: `Janitor of fleet ${fleet.fleet}`,
-    warnings: [],
+    warnings: clockWarnings(fleet, `the janitor at ${fleet.janitor.at}`, { at: fleet.janitor.at }),
   };
 }
 
@@ -214,13 +217,19 @@ function warningsOf(fleet: Fleet): string[] {
         `a later start would run into the window of ${fleet.stages[0]?.name ?? 'the first stage'}.`,
     );
   }
-  if (day === 'sun' && minutesOf(at) < 4 * 60 && fleet.timeZone !== 'UTC') {
-    warnings.push(
-      `Clocks are changed on Sundays before 04:00 in many zones: a train built on Sunday at ${at} may be missed in ` +
-        'spring and started twice in autumn. Take another hour.',
-    );
-  }
-  return warnings;
+  return [...warnings, ...clockWarnings(fleet, `a train built at ${at}`, { days: [day], at })];
+}
+
+/** Where clocks are changed at the hour at which it begins. */
+function clockWarnings(
+  { timeZone }: Fleet,
+  what: string,
+  when: { days?: Weekday[] | undefined; at: string },
+): string[] {
+  const { isSkipped, isRepeated } = clockChanges({ ...when, timeZone });
+  const ends = [...(isSkipped ? ['missed in spring'] : []), ...(isRepeated ? ['started twice in autumn'] : [])];
+  if (ends.length === 0) return [];
+  return [`Clocks are changed at this hour in ${timeZone}: ${what} may be ${ends.join(' and ')}. Take another hour.`];
 }
 
 /** What has to change, and nothing else. Pure. */
@@ -279,6 +288,16 @@ export async function readSchedules(client: Client, ids: readonly string[]): Pro
   );
   return found.filter((schedule) => schedule !== undefined);
 }
+
+/** Of schedules that are wanted: those that begin nothing, and what brings them on. */
+export const silenceOf = (existing: readonly ExistingSchedule[], ids: readonly string[]): string[] =>
+  ids.flatMap((id) => {
+    const found = existing.find((one) => one.id === id);
+    if (found === undefined)
+      return [`The schedule ${id} is missing, so nothing begins by itself: edge schedules apply`];
+    if (!found.paused) return [];
+    return [`The schedule ${id} is paused, so nothing begins by itself${found.note === '' ? '.' : `: ${found.note}`}`];
+  });
 
 function existingOf(description: ScheduleDescription): ExistingSchedule {
   const { spec, action, policies, state, memo } = description;

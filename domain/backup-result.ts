@@ -30,7 +30,33 @@ export interface NightStep {
   detail: string;
   /** Why it did not end well. */
   reason?: Reason | undefined;
+  /** The night ended before it did; it goes on. */
+  isAtWork?: boolean | undefined;
 }
+
+const AT_WORK = {
+  verify: 'verifies',
+  prune: 'prunes',
+  collect: 'collects space',
+  sync: 'sends to the central server',
+} as const satisfies Record<NightStep['what'], string>;
+
+/** Of a step that the night leaves running. */
+export const stillAtWork = (what: NightStep['what'], where: string): NightStep => ({
+  what,
+  ok: false,
+  detail: `still ${AT_WORK[what]}${where}; that goes on`,
+  reason: 'BackupIncomplete',
+  isAtWork: true,
+});
+
+/** Of a step that the night had no time for. */
+export const notBegun = (what: NightStep['what'], where: string): NightStep => ({
+  what,
+  ok: false,
+  detail: `not begun${where}: the night was over`,
+  reason: 'BackupIncomplete',
+});
 
 export interface NightFacts {
   /** Absent when nobody has read the list. */
@@ -109,8 +135,12 @@ function judgeGuests(
     ...(guests ? [] : ['nobody has read the guests of the cluster']),
     ...(local ? [] : ['the backup server could not be read']),
   ];
-  if (!guests || !local)
-    return failed('FactsUnreadable', `${unreadable.join('; ')}.${words}`, [...unreadable, ...seen], []);
+  const atWork = broken.filter(({ isAtWork }) => isAtWork);
+  const cutShort = atWork.map(({ detail }) => `the night ended while the store ${detail}`);
+  if (!guests || !local) {
+    const summary = `${[...unreadable, ...cutShort].join('; ')}.${words}`;
+    return failed('FactsUnreadable', summary, [...unreadable, ...seen], []);
+  }
 
   const wanted = guests.filter(({ template }) => !template);
   const forgotten = forgottenBy(guests, local);
@@ -135,7 +165,8 @@ function judgeGuests(
 
   const without = [...missing.filter(({ why }) => why !== 'disks left out'), ...unlisted].map(({ vmid }) => vmid);
   // One that found damage was done: what is damaged is told by itself.
-  const undone = broken.filter(({ reason }) => reason !== 'BackupVerifyFailed').map(({ what }) => what);
+  const ended = broken.filter(({ isAtWork }) => !isAtWork);
+  const undone = ended.filter(({ reason }) => reason !== 'BackupVerifyFailed').map(({ what }) => what);
   const lacking = [
     ...(without.length > 0 ? [`not guest ${numbersOf(without)}`] : []),
     ...(inPart.length > 0 ? [`disks left out of guest ${abridge(inPart)}`] : []),
@@ -143,7 +174,8 @@ function judgeGuests(
     ...(notThere.length > 0 ? [`not in the second place: guest ${numbersOf(notThere.map(({ vmid }) => vmid))}`] : []),
     ...(inClear.length > 0 ? [`not encrypted: guest ${numbersOf(inClear.map(({ vmid }) => vmid))}`] : []),
     ...(undone.length > 0 ? [`not done: ${[...new Set(undone)].join(', ')}`] : []),
-    ...(undone.length < broken.length ? ['a verification found damage'] : []),
+    ...(undone.length < ended.length ? ['a verification found damage'] : []),
+    ...cutShort,
   ];
   const summary = `${[`${proven} of ${total} guests backed up and verified`, ...lacking].join('; ')}.${words}`;
   const detail = [

@@ -1,8 +1,8 @@
 import { DateTime } from 'luxon';
 import type { Fleet, Store } from './fleet.js';
 import { concurrencyOf } from './limits.js';
-import type { NightPlan, NightPlanOutcome, NightStorePlan } from './messages/backup.js';
-import { localDate, nextWindow, storeWindow, weekdayIn, type Opening } from './windows.js';
+import type { NightCare, NightPlan, NightPlanOutcome, NightStorePlan } from './messages/backup.js';
+import { localDate, nextOpening, nextWindow, storeWindow, weekdayIn, type Opening } from './windows.js';
 
 /** Which stores a night backs up, when, and by what policy. Calendar arithmetic: called from activities only. */
 
@@ -17,11 +17,13 @@ interface Asked {
   /** Begin at once, whatever the window. */
   now?: boolean | undefined;
   startedAt: Date;
+  /** What other nights have in their care. */
+  others?: readonly NightCare[] | undefined;
 }
 
 /**
  * Freezes and holds do not matter: a store that nobody may change is backed up all the same. A store whose window does
- * not meet this night's is left out of it.
+ * not meet this night's is left out of it, and so is one that another night of the same window has in its care.
  */
 export function planNight(asked: Asked): NightPlanOutcome {
   const { fleet, stores, name, commit, wanted, startedAt } = asked;
@@ -29,15 +31,26 @@ export function planNight(asked: Asked): NightPlanOutcome {
   const { backup } = fleet;
   if (problems.length > 0 || !backup) return { kind: 'refused', problems: problems.slice(0, 20) };
 
-  const chosen = stores.filter((store) => store.backup && (wanted === undefined || wanted.includes(store.id)));
+  const asking = stores.filter((store) => store.backup && (wanted === undefined || wanted.includes(store.id)));
   const opening = asked.now
     ? undefined
     : nextWindow({ window: backup.window, timeZone: fleet.timeZone, after: startedAt });
+  const same = (asked.others ?? []).filter(
+    ({ opens }) => opens !== undefined && opens === opening?.opens.toISOString(),
+  );
+  const leftTo = same
+    .map(({ night, stores: theirs }) => ({ night, stores: asking.filter(({ id }) => theirs.includes(id)).length }))
+    .filter((left) => left.stores > 0);
+  const chosen = asking.filter(({ id }) => !same.some((other) => other.stores.includes(id)));
   const excluded: NightPlan['excluded'] = [];
   const planned: NightStorePlan[] = [];
-  const end = opening?.closes ?? new Date(startedAt.getTime() + BY_HAND);
+  const closing = opening?.closes ?? new Date(startedAt.getTime() + BY_HAND);
+  const next =
+    opening && nextOpening({ window: backup.window, timeZone: fleet.timeZone, after: later(opening.opens, startedAt) });
+  const endsBy = endOf(closing, next, backup);
+  const end = earlier(closing, endsBy);
   for (const store of chosen) {
-    const own = opening ? windowOf(store, fleet, opening, startedAt) : { closes: end };
+    const own = opening ? windowOf(store, fleet, { ...opening, closes: end }, startedAt) : { closes: end };
     if (!own) {
       const detail = 'Its own backup window does not meet that of this night.';
       excluded.push({ store: store.id, reason: 'OutsideWindow', detail });
@@ -46,7 +59,7 @@ export function planNight(asked: Asked): NightPlanOutcome {
     planned.push({
       ...aboutStore(store, backup.defaultTier),
       ...('opens' in own ? { opens: own.opens.toISOString() } : {}),
-      closes: own.closes.toISOString(),
+      closes: earlier(own.closes, endsBy).toISOString(),
     });
   }
   const begins = opening?.opens ?? startedAt;
@@ -58,7 +71,9 @@ export function planNight(asked: Asked): NightPlanOutcome {
       commit,
       ...(opening ? { opens: opening.opens.toISOString() } : {}),
       closes: end.toISOString(),
+      endsBy: endsBy.toISOString(),
       stores: planned,
+      ...(leftTo.length > 0 ? { leftTo } : {}),
       excluded,
       orders: {
         keep: backup.keep,
@@ -94,6 +109,21 @@ function problemsOf({ fleet, stores, name, wanted }: Asked): string[] {
   const any = stores.some(({ backup }) => backup !== undefined);
   return any ? [] : ['stores: none has a section backup in its store.yaml'];
 }
+
+/**
+ * What was begun in the window has twice the time of one store to come to its end; then the night ends all the same, in
+ * time for the next one.
+ */
+function endOf(closes: Date, next: Date | undefined, { storeTimeout }: { storeTimeout: number }): Date {
+  const end = new Date(closes.getTime() + 2 * storeTimeout);
+  return next === undefined ? end : earlier(end, new Date(next.getTime() - BEFORE_THE_NEXT));
+}
+
+/** Milliseconds in which a night that is over reads, judges, records and tells. */
+const BEFORE_THE_NEXT = 30 * 60_000;
+
+const earlier = (a: Date, b: Date): Date => (a < b ? a : b);
+const later = (a: Date, b: Date): Date => (a > b ? a : b);
 
 /** Undefined when the store's own window is not open in this night. */
 function windowOf(store: Store, fleet: Fleet, night: Opening, startedAt: Date): Opening | undefined {

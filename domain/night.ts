@@ -42,8 +42,14 @@ function groupsOf(sorted: readonly NightStorePlan[], size: number): NightStorePl
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** One sentence about a night that has ended. */
-export function nightSummary(tally: Tally, planned: number): string {
+/** What is said of a night that has ended. */
+export function nightSummary(tally: Tally, planned: number, leftTo: NightPlan['leftTo'] = []): string {
+  const left = leftTo.map(({ night, stores }) => `Night ${night} of the same window has ${plural(stores, 'store')}.`);
+  if (planned === 0 && left.length > 0) return left.join(' ');
+  return [endOf(tally, planned), ...left].join(' ');
+}
+
+function endOf(tally: Tally, planned: number): string {
   const others = othersOf(tally);
   const head = `${tally.succeeded} of ${plural(planned, 'store')} backed up and verified`;
   return `${head}${others.length > 0 ? `; ${others.join(', ')}` : ''}.`;

@@ -101,12 +101,47 @@ export function nextScheduled({
   timeZone: string;
   after: Date;
 }): Date {
+  return nextOpening({ window: { days: [day], start: at }, timeZone, after });
+}
+
+/** The first instant later than `after` at which a window begins, be it on a day on which the one before is still open. */
+export function nextOpening({
+  window: { days, start },
+  timeZone,
+  after,
+}: {
+  window: Pick<MaintenanceWindow, 'days' | 'start'>;
+  timeZone: string;
+  after: Date;
+}): Date {
   for (const date of localDays(after, timeZone, 0, 8)) {
-    if (weekdayOf(date) !== day) continue;
-    const instant = instantOf(date, at, timeZone);
+    if (days && !days.includes(weekdayOf(date))) continue;
+    const instant = instantOf(date, start, timeZone);
     if (instant > after) return instant;
   }
-  throw new RangeError(`No ${day} ${at} within eight days of ${after.toISOString()} in ${timeZone}`);
+  throw new RangeError(`No window begins within eight days of ${after.toISOString()} in ${timeZone}`);
+}
+
+/** Whether a time of day is one that spring skips, or autumn repeats, on such a day of the year that stands for all. */
+export function clockChanges({
+  days,
+  at,
+  timeZone,
+}: {
+  days?: readonly Weekday[] | undefined;
+  at: string;
+  timeZone: string;
+}): { isSkipped: boolean; isRepeated: boolean } {
+  const found = { isSkipped: false, isRepeated: false };
+  const [hour, minute] = at.split(':').map(Number);
+  for (const date of localDays(new Date('2026-01-01T12:00:00Z'), 'UTC', 0, 364)) {
+    if (days && !days.includes(weekdayOf(date))) continue;
+    const { year, month, day } = date;
+    const local = DateTime.fromObject({ year, month, day, hour: hour ?? 0, minute: minute ?? 0 }, { zone: timeZone });
+    found.isSkipped ||= local.toFormat('HH:mm') !== at;
+    found.isRepeated ||= local.getPossibleOffsets().length > 1;
+  }
+  return found;
 }
 
 function openings(window: MaintenanceWindow, zone: string, around: Date): Opening[] {

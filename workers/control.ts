@@ -8,7 +8,7 @@ import { openLedger } from '#systems/ledger/client.js';
 import { openObjects } from '#systems/objects/open.js';
 import { readWorkflowBundle } from './bundle.js';
 import { controlConfig } from './config.js';
-import { inWorkIn, isRunningIn } from './running.js';
+import { inWorkIn, isRunningIn, nightCaresIn } from './running.js';
 import { connectTemporal, ENDING, openLog, runUntilStopped, start } from './runtime.js';
 import { createTeller } from './teller.js';
 import { readVersions, takeOver } from './versions.js';
@@ -53,6 +53,7 @@ start(async () => {
         objects,
         ledger,
         isRunning: isRunningIn(client),
+        nightCares: nightCaresIn(client),
         inWork: inWorkIn(client),
         tell: createTeller({ repo, branch: config.EDGE_BRANCH, log }),
         now: () => new Date(),

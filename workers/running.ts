@@ -1,6 +1,8 @@
 import { WorkflowNotFoundError, type Client } from '@temporalio/client';
+import type { NightCare } from '#domain/messages/backup.js';
 import type { StoreView } from '#domain/messages/store.js';
 import type { InWork } from '#domain/messages/train.js';
+import { nightRuns, nightWorkflowId } from '#domain/naming.js';
 
 /**
  * Whether a run under this id is going on. Asked of the run itself: the list of runs lags behind. Any other answer than
@@ -16,6 +18,32 @@ export const isRunningIn =
       throw error;
     }
   };
+
+/**
+ * What the nights of a fleet that run have in their care. One that does not answer is left out. That by hand is asked by
+ * its id, since the list of runs lags behind.
+ */
+export const nightCaresIn =
+  (client: Client) =>
+  async (fleet: string): Promise<NightCare[]> => {
+    const { workflow } = client;
+    const ids = new Set([nightWorkflowId(fleet, 'by-hand')]);
+    const query = `WorkflowType = 'nightlyBackup' AND WorkflowId STARTS_WITH '${nightRuns(fleet)}' AND ExecutionStatus = 'Running'`;
+    for await (const { workflowId } of workflow.list({ query })) ids.add(workflowId);
+    const isRunning = isRunningIn(client);
+    const cares = await Promise.all(
+      [...ids].map(async (id) => {
+        // One that was terminated would go on answering.
+        if (!(await isRunning(id))) return [];
+        const ask = () => workflow.getHandle(id).query<NightCare>('nightCare');
+        return client.withDeadline(Date.now() + ANSWER_WITHIN, ask).catch(() => []);
+      }),
+    );
+    return cares.flat();
+  };
+
+/** Milliseconds. */
+const ANSWER_WITHIN = 10_000;
 
 /**
  * The operations that a wave waits for, each asked for its step. One that ends meanwhile, or that no worker can answer

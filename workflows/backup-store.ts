@@ -16,10 +16,14 @@ import {
   isBelieved,
   judgeNight,
   lacksDisks,
+  missingOf,
+  notBegun,
   provenGroups,
   prunableGroups,
+  stillAtWork,
   unlistedOf,
   withLeftOut,
+  type MissingGuest,
   type NightResult,
   type NightStep,
 } from '#domain/backup-result.js';
@@ -45,6 +49,7 @@ import { openBackupView, type BackupDesk } from './backup-view.js';
 import type { dumpGuests } from './dump-guests.js';
 import { ended, stopOf } from './ended.js';
 import { backupQuery, makeWaySignal, storeFreeSignal, wayTakenSignal } from './messages.js';
+import { openNightEnd, type NightEnd } from './night-end.js';
 import { heard, parseInput } from './parse-input.js';
 import { backupProxies, control, messageOf, offsiteProxies } from './proxies.js';
 import { searchKeys } from './search-keys.js';
@@ -61,6 +66,7 @@ import { listenForStop, type Stopping } from './store-steering.js';
  * - Nothing is pruned of a guest of which this night has no proven backup: else the last good one would make room for a
  *   bad one. What the night has proven is what the servers list, at the moment of the pruning.
  * - Nothing that a step says of itself is believed.
+ * - It ends with its night: what runs by then goes on at its server and is named, and the next night finds it.
  */
 export async function backupStore(raw: BackupStoreInput): Promise<StoreResult> {
   const input = parseInput(backupStoreInputSchema, raw);
@@ -75,12 +81,15 @@ export async function backupStore(raw: BackupStoreInput): Promise<StoreResult> {
 
   return CancellationScope.nonCancellable(async () => {
     const watch = watchForSilence(input, view);
-    const dumped = withWhatTheyLack(await dumpUntilDone(input, task, view, stopping, way), input);
-    const steps = openSteps(view, stopping);
-    await tend(input, task, dumped, view, steps);
-    const copies = await readBack(input, task, view);
+    const end = openNightEnd({ endsBy: input.endsBy, patience: input.cutOffAfter });
+    const dumped = withWhatTheyLack(await dumpUntilDone(input, task, { view, stopping, way, end }), input);
+    const steps = openSteps(view, stopping, end);
+    await tend(input, task, dumped, view, steps, end);
+    const copies = await readBack(input, task, view, end);
     await collectWhenDue(input, task, copies, steps);
-    const halt = stopping.stop && stopping.ended();
+    // What a night leaves running says more than that it took long.
+    const isCutShort = end.isOver() && !stopping.isAborted;
+    const halt = isCutShort ? undefined : stopping.stop && stopping.ended();
     const refusal = halt?.stop ?? dumped.stop;
     const night = judgeNight(
       {
@@ -97,10 +106,12 @@ export async function backupStore(raw: BackupStoreInput): Promise<StoreResult> {
       },
       new Date(),
     );
-    await record(input, task, { ...dumped, stop: refusal }, copies, night, view);
+    const missing = night.kind === 'succeeded' ? [] : night.missing;
+    await record(input, task, { ...dumped, stop: refusal }, copies, missing, view);
     await tellOfKeys(task, dumped, copies);
     watch.cancel();
     stopping.cancel();
+    end.cancel();
     return view.finish(
       night.kind === 'succeeded' ? { outcome: 'succeeded' } : ended(halt?.outcome ?? 'failed', night.stop),
     );
@@ -151,25 +162,23 @@ interface Dumped {
   stop?: Stop | undefined;
 }
 
+interface DumpDesk {
+  view: BackupDesk;
+  stopping: Stopping;
+  way: Way;
+  end: NightEnd;
+}
+
 /** No try begins after the night's end. */
-async function dumpUntilDone(
-  input: BackupStoreInput,
-  task: BackupTask,
-  view: BackupDesk,
-  stopping: Stopping,
-  way: Way,
-): Promise<Dumped> {
+async function dumpUntilDone(input: BackupStoreInput, task: BackupTask, desk: DumpDesk): Promise<Dumped> {
+  const { view, stopping } = desk;
   const deadline = input.notAfter ? new Date(input.notAfter) : new Date(Date.now() + input.storeTimeout);
   const tries = new Map<number, GuestRun[]>();
   const refusals: Stop[] = [];
   const dumped: Dumped = { runs: [] };
   let vmids: number[] | undefined;
   for (let attempt = 1; ; attempt += 1) {
-    const report = await dumpOnce(input, { ...task, attempt, ...(vmids ? { vmids } : {}) }, deadline, {
-      view,
-      stopping,
-      way,
-    });
+    const report = await dumpOnce(input, { ...task, attempt, ...(vmids ? { vmids } : {}) }, deadline, desk);
     for (const run of report.runs) tries.set(run.vmid, [...(tries.get(run.vmid) ?? []), run]);
     dumped.guests = report.guests ? asReadBefore(report.guests, dumped.guests) : dumped.guests;
     dumped.runs = [...tries.values()].flatMap((runs) => runs.at(-1) ?? []);
@@ -213,7 +222,7 @@ async function dumpOnce(
   input: BackupStoreInput,
   task: BackupTask & { attempt: number; vmids?: number[] },
   deadline: Date,
-  { view, stopping, way }: { view: BackupDesk; stopping: Stopping; way: Way },
+  { view, stopping, way, end }: DumpDesk,
 ): Promise<DumpReport> {
   const { store, night } = task;
   const left = () => Math.max(1, deadline.getTime() - Date.now());
@@ -223,7 +232,7 @@ async function dumpOnce(
       view.step('stands back for a train');
       await condition(() => !way.isAsked() || isOver(), left());
     }
-    await stopping.whilePaused();
+    await stopping.whilePaused(undefined, input.endsBy ? left() : undefined);
     if (isOver()) return { runs: [], stop: busy(stopping) };
     view.step('dump guests');
     const report = await way.whileHolding(async () => {
@@ -240,7 +249,7 @@ async function dumpOnce(
           ],
           args: [{ task: { ...task, notAfter: deadline.toISOString() }, storeTimeout: input.storeTimeout }],
         });
-        return await child.result();
+        return (await end.untilOver(() => child.result())) ?? { runs: [], stop: STILL_DUMPING };
       } catch (error) {
         if (error instanceof WorkflowExecutionAlreadyStartedError) return undefined;
         // Terminated by hand, say: what the servers hold tells the rest.
@@ -253,41 +262,57 @@ async function dumpOnce(
   }
 }
 
-function busy(stopping: Stopping): Stop {
-  const { stop } = stopping;
-  return (
-    stop?.stop ?? {
-      reason: 'StoreBusy',
-      step: 'dump guests',
-      summary: 'Another operation held the store until the night was over.',
-    }
-  );
+const STILL_DUMPING: Stop = {
+  reason: 'BackupIncomplete',
+  step: 'dump guests',
+  summary: 'The night ended while guests of the store were still dumped; the dumps that run go on to their end.',
+};
+
+function busy({ stop, paused }: Stopping): Stop {
+  const step = 'dump guests';
+  if (stop?.stop) return stop.stop;
+  return paused
+    ? { reason: 'OutsideWindow', step, summary: 'Its backup stood paused until the night was over.' }
+    : { reason: 'StoreBusy', step, summary: 'Another operation held the store until the night was over.' };
 }
 
-/** What has to be done once the guests are dumped; none of it is begun once people have ended it. */
-function openSteps(view: BackupDesk, stopping: Stopping) {
+/** What has to be done once the guests are dumped; none of it is begun once people, or the night, have ended it. */
+function openSteps(view: BackupDesk, stopping: Stopping, end: NightEnd) {
   const done: NightStep[] = [];
+  const keep = (step: NightStep) => {
+    done.push(step);
+    view.done(step);
+  };
   // Time that is over bounds the dumps alone: what was dumped in time is proven all the same.
-  const isEnded = () => stopping.stop !== undefined && (stopping.isAborted || !patched('tended-when-late'));
+  const isHalted = () => stopping.stop !== undefined && (stopping.isAborted || !patched('tended-when-late'));
+  const isLeftOut = (what: NightStep['what'], where: string): boolean => {
+    if (isHalted()) return true;
+    if (end.isOver()) keep(notBegun(what, where));
+    return end.isOver();
+  };
   return {
     done,
-    isEnded,
+    isEnded: () => isHalted() || end.isOver(),
+    /** One that the night has no time for any more is named. */
+    isLeftOut,
     async take(
       what: NightStep['what'],
       where: string,
       work: () => Promise<TendAnswer>,
     ): Promise<TendAnswer | undefined> {
-      if (isEnded()) return undefined;
+      if (isLeftOut(what, where)) return undefined;
       view.step(`${what}${where}`);
-      const answer = await work().catch((error: unknown): TendAnswer => ({
+      const answer = await end.untilOver(work).catch((error: unknown): TendAnswer => ({
         ok: false,
         detail: messageOf(error),
         reason: 'StepFailed',
       }));
+      if (answer === undefined) {
+        keep(stillAtWork(what, where));
+        return undefined;
+      }
       const { ok, detail } = answer;
-      const step = { what, ok, detail: `${detail}${where}`, ...(answer.ok ? {} : { reason: answer.reason }) };
-      done.push(step);
-      view.done(step);
+      keep({ what, ok, detail: `${detail}${where}`, ...(answer.ok ? {} : { reason: answer.reason }) });
       return answer;
     },
   };
@@ -302,15 +327,18 @@ async function tend(
   dumped: Dumped,
   view: BackupDesk,
   steps: Steps,
+  end: NightEnd,
 ): Promise<void> {
   const { orders, cutOffAfter } = input;
-  const own = backupProxies(task.store);
-  const central = offsiteProxies(cutOffAfter);
+  const own = readInTime(backupProxies(task.store), end);
+  const central = readInTime(offsiteProxies(cutOffAfter), end);
   const { keep, reverifyAfter, collect, offsite } = orders;
   const at = ' at the central server';
 
-  const prune = (where: string, server: PruneServer, policy: Pick<PruneTask, 'keep'>, isVerified: boolean) =>
-    pruneProven({ where, server, task: { ...task, ...policy }, isVerified }, input, dumped, view, steps);
+  const prune = async (where: string, server: PruneServer, policy: Pick<PruneTask, 'keep'>, isVerified: boolean) => {
+    if (steps.isLeftOut('prune', where)) return;
+    await pruneProven({ where, server, task: { ...task, ...policy }, isVerified }, input, dumped, view, steps);
+  };
   const pruneHere = () => prune('', own, { keep }, verified?.ok === true);
   const send = () => steps.take('sync', '', () => own.longTask.sendCopy(task));
 
@@ -321,6 +349,7 @@ async function tend(
   const verified = await steps.take('verify', '', () => own.longTask.verifyCopy(verifyTask));
   if (sendsLast) {
     await pruneHere();
+    await recordOwn(input, task, dumped, own, view, steps);
     sent = await send();
   }
   const isThere = sent?.ok || (offsite !== undefined && (await hasArrived(central, task, steps)));
@@ -336,6 +365,35 @@ async function tend(
   }
   if (collect) await steps.take('collect', '', () => own.longTask.collectSpace(task));
 }
+
+/** What is proven at the store is known while it is sent, which may take longer than the night. */
+async function recordOwn(
+  input: BackupStoreInput,
+  task: BackupTask,
+  dumped: Dumped,
+  { read }: Pick<PruneServer, 'read'>,
+  view: BackupDesk,
+  steps: Steps,
+): Promise<void> {
+  if (steps.isEnded() || !patched('recorded-before-sent')) return;
+  const local = await read.readCopy(task).catch(() => undefined);
+  if (!local) return;
+  const which = { night: task.night, startedAt: new Date(task.startedAt) };
+  const missing = missingOf(dumped.guests ?? [], local.copy, which, dumped.runs, new Date());
+  await record(input, task, dumped, { local }, missing, view);
+}
+
+/** What a night asks of a server on its way it does not ask beyond its end: unread is not proven. */
+const readInTime = <S extends { read: Pick<TendActivities, 'readCopy'> }>(server: S, end: NightEnd) => ({
+  ...server,
+  read: {
+    readCopy: async (task: BackupTask): Promise<CopyAnswer> => {
+      const answer = await end.untilOver(() => server.read.readCopy(task));
+      if (answer === undefined) throw new Error('The night ended before the server was read.');
+      return answer;
+    },
+  },
+});
 
 /** Whether something of this night is there although sending failed: one damaged snapshot keeps no other guest's back. */
 async function hasArrived({ read }: Pick<PruneServer, 'read'>, task: BackupTask, steps: Steps): Promise<boolean> {
@@ -428,17 +486,26 @@ async function readBack(
   { orders, cutOffAfter }: BackupStoreInput,
   task: BackupTask,
   view: BackupDesk,
+  end: NightEnd,
 ): Promise<Copies> {
   view.step('read back');
   const unreadable = (where: string) => (error: unknown) => {
     view.note(`${where} could not be read: ${messageOf(error)}`);
     return undefined;
   };
-  const [local, offsite] = await Promise.all([
-    backupProxies(task.store).read.readCopy(task).catch(unreadable('The backup server')),
-    orders.offsite && offsiteProxies(cutOffAfter).read.readCopy(task).catch(unreadable('The central server')),
-  ]);
-  return { local, offsite };
+  const copies: Copies = {};
+  const own = async () => {
+    copies.local = await backupProxies(task.store).read.readCopy(task).catch(unreadable('The backup server'));
+  };
+  const central = async () => {
+    copies.offsite = await offsiteProxies(cutOffAfter).read.readCopy(task).catch(unreadable('The central server'));
+  };
+  const isRead = await end.lastly(async () => {
+    await Promise.all([own(), orders.offsite && central()]);
+    return true;
+  });
+  if (!isRead) view.note('The night was over before each backup server could be read.');
+  return { ...copies };
 }
 
 /** The night that is named for it may have been one in which this store was away. */
@@ -458,7 +525,7 @@ async function record(
   task: BackupTask,
   { guests, runs, stop }: Dumped,
   { local, offsite }: Copies,
-  night: NightResult,
+  missing: readonly MissingGuest[],
   view: BackupDesk,
 ): Promise<void> {
   const now = new Date();
@@ -473,7 +540,6 @@ async function record(
     return;
   }
   view.step('record');
-  const missing = night.kind === 'succeeded' ? [] : night.missing;
   const rows = rowsOf({ ...learned, guests, missing, now });
   await control.record({ kind: 'backups', store: task.store, at, ...rows, datastores });
 }

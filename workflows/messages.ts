@@ -8,7 +8,7 @@ import type {
   WaveProgress,
   WaveSteering,
 } from '#domain/messages/train.js';
-import type { BackupView, NightView, StoreFree, Way } from '#domain/messages/backup.js';
+import type { BackupView, NightCare, NightView, StoreFree, Way } from '#domain/messages/backup.js';
 import type { RestoreView } from '#domain/messages/restore.js';
 import type { JanitorReport } from '#domain/messages/janitor.js';
 import type { CutOffNotice, StoreSteering, StoreView } from '#domain/messages/store.js';
@@ -53,6 +53,8 @@ export const wayTakenSignal = defineSignal<[Way]>('wayTaken');
 export const storeFreeSignal = defineSignal<[StoreFree]>('storeFree');
 
 export const backupQuery = defineQuery<BackupView>('backup');
+/** From the plan of another night, which leaves out whom this one has. */
+export const nightCareQuery = defineQuery<NightCare>('nightCare');
 export const nightQuery = defineQuery<NightView>('night');
 export const restoresQuery = defineQuery<RestoreView>('restores');
 export const storeQuery = defineQuery<StoreView>('store');

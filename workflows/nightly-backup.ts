@@ -10,12 +10,14 @@ import {
 import { renderNightDetails } from '#domain/backup-progress.js';
 import {
   nightInputSchema,
+  type NightCare,
   type NightInput,
   type NightPlan,
   type NightReport,
   type NightStorePlan,
   type NightView,
 } from '#domain/messages/backup.js';
+import { isRunOver } from '#domain/messages/fleet-run.js';
 import { PROTOCOL } from '#domain/messages/store.js';
 import type { WaveReport } from '#domain/messages/train.js';
 import { BACKUP_STAGE, operationId, waveWorkflowId } from '#domain/naming.js';
@@ -23,7 +25,8 @@ import { nightSummary, partsOfNight, refusalSummary, unplannedNight } from '#dom
 import { emptyTally, isAway, totalOf } from '#domain/outcomes.js';
 import { tellPeople } from './attention.js';
 import { NO_THRESHOLD, openFleetRun, type FleetRun } from './fleet-run.js';
-import { nightQuery } from './messages.js';
+import { nightCareQuery, nightQuery } from './messages.js';
+import { openNightEnd } from './night-end.js';
 import { invalid, parseInput } from './parse-input.js';
 import { control, messageOf, offsiteProxies } from './proxies.js';
 import { searchKeys } from './search-keys.js';
@@ -38,16 +41,20 @@ import type { wave } from './wave.js';
  * - Nothing begins after the window: a store whose turn did not come is missed, and has no new backup.
  * - No number of failures ends a night: what is wrong with one store's backup says nothing about the next one's. Of a
  *   refused token, which people have to mend, they hear once while the night still runs.
+ * - It ends before the next one opens, whoever is in work: who that is, is named, and the next night takes them again.
  * - Abort begins no further store; dumps that run go on to their end.
  */
 export async function nightlyBackup(raw: NightInput): Promise<NightReport> {
   const input = parseInput(nightInputSchema, raw);
   const desk = openDesk(input);
+  let known: NightPlan | undefined;
   setHandler(nightQuery, () => desk.view);
+  setHandler(nightCareQuery, () => careOf(known, desk));
   desk.listen();
 
   return CancellationScope.nonCancellable(async () => {
     const plan = await planNight(input, desk);
+    known = plan;
     begin(plan, desk);
     await recordNight(plan, desk);
     const calls = callForRefusal(plan, desk);
@@ -81,13 +88,25 @@ const openDesk = ({ fleet }: NightInput): Desk =>
     { what: 'night', ending: 'no further store is begun, and dumps that run go on to their end' },
   );
 
-function begin({ night, stores, opens, closes, excluded }: NightPlan, desk: Desk): void {
+/** Whoever failed in it may be backed up by another, and so may all when it is over. */
+function careOf(plan: NightPlan | undefined, desk: Desk): NightCare {
+  const { night = '', opens, stores = [] } = plan ?? {};
+  const isOver = desk.abortedBy() !== undefined || isRunOver(desk.view);
+  const isInCare = (store: string) => {
+    const result = desk.resultOf(store);
+    return result === undefined || result.outcome === 'succeeded' || isAway(result);
+  };
+  return { night, opens, stores: isOver ? [] : stores.map(({ id }) => id).filter(isInCare) };
+}
+
+function begin({ night, stores, opens, closes, endsBy, excluded }: NightPlan, desk: Desk): void {
   desk.set({
     night,
     state: 'running',
     stores: stores.length + excluded.length,
     ...(opens ? { opens } : {}),
     closes,
+    ...(endsBy ? { endsBy } : {}),
     doing: opens ? 'Backs up each store at its own moment of the window.' : 'Backs up all stores, so many at a time.',
   });
   desk.take(
@@ -100,9 +119,9 @@ function begin({ night, stores, opens, closes, excluded }: NightPlan, desk: Desk
   );
 }
 
-function end({ night, stores, excluded }: NightPlan, desk: Desk): NightReport {
+function end({ night, stores, excluded, leftTo }: NightPlan, desk: Desk): NightReport {
   const planned = stores.length + excluded.length;
-  return { night, planned, ...desk.close((tally) => nightSummary(tally, planned)) };
+  return { night, planned, ...desk.close((tally) => nightSummary(tally, planned, leftTo)) };
 }
 
 async function planNight(input: NightInput, desk: Desk): Promise<NightPlan> {
@@ -192,7 +211,7 @@ async function oneRound(plan: NightPlan, stores: NightStorePlan[], round: number
 }
 
 function runPart(
-  { fleet, night, orders, timing, closes }: NightPlan,
+  { fleet, night, orders, timing, closes, endsBy }: NightPlan,
   { stores, maxConcurrency }: ReturnType<typeof partsOfNight>[number],
   round: number,
   workflowId: string,
@@ -216,6 +235,7 @@ function runPart(
         operation: 'backup',
         stores,
         orders,
+        ...(endsBy ? { endsBy } : {}),
         limits: {
           maxConcurrency,
           errorThreshold: NO_THRESHOLD,
@@ -234,20 +254,31 @@ function runPart(
   });
 }
 
-/** Of the whole datastore, so once for all stores. */
-async function collectCentral({ night, fleet, timing }: NightPlan, desk: Desk): Promise<void> {
+/** Of the whole datastore, so once for all stores. Begun also when the night is over by then, and left to itself. */
+async function collectCentral({ night, fleet, timing, endsBy }: NightPlan, desk: Desk): Promise<void> {
   desk.doing('Collects the space of what was pruned at the central server.');
-  const answer = await offsiteProxies(timing.cutOffAfter)
-    .longTask.collectSpace({
-      protocol: PROTOCOL,
-      store: 'central',
+  const end = openNightEnd({ endsBy, patience: timing.cutOffAfter });
+  const answer = await end.lastly(() =>
+    offsiteProxies(timing.cutOffAfter)
+      .longTask.collectSpace({
+        protocol: PROTOCOL,
+        store: 'central',
+        fleet,
+        night,
+        operationId: operationId(night, BACKUP_STAGE, 'central', 0),
+        startedAt: new Date().toISOString(),
+      })
+      .catch((error: unknown) => ({ ok: false, detail: messageOf(error) })),
+  );
+  end.cancel();
+  if (answer === undefined)
+    await tellPeople(
       fleet,
       night,
-      operationId: operationId(night, BACKUP_STAGE, 'central', 0),
-      startedAt: new Date().toISOString(),
-    })
-    .catch((error: unknown) => ({ ok: false, detail: messageOf(error) }));
-  if (!answer.ok) await tellPeople(fleet, night, `Space at the central server was not collected: ${answer.detail}`);
+      'Space at the central server is still being collected at the end of the night, or its worker did not answer. What runs there goes on.',
+    );
+  else if (!answer.ok)
+    await tellPeople(fleet, night, `Space at the central server was not collected: ${answer.detail}`);
 }
 
 async function recordNight({ night, fleet, commit, opens, closes }: NightPlan, desk: Desk): Promise<void> {

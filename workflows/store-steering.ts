@@ -28,13 +28,14 @@ export function listenForStop(
     ended: (): Ended => state.stop ?? aborted('an operator'),
     /**
      * Stands still for as long as it is told to, while `sayThatItLives` keeps the store; not at all when the operation
-     * is to end.
+     * is to end. `within`: milliseconds after which nothing could be begun any more.
      */
-    async whilePaused(sayThatItLives?: () => CancellationScope): Promise<void> {
+    async whilePaused(sayThatItLives?: () => CancellationScope, within?: number): Promise<void> {
       if (!state.paused || state.stop) return;
       view.paused(true);
       const signs = sayThatItLives && patched('signs-of-life') ? sayThatItLives() : undefined;
-      await condition(() => !state.paused || state.stop !== undefined);
+      const goesOn = () => !state.paused || state.stop !== undefined;
+      await (within === undefined ? condition(goesOn) : condition(goesOn, within));
       signs?.cancel();
       view.paused(false);
     },

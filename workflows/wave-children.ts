@@ -60,6 +60,7 @@ function childOf(
         guests: store.guests ?? {},
         withoutDisks: store.withoutDisks ?? {},
         deferFor: limits.deferFor,
+        ...(input.endsBy ? { endsBy: input.endsBy } : {}),
       },
     };
   if (input.operation === 'restore' && store.trials)

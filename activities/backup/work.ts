@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { CancelledFailure, cancellationDetails } from '@temporalio/activity';
 import { MAX_SKEW } from '#domain/backup.js';
 import { classOfText, type FailureClass } from '#domain/backup-failures.js';
 import type { BackupTask } from '#domain/messages/backup.js';
@@ -19,9 +20,11 @@ const SHOWN = 3;
 const sinceOf = ({ startedAt }: BackupTask): number => Math.floor((Date.parse(startedAt) - MAX_SKEW) / 1_000);
 
 /**
- * Has the work done once: a task of ours that runs is waited for, and with `adoptEnded` one that has ended well since
- * the operation began is taken for it. One that ended badly is no reason not to try again. What began before `notBefore`
- * (epoch seconds) was about less, and another is begun after it.
+ * Has the work done once: a task of ours that runs is waited for, be it of an earlier night, and with `adoptEnded` one
+ * that has ended well since the operation began is taken for it. One that ended badly is no reason not to try again. What
+ * began before `notBefore` (epoch seconds) was about less, and another is begun after it.
+ *
+ * Who is not waited for any more goes, and the server's task goes on: the next night finds it.
  */
 export async function carryOut(
   client: PbsClient,
@@ -30,7 +33,8 @@ export async function carryOut(
   { timing, adoptEnded, notBefore = 0 }: Pick<TendDeps, 'timing'> & { adoptEnded: boolean; notBefore?: number },
 ): Promise<WorkEnd> {
   const since = sinceOf(task);
-  const found = await client.find(work, since);
+  const [runs, recent] = [await client.running(work), await client.find(work, since)];
+  const found = [...recent, ...runs.filter((one) => !recent.some(({ upid }) => upid === one.upid))];
   const isRunning = ({ status }: PbsTask): boolean => status === undefined;
   const [early, fitting] = [
     found.filter((one) => one.startTime < notBefore),
@@ -69,7 +73,13 @@ async function endOf(client: PbsClient, upid: string, poll: number): Promise<Wor
     const status = await client.taskStatus(upid);
     if (status.state === 'stopped') return judged(client, upid, status);
     await delay(poll);
+    requireAsked();
   }
+}
+
+/** A worker that stops is no reason: its task is tried again, and adopts what runs. */
+function requireAsked(): void {
+  if (cancellationDetails()?.cancelRequested) throw new CancelledFailure('Nobody waits for it any more.');
 }
 
 async function judged(

@@ -13,6 +13,7 @@ import type { Io } from './io.js';
 import type { CommandResult } from './main.js';
 import { renderNight } from './render-night.js';
 import { reasoned, tell } from './say.js';
+import { printable } from './text.js';
 
 /** `edge backup run`, `show` and `abort`: the night as it is under way. */
 
@@ -67,27 +68,33 @@ function addRun(backup: Command, io: Io, result: CommandResult, open: OpenSessio
 }
 
 interface ShowOptions extends TargetOptions {
+  night?: string;
   watch?: boolean;
 }
 
 function addShow(backup: Command, io: Io, result: CommandResult, open: OpenSession): void {
   withFleetOption(withTargetOptions(backup.command('show')))
-    .description('Show the newest night, by hand or by its schedule: what runs, and which stores did not succeed.')
+    .description(
+      'Show the night that runs, else the newest, by hand or by its schedule: what it does, and which stores did not ' +
+        'succeed.',
+    )
+    .option('--night <id>', 'this one')
     .option('--watch', 'follow it until it ends; exit code 1 when a store did not succeed')
     .addHelpText('after', '\nExamples:\n  edge backup show\n  edge backup show --watch')
     .action(async (options: ShowOptions) => {
       const clock = clockOf(io, options);
       await open(io, options, async (session) => {
         const { nights } = session.operations;
-        const run = await newestRun(io, options, session, nights, none);
+        const run = await newestRun(io, options, session, nights, none, options.night);
         const view = options.watch ? await followRun(io, options, nights, run) : run.view;
-        answer(io, options, view, renderNight(view, { ...clock, now: io.now() }));
+        answer(io, options, view, [...renderNight(view, { ...clock, now: io.now() }), ...besidesLines(run.besides)]);
         if (options.watch && !wentWell(view)) result.exitCode = 1;
       });
     });
 }
 
 interface AbortOptions extends TargetOptions {
+  night?: string;
   by?: string;
   reason?: string;
 }
@@ -95,19 +102,29 @@ interface AbortOptions extends TargetOptions {
 function addAbort(backup: Command, io: Io, result: CommandResult, open: OpenSession): void {
   withFleetOption(withTargetOptions(backup.command('abort')))
     .description('End the night that runs: no further store is begun; dumps that run go on to their end.')
+    .option('--night <id>', 'this one, where two of them run')
     .option('--by <name>', 'who ends it (default: your user name)')
     .option('--reason <words>', 'why')
     .addHelpText('after', '\nExample:\n  edge backup abort --reason "the uplink is needed"')
     .action(async (options: AbortOptions) => {
       await open(io, options, async (session) => {
         const { nights } = session.operations;
-        const run = await newestRun(io, options, session, nights, none);
+        const run = await newestRun(io, options, session, nights, none, options.night);
         const said = reasoned(options.by ?? io.user, options.reason);
         const reply = await nights.abort(run, said);
-        tell(io, options, result, reply, { night: run.view.night }, []);
+        tell(io, options, result, reply, { night: run.view.night }, besidesLines(run.besides));
       });
     });
 }
 
-const none = (fleet: string): string =>
-  `No night of backups of fleet ${fleet} is known to Temporal. Start one: edge backup run`;
+const besidesLines = (nights: readonly string[]): string[] =>
+  nights.map((night) =>
+    night === ''
+      ? 'Another night is being planned.'
+      : `Another night runs as well: edge backup show --night ${printable(night)}`,
+  );
+
+const none = (fleet: string, night?: string): string =>
+  night === undefined
+    ? `No night of backups of fleet ${fleet} is known to Temporal. Start one: edge backup run`
+    : `Temporal knows no night ${printable(night)} of fleet ${fleet} among the newest. See them: edge backup history`;

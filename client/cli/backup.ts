@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { RpoState } from '#domain/backup.js';
 import { backupStatus, clearConcern, RPO_STATES, type BackupStatus } from '#domain/backup-status.js';
+import { backupScheduleId, janitorScheduleId } from '#domain/naming.js';
 import { addNightCommands } from './backup-night.js';
 import { askLedger, type AskLedger } from './ask-ledger.js';
 import {
@@ -22,8 +23,9 @@ import { guestOf } from './guests.js';
 import type { Io } from './io.js';
 import { fromLedger } from './ledger.js';
 import type { AddCommands, CommandResult } from './main.js';
-import { loadFolder } from './repo.js';
+import { loadFolder, type LoadedRepo } from './repo.js';
 import { renderFleetStatus, renderGuestStatus, renderNights, renderStoreStatus } from './render-backup.js';
+import { silenceWords } from './schedule-words.js';
 import { readServiceFile } from './service-file.js';
 import { printable } from './text.js';
 
@@ -39,7 +41,7 @@ export function addBackup(program: Command, io: Io, result: CommandResult, { ope
   const backup = program
     .command('backup')
     .description('Nights of backups: what is proven of each guest, and the night that runs.');
-  addStatus(backup, io, result, ask);
+  addStatus(backup, io, result, { open, ask });
   addNightCommands(backup, io, result, open);
   addHistory(backup, io, ask);
 }
@@ -56,7 +58,7 @@ interface StatusOptions extends CommonOptions {
 
 const HISTORY = 14;
 
-function addStatus(backup: Command, io: Io, result: CommandResult, ask: Ask): void {
+function addStatus(backup: Command, io: Io, result: CommandResult, { open, ask }: Outside): void {
   withCommonOptions(backup.command('status'))
     .argument('[store]', 'only this store, guest by guest')
     .description(
@@ -80,14 +82,19 @@ function addStatus(backup: Command, io: Io, result: CommandResult, ask: Ask): vo
       if (options.guest !== undefined && store === undefined)
         throw wrongUsage('Of which store? Name it: edge backup status STORE --guest VMID');
       if (options.guest !== undefined && states) throw wrongUsage('Name a guest or states, not both.');
-      const status = await readStatus(ask, io, options, store);
+      const { fleet, stores } = await loadFolder(repoOf(io, options));
+      const status = await readStatus(ask, io, options, { fleet, stores }, store);
       // What is filtered out of the answer still counts: an alarm must not depend on what is shown.
       if (status.stores.length === 0 || status.stores.some(({ state }) => state !== 'ok') || clearConcern(status))
         result.exitCode = 1;
 
       const [only] = status.stores;
       if (store === undefined || !only) {
-        answer(io, options, showing(status, states), renderFleetStatus(status, states));
+        // Where the janitor is silent, nobody says that nights are.
+        const ids = fleet.backup ? [backupScheduleId(fleet.fleet), janitorScheduleId(fleet.fleet)] : [];
+        const silence = await silenceWords(open, io, options, ids);
+        const lines = [...renderFleetStatus(status, states), ...silence.map(printable)];
+        answer(io, options, { ...showing(status, states), silence }, lines);
         return;
       }
       if (options.guest === undefined) {
@@ -104,8 +111,13 @@ function addStatus(backup: Command, io: Io, result: CommandResult, ask: Ask): vo
     });
 }
 
-async function readStatus(ask: Ask, io: Io, options: StatusOptions, store: string | undefined): Promise<BackupStatus> {
-  const { fleet, stores } = await loadFolder(repoOf(io, options));
+async function readStatus(
+  ask: Ask,
+  io: Io,
+  options: StatusOptions,
+  { fleet, stores }: Pick<LoadedRepo, 'fleet' | 'stores'>,
+  store: string | undefined,
+): Promise<BackupStatus> {
   if (store !== undefined && !stores.some(({ id }) => id === store))
     throw wrongUsage(`${printable(store)} is not a store of fleet ${fleet.fleet}.`);
   const of = store === undefined ? {} : { store };

@@ -15,18 +15,19 @@ import { printable } from './text.js';
 const LOOK_EVERY = 1_000;
 const MAX_STORES = 20;
 
-/** `none` says what to do when Temporal knows of no run. */
+/** `none` says what to do when Temporal knows of no run, or of none of this name. */
 export async function newestRun<Input, View extends FleetRunView>(
   io: Io,
   options: TargetOptions,
   { target }: Session,
   runs: FleetRuns<Input, View>,
-  none: (fleet: string) => string,
+  none: (fleet: string, name?: string) => string,
+  name?: string,
 ): Promise<FleetRun<View>> {
   const fleet = fleetOf(io, options, target.service);
-  const run = await runs.newest(fleet);
+  const run = await runs.newest(fleet, name);
   if (run) return run;
-  throw new CliFailure(none(fleet));
+  throw new CliFailure(none(fleet, name));
 }
 
 /** On a terminal the counts move; elsewhere a line tells of each change. Interrupted, the run goes on by itself. */

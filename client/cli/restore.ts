@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { restoreScheduleId } from '#domain/naming.js';
 import { TEST_STATES } from '#domain/restore-sampling.js';
 import { restoreStatus, type RestoreStatus } from '#domain/restore-status.js';
 import { addRestoreRunCommands } from './restore-run.js';
@@ -23,7 +24,8 @@ import type { Io } from './io.js';
 import { fromLedger } from './ledger.js';
 import type { AddCommands, CommandResult } from './main.js';
 import { renderRestoreHistory, renderRestoreStatus, renderRestoreRuns } from './render-restore.js';
-import { loadFolder } from './repo.js';
+import { loadFolder, type LoadedRepo } from './repo.js';
+import { silenceWords } from './schedule-words.js';
 import { readServiceFile } from './service-file.js';
 import { printable } from './text.js';
 
@@ -40,7 +42,7 @@ export function addRestore(program: Command, io: Io, result: CommandResult, { op
   const restore = program
     .command('restore')
     .description('Restore tests: guests had back from their copies at the staging site, and what that proved.');
-  addStatus(restore, io, result, ask);
+  addStatus(restore, io, result, { open, ask });
   addRestoreRunCommands(restore, io, result, open, ask);
   addHistory(restore, io, ask);
 }
@@ -54,7 +56,7 @@ interface StatusOptions extends CommonOptions {
 
 const HISTORY = 14;
 
-function addStatus(restore: Command, io: Io, result: CommandResult, ask: AskLedger): void {
+function addStatus(restore: Command, io: Io, result: CommandResult, { open, ask }: Outside): void {
   withCommonOptions(restore.command('status'))
     .argument('[store]', 'only this store')
     .description(
@@ -75,11 +77,15 @@ function addStatus(restore: Command, io: Io, result: CommandResult, ask: AskLedg
       const states = statesOf(options.state, TEST_STATES);
       if (options.guest !== undefined && store === undefined)
         throw wrongUsage('Of which store? Name it: edge restore status STORE --guest VMID');
-      const status = await readStatus(ask, io, options, store);
+      const { fleet, stores } = await loadFolder(repoOf(io, options));
+      const status = await readStatus(ask, io, options, { fleet, stores }, store);
       if (status.guests.length === 0 || status.guests.some(({ state }) => state !== 'tested')) result.exitCode = 1;
       if (options.guest === undefined || store === undefined) {
         const guests = status.guests.filter(({ state }) => !states || states.includes(state));
-        answer(io, options, { ...status, guests }, renderRestoreStatus(status, clock, states));
+        const ids = store === undefined && fleet.backup?.offsite ? [restoreScheduleId(fleet.fleet)] : [];
+        const silence = await silenceWords(open, io, options, ids);
+        const lines = [...renderRestoreStatus(status, clock, states), ...silence.map(printable)];
+        answer(io, options, { ...status, guests, silence }, lines);
         return;
       }
       const guest = guestOf(status.guests, options.guest);
@@ -95,9 +101,9 @@ async function readStatus(
   ask: AskLedger,
   io: Io,
   options: StatusOptions,
+  { fleet, stores }: Pick<LoadedRepo, 'fleet' | 'stores'>,
   store: string | undefined,
 ): Promise<RestoreStatus> {
-  const { fleet, stores } = await loadFolder(repoOf(io, options));
   const wanted = stores.filter(({ id }) => store === undefined || id === store);
   if (wanted.length === 0 && store !== undefined)
     throw wrongUsage(`${printable(store)} is not a store of fleet ${fleet.fleet}.`);

@@ -175,6 +175,8 @@ export const backupStoreInputSchema = z
     withoutDisks: meantOutSchema.default({}),
     /** No dump starts after it. */
     notAfter: instant.optional(),
+    /** When the night ends, whoever is in work. Nights of earlier builds had no end of their own. */
+    endsBy: instant.optional(),
     offlineAfter: milliseconds,
     cutOffAfter: milliseconds,
     storeTimeout: milliseconds,
@@ -237,7 +239,11 @@ export interface NightPlan {
   /** Absent when it is run by hand at once. */
   opens?: string | undefined;
   closes: string;
+  /** When the night ends, whoever is in work: before the next one opens. Nights of earlier builds had no end. */
+  endsBy?: string | undefined;
   stores: NightStorePlan[];
+  /** How many of them another night of the same window has in its care. */
+  leftTo?: { night: string; stores: number }[] | undefined;
   excluded: { store: string; reason: Reason; detail: string }[];
   orders: BackupOrders;
   /** Stores at the same time, over all. */
@@ -247,11 +253,20 @@ export interface NightPlan {
 }
 export type NightPlanOutcome = { kind: 'planned'; plan: NightPlan } | { kind: 'refused'; problems: string[] };
 
+/** The answer of the query `nightCare`: the stores that a night backs up, or has backed up well, in which window. */
+export interface NightCare {
+  night: string;
+  /** Absent when it is run by hand at once. */
+  opens?: string | undefined;
+  stores: string[];
+}
+
 /** The answer of the query `night`. */
 export interface NightView extends FleetRunView {
   night: string;
   opens?: string | undefined;
   closes?: string | undefined;
+  endsBy?: string | undefined;
 }
 
 export interface NightReport {

@@ -388,6 +388,8 @@ export const waveInputSchema = z
     /** Lets stores go back to an older release. */
     permit: permitRefSchema.optional(),
     notAfter: instant.optional(),
+    /** Of a backup: when its night ends, whoever is in work. */
+    endsBy: instant.optional(),
     /** The limits of the stage as read from fleet.yaml, durations in milliseconds. */
     limits: readLimitsSchema,
     /** Number of stores of the whole stage, the basis of percentages. */

@@ -20,7 +20,7 @@ import {
   usageSchema,
   versionSchema,
 } from './schemas.js';
-import type { DatastoreUsage, PbsClient, PbsOptions, PbsTask, PbsTaskStatus } from './types.js';
+import type { DatastoreUsage, PbsClient, PbsOptions, PbsTask, PbsTaskStatus, PbsWork } from './types.js';
 import { parsePbsUpid } from './upid.js';
 import { datastorePath, isTaskOf, keepForm, nsOf, requestOf, SYNC_TYPES } from './work.js';
 
@@ -35,15 +35,23 @@ export function createPbsClient(options: PbsOptions): PbsClient {
   const { read } = api;
 
   /** All of them, page by page: work whose task is not found is started a second time. */
-  const tasksSince = async (since: number): Promise<z.output<typeof tasksSchema>> => {
+  const tasksWhere = async (which: { since: number } | { running: true }): Promise<z.output<typeof tasksSchema>> => {
     const found: z.output<typeof tasksSchema> = [];
     for (let page = 0; page < MAX_TASK_PAGES; page++) {
-      const rows = await read(tasksSchema, TASKS, { since, start: found.length, limit: TASK_PAGE });
+      const rows = await read(tasksSchema, TASKS, { ...which, start: found.length, limit: TASK_PAGE });
       found.push(...rows);
       if (rows.length < TASK_PAGE) return found;
     }
-    throw new PbsError('Malformed', `GET ${TASKS}: more than ${MAX_TASK_PAGES * TASK_PAGE} tasks since ${since}`);
+    throw new PbsError(
+      'Malformed',
+      `GET ${TASKS}: more than ${MAX_TASK_PAGES * TASK_PAGE} tasks of ${JSON.stringify(which)}`,
+    );
   };
+  const ownOf = (work: PbsWork, rows: z.output<typeof tasksSchema>): PbsTask[] =>
+    rows
+      .filter(({ upid }) => isTaskOf(work, upid) && parsePbsUpid(upid)?.authId === tokenId)
+      .map(taskOf)
+      .toSorted((a, b) => b.startTime - a.startTime);
 
   return {
     async version() {
@@ -144,13 +152,11 @@ export function createPbsClient(options: PbsOptions): PbsClient {
       throw new PbsError('OutcomeUnknown', `POST ${path}: accepted, but the answer names no task. Look for its task.`);
     },
 
-    async find(work, since) {
-      const rows = await tasksSince(since);
-      return rows
-        .filter(({ upid }) => isTaskOf(work, upid) && parsePbsUpid(upid)?.authId === tokenId)
-        .map(taskOf)
-        .toSorted((a, b) => b.startTime - a.startTime);
-    },
+    find: async (work, since) => ownOf(work, await tasksWhere({ since })),
+
+    // A server may list one that has just ended.
+    running: async (work) =>
+      ownOf(work, await tasksWhere({ running: true })).filter(({ status }) => status === undefined),
 
     async taskStatus(upid) {
       const { type, path } = taskPlace(upid);

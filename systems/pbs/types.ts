@@ -41,6 +41,8 @@ export interface PbsClient {
   start(work: PbsWork): Promise<string>;
   /** Tasks of this work that this token started since then (epoch seconds, the server's clock), newest first. */
   find(work: PbsWork, since: number): Promise<PbsTask[]>;
+  /** The same of those that run, however long ago they began. */
+  running(work: PbsWork): Promise<PbsTask[]>;
   taskStatus(upid: string): Promise<PbsTaskStatus>;
   /** The last lines. */
   taskLog(upid: string, lines: number): Promise<string[]>;

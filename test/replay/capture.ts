@@ -119,6 +119,15 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     await world.store('s001', { readCopy: async () => ({ copy }) });
     return ended(await world.startBackup(aBackupInput('s001')));
   },
+  'backup-store-night-over': async (world) => {
+    const sending = (await world.store('s001')).hold('sendCopy');
+    await world.centralServer();
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    const endsBy = new Date(Date.now() + 5_000).toISOString();
+    const backup = await ended(await world.startBackup(aBackupInput('s001', { orders, endsBy })));
+    sending.release();
+    return backup;
+  },
   'backup-store-template': async (world) => {
     await world.store('s001', {
       openDump: async () => ({
@@ -169,6 +178,16 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     world.central.on('planNight', async () => ({ kind: 'planned', plan: aNightPlan(['s001', 's002']) }));
     await world.stores(['s001', 's002']);
     return ended(await world.startNight());
+  },
+  'nightly-backup-night-over': async (world) => {
+    const orders = someOrders({ collect: true, offsite: { keep: { last: 3 } } });
+    const endsBy = new Date(Date.now() + 5_000).toISOString();
+    world.central.on('planNight', async () => ({ kind: 'planned', plan: aNightPlan(['s001'], { orders, endsBy }) }));
+    const verifying = (await world.store('s001')).hold('verifyCopy');
+    await world.centralServer();
+    const night = await ended(await world.startNight());
+    verifying.release();
+    return night;
   },
   'nightly-backup-unplanned': async (world) => {
     world.central.on('planNight', async () => ({

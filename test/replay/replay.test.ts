@@ -285,6 +285,24 @@ describe('a changed workflow', () => {
       ".patched)('key-change-told') && false",
     ],
     [
+      'backup-store-night-over',
+      'a night that waits for whoever is in work',
+      'return isOver ? undefined : workUntil(reached, work)',
+      'return work()',
+    ],
+    [
+      'backup-store-night-over',
+      'what is proven at the store and is recorded only when it is sent',
+      ".patched)('recorded-before-sent')",
+      ".patched)('recorded-before-sent') || true",
+    ],
+    [
+      'nightly-backup-night-over',
+      'a collection that is not begun in a night that is over',
+      'await end.lastly(() => ',
+      'await Promise.resolve(() => ',
+    ],
+    [
       'backup-store-template',
       'a template that is taken for a guest that is dumped',
       ".patched)('templates-are-missed')",

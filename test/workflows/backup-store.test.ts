@@ -78,11 +78,55 @@ describe('the backup of a store', () => {
     const orders = someOrders({ offsite: { keep: { daily: 14 } }, collect: true });
     const result = await (await world.startBackup(aBackupInput(ID, { orders }))).result();
     expect(result.outcome).toBe('succeeded');
-    const own = ['verifyCopy', 'readCopy', 'pruneCopy', 'sendCopy', 'collectSpace', 'readCopy'];
+    const own = ['verifyCopy', 'readCopy', 'pruneCopy', 'readCopy', 'sendCopy', 'collectSpace', 'readCopy'];
     expect(store.calls.slice(6)).toEqual(own);
     expect(there).toEqual(['verifyCopy s001', 'readCopy s001', 'pruneCopy s001', 'readCopy s001']);
-    const [entry] = world.central.ledgerOf('backups');
+    const entry = world.central.ledgerOf('backups').at(-1);
     expect(entry?.guests.every(({ offsite }) => offsite?.provenAt !== undefined)).toBe(true);
+  });
+
+  it('whose sending outlasts the night says so; each night proves what is here, and the centre when it has arrived', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    let arrived = false;
+    const there = await world.centralServer({
+      readCopy: async () => ({ copy: aCopy('pbs-central', arrived ? undefined : []) }),
+    });
+    const pruned = groupsPruned(store);
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    const sending = store.hold('sendCopy');
+    const first = await world.startBackup(aBackupInput(ID, { orders, endsBy: inSeconds(4) }));
+    await sending.reached;
+    const known = world.central.ledgerOf('backups').at(-1);
+    expect(known?.guests.map(({ local, offsite }) => [local?.provenAt !== undefined, offsite])).toEqual(
+      [101, 102, 103].map(() => [true, undefined]),
+    );
+    expect(await first.result()).toMatchObject({
+      outcome: 'failed',
+      reason: 'BackupIncomplete',
+      stop: { summary: expect.stringContaining('still sends to the central server; that goes on') as string },
+    });
+    expect(pruned).toHaveLength(1);
+    expect(there.filter((call) => !call.startsWith('readCopy'))).toEqual([]);
+
+    sending.release();
+    arrived = true;
+    const night = 'night-2026-11-27';
+    const second = await world.startBackup(aBackupInput(ID, { orders, night, endsBy: inSeconds(60) }));
+    expect(await second.result()).toMatchObject({ outcome: 'succeeded' });
+    expect(pruned).toHaveLength(2);
+    expect(there).toEqual(expect.arrayContaining(['verifyCopy s001', 'pruneCopy s001']));
+  });
+
+  it('that people end is ended by them, whatever the hour', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    const verifying = store.hold('verifyCopy');
+    const backup = await world.startBackup(aBackupInput(ID, { endsBy: inSeconds(4) }));
+    await verifying.reached;
+    await backup.executeUpdate(abortUpdate, { args: [{ by: 'anna' }] });
+    expect(await backup.result()).toMatchObject({ outcome: 'aborted', reason: 'Aborted' });
+    verifying.release();
   });
 
   it('has its own copy proven and pruned while a slow link still sends it', async () => {
@@ -201,7 +245,7 @@ describe('the backup of a store', () => {
     expect(result).toMatchObject({ outcome: 'failed', reason: 'BackupIncomplete' });
     expect(result.stop?.summary).toContain('not in the second place: guest 102');
     expect(there.filter((call) => !call.startsWith('readCopy'))).toEqual(['verifyCopy s001', 'pruneCopy s001']);
-    const [entry] = world.central.ledgerOf('backups');
+    const entry = world.central.ledgerOf('backups').at(-1);
     expect(entry?.guests.map(({ vmid, offsite }) => [vmid, offsite?.provenAt !== undefined])).toEqual([
       [101, true],
       [102, false],

@@ -2,12 +2,13 @@ import { describe, expect, inject, it } from 'vitest';
 import { createOperations } from '#client/operations.js';
 import { renderNightDetails } from '#domain/backup-progress.js';
 import type { NightPlan, NightView, StoreBackupActivities } from '#domain/messages/backup.js';
-import { waveWorkflowId } from '#domain/naming.js';
+import { backupWorkflowId, waveWorkflowId } from '#domain/naming.js';
 import { totalOf } from '#domain/outcomes.js';
-import { abortUpdate, nightQuery } from '#workflows/messages.js';
+import { nightCaresIn } from '#workers/running.js';
+import { abortUpdate, backupQuery, nightQuery, pauseUpdate } from '#workflows/messages.js';
 import { aNightPlan, someOrders } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
-import { aCopy, eventually } from '../support/workflow-harness.js';
+import { aCopy, eventually, type World } from '../support/workflow-harness.js';
 
 const given = async (plan: NightPlan) => {
   const world = await useWorld();
@@ -110,6 +111,51 @@ describe('a night', () => {
     expect((await operations.nights.newest('acme'))?.view).not.toHaveProperty('waves');
   });
 
+  it('that runs beside another is shown and ended before one that is over, and each by its name', async () => {
+    const opens = new Date().toISOString();
+    const [first, second] = ['night-2026-11-26', 'night-2026-11-26-2'];
+    const world = await given(aNightPlan(['s001', 's002'], { night: first, opens, maxConcurrency: 1 }));
+    const held = [await world.store('s001'), await world.store('s002')].map((store) => store.hold('openDump'));
+    await world.store('s003');
+    const byHand = await world.startNight();
+    await Promise.race(held.map(({ reached }) => reached));
+    world.central.on('planNight', async () => ({
+      kind: 'planned',
+      plan: aNightPlan(['s003'], { night: second, opens, leftTo: [{ night: first, stores: 2 }] }),
+    }));
+    const report = await (await world.startNight({}, 'nightly')).result();
+    expect(report.summary).toBe(
+      '1 of 1 store backed up and verified. Night night-2026-11-26 of the same window has 2 stores.',
+    );
+    const caresOf = () => nightCaresIn(world.client)('acme');
+    expect(await caresOf()).toEqual([{ night: first, opens, stores: ['s001', 's002'] }]);
+
+    const { nights } = createOperations({ client: world.client, address: inject('temporalAddress'), timeout: 10_000 });
+    const shown = await eventually('both to be listed', async () => {
+      const named = await nights.newest('acme', second);
+      return named?.besides.length === 1 ? named : undefined;
+    });
+    expect([shown.view.state, shown.besides]).toEqual(['done', [first]]);
+    expect(await nights.newest('acme', 'night-2026-11-01')).toBeUndefined();
+    const running = await nights.newest('acme');
+    expect([running?.view.night, running?.besides]).toEqual([first, []]);
+    expect(await nights.abort(running!, { by: 'anna' })).toMatchObject({ kind: 'accepted' });
+    expect(await caresOf()).toMatchObject([{ stores: [] }]);
+    for (const { release } of held) release();
+    expect(await byHand.result()).toMatchObject({ state: 'aborted' });
+  });
+
+  it('that was terminated has no store in its care', async () => {
+    const world = await given(aNightPlan(['s001']));
+    const dumping = (await world.store('s001')).hold('openDump');
+    const night = await world.startNight();
+    await dumping.reached;
+    expect(await nightCaresIn(world.client)('acme')).toMatchObject([{ stores: ['s001'] }]);
+    await night.terminate();
+    expect(await nightCaresIn(world.client)('acme')).toEqual([]);
+    dumping.release();
+  });
+
   it('by hand is over when each store was asked once', async () => {
     const timing = { storeTimeout: 60_000, offlineAfter: 300, cutOffAfter: 60_000, deferFor: 200 };
     const world = await given(aNightPlan(['s001'], { timing }));
@@ -197,6 +243,106 @@ describe('a night', () => {
     await world.store('s001', refused);
     await (await world.startNight()).result();
     expect(world.central.notifications).toMatchObject([{ summary: expect.stringContaining('0 of 1 store') as string }]);
+  });
+
+  describe('that is over', () => {
+    const inSeconds = (seconds: number): string => new Date(Date.now() + seconds * 1_000).toISOString();
+    const timing = { storeTimeout: 60_000, offlineAfter: 500, cutOffAfter: 1_000, deferFor: 200 };
+    /** Its window is open for two seconds, and it ends a second later. */
+    const aShortNight = (change: Partial<NightPlan> = {}): NightPlan =>
+      aNightPlan(['s001', 's002'], {
+        opens: new Date().toISOString(),
+        closes: inSeconds(2),
+        endsBy: inSeconds(3),
+        timing: { ...timing, cutOffAfter: 60_000 },
+        ...change,
+      });
+    const nextNight = async (world: World) => {
+      const plan = aNightPlan(['s001', 's002'], { night: 'night-2026-11-27', endsBy: inSeconds(60) });
+      world.central.on('planNight', async () => ({ kind: 'planned', plan }));
+      return world.startNight({}, 'nightly');
+    };
+    const toldOf = (world: World) => world.central.notifications.map(({ summary }) => summary).join('\n');
+
+    it('is so although one store still verifies, names it, and the next one takes the store', async () => {
+      const world = await given(aShortNight());
+      const verifying = (await world.store('s001')).hold('verifyCopy');
+      await world.store('s002');
+      const night = await world.startNight({}, 'nightly');
+      await verifying.reached;
+      const report = await night.result();
+      expect(report).toMatchObject({ state: 'done', tally: { succeeded: 1, failed: 1 } });
+      expect(toldOf(world)).toMatch(
+        /s001: 3 of 3 guests.*the night ended while the store still verifies; that goes on/,
+      );
+      expect((await (await nextNight(world)).result()).tally).toMatchObject({ succeeded: 2 });
+      verifying.release();
+    });
+
+    it('is so although people paused one store, and says that it stood paused', async () => {
+      const world = await given(aShortNight());
+      const hello = (await world.store('s001')).hold('hello');
+      await world.store('s002');
+      const night = await world.startNight({}, 'nightly');
+      await hello.reached;
+      const own = world.client.workflow.getHandle(backupWorkflowId('s001'));
+      await own.executeUpdate(pauseUpdate, { args: [{ by: 'anna' }] });
+      hello.release();
+      expect((await night.result()).tally).toMatchObject({ succeeded: 1, failed: 1 });
+      expect(toldOf(world)).toContain('s001: Its backup stood paused until the night was over.');
+      expect((await (await nextNight(world)).result()).tally).toMatchObject({ succeeded: 2 });
+    });
+
+    it('is so although one store fell silent, of which the next one is not held back', async () => {
+      const world = await given(aShortNight({ timing }));
+      const verifying = (await world.store('s001', {}, { slots: 1 })).hold('verifyCopy');
+      await world.store('s002');
+      const night = await world.startNight({}, 'nightly');
+      await verifying.reached;
+      const { tally } = await night.result();
+      expect([tally.succeeded, totalOf(tally)]).toEqual([1, 2]);
+      const own = world.client.workflow.getHandle(backupWorkflowId('s001'));
+      expect(await own.result()).not.toMatchObject({ outcome: 'succeeded' });
+      verifying.release();
+      expect((await (await nextNight(world)).result()).tally).toMatchObject({ succeeded: 2 });
+    });
+
+    it('is so although guests are still dumped; the next one dumps them when that is through', async () => {
+      const world = await given(aShortNight());
+      const store = await world.store('s001');
+      const dumping = store.hold('dumpNode n1');
+      await world.store('s002');
+      const night = await world.startNight({}, 'nightly');
+      await dumping.reached;
+      expect((await night.result()).tally).toMatchObject({ succeeded: 1, failed: 1 });
+      expect(toldOf(world)).toMatch(/s001: The night ended while guests of the store were still dumped/);
+      const second = await nextNight(world);
+      await eventually('s001 to wait for its turn', async () => {
+        const view = await world.client.workflow.getHandle(backupWorkflowId('s001')).query(backupQuery);
+        return view.night === 'night-2026-11-27' && view.step.startsWith('waits for the store');
+      });
+      expect(store.calls.filter((call) => call === 'openDump')).toHaveLength(1);
+      dumping.release();
+      expect((await second.result()).tally).toMatchObject({ succeeded: 2 });
+    });
+
+    it('is so although the central server still collects, which is said', async () => {
+      const orders = someOrders({ collect: true, offsite: { keep: { last: 3 } } });
+      const world = await given(aShortNight({ orders, timing }));
+      await world.stores(['s001', 's002']);
+      let release = (): void => undefined;
+      const released = new Promise<void>((resolve) => (release = resolve));
+      await world.centralServer({
+        collectSpace: async () => {
+          await released;
+          return { ok: true, detail: 'collected' };
+        },
+      });
+      const report = await (await world.startNight({}, 'nightly')).result();
+      expect(report).toMatchObject({ state: 'done', tally: { succeeded: 2 } });
+      expect(toldOf(world)).toContain('Space at the central server is still being collected at the end of the night');
+      release();
+    });
   });
 
   it('collects the space of the central server once, for all stores', async () => {

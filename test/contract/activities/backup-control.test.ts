@@ -7,6 +7,7 @@ import { DefaultLogger } from '@temporalio/worker';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createControlActivities } from '#activities/control.js';
 import { initRepo } from '#client/repo/template.js';
+import type { NightCare } from '#domain/messages/backup.js';
 import type { GuestBackupRow, RestoreTestRow } from '#domain/messages/ledger.js';
 import type { ControlActivities } from '#domain/messages/train.js';
 import { emptyTally } from '#domain/outcomes.js';
@@ -34,6 +35,7 @@ let first: string;
 let database: TestDatabase;
 let ledger: Ledger;
 let control: ControlActivities;
+let cares: NightCare[] = [];
 const environment = new MockActivityEnvironment({}, { logger: new DefaultLogger('ERROR') });
 const run = <I, O>(activity: (input: I) => Promise<O>, input: I): Promise<O> => environment.run(activity, input);
 const git = (...args: string[]): string =>
@@ -53,6 +55,7 @@ beforeAll(async () => {
     objects: memoryObjects(),
     ledger,
     isRunning: () => Promise.resolve(false),
+    nightCares: () => Promise.resolve(cares),
     inWork: () => Promise.resolve([]),
     tell: () => Promise.resolve(),
     now: () => NOW,
@@ -107,6 +110,21 @@ describe('the plan of a night', () => {
     const byHand = await nightOf('2026-11-26T11:00:00.000Z');
     const scheduled = await nightOf('2026-11-26T21:00:01.000Z');
     expect([byHand, scheduled]).toEqual(['night-2026-11-26', 'night-2026-11-26-2']);
+  });
+
+  it('leaves the stores that another night of the same window has to that one', async () => {
+    const opens = '2026-11-26T21:00:00.000Z';
+    cares = [
+      { night: 'night-2026-11-26', opens, stores: ['store-001', 'store-999'] },
+      { night: 'backup-20261126-120000', stores: STORES },
+      { night: 'night-2026-11-25', opens: '2026-11-25T21:00:00.000Z', stores: STORES },
+    ];
+    const outcome = await ask('2026-11-26T21:00:01.000Z');
+    cares = [];
+    expect(outcome).toMatchObject({
+      kind: 'planned',
+      plan: { stores: [{ id: 'store-002' }], leftTo: [{ night: 'night-2026-11-26', stores: 1 }], excluded: [] },
+    });
   });
 
   it('keeps its id when it is asked for again after a crash', async () => {

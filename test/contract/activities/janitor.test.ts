@@ -31,6 +31,7 @@ beforeEach(async () => {
     // It asks nothing of the ledger.
     ledger: {} as ControlDeps['ledger'],
     isRunning: (id) => Promise.resolve(running.has(id)),
+    nightCares: () => Promise.resolve([]),
     inWork: () => Promise.resolve([]),
     tell: () => Promise.resolve(),
     now: () => new Date('2026-12-01T12:00:00Z'),

@@ -60,6 +60,7 @@ beforeEach(async () => {
     objects,
     ledger,
     isRunning: () => Promise.resolve(false),
+    nightCares: () => Promise.resolve([]),
     inWork: () => Promise.resolve([]),
     tell: () => Promise.resolve(),
     now: () => new Date('2026-11-25T11:00:00Z'),

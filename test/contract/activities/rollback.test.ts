@@ -80,6 +80,7 @@ beforeEach(async () => {
     objects,
     ledger,
     isRunning: () => Promise.resolve(false),
+    nightCares: () => Promise.resolve([]),
     inWork: () => Promise.resolve([]),
     tell: () => Promise.resolve(),
     now,

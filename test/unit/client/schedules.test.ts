@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { renderChanges, summaryOf } from '#client/cli/render-schedules.js';
-import { desiredSchedules, planSchedules, type DesiredSchedule, type ExistingSchedule } from '#client/schedules.js';
+import {
+  desiredSchedules,
+  planSchedules,
+  silenceOf,
+  type DesiredSchedule,
+  type ExistingSchedule,
+} from '#client/schedules.js';
 import { fleet } from './builders.js';
 
 const HOUR = 3_600_000;
@@ -9,6 +15,13 @@ const window = (days: string[], start: string) => [
 ];
 const desired = (change: Record<string, unknown> = {}): DesiredSchedule =>
   desiredSchedules(fleet(change))[0] as DesiredSchedule;
+
+const NIGHTS = {
+  tiers: { normal: { rpo: { local: '26h', offsite: '50h' }, restoreWeeks: 13 } },
+  defaultTier: 'normal',
+  keep: { daily: 7 },
+  offsite: { keep: { daily: 14 } },
+};
 
 /** What Temporal would say of a schedule that was just created from `wanted`. */
 const existing = (wanted: DesiredSchedule, change: Partial<ExistingSchedule> = {}): ExistingSchedule => ({
@@ -168,6 +181,45 @@ describe('desiredSchedules', () => {
   it('warns of a build in the night in which clocks are changed', () => {
     const { warnings } = desired({ train: { build: { day: 'sun', at: '02:30' } } });
     expect(warnings.some((warning) => warning.includes('Clocks are changed'))).toBe(true);
+  });
+
+  const atThatHour = (timeZone: string, at: string) =>
+    desiredSchedules(
+      fleet({
+        timeZone,
+        backup: { ...NIGHTS, window: { start: at, end: '09:00' }, restoreTest: { day: 'sun', at } },
+        janitor: { at },
+        train: { build: { day: 'sun', at } },
+      }),
+    ).map(({ warnings }) => warnings.filter((warning) => warning.includes('Clocks are changed')));
+
+  it('warns of whatever begins at that hour: trains, nights, restore tests and the janitor', () => {
+    expect(atThatHour('Europe/Berlin', '02:30').map(([warning]) => warning?.split(': ')[1])).toEqual([
+      'a train built at 02:30 may be missed in spring and started twice in autumn. Take another hour.',
+      'a night that begins at 02:30 may be missed in spring and started twice in autumn. Take another hour.',
+      'a run of restore tests at 02:30 may be missed in spring and started twice in autumn. Take another hour.',
+      'the janitor at 02:30 may be missed in spring and started twice in autumn. Take another hour.',
+    ]);
+  });
+
+  it.each([
+    ['at no other hour', 'Europe/Berlin', '03:00', 0],
+    ['where clocks are not changed', 'UTC', '02:30', 0],
+    ['where they are changed at midnight, on another day than Sunday, for what is daily', 'Africa/Cairo', '00:00', 2],
+    ['in spring alone where the hour after it is repeated', 'America/New_York', '02:30', 4],
+  ])('does so %s', (_, zone, at, count) => {
+    expect(atThatHour(zone, at).flat()).toHaveLength(count);
+  });
+
+  it('names what begins nothing by itself: a schedule that is missing or paused', () => {
+    const wanted = desired();
+    expect(silenceOf([existing(wanted)], [wanted.id])).toEqual([]);
+    expect(silenceOf([], [wanted.id])).toEqual([
+      'The schedule edge-governor/train/edge is missing, so nothing begins by itself: edge schedules apply',
+    ]);
+    expect(silenceOf([existing(wanted, { paused: true, note: 'mara: inventory week' })], [wanted.id])).toEqual([
+      'The schedule edge-governor/train/edge is paused, so nothing begins by itself: mara: inventory week',
+    ]);
   });
 });
 

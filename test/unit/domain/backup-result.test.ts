@@ -1,7 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { BackedUpGuest, SnapshotFacts } from '#domain/backup.js';
-import { judgeNight, provenGroups, prunableGroups, type NightFacts } from '#domain/backup-result.js';
+import {
+  judgeNight,
+  notBegun,
+  provenGroups,
+  prunableGroups,
+  stillAtWork,
+  type NightFacts,
+} from '#domain/backup-result.js';
 
 const STARTED = new Date('2026-11-26T01:00:00Z');
 const NOW = new Date('2026-11-26T04:00:00Z');
@@ -99,6 +106,29 @@ describe('the groups that a night has proven', () => {
 });
 
 describe('the night of a store', () => {
+  it('that it ended in the middle of a step says which one goes on, and what was not begun', () => {
+    const steps = [stillAtWork('sync', ''), notBegun('collect', '')];
+    expect(judgeNight(aNight({ offsite: { copy: { node: 'pbs-central', snapshots: [] } }, steps }), NOW)).toMatchObject(
+      {
+        kind: 'partial',
+        stop: {
+          reason: 'BackupIncomplete',
+          summary:
+            '2 of 2 guests backed up and verified; not in the second place: guest 101, 102; not done: collect; ' +
+            'the night ended while the store still sends to the central server; that goes on.',
+        },
+      },
+    );
+  });
+
+  it('that it ended in the middle of a step names it also when the server could not be read', () => {
+    const result = judgeNight(aNight({ local: undefined, steps: [stillAtWork('verify', '')] }), NOW);
+    expect(result).toMatchObject({
+      kind: 'failed',
+      stop: { reason: 'FactsUnreadable', summary: expect.stringContaining('still verifies') as string },
+    });
+  });
+
   it('succeeded with the guests that store.yaml names among those of the cluster', () => {
     expect(judgeNight(aNight({ named: [101] }), NOW)).toMatchObject({
       kind: 'succeeded',

@@ -47,6 +47,9 @@ describe('the parts of a night', () => {
 
 describe('the end of a night', () => {
   it('is told in one sentence', () => {
+    expect(nightSummary(emptyTally(), 0, [{ night: 'night-2026-11-26', stores: 60 }])).toBe(
+      'Night night-2026-11-26 of the same window has 60 stores.',
+    );
     expect(nightSummary({ ...emptyTally(), succeeded: 58, failed: 1, offline: 1 }, 60)).toBe(
       '58 of 60 stores backed up and verified; 1 failed, 1 offline.',
     );
@@ -123,6 +126,37 @@ describe('the plan of a night', () => {
 
   it('is of the window that is open, also after midnight', () => {
     expect(planOf({ startedAt: new Date('2026-11-27T01:00:00Z') })).toMatchObject({ night: 'night-2026-11-26' });
+  });
+
+  it.each([
+    ['twice the time of one store after its window', {}, evening, '2026-11-27T12:00:00.000Z'],
+    ['before the next one opens', { storeTimeout: '12h' }, evening, '2026-11-27T20:30:00.000Z'],
+    [
+      'before the next one opens, on a day that is an hour short',
+      { storeTimeout: '12h' },
+      new Date('2026-03-28T19:00:00Z'),
+      '2026-03-29T19:30:00.000Z',
+    ],
+    [
+      'before the window that opens next on its days',
+      { storeTimeout: '1d', window: { ...backup.window, days: ['thu', 'sat'] } },
+      evening,
+      '2026-11-28T20:30:00.000Z',
+    ],
+    [
+      'and begins nothing after it where one window follows another',
+      { window: { start: '22:00', end: '22:00' } },
+      new Date('2026-11-26T21:00:00Z'),
+      '2026-11-27T20:30:00.000Z',
+    ],
+  ])('ends %s', (_, change, startedAt, end) => {
+    const plan = planOf({ fleet: aFleet({ timeZone: 'Europe/Berlin', backup: { ...backup, ...change } }), startedAt });
+    expect(plan.endsBy).toBe(end);
+    for (const { closes } of [plan, ...plan.stores]) expect(Date.parse(closes)).toBeLessThanOrEqual(Date.parse(end));
+  });
+
+  it('by hand ends twice the time of one store after the last store may begin', () => {
+    expect(planOf({ now: true }).endsBy).toBe('2026-11-28T03:00:00.000Z');
   });
 
   it('leaves out a store whose own window has closed for this night, and says why', () => {

@@ -5,6 +5,7 @@ import {
   activeFreeze,
   isoWeekId,
   localDate,
+  nextOpening,
   nextScheduled,
   nextWindow,
   storeWindow,
@@ -428,5 +429,17 @@ describe('any window, in any zone, at any instant of three years', () => {
         }
       }),
     );
+  });
+});
+
+describe('the next window to open', () => {
+  it.each([
+    ['is that of the same day', {}, '2026-11-26T20:59:00Z', '2026-11-26T21:00:00.000Z'],
+    ['is a later one at the moment it opens', {}, '2026-11-26T21:00:00Z', '2026-11-27T21:00:00.000Z'],
+    ['opens on its days alone', { days: ['mon' as const] }, '2026-11-26T21:00:00Z', '2026-11-30T21:00:00.000Z'],
+    ['follows the clocks', {}, '2026-03-28T21:00:00Z', '2026-03-29T20:00:00.000Z'],
+  ])('%s', (_, days, after, opens) => {
+    const window = { start: '22:00', ...days };
+    expect(nextOpening({ window, timeZone: 'Europe/Berlin', after: at(after) }).toISOString()).toBe(opens);
   });
 });

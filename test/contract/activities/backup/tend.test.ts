@@ -1,6 +1,10 @@
+import { CancelledFailure } from '@temporalio/common';
+import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createStoreBackupActivities } from '#activities/backup/index.js';
 import { createTendActivities } from '#activities/backup/tend.js';
 import { keyChanges } from '#domain/backup-encryption.js';
+import { createOperation } from '#activities/store/operation.js';
 import { judgeNight } from '#domain/backup-result.js';
 import type { BackupTask, PruneTask, VerifyTask } from '#domain/messages/backup.js';
 import { createPbsClient } from '#systems/pbs/client.js';
@@ -45,6 +49,13 @@ async function dumpAll(nth = 1): Promise<void> {
     expect(answer).toMatchObject({ kind: 'done', runs: each.vmids.map((vmid) => ({ vmid, kind: 'done' })) });
   }
   await worker.closeDump(task);
+}
+/** Of a night for which all that has begun by now is of an earlier one. */
+const later = (): BackupTask => ({ ...theTask(), startedAt: new Date(Date.now() + 10 * 60_000).toISOString() });
+/** Snapshots of a group are told apart by the second. */
+async function nextSecond(): Promise<void> {
+  const second = Math.floor(Date.now() / 1_000);
+  await expect.poll(() => Math.floor(Date.now() / 1_000), { timeout: 5_000 }).toBeGreaterThan(second);
 }
 const snapshots = () => night.verifier.snapshots('backup', '');
 const newestIn = <T extends { time: number }>({ snapshots: all }: { snapshots: T[] }): T =>
@@ -317,6 +328,12 @@ describe('a collection of space', () => {
     expect(night.effects('datastore.gc')).toHaveLength(1);
   });
 
+  it('of an earlier night that still runs is waited for, and no second one is begun', async () => {
+    await night.pruner.start({ kind: 'collect', datastore: 'backup' });
+    expect(await night.worker().collectSpace(later())).toMatchObject({ ok: true });
+    expect(night.effects('datastore.gc')).toHaveLength(1);
+  });
+
   it('that another identity has begun is waited for by trying again', async () => {
     night.pbs.start({ kind: 'gc', store: 'backup' }, 'root@pam');
     await expect(night.worker().collectSpace(theTask())).rejects.toMatchObject({ type: 'Locked', nonRetryable: false });
@@ -353,8 +370,7 @@ describe('a collection of space', () => {
   it('is due when the last one ended badly', async () => {
     await night.worker().collectSpace(theTask());
     night.fault({ kind: 'datastore-full' });
-    const later = { ...theTask(), startedAt: new Date(Date.now() + 10 * 60_000).toISOString() };
-    expect(await night.worker().collectSpace(later)).toMatchObject({ ok: false });
+    expect(await night.worker().collectSpace(later())).toMatchObject({ ok: false });
     expect(await isDue()).toBe(true);
   });
 });
@@ -414,11 +430,31 @@ describe('what is sent to the central server', () => {
     });
   });
 
+  it('goes on when nobody waits for it any more; the next night waits for it, then sends what is new', async () => {
+    await dumpAll();
+    night.fault({ kind: 'wan-slow', params: { factor: 20 } });
+    const jobs = () => night.pbs.tasks.all.filter(({ type }) => type === 'syncjob');
+    const first = new MockActivityEnvironment();
+    const { sendCopy } = createStoreBackupActivities(night.deps, createOperation(night.deps), night.backup);
+    const sending = first.run(sendCopy, theTask());
+    await expect.poll(jobs).toHaveLength(1);
+    first.cancel();
+    await expect(sending).rejects.toBeInstanceOf(CancelledFailure);
+    expect(jobs()[0]?.exitstatus).toBeUndefined();
+    await nextSecond();
+    await dumpAll(2);
+    expect(await night.worker().sendCopy(later())).toMatchObject({ ok: true });
+    const [old, own, ...more] = jobs().toSorted((a, b) => a.starttime - b.starttime);
+    expect(more).toEqual([]);
+    expect([old?.exitstatus, own?.exitstatus]).toEqual(['OK', 'OK']);
+    expect(own?.starttime).toBeGreaterThanOrEqual(old?.endtime ?? Infinity);
+    expect(offsite().map(({ snapshots }) => snapshots.length)).toEqual([2, 2, 2]);
+  });
+
   it('is sent again when there is something new, however short ago that was', async () => {
     await dumpAll();
     await night.worker().sendCopy(theTask());
-    const second = Math.floor(Date.now() / 1_000);
-    await expect.poll(() => Math.floor(Date.now() / 1_000), { timeout: 5_000 }).toBeGreaterThan(second);
+    await nextSecond();
     await dumpAll(2);
     await night.worker().sendCopy(theTask());
     expect(offsite().map(({ snapshots }) => snapshots.length)).toEqual([2, 2, 2]);
@@ -430,12 +466,11 @@ describe('what is sent to the central server', () => {
     const [group] = offsite();
     group!.owner = 'root@pam';
     await dumpAll(2);
-    const later = { ...theTask(), startedAt: new Date(Date.now() + 10 * 60_000).toISOString() };
-    const answer = await night.worker().sendCopy(later);
+    const answer = await night.worker().sendCopy(later());
     expect(answer).toMatchObject({ ok: false, reason: 'BackupIncomplete' });
     expect(answer.detail).toMatch(/WARNINGS: 1; .*owner check failed/);
     group!.owner = CENTRAL_OWNER;
-    expect(await night.worker().sendCopy(later)).toMatchObject({ ok: true });
+    expect(await night.worker().sendCopy(later())).toMatchObject({ ok: true });
   });
 
   it.each<[string, () => void, string]>([

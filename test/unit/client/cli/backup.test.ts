@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ScheduleNotFoundError } from '@temporalio/client';
 import { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { addBackup, type Outside } from '#client/cli/backup.js';
@@ -42,13 +43,15 @@ interface World {
   history?: NightGuestRow[];
   nights?: NightRow[];
   operations?: Partial<Operations>;
+  /** Schedules that Temporal has, and how they are; or it does not answer. */
+  schedules?: { missing?: string; paused?: string } | 'silent';
   io?: Partial<FakeIo>;
 }
 
 /** One command, with a ledger and a service of one's own. */
 async function edge(
   argv: string[],
-  { rows = [], datastores = [], history = [], nights = [], operations = {}, io: change }: World,
+  { rows = [], datastores = [], history = [], nights = [], operations = {}, schedules = {}, io: change }: World,
 ) {
   const io = fakeIo({
     cwd: repo,
@@ -68,7 +71,7 @@ async function edge(
   const outside: Outside = {
     open: (_, __, work) =>
       work({
-        client: {} as never,
+        client: { schedule: { getHandle: (id: string) => ({ describe: () => described(id, schedules) }) } } as never,
         operations: operations as Operations,
         target: { address: 'here:7233', namespace: 'default', service: undefined, suffix: '' },
       }),
@@ -85,6 +88,18 @@ async function edge(
     error = thrown;
   }
   return { code: error?.exitCode ?? result.exitCode, out: io.stdout(), error: error?.message ?? '' };
+}
+
+function described(id: string, schedules: NonNullable<World['schedules']>): Promise<unknown> {
+  if (schedules === 'silent') return Promise.reject(new Error('14 UNAVAILABLE'));
+  if (schedules.missing === id) return Promise.reject(new ScheduleNotFoundError('none', id));
+  return Promise.resolve({
+    scheduleId: id,
+    spec: {},
+    action: { args: [] },
+    policies: { catchupWindow: 60_000 },
+    state: { paused: schedules.paused === id, note: 'mara: inventory' },
+  });
 }
 
 const aRow = (store: string, vmid: number, change: Partial<GuestBackupRow> = {}): GuestBackupRow => ({
@@ -114,6 +129,22 @@ const firstOf = (store: string): number => vmids[store]?.[0] ?? Number.NaN;
 const widest = (text: string): number => Math.max(...text.split('\n').map((line) => [...line].length));
 
 describe('edge backup status of a fleet', () => {
+  it.each([
+    ['says nothing of schedules that fire', {}, ''],
+    ['names nights that begin no more', { missing: 'edge-governor/backup/edge' }, 'backup/edge is missing, so nothing'],
+    ['names a janitor that is silent', { paused: 'edge-governor/janitor/edge' }, 'janitor/edge is paused, so nothing'],
+    ['says that nobody could be asked', 'silent' as const, 'Temporal could not be asked whether schedules'],
+  ])('%s', async (_, schedules, told) => {
+    const { code, out } = await edge(['status'], { rows: allWell(), schedules });
+    expect(code).toBe(0);
+    expect(out).toContain(told);
+    expect(/schedule/i.test(out)).toBe(told !== '');
+    const { silence } = JSON.parse((await edge(['status', '--json'], { rows: allWell(), schedules })).out) as {
+      silence: string[];
+    };
+    expect(silence.join()).toContain(told);
+  });
+
   it('ends with 0 when every guest is ok', async () => {
     const { code, out } = await edge(['status'], { rows: allWell() });
     expect(code).toBe(0);
@@ -374,7 +405,11 @@ describe('a night that is run by hand', () => {
         return Promise.resolve(handle);
       },
       view: () => Promise.resolve(views[Math.min(looks++, views.length - 1)] as NightView),
-      newest: () => Promise.resolve(views[0] ? { ...handle, status: 'running', view: views[0] } : undefined),
+      newest: (_, name) => {
+        const found = views.find(({ night }) => name === undefined || night === name);
+        const besides = views.map(({ night }) => night).filter((night) => night !== found?.night);
+        return Promise.resolve(found && { ...handle, status: 'running', view: found, besides: [...new Set(besides)] });
+      },
       abort: () => Promise.reject(new Error('nobody asked for it')),
     };
     const operations: Partial<Operations> = { nights };
@@ -447,6 +482,19 @@ describe('a night that is run by hand', () => {
     const shown = await edge(['show'], service(failed));
     expect(shown).toMatchObject({ code: 0, out: expect.stringContaining('store-033: failed') as string });
     expect(await edge(['show', '--watch'], service(view(), failed))).toMatchObject({ code: 1 });
+  });
+
+  it('is shown by its name where two of them run, and the other one is named', async () => {
+    const two = service(view(), view({ night: 'night-2026-11-24-2', doing: 'The other.' }));
+    expect((await edge(['show'], two)).out).toContain(
+      'Another night runs as well: edge backup show --night night-2026-11-24-2',
+    );
+    const { out } = await edge(['show', '--night', 'night-2026-11-24-2'], two);
+    expect(out).toMatch(/^Night night-2026-11-24-2: running/);
+    expect(await edge(['show', '--night', 'night-x'], two)).toMatchObject({
+      code: 1,
+      error: expect.stringMatching(/knows no night night-x/) as string,
+    });
   });
 
   it('says so when there is none', async () => {

@@ -366,6 +366,16 @@ describe('a task whose id was lost', () => {
     ]);
   });
 
+  it('is found while it runs, however long ago it began; one that has just ended is not', async () => {
+    const old = upidOf('garbage_collection:store1', { start: '00000001' });
+    const theirs = upidOf('garbage_collection:store1', { by: 'root@pam' });
+    const { pbs, client } = await connect(ok([row(old), row(theirs), row(GC, { status: 'OK', endtime: 1 })]));
+    expect(await client.running({ kind: 'collect', datastore: 'store1' })).toEqual([
+      { upid: old, type: 'garbage_collection', startTime: 1 },
+    ]);
+    expect(queryOf(pbs, 0)).toEqual({ running: '1', start: '0', limit: '500' });
+  });
+
   it('is not declared missing by a list without end', async () => {
     const page = Array.from({ length: 500 }, () => row(upidOf('reader:store1')));
     const { pbs, client } = await connect(ok(page));
