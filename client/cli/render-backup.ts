@@ -150,8 +150,8 @@ function remarks({ vmid, inGrace, inRepo, row, local, offsite }: GuestStatus, cl
   ].flatMap((remark) => wrap(`Guest ${vmid}: ${remark}`, WIDTH, '  '));
 }
 
-const isProven = (...copies: (KnownCopy | undefined)[]): boolean =>
-  copies.every((copy) => copy === undefined || copy.provenAt !== undefined);
+/** Of a guest of which disks were left out once: what is proven was begun after that. */
+const isProven = (...copies: (KnownCopy | undefined)[]): boolean => copies.some((copy) => copy?.provenAt !== undefined);
 
 /** A state that nobody has looked at for too long is no state. */
 function silence(where: string, { state, readAt }: CopyStatus, clock: Clock): string[] {
