@@ -298,7 +298,10 @@ export const isBelieved = (guests: readonly BackedUpGuest[], copy: CopyFacts | u
 
 const hasGuests = (guests: readonly BackedUpGuest[]): boolean => guests.some(({ template }) => !template);
 
-/** Groups whose guest has a proven backup of this night, with all its disks: there is no danger that the last good one makes room for it. */
+/**
+ * Groups whose guest has a proven backup of this night, with all its disks: there is no danger that the last good one
+ * makes room for it.
+ */
 export const provenGroups = (
   guests: readonly BackedUpGuest[] | undefined,
   copy: CopyFacts,
@@ -327,7 +330,7 @@ export const withLeftOut = (
     return leftOut === 'unread' ? { ...guest, leftOut } : guest;
   });
 
-/** The guests as they were read last, with what an earlier look of the same night has read of those that cannot be read now. */
+/** The guests as they were read last; of those that cannot be read now what the same night has read before its dumps. */
 export const asReadBefore = (
   guests: readonly BackedUpGuest[],
   before: readonly BackedUpGuest[] = [],

@@ -61,7 +61,7 @@ export const areToldApart = (here: string | undefined, there: string | undefined
 export const secondPlace = (here: CopyFacts | undefined, there: CopyFacts | undefined): CopyFacts | undefined =>
   here && !areToldApart(here.node, there?.node) ? undefined : there;
 
-/** `leftOut`: disks that its backups lack; absent when there are none, or a store worker of an earlier build does not tell. */
+/** `leftOut`: disks that its backups lack; absent when there are none. Store workers of earlier builds do not tell. */
 export type BackedUpGuest = Pick<GuestFacts, 'vmid' | 'kind' | 'name' | 'template'> & { leftOut?: LeftOut | undefined };
 
 export const UNPROVEN = [

@@ -193,8 +193,8 @@ function remarks({ vmid, inGrace, inRepo, inClear, row, local, offsite }: GuestS
   ].flatMap((remark) => wrap(`Guest ${vmid}: ${remark}`, WIDTH, '  '));
 }
 
-const isProven = (...copies: (KnownCopy | undefined)[]): boolean =>
-  copies.every((copy) => copy === undefined || copy.provenAt !== undefined);
+/** Of a guest of which disks were left out once: what is proven was begun after that. */
+const isProven = (...copies: (KnownCopy | undefined)[]): boolean => copies.some((copy) => copy?.provenAt !== undefined);
 
 /** A state that nobody has looked at for too long is no state. */
 function silence(where: string, { state, readAt }: CopyStatus, clock: Clock): string[] {

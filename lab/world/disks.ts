@@ -64,7 +64,10 @@ const optionIn = (value: string, key: string): string | undefined =>
 const isOn = (flag: string | undefined): boolean => flag !== undefined && /^(1|yes|on|true)$/.test(flag);
 const volumeIn = (value: string): string => value.split(',')[0] ?? '';
 
-/** Whether a backup has it, and how vzdump tells (`get_backup_volumes`, `mountpoint_backup_enabled`). A drive for CDs is none. */
+/**
+ * Whether a backup has it, and how vzdump tells (`get_backup_volumes`, `mountpoint_backup_enabled`). A drive for CDs is
+ * none.
+ */
 export function dumped(kind: 'qemu' | 'lxc', { name, value }: Disk): { included: boolean; line: string } | undefined {
   const volume = volumeIn(value);
   if (kind === 'lxc') {

@@ -28,7 +28,7 @@ const guestSpecSchema = z.object({
   running: z.boolean().optional(),
   /** Of its network cards, the first one first; default: one on vmbr0. */
   bridges: z.array(z.string()).optional(),
-  /** Disks and mount points beside its first one, by their names in its settings: `{ scsi1: 'ceph:vm-101-disk-1,backup=0' }`. */
+  /** Disks and mount points beside its first one, by their names in its settings. */
   disks: z.record(z.string(), z.string()).optional(),
   /** Devices of its node that it was given, by their names in its settings. */
   devices: z.record(z.string(), z.string()).optional(),
