@@ -66,6 +66,7 @@ export function planRestores(asked: Asked): RestorePlanOutcome {
       fleet: name,
       commit,
       stores: [...trials].map(([id, members]) => ({ id, trials: members })),
+      fleetStores: stores.map(({ id }) => id),
       maxConcurrency: backup.restoreTest.maxConcurrency,
       timing: { patience: backup.cutOffAfter, storeTimeout: backup.storeTimeout },
     },

@@ -4,9 +4,11 @@ import {
   condition,
   executeChild,
   ParentClosePolicy,
+  patched,
   setHandler,
 } from '@temporalio/workflow';
 import { plural } from '#domain/counted.js';
+import type { SiteFound } from '#domain/messages/janitor.js';
 import {
   restoreInputSchema,
   type RestoreInput,
@@ -24,6 +26,7 @@ import { restoresQuery } from './messages.js';
 import { invalid, parseInput } from './parse-input.js';
 import { control, messageOf, stagingProxies } from './proxies.js';
 import { searchKeys } from './search-keys.js';
+import { sweepStaging } from './sweep-staging.js';
 import { PART_SIZE } from './train-waves.js';
 import type { wave } from './wave.js';
 
@@ -102,20 +105,31 @@ function begin({ run, stores }: RestorePlan, desk: Desk): void {
   });
 }
 
-/** What is older than any trial may last has no owner any more; a run by hand may be under way beside this one. */
-async function sweep({ fleet, run, timing }: RestorePlan, desk: Desk): Promise<void> {
-  const before = new Date(Date.parse(desk.view.startedAt) - 2 * timing.storeTimeout).toISOString();
-  const answer = await stagingProxies(timing.patience)
-    .longTask.sweepSite({ protocol: PROTOCOL, fleet, before })
-    .catch((error: unknown) => ({ kind: 'failed' as const, why: messageOf(error) }));
-  if (answer.kind === 'failed') {
-    await tellPeople(fleet, run, `The staging site could not be swept: ${answer.why}`);
+/** What is older than any trial may last, and of no store that is tried at this moment, has no owner any more. */
+async function sweep(plan: RestorePlan, desk: Desk): Promise<void> {
+  const { fleet, run } = plan;
+  const found = await sweepSite(plan, desk);
+  if (found.kind !== 'looked') {
+    const why = found.kind === 'failed' ? found.why : 'its worker did not answer.';
+    await tellPeople(fleet, run, `The staging site could not be swept: ${why}`);
     return;
   }
-  const { removed, left } = answer;
+  const { removed, left } = found;
   if (removed.length + left.length === 0) return;
   const words = [...removed.map((what) => `taken away: ${what}`), ...left.map((what) => `still there: ${what}`)];
   await tellPeople(fleet, run, `An earlier run left something at the staging site. ${words.slice(0, 10).join('; ')}`);
+}
+
+async function sweepSite({ fleet, fleetStores, timing }: RestorePlan, desk: Desk): Promise<SiteFound> {
+  const { patience, storeTimeout } = timing;
+  // Another run may stand still for longer than any trial lasts, since people paused it.
+  if (fleetStores && patched('sweep-asks-who-is-tried'))
+    return sweepStaging(fleet, { stores: fleetStores, storeTimeout, patience });
+  const before = new Date(Date.parse(desk.view.startedAt) - 2 * storeTimeout).toISOString();
+  const answer = await stagingProxies(patience)
+    .longTask.sweepSite({ protocol: PROTOCOL, fleet, before })
+    .catch((error: unknown) => ({ kind: 'failed' as const, why: messageOf(error) }));
+  return answer.kind === 'failed' ? answer : { ...answer, kind: 'looked', busy: answer.busy ?? [] };
 }
 
 /** One wave after another: the site is one, and so is the number of stores at a time. */

@@ -4,8 +4,8 @@ import { PROTOCOL } from '#domain/messages/store.js';
 import { control, isUnanswered, messageOf, stagingProxies } from './proxies.js';
 
 /**
- * Has the staging site take away what runs of restore tests that died have left there, for a janitor that nobody waits
- * for. What is of a store whose guests are tried at this moment stays, however old; what a run begins meanwhile is young.
+ * Has the staging site take away what runs of restore tests that died have left there, for the janitor and for a run that
+ * begins. What is of a store whose guests are tried at this moment stays, however old; what a run begins meanwhile is young.
  */
 export async function sweepStaging(
   fleet: string,

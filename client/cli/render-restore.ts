@@ -105,14 +105,16 @@ export function renderRestoreHistory(
   return [
     `${printable(store)}, guest ${vmid} (${printable(name)}): ${state.toUpperCase()}, class ${printable(kind)}, tier ${printable(tier)}, every ${plural(weeks, 'week')}`,
     ...(isUnnamed ? wrap(UNNAMED_GUEST, WIDTH, '  ') : []),
-    ...(history.length === 0 ? ['  It was never tried.'] : history.flatMap((row) => trialLines(row, clock))),
+    ...(history.length === 0 ? ['  It was never tried.'] : history.flatMap((row) => trialLines(row, name, clock))),
   ];
 }
 
-function trialLines(row: RestoreTestRow, clock: Clock): string[] {
+/** A number may have been another guest's, and a guest may have had another name: a trial says which it was of. */
+function trialLines(row: RestoreTestRow, nameNow: string, clock: Clock): string[] {
   const { run, result, testedAt, rtoMs, restoreMs, bootMs, probeMs, rpoMs, text, detail = [] } = row;
   const phase = (name: string, value: number | undefined) =>
     value === undefined ? [] : [`${name} ${formatDuration(value)}`];
+  const of = row.name === nameNow ? '' : ` of ${printable(row.name)}`;
   const times = [
     ...phase('back in', rtoMs),
     ...phase('restore', restoreMs),
@@ -121,7 +123,7 @@ function trialLines(row: RestoreTestRow, clock: Clock): string[] {
     ...phase('lost', rpoMs),
   ];
   return [
-    `  ${timeInZone(testedAt, clock)}  ${printable(run)}  ${result}${times.length > 0 ? `: ${times.join(', ')}` : ''}`,
+    `  ${timeInZone(testedAt, clock)}  ${printable(run)}${of}  ${result}${times.length > 0 ? `: ${times.join(', ')}` : ''}`,
     ...(text === undefined ? [] : wrap(printable(text), WIDTH, '    ')),
     ...detail.flatMap((line) => wrap(printable(line), WIDTH, '      ')),
   ];

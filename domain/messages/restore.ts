@@ -189,6 +189,8 @@ export interface RestorePlan {
   fleet: string;
   commit: string;
   stores: { id: string; trials: TrialPlan[] }[];
+  /** All stores of the fleet, whose guests another run may be trying. Absent in older plans. */
+  fleetStores?: string[] | undefined;
   /** Stores at the same time. */
   maxConcurrency: number;
   /** Milliseconds. */

@@ -7,6 +7,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import { optionalTsToMs } from '@temporalio/common/lib/time.js';
 import { execa } from 'execa';
 import type { GuestRun } from '#domain/backup-failures.js';
+import type { RestorePlan } from '#domain/messages/restore.js';
 import type { StepAnswer } from '#domain/messages/store.js';
 import type { Decision, StageWindows, WaveSteering } from '#domain/messages/train.js';
 import { CONTROL_QUEUE, launchWorkflowId, restoreWorkflowId, SEARCH_ATTRIBUTES } from '#domain/naming.js';
@@ -217,6 +218,10 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   },
   'restore-test': async (world) => {
     await givenRestores(world);
+    return ended(await world.startRestores());
+  },
+  'restore-test-asks-who-is-tried': async (world) => {
+    await givenRestores(world, { fleetStores: ['s001', 's002', 's003'] });
     return ended(await world.startRestores());
   },
   'restore-test-aborted': abortedRestores,
@@ -1115,8 +1120,8 @@ async function record(cli: string, place: Place, run: (typeof shapes)[string]): 
 }
 
 /** One guest of the first store cannot be had back, and its store is done all the same. */
-async function givenRestores(world: World): Promise<void> {
-  world.central.on('planRestores', async () => ({ kind: 'planned', plan: aRestorePlan(['s001', 's002']) }));
+async function givenRestores(world: World, change: Partial<RestorePlan> = {}): Promise<void> {
+  world.central.on('planRestores', async () => ({ kind: 'planned', plan: aRestorePlan(['s001', 's002'], change) }));
   const site = await world.stagingSite();
   site.on('bootGuest', async ({ store, vmid }) =>
     store === 's001' && vmid === 101

@@ -335,6 +335,12 @@ describe('a changed workflow', () => {
       ".patched)('staging-sweep') || true",
     ],
     [
+      'restore-test-asks-who-is-tried',
+      'a staging site that is swept without asking who is tried',
+      ".patched)('sweep-asks-who-is-tried')",
+      ".patched)('sweep-asks-who-is-tried') && false",
+    ],
+    [
       'restore-store',
       'a guest that is left at the site',
       'mutate.removeGuest(task)',

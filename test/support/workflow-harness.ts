@@ -191,10 +191,13 @@ export async function openWorld({ address, codePath }: Place) {
       await run({ taskQueue: STAGING_QUEUE, activities: site.activities });
       return site;
     },
-    startRestores: async (input: Partial<RestoreInput> = {}) =>
+    startRestores: async (
+      input: Partial<RestoreInput> = {},
+      begun: Parameters<typeof restoreRunWorkflowId>[1] = 'by-hand',
+    ) =>
       kept(
         await client.workflow.start<typeof restoreTest>('restoreTest', {
-          workflowId: restoreRunWorkflowId('acme', 'by-hand'),
+          workflowId: restoreRunWorkflowId('acme', begun),
           taskQueue,
           args: [{ fleet: 'acme', ...input }],
         }),

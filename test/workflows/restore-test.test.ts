@@ -95,6 +95,49 @@ describe('a run of restore tests', () => {
     expect(results?.results).toMatchObject([{ outcome: 'failed', reason: 'RestoreUnproven' }]);
   });
 
+  it('tells the site whose guests another run is trying, so that theirs stay, however long that one has stood still', async () => {
+    const { world } = await given(aRestorePlan(['s001'], { fleetStores: ['s001', 's002'] }));
+    const tried: (string[] | undefined)[] = [];
+    const site = await world.stagingSite({
+      sweepSite: async (task) => {
+        tried.push(task.tried);
+        return { kind: 'done', removed: [], left: [] };
+      },
+    });
+    let go: () => void = () => undefined;
+    const reached = new Promise<void>((resolve) => {
+      site.on('bootGuest', async ({ store, vmid }) => {
+        if (store === 's001' && vmid === 101) {
+          resolve();
+          await new Promise<void>((released) => (go = released));
+        }
+        return { kind: 'done', startedAt: '2026-11-29T09:00:00Z', endedAt: '2026-11-29T09:00:01Z' };
+      });
+    });
+    const first = await world.startRestores();
+    await reached;
+    world.central.on('planRestores', async () => ({
+      kind: 'planned',
+      plan: aRestorePlan(['s002'], { run: 'restores-2026-w49', fleetStores: ['s001', 's002'] }),
+    }));
+    await (await world.startRestores({}, 'weekly')).result();
+    go();
+    await first.result();
+    expect(tried).toEqual([undefined, ['s001']]);
+  });
+
+  it('is told of a site that cannot be swept, and tries its guests all the same', async () => {
+    const { world, rows } = await given(aRestorePlan(['s001'], { fleetStores: ['s001'] }));
+    await world.stagingSite({
+      sweepSite: async () => ({ kind: 'failed', fault: 'site', why: 'the token was refused' }),
+    });
+    await (await world.startRestores()).result();
+    expect(world.central.notifications).toMatchObject([
+      { summary: expect.stringMatching(/^The staging site could not be swept: the token was refused/) },
+    ]);
+    expect(rows()).toHaveLength(2);
+  });
+
   it('does not wait for ever for a site that nobody works at', async () => {
     const { world, rows } = await given(aRestorePlan(['s001'], { timing: { patience: 300, storeTimeout: 60_000 } }));
     const report = await (await world.startRestores()).result();

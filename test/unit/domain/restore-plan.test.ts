@@ -102,6 +102,7 @@ describe('the restores of a week', () => {
       run: 'restores-2026-w48',
       fleet: 'edge',
       commit: 'c'.repeat(40),
+      fleetStores: ['store-001', 'store-002', 'store-003'],
       maxConcurrency: 3,
       timing: { patience: 20 * 60_000, storeTimeout: 3 * 3_600_000 },
     });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { renderRestoreStatus } from '#client/cli/render-restore.js';
+import { renderRestoreHistory, renderRestoreStatus } from '#client/cli/render-restore.js';
 import type { RestoreTestRow } from '#domain/messages/ledger.js';
 import type { TestState } from '#domain/restore-sampling.js';
 import type { GuestTests, RestoreStatus } from '#domain/restore-status.js';
@@ -86,5 +86,16 @@ describe('edge restore status', () => {
     const text = linesOf(guests, ['failed']).join('\n');
     expect(text).toContain('store-001/101');
     expect(text).not.toContain('store-001/102');
+  });
+});
+
+describe('the trials of one guest', () => {
+  it('name the guest that was tried where it had another name, or was another one', () => {
+    const history = [aTrial(1), aTrial(2, { name: 'cache', result: 'fail' })];
+    const lines = renderRestoreHistory(aGuest('tested'), history, clock);
+    expect(lines.slice(1).map((line) => line.trim().split('  ').slice(1))).toEqual([
+      ['run-1', 'pass'],
+      ['run-2 of cache', 'fail'],
+    ]);
   });
 });
