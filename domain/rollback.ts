@@ -5,7 +5,7 @@ import type { ApprovalRow, ResultRow, TrainRow } from './messages/ledger.js';
 import type { PermitRequest, RollbackOutcome } from './messages/train.js';
 import { fleetName, storeId, trainId } from './messages/names.js';
 import { ROLLBACK_STAGE } from './naming.js';
-import { isAway, type Outcome, type StoreResult } from './outcomes.js';
+import { isAway, type Outcome } from './outcomes.js';
 import {
   leftReleaseSchema,
   releaseRefSchema,
@@ -64,18 +64,6 @@ export const tookTheRelease = ({ stage, outcome, startedAt }: ResultRow): boolea
 
 export const cameBack = ({ stage, outcome }: ResultRow): boolean =>
   stage === ROLLBACK_STAGE && (outcome === 'rolledBack' || outcome === 'succeeded');
-
-/** A store that is told to end does not know that it is for a rollback, asked for at `askedAt`. */
-export function toldToEndFor(result: StoreResult, askedAt: string): StoreResult {
-  const { outcome, reason, startedAt, endedAt, stop } = result;
-  const isEarlier = endedAt !== undefined && Date.parse(endedAt) < Date.parse(askedAt);
-  if (outcome !== 'aborted' || reason !== 'Aborted' || isEarlier) return result;
-  const summary =
-    startedAt === undefined || stop?.step === 'hello'
-      ? 'The train was taken back before anything was done here. Nothing was touched.'
-      : 'The train was taken back. It stopped at the nearest safe point; the rollback takes it over, once that is approved.';
-  return { ...result, reason: 'RolledBack', stop: { ...stop, reason: 'RolledBack', summary } };
-}
 
 /** Stores that took the release of the train and did not come back from it, sorted. */
 export function stillOn(results: readonly ResultRow[]): string[] {

@@ -51,7 +51,8 @@ export function listenForStop(
     cancel: () => timer.cancel(),
   };
   const { abort } = state;
-  CancellationScope.current().cancelRequested.catch(() => abort('an operator'));
+  // It does not say for what: an abort, a rollback or the deadline of its train, or people in the Temporal UI.
+  CancellationScope.current().cancelRequested.catch(() => abort('what had started it, or an operator'));
   setHandler(
     steerStoreSignal,
     heard('steerStore', storeSteeringSchema, (message) => {

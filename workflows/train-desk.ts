@@ -24,8 +24,8 @@ import { ROLLBACK_STAGE } from '#domain/naming.js';
 import { addTallies, emptyTally, tallyOf, type Outcome, type StoreResult, type Tally } from '#domain/outcomes.js';
 import { renderTrainDetails } from '#domain/progress.js';
 import type { Reason } from '#domain/reasons.js';
-import { toldToEndFor } from '#domain/rollback.js';
 import { shouldMove } from '#domain/stall.js';
+import { toldToEndFor } from '#domain/told-to-end.js';
 import { notify } from './proxies.js';
 import { openLabels } from './search-keys.js';
 import type { Over } from './train-waves.js';
@@ -470,7 +470,9 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     withWhy(stage: string, result: StoreResult): StoreResult {
       const { rollback, aborted, abortedStores } = said;
       const isOtherwise = aborted !== undefined || isStageAborted(stage) || abortedStores.has(result.store);
-      return rollback && !rollingBack && !isOtherwise ? toldToEndFor(result, rollback.at) : result;
+      if (rollingBack || isOtherwise) return result;
+      if (rollback) return toldToEndFor('rollback', rollback.at, result);
+      return deadlineReached() && view.deadline ? toldToEndFor('deadline', view.deadline, result) : result;
     },
     /** People do not wait for those that are still away. */
     finish(): void {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { ResultRow } from '#domain/messages/ledger.js';
 import { parse } from '#domain/messages/parse.js';
 import { rollbackPermitSchema } from '#domain/release.js';
-import type { Outcome, StoreResult } from '#domain/outcomes.js';
+import type { Outcome } from '#domain/outcomes.js';
 import {
   awaitedUntil,
   decidePermit,
@@ -10,7 +10,6 @@ import {
   describePlan,
   rollbackPlanSchema,
   rollbackSummary,
-  toldToEndFor,
   type PermitFacts,
 } from '#domain/rollback.js';
 import { aReleaseRef } from '../../support/builders.js';
@@ -288,47 +287,5 @@ describe('stores that are away on the way back are awaited', () => {
   };
   it.each(Object.entries(cases))('%s', (_, [deadline, until]) => {
     expect(awaitedUntil({ deadline, approvedAt, now: new Date('2026-11-25T12:00:00Z') }).toISOString()).toBe(until);
-  });
-});
-
-describe('a store that is told to end when its train goes back', () => {
-  const askedAt = '2026-11-24T02:00:00.000Z';
-  const ended = (change: Partial<StoreResult> = {}): StoreResult => ({
-    store: 's001',
-    outcome: 'aborted',
-    reason: 'Aborted',
-    stop: { reason: 'Aborted', step: 'draining n2', summary: 'Aborted by an operator.', detail: ['left in place: n2'] },
-    startedAt: '2026-11-24T01:50:00.000Z',
-    endedAt: '2026-11-24T02:01:00.000Z',
-    ...change,
-  });
-
-  it('says that the rollback goes on with it, and keeps what was seen', () => {
-    expect(toldToEndFor(ended(), askedAt)).toEqual({
-      ...ended(),
-      reason: 'RolledBack',
-      stop: {
-        reason: 'RolledBack',
-        step: 'draining n2',
-        summary: expect.stringMatching(/^The train was taken back\. .* the rollback takes it over/) as string,
-        detail: ['left in place: n2'],
-      },
-    });
-  });
-
-  it.each([
-    ['had not begun', { startedAt: undefined, stop: undefined }],
-    ['had only been greeted', { stop: { reason: 'Aborted' as const, step: 'hello', summary: 'Aborted.' } }],
-  ])('says that nothing was touched when it %s', (_, change) => {
-    expect(toldToEndFor(ended(change), askedAt).stop?.summary).toMatch(/Nothing was touched\.$/);
-  });
-
-  it.each<[string, Partial<StoreResult>]>([
-    ['had ended before', { endedAt: '2026-11-24T01:59:59.999Z' }],
-    ['is silent, and still has to take back what it set', { outcome: 'cutOff', reason: 'UndoPending' }],
-    ['failed to give itself back', { reason: 'UndoIncomplete' }],
-    ['succeeded all the same', { outcome: 'succeeded', reason: undefined, stop: undefined }],
-  ])('is told as it was when it %s', (_, change) => {
-    expect(toldToEndFor(ended(change), askedAt)).toEqual(ended(change));
   });
 });
