@@ -46,7 +46,7 @@ import type { StoreResult } from '#domain/outcomes.js';
 import type { Stop } from '#domain/reasons.js';
 import { attention } from './attention.js';
 import { openBackupView, type BackupDesk } from './backup-view.js';
-import type { dumpGuests } from './dump-guests.js';
+import { STOOD_PAUSED, type dumpGuests } from './dump-guests.js';
 import { ended, stopOf } from './ended.js';
 import { backupQuery, makeWaySignal, storeFreeSignal, wayTakenSignal } from './messages.js';
 import { openNightEnd, type NightEnd } from './night-end.js';
@@ -247,7 +247,13 @@ async function dumpOnce(
             { key: searchKeys.stage, value: BACKUP_STAGE },
             { key: searchKeys.operation, value: 'dump' },
           ],
-          args: [{ task: { ...task, notAfter: deadline.toISOString() }, storeTimeout: input.storeTimeout }],
+          args: [
+            {
+              task: { ...task, notAfter: deadline.toISOString() },
+              storeTimeout: input.storeTimeout,
+              ...(input.endsBy ? { endsBy: input.endsBy } : {}),
+            },
+          ],
         });
         return (await end.untilOver(() => child.result())) ?? { runs: [], stop: STILL_DUMPING };
       } catch (error) {
@@ -269,11 +275,13 @@ const STILL_DUMPING: Stop = {
 };
 
 function busy({ stop, paused }: Stopping): Stop {
-  const step = 'dump guests';
   if (stop?.stop) return stop.stop;
-  return paused
-    ? { reason: 'OutsideWindow', step, summary: 'Its backup stood paused until the night was over.' }
-    : { reason: 'StoreBusy', step, summary: 'Another operation held the store until the night was over.' };
+  if (paused) return STOOD_PAUSED;
+  return {
+    reason: 'StoreBusy',
+    step: 'dump guests',
+    summary: 'Another operation held the store until the night was over.',
+  };
 }
 
 /** What has to be done once the guests are dumped; none of it is begun once people, or the night, have ended it. */

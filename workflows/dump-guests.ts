@@ -28,7 +28,7 @@ import { openView, type View } from './store-view.js';
  * - Whatever the end, the store is given back.
  */
 export async function dumpGuests(raw: DumpGuestsInput): Promise<DumpReport> {
-  const { task: asked, storeTimeout } = parseInput(dumpGuestsInputSchema, raw);
+  const { task: asked, storeTimeout, endsBy } = parseInput(dumpGuestsInputSchema, raw);
   const task = { ...asked, fence: workflowInfo().startTime.getTime() };
   const { store, night, operationId } = task;
   const view = openView({ store, train: night, stage: BACKUP_STAGE, operationId });
@@ -36,7 +36,8 @@ export async function dumpGuests(raw: DumpGuestsInput): Promise<DumpReport> {
   const stopping = listenForStop({ store, storeTimeout }, view);
 
   return CancellationScope.nonCancellable(async () => {
-    const report = await dump(task, view, stopping);
+    const closes = endsBy === undefined ? undefined : task.notAfter;
+    const report = await dump(task, view, stopping, closes);
     const notGivenBack = await giveBack(task, view);
     stopping.cancel();
     const why = report.stop ?? notGivenBack;
@@ -50,7 +51,7 @@ export async function dumpGuests(raw: DumpGuestsInput): Promise<DumpReport> {
   });
 }
 
-async function dump(task: DumpTask, view: View, stopping: Stopping): Promise<DumpReport> {
+async function dump(task: DumpTask, view: View, stopping: Stopping, closes: string | undefined): Promise<DumpReport> {
   const { longTask, dump: nodeByNode } = backupProxies(task.store);
   let plan: DumpPlan;
   try {
@@ -67,8 +68,12 @@ async function dump(task: DumpTask, view: View, stopping: Stopping): Promise<Dum
     nodes.map(({ node }) => node),
     nodes,
   );
-  await stopping.whilePaused();
+  await stopping.whilePaused(
+    undefined,
+    closes === undefined ? undefined : Math.max(1, Date.parse(closes) - Date.now()),
+  );
   if (stopping.stop) return { guests, runs: unreachable };
+  if (stopping.paused && closes) return { guests, runs: unreachable, stop: STOOD_PAUSED };
 
   const ends = await Promise.all(
     nodes.map(async ({ node, vmids }): Promise<{ runs: GuestRun[]; stop?: Stop }> => {
@@ -89,6 +94,13 @@ async function dump(task: DumpTask, view: View, stopping: Stopping): Promise<Dum
   const stop = ends.find((end) => end.stop)?.stop;
   return { guests, runs: [...unreachable, ...ends.flatMap(({ runs }) => runs)], ...(stop ? { stop } : {}) };
 }
+
+/** No dump begins after the window, so there is nothing to stand still for. */
+export const STOOD_PAUSED: Stop = {
+  reason: 'OutsideWindow',
+  step: 'dump guests',
+  summary: 'Its backup stood paused until the night was over.',
+};
 
 async function giveBack(task: DumpTask, view: View): Promise<Stop | undefined> {
   view.step('close');

@@ -187,7 +187,12 @@ export const backupStoreInputSchema = z
 export type BackupStoreInput = z.infer<typeof backupStoreInputSchema>;
 
 export const dumpGuestsInputSchema = z
-  .object({ task: dumpTaskSchema.omit({ fence: true }).strict(), storeTimeout: milliseconds })
+  .object({
+    task: dumpTaskSchema.omit({ fence: true }).strict(),
+    storeTimeout: milliseconds,
+    /** Nobody stands paused beyond the window of such a night. */
+    endsBy: instant.optional(),
+  })
   .strict();
 export type DumpGuestsInput = z.infer<typeof dumpGuestsInputSchema>;
 

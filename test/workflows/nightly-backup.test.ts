@@ -2,7 +2,7 @@ import { describe, expect, inject, it } from 'vitest';
 import { createOperations } from '#client/operations.js';
 import { renderNightDetails } from '#domain/backup-progress.js';
 import type { NightPlan, NightView, StoreBackupActivities } from '#domain/messages/backup.js';
-import { backupWorkflowId, waveWorkflowId } from '#domain/naming.js';
+import { backupWorkflowId, storeWorkflowId, waveWorkflowId } from '#domain/naming.js';
 import { totalOf } from '#domain/outcomes.js';
 import { nightCaresIn } from '#workers/running.js';
 import { abortUpdate, backupQuery, nightQuery, pauseUpdate } from '#workflows/messages.js';
@@ -279,17 +279,22 @@ describe('a night', () => {
       verifying.release();
     });
 
-    it('is so although people paused one store, and says that it stood paused', async () => {
+    it.each([
+      ['before its dump', 'hello', backupWorkflowId('s001')],
+      ['in its dump, before a guest is dumped', 'openDump', storeWorkflowId('s001')],
+    ])('is so although people paused one store %s, and says that it stood paused', async (_, step, operation) => {
       const world = await given(aShortNight());
-      const hello = (await world.store('s001')).hold('hello');
+      const store = await world.store('s001', { readCopy: async () => ({ copy: aCopy('pbs-store', []) }) });
+      const held = store.hold(step);
       await world.store('s002');
       const night = await world.startNight({}, 'nightly');
-      await hello.reached;
-      const own = world.client.workflow.getHandle(backupWorkflowId('s001'));
-      await own.executeUpdate(pauseUpdate, { args: [{ by: 'anna' }] });
-      hello.release();
+      await held.reached;
+      await world.client.workflow.getHandle(operation).executeUpdate(pauseUpdate, { args: [{ by: 'anna' }] });
+      held.release();
       expect((await night.result()).tally).toMatchObject({ succeeded: 1, failed: 1 });
       expect(toldOf(world)).toContain('s001: Its backup stood paused until the night was over.');
+      expect(store.calls.filter((call) => call.startsWith('dumpNode'))).toEqual([]);
+      store.on('readCopy', async () => ({ copy: aCopy('pbs-store') }));
       expect((await (await nextNight(world)).result()).tally).toMatchObject({ succeeded: 2 });
     });
 
