@@ -7,6 +7,7 @@ import {
   type BackedUpGuest,
   type CopyFacts,
   type CopyState,
+  type SnapshotFacts,
 } from './backup.js';
 import type { GuestRun } from './backup-failures.js';
 import { missingOf, type MissingGuest } from './backup-result.js';
@@ -39,13 +40,24 @@ export function rowsOf(learned: Learned): { guests: GuestBackupRow[]; night: Nig
   const judged = guests
     .filter(({ template }) => !template)
     .map((guest): Judged => {
-      const state = (copy: CopyFacts | undefined) => copy && judgeCopy({ guest, copy, objective: 0, now });
+      const state = (copy: CopyFacts | undefined) => copy && stateOf(guest, copy, learned);
       return { guest, here: state(local), there: state(offsite) };
     });
   return {
     guests: judged.map((one) => guestRow(one, learned)),
     night: judged.map((one) => nightRow(one, learned)),
   };
+}
+
+/** Of a guest whose settings nobody could read, what is new is in doubt, and what is older is worth what it was. */
+function stateOf(guest: BackedUpGuest, copy: CopyFacts, { task, now }: Learned): CopyState {
+  const judge = (facts: CopyFacts): CopyState => judgeCopy({ guest, copy: facts, objective: 0, now });
+  const which = { night: task.night, startedAt: new Date(task.startedAt) };
+  const isInDoubt = (one: SnapshotFacts) => isOf(guest, one) && isOfNight(one, which);
+  const doubtful = guest.leftOut === 'unread' ? copy.snapshots.filter(isInDoubt).map(({ time }) => time) : [];
+  if (doubtful.length === 0) return judge(copy);
+  const older = judge({ ...copy, snapshots: copy.snapshots.filter((one) => !isInDoubt(one)) });
+  return { ...older, unproven: { time: Math.max(...doubtful), why: 'disks left out' } };
 }
 
 /** What was read of the servers in a night in which nobody has read who there is at the store. */
@@ -145,7 +157,8 @@ export function withoutParts(rows: readonly GuestBackupRow[], known: readonly Gu
   const knownOf = new Map(known.map((row) => [row.vmid, row]));
   return rows.map((row) => {
     const before = knownOf.get(row.vmid);
-    const leftOut = row.leftOut ?? before?.leftOut;
+    const isUnread = row.leftOut?.disks.length === 0;
+    const leftOut = isUnread ? before?.leftOut : (row.leftOut ?? before?.leftOut);
     if (!leftOut) return row;
     const [local, offsite] = [row.local ?? before?.local, row.offsite ?? before?.offsite];
     return {

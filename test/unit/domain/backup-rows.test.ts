@@ -112,9 +112,21 @@ describe('a guest of which disks are left out', () => {
         local: { provenAt: undefined, verifiedAt: undefined, unprovenAt: TONIGHT, unprovenWhy: 'disks left out' },
       },
     ]);
-    expect(withoutParts(rowsWith('unread'), [])).toMatchObject([
-      { leftOut: { disks: [] }, local: { provenAt: undefined } },
+  });
+
+  it('has what was proven before, when nobody could read its settings, until a night that reads them has something new', () => {
+    const local = { node: 'pbs-001', snapshots: [aSnapshot(102, '2026-11-25T01:30:00Z'), aSnapshot(102, TONIGHT)] };
+    const unread = rowsOf({ ...learned({ local }), guests: [{ ...guest, leftOut: 'unread' }], missing: [], now });
+    const rows = withoutParts(unread.guests, []);
+    expect(rows).toMatchObject([
+      {
+        leftOut: { disks: [], at: READ_AT },
+        local: { provenAt: '2026-11-25T01:30:00.000Z', unprovenAt: TONIGHT, unprovenWhy: 'disks left out' },
+      },
     ]);
+    expect(withoutParts(rowsWith(), rows)).toMatchObject([{ local: { provenAt: undefined } }]);
+    const lacked = [aRow(102, { leftOut: { disks: ['scsi1'], at: '2026-11-25T02:00:00.000Z' } })];
+    expect(withoutParts(unread.guests, lacked)).toMatchObject([{ local: { provenAt: undefined } }]);
   });
 
   it('keeps what is proven of it when nobody could read its settings, and there is nothing new of it', () => {
