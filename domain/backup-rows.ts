@@ -35,7 +35,7 @@ export interface Learned {
 
 /** Templates are left out: they do not change, and nobody would miss them. */
 export function rowsOf(learned: Learned): { guests: GuestBackupRow[]; night: NightGuestRow[] } {
-  const { guests, local, now } = learned;
+  const { guests, local } = learned;
   const offsite = secondPlace(local, learned.offsite);
   const judged = guests
     .filter(({ template }) => !template)
