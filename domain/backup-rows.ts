@@ -50,13 +50,12 @@ export function rowsOf(learned: Learned): { guests: GuestBackupRow[]; night: Nig
 }
 
 /** Of a guest whose settings nobody could read, what is new is in doubt, and what is older is worth what it was. */
-function stateOf(guest: BackedUpGuest, copy: CopyFacts, { task, now }: Learned): CopyState {
-  const judge = (facts: CopyFacts): CopyState => judgeCopy({ guest, copy: facts, objective: 0, now });
-  const which = { night: task.night, startedAt: new Date(task.startedAt) };
-  const isInDoubt = (one: SnapshotFacts) => isOf(guest, one) && isOfNight(one, which);
-  const doubtful = guest.leftOut === 'unread' ? copy.snapshots.filter(isInDoubt).map(({ time }) => time) : [];
+function stateOf(guest: BackedUpGuest, copy: CopyFacts, learned: Learned): CopyState {
+  const judge = (facts: CopyFacts): CopyState => judgeCopy({ guest, copy: facts, objective: 0, now: learned.now });
+  const doubtful = doubtfulIn(guest, copy, learned);
   if (doubtful.length === 0) return judge(copy);
-  const older = judge({ ...copy, snapshots: copy.snapshots.filter((one) => !isInDoubt(one)) });
+  const isSure = (one: SnapshotFacts) => !isOf(guest, one) || !doubtful.includes(one.time);
+  const older = judge({ ...copy, snapshots: copy.snapshots.filter(isSure) });
   return { ...older, unproven: { time: Math.max(...doubtful), why: 'disks left out' } };
 }
 
@@ -74,7 +73,10 @@ export function rowsOfKnown(
   { runs, readAt, ...learned }: LearnedOfCopies,
 ): ReturnType<typeof rowsOf> {
   const rows = known.filter(({ goneAt }) => goneAt === undefined);
-  const guests = rows.map(({ vmid, kind, name }): BackedUpGuest => ({ vmid, kind, name, template: false }));
+  const guests = rows.map(
+    // Nobody has read their settings either.
+    ({ vmid, kind, name }): BackedUpGuest => ({ vmid, kind, name, template: false, leftOut: 'unread' }),
+  );
   const now = new Date(readAt);
   const { night, startedAt } = learned.task;
   const which = { night, startedAt: new Date(startedAt) };
@@ -132,22 +134,34 @@ function guestRow({ guest, here, there }: Judged, learned: Learned): GuestBackup
   };
 }
 
-/** Of all snapshots that are there by now: nobody knows since when its disks are left out. */
+/**
+ * Of all snapshots that are there by now: nobody knows since when its disks are left out. When nobody could read whether
+ * any are, only what is new is in doubt.
+ */
 function leftOutOf(guest: BackedUpGuest, learned: Learned): Pick<GuestBackupRow, 'leftOut'> {
-  const { task, local, offsite, now } = learned;
+  const { local, offsite, now } = learned;
   const { leftOut } = guest;
   if (leftOut === undefined || leftOut.length === 0) return {};
-  const own = [local, offsite].flatMap((copy) => copy?.snapshots ?? []).filter((one) => isOf(guest, one));
-  const which = { night: task.night, startedAt: new Date(task.startedAt) };
-  // Whose node was away has nothing new that could lack something.
-  if (leftOut === 'unread' && !own.some((one) => isOfNight(one, which))) return {};
-  const times = own
+  const times = [local, offsite]
+    .flatMap((copy) => copy?.snapshots ?? [])
+    .filter((one) => isOf(guest, one))
     .map(({ time }) => time * 1_000)
     // A node whose clock is wrong by years does not make all its backups of these years worthless.
     .filter((time) => time <= now.getTime() + MAX_SKEW);
   const at = new Date(Math.max(now.getTime(), ...times)).toISOString();
-  return { leftOut: { disks: leftOut === 'unread' ? [] : leftOut, at } };
+  if (leftOut !== 'unread') return { leftOut: { disks: leftOut, at } };
+  const doubtful = [local, offsite].flatMap((copy) => (copy ? doubtfulIn(guest, copy, learned) : []));
+  // Whose node was away has nothing new that could lack something.
+  if (doubtful.length === 0) return {};
+  return { leftOut: { disks: [], since: instantOf(Math.min(...doubtful) - 1), at } };
 }
+
+/** Times of what this night made of a guest whose settings nobody could read. */
+const doubtfulIn = (guest: BackedUpGuest, copy: CopyFacts, { task }: Pick<Learned, 'task'>): number[] => {
+  const which = { night: task.night, startedAt: new Date(task.startedAt) };
+  const isInDoubt = (one: SnapshotFacts) => guest.leftOut === 'unread' && isOf(guest, one) && isOfNight(one, which);
+  return copy.snapshots.filter(isInDoubt).map(({ time }) => time);
+};
 
 /**
  * The rows as they are kept: what was proven of a backup that lacks disks proves nothing of the guest, neither in the
@@ -157,24 +171,40 @@ export function withoutParts(rows: readonly GuestBackupRow[], known: readonly Gu
   const knownOf = new Map(known.map((row) => [row.vmid, row]));
   return rows.map((row) => {
     const before = knownOf.get(row.vmid);
-    const isUnread = row.leftOut?.disks.length === 0;
-    const leftOut = isUnread ? before?.leftOut : (row.leftOut ?? before?.leftOut);
+    const leftOut = inAll(row.leftOut, before);
     if (!leftOut) return row;
     const [local, offsite] = [row.local ?? before?.local, row.offsite ?? before?.offsite];
     return {
       ...row,
-      ...(local ? { local: withoutPart(local, leftOut.at) } : {}),
-      ...(offsite ? { offsite: withoutPart(offsite, leftOut.at) } : {}),
+      ...(local ? { local: withoutPart(local, leftOut, before?.local) } : {}),
+      ...(offsite ? { offsite: withoutPart(offsite, leftOut, before?.offsite) } : {}),
+      ...(row.leftOut ? { leftOut } : {}),
     };
   });
 }
 
-function withoutPart<T extends KnownCopy>(copy: T, until: string): T {
-  const { provenAt, unprovenAt } = copy;
-  if (provenAt === undefined || Date.parse(provenAt) > Date.parse(until)) return copy;
-  const told = unprovenAt === undefined ? { unprovenAt: provenAt, unprovenWhy: 'disks left out' as const } : {};
-  return { ...copy, provenAt: undefined, verifiedAt: undefined, ...told };
+type PartsLeftOut = NonNullable<GuestBackupRow['leftOut']>;
+
+/** A doubt is one more, as long as no better backup has ended what was known before. */
+function inAll(now: PartsLeftOut | undefined, before: GuestBackupRow | undefined): PartsLeftOut | undefined {
+  const was = before?.leftOut;
+  if (!now || !was || now.since === undefined) return now ?? was;
+  const isEnded = [before?.local, before?.offsite].some((copy) => isAfter(copy?.provenAt, was.at));
+  return isEnded ? now : { ...was, at: now.at };
 }
+
+/** What was believed before a doubt is believed again; it is older. */
+function withoutPart<T extends KnownCopy>(copy: T, { since, at }: PartsLeftOut, before: KnownCopy | undefined): T {
+  const { provenAt, unprovenAt } = copy;
+  const isOlder = (instant: string | undefined) => since !== undefined && !isAfter(instant, since);
+  if (provenAt === undefined || isAfter(provenAt, at) || isOlder(provenAt)) return copy;
+  const told = unprovenAt === undefined ? { unprovenAt: provenAt, unprovenWhy: 'disks left out' as const } : {};
+  const still = before?.provenAt !== undefined && isOlder(before.provenAt) ? before : undefined;
+  return { ...copy, provenAt: still?.provenAt, verifiedAt: still?.verifiedAt, ...told };
+}
+
+const isAfter = (instant: string | undefined, other: string): boolean =>
+  instant !== undefined && Date.parse(instant) > Date.parse(other);
 
 const tierOf = (vmid: number, tiers: GuestOrders, { defaultTier }: Pick<BackupOrders, 'defaultTier'>): string =>
   Object.hasOwn(tiers, String(vmid)) ? (tiers[String(vmid)] ?? defaultTier) : defaultTier;

@@ -32,6 +32,7 @@ export async function carryOut(
   task: BackupTask,
   { timing, adoptEnded, notBefore = 0 }: Pick<TendDeps, 'timing'> & { adoptEnded: boolean; notBefore?: number },
 ): Promise<WorkEnd> {
+  requireAsked();
   const since = sinceOf(task);
   const [runs, recent] = [await client.running(work), await client.find(work, since)];
   const found = [...recent, ...runs.filter((one) => !recent.some(({ upid }) => upid === one.upid))];
@@ -57,6 +58,7 @@ async function endedWell(client: PbsClient, found: readonly PbsTask[]): Promise<
 }
 
 async function begin(client: PbsClient, work: PbsWork, since: number, before: readonly PbsTask[]): Promise<string> {
+  requireAsked();
   try {
     return await client.start(work);
   } catch (error) {
@@ -77,9 +79,14 @@ async function endOf(client: PbsClient, upid: string, poll: number): Promise<Wor
   }
 }
 
-/** A worker that stops is no reason: its task is tried again, and adopts what runs. */
+/**
+ * Whoever stayed would hold one of the worker's few slots for as long as the server's task runs. Only the first reason of
+ * a cancellation is ever told, so each that means this counts: the night went on, or has ended, or this try took too
+ * long. A worker that stops is none: its task is tried again, and adopts what runs.
+ */
 function requireAsked(): void {
-  if (cancellationDetails()?.cancelRequested) throw new CancelledFailure('Nobody waits for it any more.');
+  const { cancelRequested, notFound, timedOut } = cancellationDetails() ?? {};
+  if (cancelRequested || notFound || timedOut) throw new CancelledFailure('Nobody waits for it any more.');
 }
 
 async function judged(

@@ -137,9 +137,10 @@ export interface GuestBackupRow {
   offsite?: KnownCopy | undefined;
   /**
    * Disks that its backups up to then leave out although nobody meant them to; none named when nobody could read which.
-   * Such a backup is not proven, whatever its server says. Absent when that was never so.
+   * Such a backup is not proven, whatever its server says. Those up to `since` are not meant; without it all are. Absent
+   * when that was never so.
    */
-  leftOut?: { disks: readonly string[]; at: string } | undefined;
+  leftOut?: { disks: readonly string[]; since?: string | undefined; at: string } | undefined;
   firstSeen: string;
   /** When the cluster last had it. */
   seenAt: string;

@@ -573,6 +573,7 @@ const guestBackupColumns = ({ local, offsite, ...row }: GuestBackupRow) => ({
   read_local_at: local?.readAt,
   read_offsite_at: offsite?.readAt,
   left_out: row.leftOut?.disks,
+  left_out_since: row.leftOut?.since,
   left_out_at: row.leftOut?.at,
 });
 
@@ -596,7 +597,7 @@ const READ_TOGETHER: readonly [readAt: string, columns: readonly string[]][] = [
     'read_offsite_at',
     ['offsite_proven_at', 'offsite_verified_at', 'offsite_unproven_at', 'offsite_unproven_why', 'read_offsite_at'],
   ],
-  ['left_out_at', ['left_out', 'left_out_at']],
+  ['left_out_at', ['left_out', 'left_out_since', 'left_out_at']],
 ];
 
 /** What was not read, or earlier than what is known, changes nothing. `anew`: an SQL condition under which nothing is known. */

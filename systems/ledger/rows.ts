@@ -198,6 +198,7 @@ export const guestBackupRow = z
     gone_at: maybe(instant),
     own_since: maybe(instant),
     left_out: maybe(z.array(text)),
+    left_out_since: maybe(instant),
     left_out_at: maybe(instant),
   })
   .transform((row): GuestBackupRow => ({
@@ -240,7 +241,10 @@ export const guestBackupRow = z
               unprovenWhy: row.offsite_unproven_why,
             }),
           },
-    leftOut: row.left_out_at === undefined ? undefined : { disks: row.left_out ?? [], at: row.left_out_at },
+    leftOut:
+      row.left_out_at === undefined
+        ? undefined
+        : { disks: row.left_out ?? [], ...(row.left_out_since && { since: row.left_out_since }), at: row.left_out_at },
     firstSeen: row.first_seen,
     seenAt: row.seen_at,
     goneAt: row.gone_at,

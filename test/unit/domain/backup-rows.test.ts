@@ -27,11 +27,12 @@ const aSnapshot = (vmid: number, at: string, state: 'ok' | 'failed' = 'ok'): Sna
   protected: false,
   verification: { state, node: 'pbs-001', at: seconds(at) + 600 },
 });
+const SNAPSHOTS = [aSnapshot(101, '2026-11-25T01:00:00Z', 'failed'), aSnapshot(102, '2026-11-26T01:30:00Z')];
 const learned = (change: Partial<LearnedOfCopies> = {}): LearnedOfCopies => ({
   task: { fleet: 'acme', store: 's001', night: 'night-2026-11-26', startedAt: '2026-11-26T01:00:00.000Z' },
   local: {
     node: 'pbs-001',
-    snapshots: [aSnapshot(101, '2026-11-25T01:00:00Z', 'failed'), aSnapshot(102, '2026-11-26T01:30:00Z')],
+    snapshots: SNAPSHOTS,
   },
   orders: { tiers: { normal: { local: 86_400_000 } }, defaultTier: 'normal' },
   tiers: {},
@@ -67,17 +68,22 @@ describe('what servers said of their datastores', () => {
 
 describe('a night in which nobody has read which guests a store has', () => {
   it('tells what is proven of those that are known', () => {
-    const { guests } = rowsOfKnown([aRow(101), aRow(102)], learned());
+    const { guests } = rowsOfKnown([aRow(101), aRow(102), aRow(103)], {
+      ...learned(),
+      local: { node: 'pbs-001', snapshots: [...SNAPSHOTS, aSnapshot(103, '2026-11-25T01:30:00Z')] },
+    });
     expect(guests.map(({ vmid, local }) => [vmid, local?.provenAt, local?.unprovenWhy])).toEqual([
       [101, undefined, 'verification failed'],
-      [102, '2026-11-26T01:30:00.000Z', undefined],
+      // Nobody has read whether it lacks disks.
+      [102, undefined, 'disks left out'],
+      [103, '2026-11-25T01:30:00.000Z', undefined],
     ]);
   });
 
   it('has a row for each of them, with why there is nothing new', () => {
     expect(rowsOfKnown([aRow(101), aRow(102)], learned()).night).toMatchObject([
       { vmid: 101, result: 'nothing new', text: 'Another operation held the store.' },
-      { vmid: 102, result: 'proven' },
+      { vmid: 102, result: 'disks left out' },
     ]);
   });
 
@@ -120,13 +126,24 @@ describe('a guest of which disks are left out', () => {
     const rows = withoutParts(unread.guests, []);
     expect(rows).toMatchObject([
       {
-        leftOut: { disks: [], at: READ_AT },
+        leftOut: { disks: [], since: '2026-11-26T01:29:59.000Z', at: READ_AT },
         local: { provenAt: '2026-11-25T01:30:00.000Z', unprovenAt: TONIGHT, unprovenWhy: 'disks left out' },
       },
     ]);
-    expect(withoutParts(rowsWith(), rows)).toMatchObject([{ local: { provenAt: undefined } }]);
+    // Recorded once more, in the same night and in the next, in which there is nothing new.
+    expect(withoutParts(unread.guests, rows)).toEqual(rows);
+    expect(withoutParts(rowsWith(), rows)).toMatchObject([{ local: { provenAt: '2026-11-25T01:30:00.000Z' } }]);
     const lacked = [aRow(102, { leftOut: { disks: ['scsi1'], at: '2026-11-25T02:00:00.000Z' } })];
-    expect(withoutParts(unread.guests, lacked)).toMatchObject([{ local: { provenAt: undefined } }]);
+    expect(withoutParts(unread.guests, lacked)).toMatchObject([
+      { local: { provenAt: undefined }, leftOut: { disks: ['scsi1'], at: READ_AT } },
+    ]);
+  });
+
+  it('is in doubt, too, when nobody has read who there is', () => {
+    const known = [aRow(102, { leftOut: { disks: ['scsi1'], at: '2026-11-25T02:00:00.000Z' } })];
+    const { guests, night } = rowsOfKnown(known, learned());
+    expect(withoutParts(guests, known)[0]?.local?.provenAt).toBeUndefined();
+    expect(night).toMatchObject([{ vmid: 102, result: 'disks left out' }]);
   });
 
   it('keeps what is proven of it when nobody could read its settings, and there is nothing new of it', () => {

@@ -1,4 +1,4 @@
-import { CancelledFailure } from '@temporalio/common';
+import { ActivityCancellationDetails, CancelledFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createStoreBackupActivities } from '#activities/backup/index.js';
@@ -449,6 +449,22 @@ describe('what is sent to the central server', () => {
     expect([old?.exitstatus, own?.exitstatus]).toEqual(['OK', 'OK']);
     expect(own?.starttime).toBeGreaterThanOrEqual(old?.endtime ?? Infinity);
     expect(offsite().map(({ snapshots }) => snapshots.length)).toEqual([2, 2, 2]);
+  });
+
+  it.each([
+    ['the try has taken too long', 'TIMED_OUT', { timedOut: true }],
+    ['the night has ended', 'NOT_FOUND', { notFound: true }],
+  ] as const)('is not waited for by a worker of which nobody waits, since %s', async (_, reason, details) => {
+    await dumpAll();
+    night.fault({ kind: 'wan-slow', params: { factor: 20 } });
+    const jobs = () => night.pbs.tasks.all.filter(({ type }) => type === 'syncjob');
+    const first = new MockActivityEnvironment();
+    const { sendCopy } = createStoreBackupActivities(night.deps, createOperation(night.deps), night.backup);
+    const sending = first.run(sendCopy, theTask());
+    await expect.poll(jobs).toHaveLength(1);
+    first.cancel(reason, new ActivityCancellationDetails(details));
+    await expect(sending).rejects.toBeInstanceOf(CancelledFailure);
+    expect(jobs()[0]?.exitstatus).toBeUndefined();
   });
 
   it('is sent again when there is something new, however short ago that was', async () => {
