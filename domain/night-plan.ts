@@ -45,9 +45,11 @@ export function planNight(asked: Asked): NightPlanOutcome {
   const excluded: NightPlan['excluded'] = [];
   const planned: NightStorePlan[] = [];
   const closing = opening?.closes ?? new Date(startedAt.getTime() + BY_HAND);
-  const next =
-    opening && nextOpening({ window: backup.window, timeZone: fleet.timeZone, after: later(opening.opens, startedAt) });
-  const endsBy = endOf(closing, next, backup);
+  const after = opening ? later(opening.opens, startedAt) : startedAt;
+  const next = nextOpening({ window: backup.window, timeZone: fleet.timeZone, after });
+  const inTime = endOf(closing, next, backup);
+  // Asked for by hand just before a window opens, a backup has its time all the same: the window's has to wait for it.
+  const endsBy = opening ? inTime : later(inTime, new Date(startedAt.getTime() + 2 * backup.storeTimeout));
   const end = earlier(closing, endsBy);
   for (const store of chosen) {
     const own = opening ? windowOf(store, fleet, { ...opening, closes: end }, startedAt) : { closes: end };
@@ -114,10 +116,8 @@ function problemsOf({ fleet, stores, name, wanted }: Asked): string[] {
  * What was begun in the window has twice the time of one store to come to its end; then the night ends all the same, in
  * time for the next one.
  */
-function endOf(closes: Date, next: Date | undefined, { storeTimeout }: { storeTimeout: number }): Date {
-  const end = new Date(closes.getTime() + 2 * storeTimeout);
-  return next === undefined ? end : earlier(end, new Date(next.getTime() - BEFORE_THE_NEXT));
-}
+const endOf = (closes: Date, next: Date, { storeTimeout }: { storeTimeout: number }): Date =>
+  earlier(new Date(closes.getTime() + 2 * storeTimeout), new Date(next.getTime() - BEFORE_THE_NEXT));
 
 /** Milliseconds in which a night that is over reads, judges, records and tells. */
 const BEFORE_THE_NEXT = 30 * 60_000;

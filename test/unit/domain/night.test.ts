@@ -155,8 +155,15 @@ describe('the plan of a night', () => {
     for (const { closes } of [plan, ...plan.stores]) expect(Date.parse(closes)).toBeLessThanOrEqual(Date.parse(end));
   });
 
-  it('by hand ends twice the time of one store after the last store may begin', () => {
-    expect(planOf({ now: true }).endsBy).toBe('2026-11-28T03:00:00.000Z');
+  it.each([
+    ['has twice the time of one store, also when a window opens meanwhile', '2026-11-26T19:00:00Z', '2026-11-27T03:00'],
+    ['ends before the next window opens', '2026-11-27T07:00:00Z', '2026-11-27T20:30'],
+  ])('by hand %s', (_, startedAt, end) => {
+    const inBerlin = aFleet({ timeZone: 'Europe/Berlin', backup });
+    const plan = planOf({ fleet: inBerlin, now: true, startedAt: new Date(startedAt) });
+    expect(plan.endsBy).toBe(`${end}:00.000Z`);
+    for (const { closes } of [plan, ...plan.stores])
+      expect(Date.parse(closes)).toBeLessThanOrEqual(Date.parse(plan.endsBy ?? ''));
   });
 
   it('leaves out a store whose own window has closed for this night, and says why', () => {
@@ -164,12 +171,12 @@ describe('the plan of a night', () => {
     expect(plan.excluded).toMatchObject([{ store: 'store-002', reason: 'OutsideWindow' }]);
   });
 
-  it('begins at once by hand, whatever the windows, and has a day for it', () => {
+  it('begins at once by hand, whatever the windows', () => {
     const plan = planOf({ now: true, wanted: ['store-002'] });
-    expect(plan).toMatchObject({ night: 'backup-20261126-190000', closes: '2026-11-27T19:00:00.000Z' });
+    expect(plan).toMatchObject({ night: 'backup-20261126-190000', closes: '2026-11-27T03:00:00.000Z' });
     expect(plan).not.toHaveProperty('opens');
     expect(plan.stores).toEqual([
-      { id: 'store-002', guests: { 101: 'normal', 103: 'normal' }, closes: '2026-11-27T19:00:00.000Z' },
+      { id: 'store-002', guests: { 101: 'normal', 103: 'normal' }, closes: '2026-11-27T03:00:00.000Z' },
     ]);
   });
 
