@@ -28,7 +28,7 @@ export interface InClear {
 export function backupsInClear(facts: EncryptionFacts, wanted: boolean | undefined, now: Date): InClear[] {
   return facts.guests.flatMap((guest) => {
     const { vmid, name } = guest;
-    const made = newestOfNight(guest, facts, now);
+    const made = newestOfNight(guest, facts, (one) => unprovenBecause(one, facts.local.node, now) === undefined);
     if (!made || made.encrypted || wanted === false) return [];
     if (wanted) return [{ vmid, name, because: 'though fleet.yaml asks for it' }];
     return encryptedBefore(guest, made, facts) ? [{ vmid, name, because: 'though an earlier one is' }] : [];
@@ -45,7 +45,7 @@ export interface KeyChange {
 /** Guests whose backup of this night is encrypted with another key than the one before it: so it is told once. */
 export function keyChanges(facts: EncryptionFacts, now: Date): KeyChange[] {
   return facts.guests.flatMap((guest) => {
-    const made = newestOfNight(guest, facts, now);
+    const made = newestOfNight(guest, facts, (one) => !isUnfinished(one, facts, now));
     const to = made?.encrypted ? made.keyFingerprint : undefined;
     const from = made && encryptedBefore(guest, made, facts)?.keyFingerprint;
     if (to === undefined || from === undefined || from === to) return [];
@@ -70,11 +70,15 @@ export const shortKey = (fingerprint: string): string =>
 const newestFirst = (snapshots: readonly SnapshotFacts[]): SnapshotFacts[] =>
   snapshots.toSorted((a, b) => b.time - a.time);
 
-/** Of an unfinished one nobody can tell how it is encrypted. */
-const newestOfNight = (guest: BackedUpGuest, { local, ...which }: EncryptionFacts, now: Date) =>
-  newestFirst(local.snapshots).find(
-    (one) => isOf(guest, one) && isOfNight(one, which) && unprovenBecause(one, local.node, now) === undefined,
-  );
+const newestOfNight = (
+  guest: BackedUpGuest,
+  { local, ...which }: EncryptionFacts,
+  counts: (one: SnapshotFacts) => boolean,
+) => newestFirst(local.snapshots).find((one) => isOf(guest, one) && isOfNight(one, which) && counts(one));
+
+/** Nobody can tell how it is encrypted. Whether it is verified says nothing of its key. */
+const isUnfinished = (one: SnapshotFacts, { local }: EncryptionFacts, now: Date): boolean =>
+  ['unreadable', 'in the future', 'unfinished'].includes(unprovenBecause(one, local.node, now) ?? '');
 
 const encryptedBefore = (guest: BackedUpGuest, made: SnapshotFacts, { local, there }: EncryptionFacts) =>
   newestFirst([...local.snapshots, ...(there?.snapshots ?? [])]).find(

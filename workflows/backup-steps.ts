@@ -25,6 +25,8 @@ export function openSteps(view: BackupDesk, stopping: Stopping, end: NightEnd) {
     isEnded: () => isHalted() || end.isOver(),
     /** One that the night has no time for any more is named. */
     isLeftOut,
+    /** For one that did not come about. */
+    keep,
     async take(
       what: NightStep['what'],
       where: string,

@@ -60,7 +60,8 @@ export async function nightlyBackup(raw: NightInput): Promise<NightReport> {
     const calls = callForRefusal(plan, desk);
     await backUpAll(plan, desk);
     await calls.end();
-    if (plan.orders.collect && plan.orders.offsite) await collectCentral(plan, desk);
+    const isLeftToOthers = plan.leftTo !== undefined && plan.stores.length === 0;
+    if (plan.orders.collect && plan.orders.offsite && !isLeftToOthers) await collectCentral(plan, desk);
     const report = end(plan, desk);
     await recordNight(plan, desk);
     await tell(plan, desk);
@@ -92,8 +93,10 @@ const openDesk = ({ fleet }: NightInput): Desk =>
 function careOf(plan: NightPlan | undefined, desk: Desk): NightCare {
   const { night = '', opens, stores = [] } = plan ?? {};
   const isOver = desk.abortedBy() !== undefined || isRunOver(desk.view);
+  // The waves tell of those that failed long before they end.
+  const failed = new Map(desk.notSucceeded().map((result) => [result.store, result]));
   const isInCare = (store: string) => {
-    const result = desk.resultOf(store);
+    const result = desk.resultOf(store) ?? failed.get(store);
     return result === undefined || result.outcome === 'succeeded' || isAway(result);
   };
   return { night, opens, stores: isOver ? [] : stores.map(({ id }) => id).filter(isInCare) };

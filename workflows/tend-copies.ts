@@ -146,6 +146,11 @@ async function pruneProven(
     return;
   }
   const copy = byGroup ? await listOn(server, task) : undefined;
+  if (!copy && byList) {
+    const detail = `nothing pruned${where}: the server's list could not be read`;
+    if (!steps.isLeftOut('prune', where)) steps.keep({ what: 'prune', ok: false, detail, reason: 'BackupIncomplete' });
+    return;
+  }
   const which = { night: task.night, startedAt: new Date(task.startedAt) };
   const groups = copy ? (byList ? prunableGroups : provenGroups)(guests, copy, which, new Date()) : [];
   const isAll = byList && isWhole && groups.length === guests.filter(({ template }) => !template).length;

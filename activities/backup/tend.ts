@@ -29,7 +29,7 @@ import { doorFor } from '../door.js';
 import { answered, done, notDone } from './answers.js';
 import { isRefusal, readSnapshots, requireOn } from './copy.js';
 import type { TendDeps } from './deps.js';
-import { carryOut } from './work.js';
+import { afterOtherVerifications, carryOut } from './work.js';
 
 const SHOWN = 20;
 
@@ -125,6 +125,7 @@ export function createTendActivities(deps: TendDeps): TendActivities {
   async function verify(task: VerifyTask): Promise<TendAnswer> {
     const { namespace } = placeOf(task);
     await requireOn(verifier, datastore, namespace, 'Datastore.Verify');
+    await afterOtherVerifications(verifier, placeOf(task), timing);
     const before = await read(task);
     const { fresh, again } = planVerification(before, deps.now(), task.reverifyAfter);
     const planned = [...fresh, ...again];

@@ -3,7 +3,7 @@ import { CancelledFailure, cancellationDetails } from '@temporalio/activity';
 import { MAX_SKEW } from '#domain/backup.js';
 import { classOfText, type FailureClass } from '#domain/backup-failures.js';
 import type { BackupTask } from '#domain/messages/backup.js';
-import type { PbsClient, PbsTask, PbsTaskStatus, PbsWork } from '#systems/pbs/types.js';
+import type { PbsClient, PbsTask, PbsTaskStatus, PbsWork, Place } from '#systems/pbs/types.js';
 import type { TendDeps } from './deps.js';
 import { isKind } from './answers.js';
 
@@ -47,6 +47,16 @@ export async function carryOut(
     (adoptEnded ? await endedWell(client, fitting) : undefined) ??
     (await begin(client, work, since, found));
   return endOf(client, upid, timing.poll);
+}
+
+/** Those of an earlier night as well: what they prove is not asked for again, and what they began too early to see is. */
+export async function afterOtherVerifications(
+  client: PbsClient,
+  place: Place,
+  { poll }: Pick<TendDeps['timing'], 'poll'>,
+): Promise<void> {
+  requireAsked();
+  for (const { upid } of await client.verifying(place)) await endOf(client, upid, poll);
 }
 
 async function endedWell(client: PbsClient, found: readonly PbsTask[]): Promise<string | undefined> {

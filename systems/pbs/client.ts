@@ -20,9 +20,9 @@ import {
   usageSchema,
   versionSchema,
 } from './schemas.js';
-import type { DatastoreUsage, PbsClient, PbsOptions, PbsTask, PbsTaskStatus, PbsWork } from './types.js';
+import type { DatastoreUsage, PbsClient, PbsOptions, PbsTask, PbsTaskStatus } from './types.js';
 import { parsePbsUpid } from './upid.js';
-import { datastorePath, isTaskOf, keepForm, nsOf, requestOf, SYNC_TYPES } from './work.js';
+import { datastorePath, isTaskOf, isVerificationIn, keepForm, nsOf, requestOf, SYNC_TYPES } from './work.js';
 
 const TASK_PAGE = 500;
 const MAX_TASK_PAGES = 20;
@@ -47,11 +47,14 @@ export function createPbsClient(options: PbsOptions): PbsClient {
       `GET ${TASKS}: more than ${MAX_TASK_PAGES * TASK_PAGE} tasks of ${JSON.stringify(which)}`,
     );
   };
-  const ownOf = (work: PbsWork, rows: z.output<typeof tasksSchema>): PbsTask[] =>
+  const ownOf = (is: (upid: string) => boolean, rows: z.output<typeof tasksSchema>): PbsTask[] =>
     rows
-      .filter(({ upid }) => isTaskOf(work, upid) && parsePbsUpid(upid)?.authId === tokenId)
+      .filter(({ upid }) => is(upid) && parsePbsUpid(upid)?.authId === tokenId)
       .map(taskOf)
       .toSorted((a, b) => b.startTime - a.startTime);
+  // A server may list one that has just ended.
+  const runningOf = async (is: (upid: string) => boolean): Promise<PbsTask[]> =>
+    ownOf(is, await tasksWhere({ running: true })).filter(({ status }) => status === undefined);
 
   return {
     async version() {
@@ -152,11 +155,9 @@ export function createPbsClient(options: PbsOptions): PbsClient {
       throw new PbsError('OutcomeUnknown', `POST ${path}: accepted, but the answer names no task. Look for its task.`);
     },
 
-    find: async (work, since) => ownOf(work, await tasksWhere({ since })),
-
-    // A server may list one that has just ended.
-    running: async (work) =>
-      ownOf(work, await tasksWhere({ running: true })).filter(({ status }) => status === undefined),
+    find: async (work, since) => ownOf((upid) => isTaskOf(work, upid), await tasksWhere({ since })),
+    running: (work) => runningOf((upid) => isTaskOf(work, upid)),
+    verifying: (place) => runningOf((upid) => isVerificationIn(place, upid)),
 
     async taskStatus(upid) {
       const { type, path } = taskPlace(upid);

@@ -43,6 +43,8 @@ export interface PbsClient {
   find(work: PbsWork, since: number): Promise<PbsTask[]>;
   /** The same of those that run, however long ago they began. */
   running(work: PbsWork): Promise<PbsTask[]>;
+  /** Verifications of this namespace that this token started and that run, whichever snapshots they are about. */
+  verifying(place: Place): Promise<PbsTask[]>;
   taskStatus(upid: string): Promise<PbsTaskStatus>;
   /** The last lines. */
   taskLog(upid: string, lines: number): Promise<string[]>;

@@ -1,5 +1,5 @@
-import { parsePbsUpid } from './upid.js';
-import type { Keep, PbsWork } from './types.js';
+import { parsePbsUpid, type PbsUpid } from './upid.js';
+import type { Keep, PbsWork, Place } from './types.js';
 
 /** How each kind of work is asked for, and how its task is told among others. */
 
@@ -38,11 +38,7 @@ export function requestOf(work: PbsWork): { path: string; form: Record<string, s
 export function isTaskOf(work: PbsWork, upid: string): boolean {
   const task = parsePbsUpid(upid);
   if (!task) return false;
-  // Between versions the id differs by empty parts: `store:vm/100` is also `store:/vm/100`, and `store` is `store:`.
-  const id = task.id
-    .replaceAll(/\/+/g, '/')
-    .replaceAll(':/', ':')
-    .replace(/[:/]+$/, '');
+  const id = plainId(task);
   switch (work.kind) {
     case 'verify': {
       const { datastore, namespace, group, time } = work;
@@ -65,6 +61,26 @@ export function isTaskOf(work: PbsWork, upid: string): boolean {
       return work satisfies never;
   }
 }
+
+/** Whether a task verifies snapshots of this namespace, whichever it was asked for. */
+export function isVerificationIn({ datastore, namespace }: Place, upid: string): boolean {
+  const task = parsePbsUpid(upid);
+  if (!task || !VERIFY_TYPES.has(task.type)) return false;
+  const whole = joined(datastore, namespaceParts(namespace).join('/'));
+  const id = plainId(task);
+  if (id === whole) return true;
+  const rest = id.startsWith(whole) ? id.slice(whole.length) : '';
+  return /^[:/]/.test(rest) && !rest.slice(1).startsWith('ns/');
+}
+
+const VERIFY_TYPES: ReadonlySet<string> = new Set(['verify', 'verify_group', 'verify_snapshot']);
+
+/** Between versions the id differs by empty parts: `store:vm/100` is also `store:/vm/100`, and `store` is `store:`. */
+const plainId = ({ id }: PbsUpid): string =>
+  id
+    .replaceAll(/\/+/g, '/')
+    .replaceAll(':/', ':')
+    .replace(/[:/]+$/, '');
 
 /** Types of tasks that end with warnings when a group was not copied. */
 export const SYNC_TYPES: ReadonlySet<string> = new Set(['syncjob', 'sync']);

@@ -146,6 +146,20 @@ describe('a verification', () => {
     expect(night.pbs.tasks.all.filter(({ type }) => type === 'verify_group')).toHaveLength(3);
   });
 
+  it('waits for one of an earlier night that runs, whatever it is of, and does nothing of it twice', async () => {
+    await dumpAll();
+    await nextSecond();
+    await dumpAll(2);
+    const { time } = (await snapshots()).find(({ id }) => id === '101')!;
+    const group = { type: 'vm', id: '101' } as const;
+    const work = { kind: 'verify', datastore: 'backup', namespace: '', group, time, ignoreVerified: false } as const;
+    const old = await night.verifier.start(work);
+    expect((await night.verifier.taskStatus(old)).state).toBe('running');
+    expect(await night.worker().verifyCopy(verifyTask())).toMatchObject({ ok: true });
+    expect(verified().filter((vmid) => vmid === 101)).toHaveLength(2);
+    expect((await snapshots()).every(({ verification }) => verification?.state === 'ok')).toBe(true);
+  });
+
   it('finds what is damaged, names it, and says so again when its answer was lost', async () => {
     await dumpAll();
     night.fault({ kind: 'chunk-corrupt', params: { vmid: 101 } });
