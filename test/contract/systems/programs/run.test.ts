@@ -113,11 +113,16 @@ describe('a process that ends while its programs run', () => {
 
   it.each([
     ['by itself', 'setInterval(() => existsSync(file) && process.exit(0), 20);', undefined],
-    ['by a signal that it does not know', 'setInterval(() => {}, 1000);', 'SIGINT'],
+    // It hears the signal when it has started its program, and not in the middle of that.
+    [
+      'by a signal that it does not know',
+      "setInterval(() => existsSync(file) && writeFileSync(file + '.on', ''), 20);",
+      'SIGINT',
+    ],
   ] as const)('%s takes them with it', async (_how, then, signal) => {
     const file = join(await tempDir(), 'pid');
     const program = [
-      `import { existsSync } from 'node:fs'; import { runProgram } from ${MODULE};`,
+      `import { existsSync, writeFileSync } from 'node:fs'; import { runProgram } from ${MODULE};`,
       `const file = ${JSON.stringify(file)};`,
       `void runProgram('sh', ['-c', ${JSON.stringify(leaves(file, 'wait'))}], { timeoutMs: 3_600_000 });`,
       then,
@@ -125,7 +130,10 @@ describe('a process that ends while its programs run', () => {
     const ours = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: 'inherit' });
     const ended = once(ours, 'exit');
     const sleeper = await processIn(file);
-    if (signal) ours.kill(signal);
+    if (signal) {
+      await vi.waitUntil(() => existsSync(`${file}.on`), SOON);
+      ours.kill(signal);
+    }
     await ended;
     await vi.waitUntil(sleeper.isGone, SOON);
   });
