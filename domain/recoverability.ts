@@ -4,7 +4,7 @@ import type { Guest, Store } from './fleet.js';
 import { groupedBy } from './grouped.js';
 import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
 import type { Stop } from './reasons.js';
-import { hasFailed, pastOf, type RestorePast, type TriedGuest } from './restore-past.js';
+import { hasFailed, pastOf, triedOf, type RestorePast, type TriedGuest } from './restore-past.js';
 
 /**
  * Whether a store may be changed at all: what it has could be had back. A verified backup of every guest that is young
@@ -116,10 +116,8 @@ export function recoverableGuests(
   }));
 }
 
-function failureOf({ passed, failed }: RestorePast, now: Date): string | undefined {
-  const isFailed = hasFailed({ passedAt: passed?.testedAt, failedAt: failed?.testedAt }, now);
-  return isFailed ? (failed?.text ?? '') : undefined;
-}
+const failureOf = (past: RestorePast, now: Date): string | undefined =>
+  hasFailed(triedOf(past), now) ? (past.failed?.text ?? '') : undefined;
 
 /** `guests` is absent when nobody could say which guests the store has. A store without guests has nothing to lose. */
 export function decideRecoverability({

@@ -18,6 +18,8 @@ export interface TriedGuest {
 export interface RestorePast {
   /** The newest trial that passed, as a guest of its class. */
   passed?: RestoreTestRow | undefined;
+  /** The newest trial that passed, as a guest of whatever class. */
+  settled?: RestoreTestRow | undefined;
   /** The newest trial that failed. */
   failed?: RestoreTestRow | undefined;
   /** The newest trial of all. */
@@ -29,8 +31,10 @@ export function pastOf(guest: TriedGuest, trials: readonly RestoreTestRow[]): Re
   const own = trials
     .filter((trial) => trial.vmid === guest.vmid && !isOfAnother(guest, trial))
     .toSorted((a, b) => Date.parse(b.testedAt) - Date.parse(a.testedAt));
+  const passes = own.filter(({ result }) => result === 'pass');
   return {
-    passed: own.find((trial) => trial.result === 'pass' && (guest.class ?? trial.class) === trial.class),
+    passed: passes.find((trial) => (guest.class ?? trial.class) === trial.class),
+    settled: passes[0],
     failed: own.find(({ result }) => result === 'fail'),
     last: own[0],
   };
@@ -41,20 +45,31 @@ const isOfAnother = ({ kind, ownSince }: TriedGuest, trial: RestoreTestRow): boo
   (kind !== undefined && trial.kind !== undefined && trial.kind !== kind) ||
   (ownSince !== undefined && Date.parse(trial.snapshotAt ?? trial.testedAt) < Date.parse(ownSince));
 
-/** ISO instants of the newest trials of a guest. What was left out, or spoilt by the test site, is neither. */
+/** ISO instants of the newest trials of a guest. What was left out, or spoilt by the test site, is none of them. */
 export interface Tried {
   passedAt?: string | undefined;
   failedAt?: string | undefined;
+  /** As a guest of another class too: that proves nothing of it as it is now, but whatever failed before is had back. */
+  settledAt?: string | undefined;
 }
 
+export const triedOf = ({ passed, failed, settled }: RestorePast): Tried => ({
+  passedAt: passed?.testedAt,
+  failedAt: failed?.testedAt,
+  settledAt: settled?.testedAt,
+});
+
 /** Milliseconds; undefined for a guest that never passed, or is said to pass in the future. */
-export function passOf({ passedAt }: Tried, now: Date): number | undefined {
-  const at = passedAt === undefined ? Number.NaN : Date.parse(passedAt);
-  return at <= now.getTime() ? at : undefined;
-}
+export const passOf = ({ passedAt }: Tried, now: Date): number | undefined => instantOf(passedAt, now);
 
 /** It failed, and has not passed since, whatever else was tried. */
 export function hasFailed(tried: Tried, now: Date): boolean {
-  const { failedAt } = tried;
-  return failedAt !== undefined && !(Date.parse(failedAt) < (passOf(tried, now) ?? Number.NaN));
+  const failedAt = Date.parse(tried.failedAt ?? '');
+  const passes = [passOf(tried, now), instantOf(tried.settledAt, now)];
+  return tried.failedAt !== undefined && !passes.some((at) => at !== undefined && failedAt < at);
+}
+
+function instantOf(instant: string | undefined, now: Date): number | undefined {
+  const at = Date.parse(instant ?? '');
+  return at <= now.getTime() ? at : undefined;
 }

@@ -6,7 +6,7 @@ import { hashOf } from './hash.js';
 import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
 import { TEST_IDS, type RestorePlanOutcome, type TrialPlan } from './messages/restore.js';
 import { triedAs } from './recoverability.js';
-import { pastOf } from './restore-past.js';
+import { pastOf, triedOf } from './restore-past.js';
 import { planRestoreTests, type TestableGuest } from './restore-sampling.js';
 import { isoWeekId } from './windows.js';
 
@@ -113,8 +113,7 @@ function testable({ fleet, stores, known, newest }: Asked): TestableGuest[] {
         const row = seen.get(`${store.id}/${guest.vmid}`);
         const weeks = backup.tiers[guest.tier ?? backup.defaultTier]?.restoreWeeks;
         if (!row || row.goneAt !== undefined || weeks === undefined) return [];
-        const { passed, failed } = pastOf(triedAs(guest, row), trialsOf.get(store.id) ?? []);
-        const tried = { passedAt: passed?.testedAt, failedAt: failed?.testedAt };
+        const tried = triedOf(pastOf(triedAs(guest, row), trialsOf.get(store.id) ?? []));
         return [{ store: store.id, vmid: guest.vmid, weeks, knownSince: row.firstSeen, ...tried }];
       }),
     );

@@ -3,7 +3,7 @@ import type { Fleet, Guest, Store } from './fleet.js';
 import { groupedBy } from './grouped.js';
 import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
 import { classOf, triedAs } from './recoverability.js';
-import { pastOf } from './restore-past.js';
+import { pastOf, triedOf } from './restore-past.js';
 import {
   coverageOf,
   standingOf,
@@ -140,8 +140,7 @@ function testsOf(
     vmid,
     weeks,
     knownSince: seen?.firstSeen ?? now.toISOString(),
-    passedAt: past.passed?.testedAt,
-    failedAt: past.failed?.testedAt,
+    ...triedOf(past),
   };
   return {
     testable,
@@ -154,7 +153,9 @@ function testsOf(
       weeks,
       ...standingOf(testable, now),
       isUnnamed,
-      ...past,
+      passed: past.passed,
+      failed: past.failed,
+      last: past.last,
     },
   };
 }

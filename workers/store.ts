@@ -95,14 +95,15 @@ async function open(
     now: () => new Date(),
     uptime: () => performance.now(),
   };
-  const operation = createOperation(deps);
+  const tell = (line: string) => log.warn({ store }, line);
+  const operation = createOperation(deps, tell);
   const backup = config.backup && (await openBackup(config.backup));
   const activities = {
     ...createStoreActivities(deps, operation),
     ...createStoreBackupActivities(deps, operation, backup),
   };
   // Before there is a link: what a dead run left is taken back with or without one.
-  void watchStore(operation, config.timing, (line) => log.warn({ store }, line), stopped);
+  void watchStore(operation, config.timing, tell, stopped);
   const connection = await connect(config, log, stopped);
   // The SDK runs each activity in an async-local storage of its connection, for activities that call Temporal, which
   // ours never do. Node visits every such storage at every asynchronous call: with a hundred stores in one process

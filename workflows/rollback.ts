@@ -222,8 +222,9 @@ async function takeBack(train: Run, stage: StagePlan, group: Group): Promise<Ove
 }
 
 /**
- * People do not want it to be taken back. One whose turn has not come is still handed to its wave, which writes it down.
- * Trains of earlier builds asked people about those whom they had aborted themselves.
+ * People do not want it to be taken back, so it stands against nobody else either. One whose turn has not come is still
+ * handed to its wave, which writes it down. Trains of earlier builds asked people about those whom they had aborted
+ * themselves.
  */
 const isLeftOut = ({ said }: TrainDesk, results: ReadonlyMap<string, StoreResult>, store: string): boolean =>
   said.abortedStores.has(store) && results.has(store) && patched('aborted-stay-out-of-rollback');
@@ -255,7 +256,8 @@ async function runRound(
     const ids = members.map((store) => store.id);
     desk.follow(stage.name, workflowId, ids);
     desk.doing(`Stage ${stage.name}: ${plural(members.length, 'store')} on the way back to ${to.version}.`);
-    const done = [...results.values()].filter(({ store }) => !ids.includes(store));
+    const counted = stage.stores.filter((store) => ids.includes(store) || !isLeftOut(desk, results, store));
+    const ended = counted.flatMap((store) => (ids.includes(store) ? [] : (results.get(store) ?? [])));
     const report = await runWave(train, stage, workflowId, {
       operation: 'rollback',
       name: ROLLBACK_STAGE,
@@ -263,7 +265,8 @@ async function runRound(
       permit,
       round,
       stores: members,
-      before: countsOf(done),
+      before: countsOf(ended),
+      judged: counted.length,
     });
     const known = report.results.map((told) => afterWayBack(desk, results, told, round));
     for (const result of known) results.set(result.store, result);

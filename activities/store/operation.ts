@@ -75,12 +75,15 @@ export interface Operation {
   learnLastGood(): Promise<void>;
 }
 
-export function createOperation(deps: StoreDeps): Operation {
+/** `tell` hears what people should know and no answer says. */
+export function createOperation(deps: StoreDeps, tell: (line: string) => void = () => undefined): Operation {
   const { state, now, uptime } = deps;
   /** Steps, and the work that suffers no step beside it. */
   const running = new Map<string, Promise<unknown>>();
   const ALONE = 'alone';
   let verified: { manifest: string; opened: Opened } | undefined;
+  /** Why it is not known what was taken back here. */
+  let unsaid: string | undefined;
   /** On the clock that only goes forward: when the holder was heard of last, and when each mark was seen first. */
   let heardAt = uptime();
   const seenAt = new Map<string, number>();
@@ -141,15 +144,35 @@ export function createOperation(deps: StoreDeps): Operation {
       reason: 'RollbackNotPermitted',
       step: 'verify release',
       summary: `The last good release of this store is ${known.lastGood?.version}; it does not go back to ${release.version}.`,
+      ...(unsaid === undefined ? {} : { detail: [unsaid] }),
     };
+  };
+
+  /**
+   * Most stores were never taken back, and have no such record. Where the registry gives the other one and says of this
+   * one what it says of all that is not there, waiting would close every store; unread, it only closes ways back.
+   */
+  const readRecords = async () => {
+    const { verifier, store } = deps;
+    const desired = await verifier.desired(store);
+    try {
+      const withdrawn = await verifier.withdrawn(store);
+      unsaid = undefined;
+      return { desired, withdrawn };
+    } catch (error) {
+      if (!desired || !mayBeAbsent(error)) throw error;
+      const why = `The registry does not say whether releases were taken back here: ${error.message}`;
+      if (why !== unsaid) tell(why);
+      unsaid = why;
+      return { desired, withdrawn: [] };
+    }
   };
 
   /** What became of releases here while nobody could tell the store; `unread` when the registry does not say. */
   const learn = async (unread: (error: unknown) => undefined): Promise<void> => {
-    const { verifier, store } = deps;
-    const told = await Promise.all([verifier.desired(store), verifier.withdrawn(store)]).catch(unread);
+    const told = await readRecords().catch(unread);
     if (!told) return;
-    const [desired, withdrawn] = told;
+    const { desired, withdrawn } = told;
     // What is brought again is withdrawn until it soaks again; that it did not is known when something else is desired.
     const gone = withdrawn.filter((sequence) => sequence !== desired?.release?.sequence);
     const change = afterWithdrawal(gone, state.trust());
@@ -532,6 +555,9 @@ export class ReleaseRefused extends Error {
 
 const isUnavailable = (error: unknown): error is Error =>
   error instanceof Error && (error as { kind?: unknown }).kind === 'Unavailable';
+
+const mayBeAbsent = (error: unknown): error is Error =>
+  error instanceof Error && (error as { mayBeAbsent?: unknown }).mayBeAbsent === true;
 
 /** Not a refusal: whether the release is good nobody can say before the registry answers. */
 class RegistryUnreachable extends Error {

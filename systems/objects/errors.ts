@@ -12,11 +12,18 @@ export class ObjectsError extends Error {
   override readonly name = 'ObjectsError';
   readonly kind: ObjectsErrorKind;
   readonly retryable: boolean;
+  /** What is not there is answered like this too. S3 says 403 of it, not 404, to whoever may not list the bucket. */
+  readonly mayBeAbsent: boolean;
 
-  constructor(kind: ObjectsErrorKind, message: string, options: { retryable?: boolean; cause?: unknown } = {}) {
+  constructor(
+    kind: ObjectsErrorKind,
+    message: string,
+    options: { retryable?: boolean; mayBeAbsent?: boolean; cause?: unknown } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.kind = kind;
     this.retryable = options.retryable ?? false;
+    this.mayBeAbsent = options.mayBeAbsent ?? false;
   }
 }
 

@@ -78,7 +78,10 @@ function refusedBy(root: string, what: string, status: number): ObjectsError {
   if (status === ALTERED_STATUS) return new ObjectsError('DigestMismatch', `${root} holds an altered ${what}.`);
   const passing = status >= 500 || status === 429 || status === 408;
   const redirect = status >= 300 && status < 400 ? ' Redirects are not followed; configure the final address.' : '';
-  return new ObjectsError('Unavailable', `${root} answered ${status} for ${what}.${redirect}`, { retryable: passing });
+  return new ObjectsError('Unavailable', `${root} answered ${status} for ${what}.${redirect}`, {
+    retryable: passing,
+    mayBeAbsent: status === 403,
+  });
 }
 
 function causeOf(error: unknown, timeoutMs: number): string {

@@ -126,6 +126,7 @@ function unavailable(where: string, what: string, error: unknown): ObjectsError 
   const refused = status !== undefined && status >= 400 && status < 500 && status !== 429 && status !== 408;
   return new ObjectsError('Unavailable', `${where} failed for ${what}: ${name}${status ? ` (${status})` : ''}.`, {
     retryable: !refused,
+    mayBeAbsent: status === 403,
     cause: error,
   });
 }

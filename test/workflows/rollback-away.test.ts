@@ -283,6 +283,28 @@ describe('a store that people take out of the rollback', () => {
     await expect(train.result()).resolves.toMatchObject({ state: 'rolled back', tally: { rolledBack: 1, failed: 1 } });
   });
 
+  it('after it failed stands in the way of nobody who had not begun', async () => {
+    const { world, start } = await takenBack({
+      canary: ['s001', 's002', 's004'],
+      back: ['s001', 's002', 's004'],
+      limits: { errorThreshold: { count: 0, minSample: 1 } },
+    });
+    const stores = await world.stores(['s001', 's002', 's004'], quick);
+    stores.get('s002')?.on('applyConfig', async () => failedStep);
+    const train = await start();
+    await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+    await abort(train, 's002');
+    await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
+    const next = await trainUntil(
+      train,
+      'it ends or holds again',
+      ({ state, hold }) => state === 'rolled back' || hold !== undefined,
+    );
+    expect(next).toMatchObject({ state: 'rolled back' });
+    await expect(train.result()).resolves.toMatchObject({ tally: { rolledBack: 2, failed: 1 } });
+    expect(['s001', 's002', 's004'].map((id) => stores.get(id)?.tasks.length)).toEqual([1, 1, 1]);
+  });
+
   it('when it is back already has ended', async () => {
     const { world, start } = await takenBack({ back: ['s001', 's002', 's003'], outcomes: { s003: 'succeeded' } });
     const stores = await world.stores(['s001', 's002', 's003'], quick);

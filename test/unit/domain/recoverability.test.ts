@@ -279,6 +279,15 @@ describe('what there is to lose at a store', () => {
     expect(failureOf({ ownSince: ago(2 * DAY) })).toBe('Why.');
   });
 
+  it('has no failure that it has passed since, though it was of another class then', () => {
+    const failed = aTrial(2 * DAY, { result: 'fail', text: 'Why.' });
+    const failureAfter = (age: number, change: Partial<RestoreTestRow> = {}) =>
+      guestsOf(store([guest(101)]), [row(101)], [failed, aTrial(age, change)])?.[0]?.failure;
+    expect(failureAfter(DAY)).toBeUndefined();
+    expect(failureAfter(DAY, { result: 'partial' })).toBe('Why.');
+    expect(failureAfter(3 * DAY)).toBe('Why.');
+  });
+
   it('is not known of a store that nobody backs up or has looked at', () => {
     expect(guestsOf(store([guest(101)], { backup: undefined }), [])).toBeUndefined();
     expect(guestsOf(store([]), [])).toBeUndefined();

@@ -168,6 +168,24 @@ describe('a number that another guest had before', () => {
       [aTrial('store-001', 101, 1), aTrial('store-001', 101, 0, { ...fail, class: 'cache' })],
       {},
     ],
+    'has no failure that a later pass has settled, of whatever class the guest was then': [
+      'never',
+      [aTrial('store-001', 101, 1, { class: 'cache' }), aTrial('store-001', 101, 2, { ...fail, class: 'cache' })],
+      {},
+    ],
+    'has a failure that no pass settles but one that is yet to come': [
+      'failed',
+      [aTrial('store-001', 101, -1, { class: 'cache' }), aTrial('store-001', 101, 2, { ...fail, class: 'cache' })],
+      {},
+    ],
+    'has a failure that a pass of a backup of the guest before does not settle': [
+      'failed',
+      [
+        aTrial('store-001', 101, 1, { class: 'cache', snapshotAt: weeksAgo(2.1) }),
+        aTrial('store-001', 101, 1.5, { ...fail, snapshotAt: weeksAgo(1.6) }),
+      ],
+      { ownSince: weeksAgo(2) },
+    ],
     'has a pass from before its guest was renamed': ['tested', [aTrial('store-001', 101, 2)], { name: 'till-7' }],
     'has no pass of a guest of the other kind': [
       'never',

@@ -258,12 +258,18 @@ describe('objects over http', () => {
   });
 
   it.each([
-    [503, true],
-    [429, true],
-    [403, false],
-  ])('treats status %d as worth another try: %s', async (status, retryable) => {
+    [503, true, false],
+    [429, true, false],
+    [401, false, false],
+    [403, false, true],
+  ])('treats status %d as worth another try: %s, and as said of what is not there too: %s', async (...row) => {
+    const [status, retryable, mayBeAbsent] = row;
     const url = await serve((_request, response) => response.writeHead(status).end());
-    await expect(openObjects(url).getPointer('x', 10)).rejects.toMatchObject({ kind: 'Unavailable', retryable });
+    await expect(openObjects(url).getPointer('x', 10)).rejects.toMatchObject({
+      kind: 'Unavailable',
+      retryable,
+      mayBeAbsent,
+    });
   });
 
   it('reports a refused connection as something to try again', async () => {
@@ -304,6 +310,7 @@ describe('objects over s3', () => {
     });
     const error: unknown = await objects.put(hello).catch((caught: unknown) => caught);
     expect(error).toMatchObject({ kind: 'Unavailable', retryable: false });
+    await expect(objects.getPointer('x', 10)).rejects.toMatchObject({ retryable: false, mayBeAbsent: true });
     expect(String((error as Error).message)).not.toMatch(/canary-secret-s3|OTHERKEY/);
   });
 });

@@ -575,6 +575,64 @@ describe('a registry that does not answer', () => {
     },
   );
 
+  describe('for a record that may not be there, since it refuses what is not there too', () => {
+    const refused = (change: object) =>
+      Object.assign(new Error('https://registry.example answered 403 for pointer withdrawn/store-001.json.'), {
+        kind: 'Unavailable',
+        retryable: false,
+        ...change,
+      });
+    const desired = {
+      schema: 'edge.desired/v1' as const,
+      store: 'store-001',
+      release: aReleaseRef(48),
+      soaked: { release: aReleaseRef(47), at: '2026-11-20T03:00:00.000Z' },
+    };
+    const aStoreRefused = async (change: object, known: object = { desired }) => {
+      const store = aFakeStore();
+      await store.state.saveTrust({ current: aReleaseRef(47), lastGood: aReleaseRef(46) });
+      Object.assign(store, known);
+      store.deps.verifier.withdrawn = () => Promise.reject(refused(change));
+      const told: string[] = [];
+      return { store, told, operation: createOperation(store.deps, (line) => void told.push(line)) };
+    };
+
+    it('closes no store, learns from the other one, and says so once', async () => {
+      const { store, told, operation } = await aStoreRefused({ mayBeAbsent: true });
+      await operation.learnLastGood();
+      expect(store.state.trust()).toMatchObject({ lastGood: aReleaseRef(47), goodBefore: aReleaseRef(46) });
+      expect(await operation.open(aTask())).toMatchObject({ kind: 'done' });
+      expect(told).toEqual([
+        'The registry does not say whether releases were taken back here: https://registry.example answered 403 for pointer withdrawn/store-001.json.',
+      ]);
+    });
+
+    it('is named where the store takes no permit', async () => {
+      const { store, operation } = await aStoreRefused({ mayBeAbsent: true });
+      await store.state.saveTrust({ current: aReleaseRef(48), lastGood: aReleaseRef(48), goodBefore: aReleaseRef(47) });
+      const permit = { permit: `sha256:${'e'.repeat(64)}`, bundle: `sha256:${'f'.repeat(64)}` };
+      expect(await operation.open(aTask({ release: aReleaseRef(46), permit }))).toMatchObject({
+        kind: 'refused',
+        stop: {
+          reason: 'RollbackNotPermitted',
+          detail: [expect.stringMatching(/does not say whether .* answered 403/)],
+        },
+      });
+    });
+
+    it('stays closed when the refusal is of another kind', async () => {
+      const { store, operation } = await aStoreRefused({});
+      await expect(operation.open(aTask())).rejects.toMatchObject({ kind: 'RegistryUnreachable' });
+      expect([store.state.operation(), store.verifications]).toEqual([undefined, 0]);
+    });
+
+    it('stays closed when the registry does say what is not there', async () => {
+      const { store, operation } = await aStoreRefused({ mayBeAbsent: true }, { desired: undefined });
+      await expect(operation.open(aTask())).rejects.toMatchObject({ kind: 'RegistryUnreachable' });
+      expect([store.state.operation(), store.verifications]).toEqual([undefined, 0]);
+    });
+  });
+
   it('is not what every error of a verification is taken for', async () => {
     const store = aFakeStore();
     store.deps.verifier.verify = () => Promise.reject(new TypeError('a bug'));
