@@ -270,6 +270,7 @@ async function runRound(
     });
     const known = report.results.map((told) => afterWayBack(desk, results, told, round));
     for (const result of known) results.set(result.store, result);
+    desk.toldOfWayBack(known.map(({ store }) => store));
     await takeResults(desk, { stage: stage.name, ranAs: ROLLBACK_STAGE, round }, report.results, known);
     const stopped = (desk.mustStop() ? undefined : abortOf(desk, stage)) ?? report.breach;
     if (stopped) return stopped;

@@ -292,18 +292,46 @@ describe('a store that people take out of the rollback', () => {
     const stores = await world.stores(['s001', 's002', 's004'], quick);
     stores.get('s002')?.on('applyConfig', async () => failedStep);
     const train = await start();
-    await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+    const first = await heldFor(train, 'ErrorThresholdExceeded', 'canary');
     await abort(train, 's002');
     await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
     const next = await trainUntil(
       train,
       'it ends or holds again',
-      ({ state, hold }) => state === 'rolled back' || hold !== undefined,
+      ({ state, hold }) => state === 'rolled back' || (hold !== undefined && hold.since !== first.hold?.since),
     );
     expect(next).toMatchObject({ state: 'rolled back' });
     await expect(train.result()).resolves.toMatchObject({ tally: { rolledBack: 2, failed: 1 } });
     expect(['s001', 's002', 's004'].map((id) => stores.get(id)?.tasks.length)).toEqual([1, 1, 1]);
   });
+
+  it.each(['succeeded', 'failed'] as const)(
+    'while a failure keeps it from being started is left out, however the way there ended (%s)',
+    async (outcome) => {
+      const three = ['s001', 's002', 's004'];
+      const { world, central, start } = await takenBack({
+        canary: three,
+        back: three,
+        outcomes: { s002: outcome },
+        limits: { errorThreshold: { count: 0, minSample: 1 } },
+      });
+      const stores = await world.stores(three, quick);
+      stores.get('s001')?.on('applyConfig', async () => failedStep);
+      const train = await start();
+      await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+      await expect(abort(train, 's002')).resolves.toBe(
+        's002 is aborted by anna. The rollback does not take it; it stays as it is.',
+      );
+      await expect(abort(train, 's001')).resolves.toMatch(/^s001 has ended already \(failed\)/);
+      await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
+      await expect(train.result()).resolves.toMatchObject({ state: 'rolled back' });
+      expect(rowsOf(central).slice(1)).toEqual([
+        ['s002', 'aborted', 'Aborted by an operator before its turn.'],
+        ['s004', 'rolledBack', undefined],
+      ]);
+      expect(three.map((id) => stores.get(id)?.tasks.length)).toEqual([1, 0, 1]);
+    },
+  );
 
   it('when it is back already has ended', async () => {
     const { world, start } = await takenBack({ back: ['s001', 's002', 's003'], outcomes: { s003: 'succeeded' } });
