@@ -188,18 +188,22 @@ async function takeBackLateOnes(train: Run, groups: Group[], { at }: Approval): 
   });
 }
 
-/** The stores of one stage that go back to the same release, in rounds, until they are back, away, or people let them be. */
+/**
+ * The stores of one stage that go back to the same release, in rounds, until they are back, away, or people let them be.
+ * A skip leaves those that did not come back; those that were never started follow.
+ */
 async function takeBack(train: Run, stage: StagePlan, group: Group): Promise<Over | undefined> {
   const { desk } = train;
   if (desk.isFinished()) return undefined;
-  const results = new Map<string, StoreResult>();
+  const soFar: SoFar = { results: new Map(), left: new Set() };
+  const { results, left } = soFar;
   let open = group.stores.filter((store) => stage.stores.includes(store));
   while (open.length > 0) {
-    const breach = await desk.inTurn(() => runRound(train, stage, group, open, results));
+    const breach = await desk.inTurn(() => runRound(train, stage, group, open, soFar));
     if (desk.mustStop()) return desk.over();
     // Who had not begun when people ended the rollback has no result, and is asked about no more.
     if (desk.isEnding()) open = open.filter((store) => results.has(store));
-    open = open.filter((store) => results.get(store)?.outcome !== 'rolledBack' && !isLeftOut(desk, results, store));
+    open = open.filter((store) => results.get(store)?.outcome !== 'rolledBack' && !isLeftOut(desk, soFar, store));
     const failed = open.filter((store) => !isAwaited(results.get(store)));
     if (!breach && failed.length === 0) return undefined;
     const answer = await desk.hold({
@@ -214,11 +218,25 @@ async function takeBack(train: Run, stage: StagePlan, group: Group): Promise<Ove
         'skip',
       ],
     });
-    if (answer === 'skip') return undefined;
+    if (answer === 'skip') {
+      const others = open.filter((store) => !results.has(store));
+      // Of a stage that people aborted before it began, there are no others.
+      const isWhole = breach?.reason === 'StageAborted' && results.size === 0;
+      if (others.length === 0 || isWhole || !patched('skip-takes-back-the-others')) return undefined;
+      for (const store of open) if (results.has(store)) left.add(store);
+      open = others;
+      continue;
+    }
     if (answer !== 'retry-failed') return desk.over();
-    open = open.filter((store) => !isLeftOut(desk, results, store));
+    open = open.filter((store) => !isLeftOut(desk, soFar, store));
   }
   return undefined;
+}
+
+/** What came of the rounds so far, and whom people leave as that was. */
+interface SoFar {
+  results: Map<string, StoreResult>;
+  left: Set<string>;
 }
 
 /**
@@ -226,8 +244,8 @@ async function takeBack(train: Run, stage: StagePlan, group: Group): Promise<Ove
  * handed to its wave, which writes it down. Trains of earlier builds asked people about those whom they had aborted
  * themselves.
  */
-const isLeftOut = ({ said }: TrainDesk, results: ReadonlyMap<string, StoreResult>, store: string): boolean =>
-  said.abortedStores.has(store) && results.has(store) && patched('aborted-stay-out-of-rollback');
+const isLeftOut = ({ said }: TrainDesk, { results, left }: SoFar, store: string): boolean =>
+  left.has(store) || (said.abortedStores.has(store) && results.has(store) && patched('aborted-stay-out-of-rollback'));
 
 /** Trains of earlier builds asked people what to do with stores that fell silent on the way back. */
 const isAwaited = (result: StoreResult | undefined): boolean =>
@@ -240,12 +258,13 @@ async function runRound(
   stage: StagePlan,
   { to, permit }: Group,
   stores: string[],
-  results: Map<string, StoreResult>,
+  soFar: SoFar,
 ): Promise<WaveReport['breach']> {
   const {
     desk,
     plan: { train: id },
   } = train;
+  const { results } = soFar;
   const round = desk.nextRound(ROLLBACK_STAGE);
   for (const [part, members] of partsOf(stores.map((store) => ({ id: store }))).entries()) {
     await desk.unpaused(stage.name);
@@ -256,7 +275,7 @@ async function runRound(
     const ids = members.map((store) => store.id);
     desk.follow(stage.name, workflowId, ids);
     desk.doing(`Stage ${stage.name}: ${plural(members.length, 'store')} on the way back to ${to.version}.`);
-    const counted = stage.stores.filter((store) => ids.includes(store) || !isLeftOut(desk, results, store));
+    const counted = stage.stores.filter((store) => ids.includes(store) || !isLeftOut(desk, soFar, store));
     const ended = counted.flatMap((store) => (ids.includes(store) ? [] : (results.get(store) ?? [])));
     const report = await runWave(train, stage, workflowId, {
       operation: 'rollback',
@@ -270,6 +289,7 @@ async function runRound(
     });
     const known = report.results.map((told) => afterWayBack(desk, results, told, round));
     for (const result of known) results.set(result.store, result);
+    desk.toldOfWayBack(known.map(({ store }) => store));
     await takeResults(desk, { stage: stage.name, ranAs: ROLLBACK_STAGE, round }, report.results, known);
     const stopped = (desk.mustStop() ? undefined : abortOf(desk, stage)) ?? report.breach;
     if (stopped) return stopped;

@@ -112,7 +112,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
   let phase: TrainView['state'] = 'building';
   let rollingBack = false;
   let deadline: number | undefined;
-  /** Stores that have had a turn on the way back: how the way there ended says nothing of it. */
+  /** Stores of which the way back has told how it ended: how the way there ended says nothing of it. */
   const hadTurnBack = new Set<string>();
   /** The wave in work. Its stores are counted by its reports, not by the outcomes that they had before. */
   let followed: { stage: string; wave: string; stores: Set<string>; tally: Tally; newest?: WaveProgress } | undefined;
@@ -293,9 +293,12 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     /** A wave begins: from now on these stores are counted by its reports, until it has ended. */
     follow(stage: string, wave: string, stores: string[]): void {
       followed = { stage, wave, stores: new Set(stores), tally: emptyTally() };
-      if (rollingBack) for (const store of stores) hadTurnBack.add(store);
       view.wave = wave;
       desk.stage(stage, { wave, tally: tallyNow(stage), ...(desk.isDone(stage) ? {} : { state: 'running' }) });
+    },
+    /** A wave of the way back told of these. Whom it did not start has not had its turn. */
+    toldOfWayBack(stores: string[]): void {
+      for (const store of stores) hadTurnBack.add(store);
     },
     /** The wave that was followed has ended, so. */
     ended(stage: string, taken: StoreResult[]): void {
@@ -429,9 +432,9 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       const isOfWayThere = outcome !== 'rolledBack' && outcome !== 'excluded' && desk.isBeforeTurnBack(store);
       return isOfWayThere ? undefined : outcome;
     },
-    /** The train is taken back, and no wave has had this store yet. */
+    /** The train is taken back, and this store has had no turn yet. */
     isBeforeTurnBack: (store: string | undefined): boolean =>
-      rollingBack && store !== undefined && !hadTurnBack.has(store),
+      rollingBack && store !== undefined && !isInWave(store) && !hadTurnBack.has(store),
     isRollingBack: (): boolean => rollingBack,
     isStageAborted,
     isHeldByFault,

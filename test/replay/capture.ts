@@ -327,6 +327,7 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'rollback-train-awaits': awaitingRollback,
   'rollback-train-paused': pausedRollback,
   'rollback-train-steered': steeredRollback,
+  'rollback-train-skipped': skippedRollback,
   'patch-train-caught-up': caughtUpTrain,
   'patch-train-caught-up-late': caughtUpLateTrain,
   'patch-train-held-in-catch-up': heldInCatchUp,
@@ -550,6 +551,25 @@ async function steeredRollback(world: World) {
   await step.reached;
   await train.executeUpdate(answerUpdates.finish, { args: [anna] });
   step.release();
+  return ended(train);
+}
+
+/** One of its stores does not come back and is left as it is; the one that had not begun follows. */
+async function skippedRollback(world: World) {
+  const { central } = world;
+  const stores = await world.stores(['s001', 's002'], quick);
+  stores.get('s001')?.on('applyConfig', async () => failed);
+  const plan = aPlan()
+    .stage('canary', { stores: ['s001', 's002'], limits: { errorThreshold: { count: 0, minSample: 1 } } })
+    .build();
+  central.plans(plan);
+  central.on('reopenTrain', async () => aReopenedTrain(plan, {}));
+  central.on('planRollback', backFor('s001', 's002'));
+  const train = await world.startRollback();
+  await heldFor(train, 'ApprovalPending');
+  await train.executeUpdate(decideUpdate, { args: [approval] });
+  await heldFor(train, 'ErrorThresholdExceeded');
+  await train.executeUpdate(answerUpdates.skip, { args: [anna] });
   return ended(train);
 }
 

@@ -160,6 +160,12 @@ describe('a changed workflow', () => {
       ".patched)('finish-ends-rollback') && false",
     ],
     [
+      'rollback-train-skipped',
+      'a skip on the way back that leaves those out who had not begun',
+      ".patched)('skip-takes-back-the-others')",
+      ".patched)('skip-takes-back-the-others') || true",
+    ],
+    [
       'rollback-train-paused',
       'a stage that people paused and others are called for',
       ".patched)('paused-is-not-silent')",

@@ -292,18 +292,46 @@ describe('a store that people take out of the rollback', () => {
     const stores = await world.stores(['s001', 's002', 's004'], quick);
     stores.get('s002')?.on('applyConfig', async () => failedStep);
     const train = await start();
-    await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+    const first = await heldFor(train, 'ErrorThresholdExceeded', 'canary');
     await abort(train, 's002');
     await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
     const next = await trainUntil(
       train,
       'it ends or holds again',
-      ({ state, hold }) => state === 'rolled back' || hold !== undefined,
+      ({ state, hold }) => state === 'rolled back' || (hold !== undefined && hold.since !== first.hold?.since),
     );
     expect(next).toMatchObject({ state: 'rolled back' });
     await expect(train.result()).resolves.toMatchObject({ tally: { rolledBack: 2, failed: 1 } });
     expect(['s001', 's002', 's004'].map((id) => stores.get(id)?.tasks.length)).toEqual([1, 1, 1]);
   });
+
+  it.each(['succeeded', 'failed'] as const)(
+    'while a failure keeps it from being started is left out, however the way there ended (%s)',
+    async (outcome) => {
+      const three = ['s001', 's002', 's004'];
+      const { world, central, start } = await takenBack({
+        canary: three,
+        back: three,
+        outcomes: { s002: outcome },
+        limits: { errorThreshold: { count: 0, minSample: 1 } },
+      });
+      const stores = await world.stores(three, quick);
+      stores.get('s001')?.on('applyConfig', async () => failedStep);
+      const train = await start();
+      await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+      await expect(abort(train, 's002')).resolves.toBe(
+        's002 is aborted by anna. The rollback does not take it; it stays as it is.',
+      );
+      await expect(abort(train, 's001')).resolves.toMatch(/^s001 has ended already \(failed\)/);
+      await train.executeUpdate(answerUpdates['retry-failed'], { args: [by] });
+      await expect(train.result()).resolves.toMatchObject({ state: 'rolled back' });
+      expect(rowsOf(central).slice(1)).toEqual([
+        ['s002', 'aborted', 'Aborted by an operator before its turn.'],
+        ['s004', 'rolledBack', undefined],
+      ]);
+      expect(three.map((id) => stores.get(id)?.tasks.length)).toEqual([1, 0, 1]);
+    },
+  );
 
   it('when it is back already has ended', async () => {
     const { world, start } = await takenBack({ back: ['s001', 's002', 's003'], outcomes: { s003: 'succeeded' } });
@@ -316,6 +344,108 @@ describe('a store that people take out of the rollback', () => {
     });
     step?.release();
     await train.result();
+  });
+});
+
+describe('the answer skip, when stores did not come back and others of their stage have not begun', () => {
+  const strict = { errorThreshold: { count: 0, minSample: 1 } };
+  const THREE = ['s001', 's002', 's004'];
+  const skip = (train: Rollback) => train.executeUpdate(answerUpdates.skip, { args: [by] });
+  const tasksOf = (stores: Map<string, { tasks: unknown[] }>) =>
+    Object.fromEntries([...stores].map(([id, { tasks }]) => [id, tasks.length]));
+
+  it('leaves those as they are and takes back the others, whom a further failure stops again', async () => {
+    const { world, start } = await takenBack({ canary: THREE, back: THREE, limits: strict });
+    const stores = await world.stores(THREE, quick);
+    for (const id of ['s001', 's002']) stores.get(id)?.on('applyConfig', async () => failedStep);
+    const train = await start();
+    const first = await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+    await expect(skip(train)).resolves.toMatch(/go on with the others/);
+    const next = await trainUntil(
+      train,
+      'it is held again, or ends',
+      ({ state, hold }) => state === 'rolled back' || (hold !== undefined && hold.since !== first.hold?.since),
+    );
+    // Of s001 nobody is asked again, nor does it count.
+    expect(next.hold).toMatchObject({
+      reason: 'ErrorThresholdExceeded',
+      summary: '1 of 1 store failed; the stage allows 0.',
+      detail: ['s002: no', 's004: not started'],
+    });
+    await skip(train);
+    await expect(train.result()).resolves.toMatchObject({
+      state: 'rolled back',
+      tally: { failed: 2, rolledBack: 1, missed: 1 },
+      summary: expect.stringMatching(/1 of 3 stores is back .* Did not come back: s001, s002\./) as string,
+    });
+    expect(tasksOf(stores)).toEqual({ s001: 1, s002: 1, s004: 1 });
+  });
+
+  it('takes nobody whom people have aborted meanwhile, and nobody while they pause', async () => {
+    const { world, central, start } = await takenBack({ canary: THREE, back: THREE, limits: strict });
+    const stores = await world.stores(THREE, quick);
+    stores.get('s001')?.on('applyConfig', async () => failedStep);
+    const train = await start();
+    await heldFor(train, 'ErrorThresholdExceeded', 'canary');
+    await train.executeUpdate(abortUpdate, { args: [{ ...by, store: 's002' }] });
+    await train.executeUpdate(pauseUpdate, { args: [{ ...by, stage: 'canary' }] });
+    await skip(train);
+    await trainUntil(train, 'it stands', ({ standsAt, state }) => standsAt === 'canary' || state === 'rolled back');
+    expect(tasksOf(stores)).toEqual({ s001: 1, s002: 0, s004: 0 });
+    await train.executeUpdate(resumeUpdate, { args: [{ ...by, stage: 'canary' }] });
+    await expect(train.result()).resolves.toMatchObject({
+      state: 'rolled back',
+      tally: { failed: 1, aborted: 1, rolledBack: 1 },
+    });
+    expect(tasksOf(stores)).toEqual({ s001: 1, s002: 0, s004: 1 });
+    const told = central.ledgerOf('results').flatMap(({ results }) => results.map(({ store, stop }) => [store, stop]));
+    expect(told).toContainEqual([
+      's002',
+      expect.objectContaining({ summary: 'Aborted by an operator before its turn.' }),
+    ]);
+  });
+
+  it('goes on without those that are away, who stay awaited', async () => {
+    const limits = { offlineThreshold: { count: 0, minSample: 1 } };
+    const { world, start } = await takenBack({ canary: THREE, back: THREE, limits });
+    const stores = await world.stores(['s002', 's004'], quick);
+    const train = await start();
+    await heldFor(train, 'OfflineThresholdExceeded', 'canary');
+    await skip(train);
+    const waits = await trainUntil(train, 'it waits', ({ state }) => state === 'catching up');
+    expect(waits.awaited).toEqual(['s001']);
+    expect(tasksOf(stores)).toEqual({ s002: 1, s004: 1 });
+    await train.executeUpdate(answerUpdates.finish, { args: [by] });
+    await expect(train.result()).resolves.toMatchObject({ tally: { rolledBack: 2, offline: 1 } });
+  });
+
+  it('takes those not begun of a stage that people aborted in its work', async () => {
+    const { world, start } = await takenBack({ canary: THREE, back: THREE });
+    const stores = await world.stores(['s002', 's004'], quick);
+    const step = (await world.store('s001')).hold('drainNode n1');
+    const train = await start();
+    await step.reached;
+    await train.executeUpdate(abortUpdate, { args: [{ ...by, stage: 'canary' }] });
+    step.release();
+    await heldFor(train, 'StageAborted', 'canary');
+    await skip(train);
+    await expect(train.result()).resolves.toMatchObject({ tally: { aborted: 1, rolledBack: 2 } });
+    expect(tasksOf(stores)).toEqual({ s002: 1, s004: 1 });
+  });
+
+  it('leaves out a stage that people aborted before it began', async () => {
+    const { world, start } = await takenBack({ back: ['s001', 's002', 's003'], outcomes: { s003: 'succeeded' } });
+    const stores = await world.stores(['s001', 's002', 's003'], quick);
+    const train = await start(async (asking) => {
+      await asking.executeUpdate(abortUpdate, { args: [{ ...by, stage: 'canary' }] });
+    });
+    await heldFor(train, 'StageAborted', 'canary');
+    await skip(train);
+    await expect(train.result()).resolves.toMatchObject({
+      state: 'rolled back',
+      summary: expect.stringMatching(/1 of 3 stores is back .* Did not come back: s001, s002\./) as string,
+    });
+    expect(tasksOf(stores)).toEqual({ s001: 0, s002: 0, s003: 1 });
   });
 });
 
