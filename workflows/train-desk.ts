@@ -53,6 +53,8 @@ interface Said {
   rollback: AskedBack | undefined;
   abortedStages: Map<string, Command>;
   abortedStores: Set<string>;
+  /** Stages and stores aborted since the train was asked to go back: it is meant of the way back. */
+  abortedSinceAsked: Steering[];
   /** Stores whose outcome people accepted: it is no longer held against those that are still to come. */
   accepted: Set<string>;
   /** Nobody who comes back is waited for any more. */
@@ -93,6 +95,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     rollback: undefined,
     abortedStages: new Map(),
     abortedStores: new Set(),
+    abortedSinceAsked: [],
     accepted: new Set(),
     finished: false,
     ending: false,
@@ -436,6 +439,8 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     isBeforeTurnBack: (store: string | undefined): boolean =>
       rollingBack && store !== undefined && !isInWave(store) && !hadTurnBack.has(store),
     isRollingBack: (): boolean => rollingBack,
+    /** It is asked to go back, and still ends what it has in work. */
+    isAskedBack: (): boolean => said.rollback !== undefined && !rollingBack,
     isStageAborted,
     isHeldByFault,
     isPaused: (stage: string): boolean => view.paused !== undefined || stageView(stage)?.paused !== undefined,
@@ -458,6 +463,7 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
       refresh();
     },
     abort(command: Steering): void {
+      if (desk.isAskedBack()) said.abortedSinceAsked.push(command);
       if (command.store) said.abortedStores.add(command.store);
       else if (command.stage) said.abortedStages.set(command.stage, command);
       else {
@@ -492,9 +498,11 @@ export function openDesk(input: Pick<TrainInput, 'fleet' | 'train'>) {
     rollingBack(): void {
       rollingBack = true;
       desk.enter(ROLLBACK_STAGE);
-      // It was said of the way there.
+      // It was said of the way there, but for what was said since.
       said.abortedStages.clear();
       said.abortedStores.clear();
+      const since = said.abortedSinceAsked.filter(({ stage, store }) => stage ?? store);
+      if (since.length > 0 && patched('aborts-since-asked-back')) for (const command of since) desk.abort(command);
       said.finished = false;
       said.ending = false;
       proven.clear();

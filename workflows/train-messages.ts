@@ -277,7 +277,7 @@ function listenToSteering(desk: TrainDesk): void {
       if (desk.isBeforeTurnBack(steering.store))
         return `${steering.store} is aborted by ${steering.by}. The rollback does not take it; it stays as it is.`;
       if (steering.store)
-        return `${steering.store} is aborted by ${steering.by}. If it is in work, it stops at the nearest safe point.`;
+        return `${steering.store} is aborted by ${steering.by}. If it is in work, it stops at the nearest safe point${desk.isAskedBack() ? ', and the rollback does not take it' : ''}.`;
       if (steering.stage)
         return `Stage ${steering.stage} is aborted by ${steering.by}. Stores in work stop at the nearest safe point; then the train holds.`;
       return desk.say(`Aborted by ${steering.by}. Stores in work stop at the nearest safe point.`);

@@ -324,6 +324,7 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'patch-train-held': heldTrain,
   'patch-train-failure-stays': twiceRetriedTrain,
   'patch-train-rolled-back': rolledBackTrain,
+  'patch-train-spared-in-rollback': sparingTrain,
   'rollback-train-awaits': awaitingRollback,
   'rollback-train-paused': pausedRollback,
   'rollback-train-steered': steeredRollback,
@@ -501,6 +502,27 @@ async function rolledBackTrain(world: World) {
   await heldFor(train, 'ErrorThresholdExceeded');
   store.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
   await train.executeUpdate(answerUpdates.rollback, { args: [anna] });
+  await heldFor(train, 'ApprovalPending');
+  await train.executeUpdate(decideUpdate, { args: [approval] });
+  return ended(train);
+}
+
+/** People ask for the way back while its store is in work, and abort that store before it has ended. */
+async function sparingTrain(world: World) {
+  const { central } = world;
+  const store = await world.store('s001', quick);
+  const held = store.hold('openOperation');
+  central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001'] })
+      .build(),
+  );
+  central.on('planRollback', backFor('s001'));
+  const train = await world.startTrain();
+  await held.reached;
+  await train.executeUpdate(answerUpdates.rollback, { args: [anna] });
+  await train.executeUpdate(abortUpdate, { args: [{ ...anna, store: 's001' }] });
+  held.release();
   await heldFor(train, 'ApprovalPending');
   await train.executeUpdate(decideUpdate, { args: [approval] });
   return ended(train);

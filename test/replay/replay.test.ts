@@ -160,6 +160,12 @@ describe('a changed workflow', () => {
       ".patched)('finish-ends-rollback') && false",
     ],
     [
+      'patch-train-spared-in-rollback',
+      'an abort forgotten that was said since the way back was asked for',
+      ".patched)('aborts-since-asked-back')",
+      ".patched)('aborts-since-asked-back') && false",
+    ],
+    [
       'rollback-train-skipped',
       'a skip on the way back that leaves those out who had not begun',
       ".patched)('skip-takes-back-the-others')",

@@ -751,6 +751,35 @@ describe('a rollback', () => {
     await expect(train.result()).resolves.toMatchObject({ state: 'rolled back', tally: { rolledBack: 2 } });
   });
 
+  it('leaves out a store that people aborted after they asked for it', async () => {
+    const world = await useWorld();
+    const { central } = world;
+    const stores = await world.stores(['s001', 's002'], quick);
+    const held = stores.get('s001')?.hold('openOperation');
+    central.plans(oneStage(['s001', 's002'], { limits: { maxConcurrency: 2 } }));
+    central.on('planRollback', async () => ({
+      kind: 'planned',
+      plan: rollbackPlan(['s001', 's002']),
+      planHash: OTHER_HASH,
+    }));
+    const train = await world.startTrain();
+    await held?.reached;
+    await train.executeUpdate(answerUpdates.rollback, { args: [by] });
+    await expect(train.executeUpdate(abortUpdate, { args: [{ ...by, store: 's001' }] })).resolves.toBe(
+      's001 is aborted by anna. If it is in work, it stops at the nearest safe point, and the rollback does not take it.',
+    );
+    held?.release();
+    await heldFor(train, 'ApprovalPending');
+    const decision = { stage: 'rollback', planHash: OTHER_HASH, decision: 'approve' as const, via: 'cli', by: 'bert' };
+    await train.executeUpdate(decideUpdate, { args: [decision] });
+    await expect(train.result()).resolves.toMatchObject({
+      state: 'rolled back',
+      tally: { rolledBack: 1, aborted: 1 },
+      summary: expect.stringMatching(/1 of 2 stores is back .* Did not come back: s001\./) as string,
+    });
+    expect(stores.get('s001')?.tasks).toHaveLength(1);
+  });
+
   it('of which people abort a stage stands still, and takes the rest back when they say so', async () => {
     const world = await useWorld();
     const { central } = world;
