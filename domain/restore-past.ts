@@ -1,4 +1,4 @@
-import type { RestoreTestRow } from './messages/ledger.js';
+import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
 
 /**
  * What the restore tests of one guest have shown. What another guest has shown that had its number before says nothing
@@ -44,6 +44,10 @@ export function pastOf(guest: TriedGuest, trials: readonly RestoreTestRow[]): Re
 const isOfAnother = ({ kind, ownSince }: TriedGuest, trial: RestoreTestRow): boolean =>
   (kind !== undefined && trial.kind !== undefined && trial.kind !== kind) ||
   (ownSince !== undefined && Date.parse(trial.snapshotAt ?? trial.testedAt) < Date.parse(ownSince));
+
+/** What nobody has sent there yet cannot be had back from there: that is no failure of its backups. */
+export const isNotThereYet = (row: GuestBackupRow | undefined, { settled, failed }: RestorePast): boolean =>
+  row !== undefined && row.offsite?.provenAt === undefined && !settled && !failed;
 
 /** ISO instants of the newest trials of a guest. What was left out, or spoilt by the test site, is none of them. */
 export interface Tried {

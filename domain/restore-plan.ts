@@ -6,7 +6,7 @@ import { hashOf } from './hash.js';
 import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
 import { TEST_IDS, type RestorePlanOutcome, type TrialPlan } from './messages/restore.js';
 import { triedAs } from './recoverability.js';
-import { pastOf, triedOf } from './restore-past.js';
+import { isNotThereYet, pastOf, triedOf, type RestorePast } from './restore-past.js';
 import { planRestoreTests, type TestableGuest } from './restore-sampling.js';
 import { isoWeekId } from './windows.js';
 
@@ -36,7 +36,7 @@ export function planRestores(asked: Asked): RestorePlanOutcome {
   const { backup } = fleet;
   if (problems.length > 0 || !backup) return { kind: 'refused', problems: problems.slice(0, 20) };
   const week = isoWeekId(startedAt, fleet.timeZone);
-  const chosen = wanted ? byHand(stores, wanted) : due(asked, week);
+  const chosen = wanted ? byHand(asked, wanted) : due(asked, week);
   const run = wanted
     ? `restore-${DateTime.fromJSDate(startedAt, { zone: 'utc' }).toFormat('yyyyMMdd-HHmmss')}`
     : `restores-${week}`;
@@ -80,12 +80,15 @@ interface Chosen {
   why: TrialPlan['why'];
 }
 
-function byHand(stores: readonly Store[], wanted: NonNullable<Asked['wanted']>): Chosen[] {
+/** A guest that is named is refused when it is not there yet; see `problemsOf`. */
+function byHand({ stores, ...asked }: Asked, wanted: NonNullable<Asked['wanted']>): Chosen[] {
+  const pastIn = openPast(asked);
   return stores
     .filter(({ id }) => wanted.stores.includes(id))
     .flatMap((store) =>
       store.guests
         .filter(({ vmid }) => wanted.vmids === undefined || wanted.vmids.includes(vmid))
+        .filter((guest) => !isNotThereYet(...pastIn(store, guest)))
         .map((guest): Chosen => ({ store, guest, snapshot: 'newest', why: 'by hand' })),
     );
 }
@@ -100,29 +103,39 @@ function due(asked: Asked, week: string): Chosen[] {
   });
 }
 
-/** Guests of stores that are backed up, as the repo names them: what is not in it has no probes, and nobody to ask. */
-function testable({ fleet, stores, known, newest }: Asked): TestableGuest[] {
+/**
+ * Guests of stores that are backed up and sent, as the repo names them: what is not in it has no probes, and nobody to
+ * ask.
+ */
+function testable({ fleet, stores, ...asked }: Asked): TestableGuest[] {
   const { backup } = fleet;
   if (!backup) return [];
-  const seen = rowsByGuest(known);
-  const trialsOf = groupedBy(newest, ({ store }) => store);
+  const pastIn = openPast(asked);
   return stores
     .filter((store) => store.backup)
     .flatMap((store) =>
       store.guests.flatMap((guest): TestableGuest[] => {
-        const row = seen.get(`${store.id}/${guest.vmid}`);
+        const [row, past] = pastIn(store, guest);
         const weeks = backup.tiers[guest.tier ?? backup.defaultTier]?.restoreWeeks;
-        if (!row || row.goneAt !== undefined || weeks === undefined) return [];
-        const tried = triedOf(pastOf(triedAs(guest, row), trialsOf.get(store.id) ?? []));
-        return [{ store: store.id, vmid: guest.vmid, weeks, knownSince: row.firstSeen, ...tried }];
+        if (!row || row.goneAt !== undefined || weeks === undefined || isNotThereYet(row, past)) return [];
+        return [{ store: store.id, vmid: guest.vmid, weeks, knownSince: row.firstSeen, ...triedOf(past) }];
       }),
     );
+}
+
+function openPast({ known, newest }: Pick<Asked, 'known' | 'newest'>) {
+  const seen = rowsByGuest(known);
+  const trialsOf = groupedBy(newest, ({ store }) => store);
+  return (store: Store, guest: Guest): [GuestBackupRow | undefined, RestorePast] => {
+    const row = seen.get(`${store.id}/${guest.vmid}`);
+    return [row, pastOf(triedAs(guest, row), trialsOf.get(store.id) ?? [])];
+  };
 }
 
 const rowsByGuest = (known: readonly GuestBackupRow[]): ReadonlyMap<string, GuestBackupRow> =>
   new Map(known.map((row) => [`${row.store}/${row.vmid}`, row]));
 
-function problemsOf({ fleet, stores, name, wanted }: Asked): string[] {
+function problemsOf({ fleet, stores, name, wanted, ...asked }: Asked): string[] {
   if (fleet.fleet !== name) return [`fleet: the repo is of fleet ${fleet.fleet}, not of ${name}`];
   if (!fleet.backup) return ['backup: fleet.yaml has no such section, so nothing is backed up that could be restored'];
   if (!fleet.backup.offsite)
@@ -131,7 +144,24 @@ function problemsOf({ fleet, stores, name, wanted }: Asked): string[] {
   return [
     ...unknownIn({ fleet, stores }, wanted ?? { stores: [] }).map(({ of, why }) => `${of}: ${why}`),
     ...unbacked.map(({ id }) => `stores: ${id} has no section backup in its store.yaml, so it has no backups`),
+    ...notThereYet({ stores, ...asked }, wanted).map((why) => `vmids: ${why}`),
   ];
+}
+
+function notThereYet(
+  { stores, ...asked }: Pick<Asked, 'stores' | 'known' | 'newest'>,
+  wanted: Asked['wanted'],
+): string[] {
+  if (!wanted?.vmids) return [];
+  const { stores: ids, vmids } = wanted;
+  const pastIn = openPast(asked);
+  return stores
+    .filter(({ id }) => ids.includes(id))
+    .flatMap((store) =>
+      store.guests
+        .filter((guest) => vmids.includes(guest.vmid) && isNotThereYet(...pastIn(store, guest)))
+        .map(({ vmid }) => `guest ${vmid} of ${store.id}: the central server has no proven backup of it yet`),
+    );
 }
 
 interface Unknown {

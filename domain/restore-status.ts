@@ -3,7 +3,7 @@ import type { Fleet, Guest, Store } from './fleet.js';
 import { groupedBy } from './grouped.js';
 import type { GuestBackupRow, RestoreTestRow } from './messages/ledger.js';
 import { classOf, triedAs } from './recoverability.js';
-import { pastOf, triedOf } from './restore-past.js';
+import { isNotThereYet, pastOf, triedOf } from './restore-past.js';
 import {
   coverageOf,
   standingOf,
@@ -27,6 +27,8 @@ export interface GuestTests {
   isLate: boolean;
   /** store.yaml does not name it: nobody knows how to ask it whether it is well, so no run takes it. */
   isUnnamed: boolean;
+  /** Nothing of it is proven at the central server, and nothing ever was tried: no run takes it. */
+  isNotThereYet: boolean;
   /** The newest trial that passed. */
   passed?: RestoreTestRow | undefined;
   /** The newest trial that failed, whether it passed since or not. */
@@ -114,12 +116,21 @@ function failedWords(failed: readonly GuestTests[], all: number): string | undef
 function lateWords(late: readonly GuestTests[], all: number): string | undefined {
   const [first] = late;
   if (!first) return undefined;
-  const { store, vmid, name, weeks, last, isUnnamed } = first;
-  const why = isUnnamed ? ` ${UNNAMED_GUEST}` : last?.result !== 'pass' && last?.text ? ` Last: ${last.text}` : '';
+  const { store, vmid, name, weeks, last } = first;
+  const cause = whyNotTaken(first);
+  const why = cause ? ` ${cause}` : last?.result !== 'pass' && last?.text ? ` Last: ${last.text}` : '';
   return `${plural(late.length, 'guest')} of ${all} ${are(late.length)} not restored for a test in the weeks of its tier; the first: ${store}, guest ${vmid} (${name}), every ${plural(weeks, 'week')}.${why}`;
 }
 
-export const UNNAMED_GUEST = 'It is not in store.yaml, so no run takes it: name it there, with its probes.';
+/** Why no run takes it, whether it is due or not. */
+export function whyNotTaken({ isUnnamed, isNotThereYet: isAway }: Pick<GuestTests, 'isUnnamed' | 'isNotThereYet'>) {
+  if (isUnnamed) return UNNAMED_GUEST;
+  return isAway ? NOT_THERE_YET : undefined;
+}
+
+const NOT_THERE_YET = 'The central server has no proven backup of it yet, so no run takes it: edge runbook RpoBreach.';
+
+const UNNAMED_GUEST = 'It is not in store.yaml, so no run takes it: name it there, with its probes.';
 
 /** `known` and `newest` are of that store. */
 function testsOf(
@@ -153,6 +164,7 @@ function testsOf(
       weeks,
       ...standingOf(testable, now),
       isUnnamed,
+      isNotThereYet: isNotThereYet(seen, past),
       passed: past.passed,
       failed: past.failed,
       last: past.last,

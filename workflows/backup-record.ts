@@ -51,6 +51,7 @@ export async function recordCopies(
   { local, offsite }: Copies,
   missing: readonly MissingGuest[],
   view: BackupDesk,
+  record = control.record,
 ): Promise<void> {
   const now = new Date();
   const at = now.toISOString();
@@ -60,12 +61,12 @@ export async function recordCopies(
   if (!guests || (!isBelieved(guests, local?.copy) && patched('empty-list-not-recorded'))) {
     if (!patched('recorded-without-a-list')) return;
     view.step('record');
-    await control.record({ kind: 'copies', ...learned, runs, readAt: at, datastores });
+    await record({ kind: 'copies', ...learned, runs, readAt: at, datastores });
     return;
   }
   view.step('record');
   const rows = rowsOf({ ...learned, guests, missing, now });
-  await control.record({ kind: 'backups', store: task.store, at, ...rows, datastores });
+  await record({ kind: 'backups', store: task.store, at, ...rows, datastores });
 }
 
 /** A changed key makes no backup less: so nobody would hear of it before a restore of an older one fails. */

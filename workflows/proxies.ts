@@ -194,6 +194,8 @@ export const { promoteStage, revertPromotions, pointBack } =
   proxyActivities<Pick<ControlActivities, Promotions>>(lookedAt);
 /** Of a decision, whose sender waits for it: it does not count, and the sender hears that. */
 export const { record: recordDecision } = proxyActivities<Pick<ControlActivities, 'record'>>(lookedAt);
+/** Of what is recorded once more when the operation ends. */
+export const { record: recordForNow } = proxyActivities<Pick<ControlActivities, 'record'>>(lookedAt);
 export const { notify } = proxyActivities<Pick<ControlActivities, 'notify'>>({ ...central, ...classes.notify });
 export const { buildRelease, signRollbackPermit } = proxyActivities<ReleaseActivities>({
   ...central,

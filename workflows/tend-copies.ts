@@ -13,7 +13,7 @@ import { recordCopies, type Copies } from './backup-record.js';
 import type { Steps } from './backup-steps.js';
 import type { BackupDesk } from './backup-view.js';
 import type { NightEnd } from './night-end.js';
-import { backupProxies, offsiteProxies } from './proxies.js';
+import { backupProxies, messageOf, offsiteProxies, recordForNow } from './proxies.js';
 import type { Dumped } from './store-dumps.js';
 
 /** What is done with the copies of a store once its guests are dumped, at its own server and at the central one. */
@@ -47,7 +47,7 @@ export async function tend(
   const verified = await steps.take('verify', '', () => own.longTask.verifyCopy(verifyTask));
   if (sendsLast) {
     await pruneHere();
-    await recordOwn(input, task, dumped, own, view, steps);
+    await recordOwn(input, task, dumped, own, view, steps, end);
     sent = await send();
   }
   const isThere = sent?.ok || (offsite !== undefined && (await hasArrived(central, task, steps)));
@@ -72,13 +72,24 @@ async function recordOwn(
   { read }: Pick<PruneServer, 'read'>,
   view: BackupDesk,
   steps: Steps,
+  end: NightEnd,
 ): Promise<void> {
   if (steps.isEnded() || !patched('recorded-before-sent')) return;
   const local = await read.readCopy(task).catch(() => undefined);
   if (!local) return;
   const which = { night: task.night, startedAt: new Date(task.startedAt) };
   const missing = missingOf(dumped.guests ?? [], local.copy, which, dumped.runs, new Date());
-  await recordCopies(input, task, dumped, { local }, missing, view);
+  const early = (record?: typeof recordForNow) => recordCopies(input, task, dumped, { local }, missing, view, record);
+  if (!patched('early-record-limited')) return early();
+  const note = (why: string) => view.note(`What is proven at the store is recorded only at the end: ${why}`);
+  // A ledger that is away keeps nothing from being sent, and no night from ending.
+  const isRecorded = await end
+    .untilOver(() => early(recordForNow).then(() => true))
+    .catch((error: unknown) => {
+      note(messageOf(error));
+      return true;
+    });
+  if (!isRecorded) note('the ledger did not answer before the night was over.');
 }
 
 /** What a night asks of a server on its way it does not ask beyond its end: unread is not proven. */

@@ -4,7 +4,7 @@ import { isRunOver } from '#domain/messages/fleet-run.js';
 import type { RestoreRunRow, RestoreTestRow } from '#domain/messages/ledger.js';
 import type { RestoreView } from '#domain/messages/restore.js';
 import type { TestState } from '#domain/restore-sampling.js';
-import { UNNAMED_GUEST, type GuestTests, type RestoreStatus } from '#domain/restore-status.js';
+import { whyNotTaken, type GuestTests, type RestoreStatus } from '#domain/restore-status.js';
 import { notSucceededLines, progressLines } from './fleet-run.js';
 import { tallyWords } from './render-train.js';
 import { columns, fit, printable, timeInZone, timeOf, wrap, type Clock } from './text.js';
@@ -78,14 +78,14 @@ export function renderRestoreStatus(
 }
 
 const guestRow = (
-  { store, vmid, name, state, tier, weeks, passed, failed, last, isUnnamed }: GuestTests,
+  { store, vmid, name, state, tier, weeks, passed, failed, last, isUnnamed, isNotThereYet }: GuestTests,
   clock: Clock,
 ): string[] => [
   `${printable(store)}/${vmid} ${fit(printable(name), 14)}`,
   state.toUpperCase(),
   `tier ${printable(tier)}, every ${plural(weeks, 'week')}`,
   [
-    ...(isUnnamed ? ['not in store.yaml'] : []),
+    ...(isUnnamed ? ['not in store.yaml'] : isNotThereYet ? ['not at the central server yet'] : []),
     // The line is cut at its end, and why it failed matters more than when it passed.
     ...(state === 'failed' && failed
       ? [`failed ${timeOf(failed.testedAt, clock)}: ${printable(failed.text ?? '')}`]
@@ -97,14 +97,12 @@ const guestRow = (
   ].join('; '),
 ];
 
-export function renderRestoreHistory(
-  { store, vmid, name, state, class: kind, tier, weeks, isUnnamed }: GuestTests,
-  history: readonly RestoreTestRow[],
-  clock: Clock,
-): string[] {
+export function renderRestoreHistory(guest: GuestTests, history: readonly RestoreTestRow[], clock: Clock): string[] {
+  const { store, vmid, name, state, class: kind, tier, weeks } = guest;
+  const notTaken = whyNotTaken(guest);
   return [
     `${printable(store)}, guest ${vmid} (${printable(name)}): ${state.toUpperCase()}, class ${printable(kind)}, tier ${printable(tier)}, every ${plural(weeks, 'week')}`,
-    ...(isUnnamed ? wrap(UNNAMED_GUEST, WIDTH, '  ') : []),
+    ...(notTaken === undefined ? [] : wrap(notTaken, WIDTH, '  ')),
     ...(history.length === 0 ? ['  It was never tried.'] : history.flatMap((row) => trialLines(row, name, clock))),
   ];
 }

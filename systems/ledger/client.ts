@@ -624,7 +624,9 @@ const GUEST_BACKUP_CHANGES = [
   ...READ_TOGETHER.flatMap(([readAt, columns]) => unlessEarlier(readAt, columns, IS_ANOTHER)),
   `first_seen = CASE WHEN ${IS_ANOTHER} THEN excluded.first_seen ELSE known.first_seen END`,
   `own_since = CASE WHEN ${IS_ANOTHER} THEN coalesce(known.gone_at, known.seen_at) ELSE known.own_since END`,
-  'gone_at = CASE WHEN excluded.seen_at > known.gone_at THEN NULL ELSE known.gone_at END',
+  // Without a name nobody can say which of the two it is: the number stays gone until one is read.
+  `gone_at = CASE WHEN excluded.seen_at > known.gone_at AND (excluded.name <> '' OR known.name = '' OR ${IS_ANOTHER})
+    THEN NULL ELSE known.gone_at END`,
 ];
 
 const DATASTORE_CHANGES = unlessEarlier('read_at', ['fleet', 'total', 'used', 'still_bad', 'read_at']);

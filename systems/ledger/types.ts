@@ -96,9 +96,10 @@ export interface Ledger extends LedgerReader {
    * was gone is there again when it was seen after that; `goneAt` and `ownSince` are not taken from here.
    *
    * It is another guest that has the number now when its kind is another one, or when the number was gone (from a list
-   * that was read, `markGuestsGone`) and is back under another name. Of that one nothing is known but what this row says:
-   * it is first seen now, and `ownSince` becomes the time at which the one before was gone, or was last there. One that
-   * was only renamed, or is back under its own name, say restored after a loss, is the same guest, wherever it runs.
+   * that was read, `markGuestsGone`) and is back under another name; as long as nobody can read that name, it stays gone.
+   * Of another guest nothing is known but what this row says: it is first seen now, and `ownSince` becomes the time at
+   * which the one before was gone, or was last there. One that was only renamed, or is back under its own name, say
+   * restored after a loss, is the same guest, wherever it runs.
    */
   recordGuestBackups(rows: readonly GuestBackupRow[]): Promise<void>;
   /** Whole rows. One that was read earlier than what is known changes nothing. */

@@ -129,6 +129,24 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     sending.release();
     return backup;
   },
+  'backup-store-ledger-away': async (world) => {
+    let answer!: () => void;
+    const away = new Promise<void>((resolve) => (answer = resolve));
+    let isFirst = true;
+    world.central.on('record', async ({ kind }) => {
+      if (kind === 'backups' && isFirst) {
+        isFirst = false;
+        await away;
+      }
+    });
+    await world.store('s001');
+    await world.centralServer();
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    const endsBy = new Date(Date.now() + 5_000).toISOString();
+    const backup = await ended(await world.startBackup(aBackupInput('s001', { orders, endsBy })));
+    answer();
+    return backup;
+  },
   'backup-store-template': async (world) => {
     await world.store('s001', {
       openDump: async () => ({

@@ -309,6 +309,12 @@ describe('a changed workflow', () => {
       ".patched)('recorded-before-sent') || true",
     ],
     [
+      'backup-store-ledger-away',
+      'a night that waits for the ledger before it sends',
+      ".patched)('early-record-limited')",
+      ".patched)('early-record-limited') || true",
+    ],
+    [
       'nightly-backup-night-over',
       'a collection that is not begun in a night that is over',
       'await end.lastly(() => ',

@@ -118,6 +118,36 @@ describe('the backup of a store', () => {
     expect(there).toEqual(expect.arrayContaining(['verifyCopy s001', 'pruneCopy s001']));
   });
 
+  it('ends though the ledger is away, and is recorded once it answers; what failed before is sent all the same', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    await world.centralServer();
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    let answer!: () => void;
+    const away = new Promise<void>((resolve) => (answer = resolve));
+    let told = 0;
+    let isLost = false;
+    world.central.on('record', async (entry) => {
+      if (entry.kind !== 'backups') return;
+      told += 1;
+      if (told > 1) return;
+      if (isLost) throw ApplicationFailure.nonRetryable('connection refused', 'LedgerUnreachable');
+      await away;
+    });
+    const backup = await world.startBackup(aBackupInput(ID, { orders, endsBy: inSeconds(4) }));
+    expect(await backup.result()).toMatchObject({ outcome: 'failed', reason: 'BackupIncomplete' });
+    expect(told).toBe(2);
+    expect(store.calls).not.toContain('sendCopy');
+    answer();
+
+    [told, isLost] = [0, true];
+    const night = 'night-2026-11-27';
+    const next = await world.startBackup(aBackupInput(ID, { orders, night, endsBy: inSeconds(60) }));
+    expect(await next.result()).toMatchObject({ outcome: 'succeeded' });
+    expect(told).toBe(2);
+    expect(store.calls).toContain('sendCopy');
+  });
+
   it('that people end is ended by them, whatever the hour', async () => {
     const world = await useWorld();
     const store = await world.store(ID);

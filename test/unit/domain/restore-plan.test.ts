@@ -50,6 +50,7 @@ const seen = (store: string, vmid: number, change: Partial<GuestBackupRow> = {})
   rpoLocalMs: 1,
   firstSeen: weeksAgo(20),
   seenAt: weeksAgo(0),
+  offsite: { readAt: weeksAgo(0), provenAt: weeksAgo(0) },
   ...change,
 });
 const known = [seen('store-001', 101), seen('store-001', 102), seen('store-002', 101)];
@@ -203,6 +204,15 @@ describe('the restores of a week', () => {
     expect(namesOf(planOf(change))).toEqual(names);
   });
 
+  it('leave out who has no copy at the central server yet, but nobody who was had back or failed before', () => {
+    const unsent = known.map((row) => ({ ...row, offsite: row.vmid === 102 ? row.offsite : undefined }));
+    expect(namesOf(planOf({ known: unsent }))).toEqual(['store-001/102']);
+    const newest = [tried('store-001', 101, 20), tried('store-002', 101, 1, { result: 'fail' })];
+    expect(namesOf(planOf({ known: unsent, newest }))).toEqual(['store-001/101', 'store-001/102', 'store-002/101']);
+    const unproven = known.map((row) => ({ ...row, offsite: { readAt: weeksAgo(0), unprovenAt: weeksAgo(0) } }));
+    expect(namesOf(planOf({ known: unproven }))).toEqual([]);
+  });
+
   it('are none when nobody was ever seen, and that is a plan', () => {
     expect(planOf({ known: [] }).stores).toEqual([]);
   });
@@ -247,6 +257,14 @@ describe('restores by hand', () => {
     expect(namesOf(planOf({ wanted: { stores: ['store-001', 'store-002'], vmids: [101] } }))).toEqual([
       'store-001/101',
       'store-002/101',
+    ]);
+  });
+
+  it('leave out who has no copy at the central server yet, and are refused when it is named', () => {
+    const unsent = known.map((row) => ({ ...row, offsite: row.vmid === 102 ? row.offsite : undefined }));
+    expect(namesOf(planOf({ known: unsent, wanted: { stores: ['store-001'] } }))).toEqual(['store-001/102']);
+    expect(problemsOf({ known: unsent, wanted: { stores: ['store-001'], vmids: [101, 102] } })).toEqual([
+      'vmids: guest 101 of store-001: the central server has no proven backup of it yet',
     ]);
   });
 

@@ -37,6 +37,7 @@ const seen = (store: string, vmid: number, change: Partial<GuestBackupRow> = {})
   rpoLocalMs: 1,
   firstSeen: weeksAgo(40),
   seenAt: weeksAgo(0),
+  offsite: { readAt: weeksAgo(0), provenAt: weeksAgo(0) },
   ...change,
 });
 const known = [seen('store-001', 101), seen('store-001', 102), seen('store-002', 101)];
@@ -147,6 +148,7 @@ describe('how the fleet stands', () => {
       state: 'tested',
       isLate: false,
       isUnnamed: false,
+      isNotThereYet: false,
       passed: pass,
       failed: fail,
       last: spoilt,
@@ -304,6 +306,14 @@ describe('an alarm', () => {
     );
     const gone = { ...stranger, goneAt: weeksAgo(1) };
     expect(restoreConcern(statusOf({ newest: allTested, known: [...known, gone] }))).toBeUndefined();
+  });
+
+  it('says of a guest that no run takes it as long as the central server has no copy of it', () => {
+    const unsent = known.map((row) => (row.store === 'store-002' ? { ...row, offsite: undefined } : row));
+    const status = statusOf({ newest: allTested.slice(0, 2), known: unsent });
+    expect(status.guests[0]).toMatchObject({ store: 'store-002', state: 'never', isNotThereYet: true });
+    expect(restoreConcern(status)).toMatch(/every 4 weeks\. The central server has no proven backup of it yet/);
+    expect(statusOf({ newest: allTested, known: unsent }).guests.some((guest) => guest.isNotThereYet)).toBe(false);
   });
 
   it('is raised when no test ever ran: silence is no success', () => {

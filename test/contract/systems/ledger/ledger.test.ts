@@ -729,14 +729,27 @@ describe.each(databaseKinds)('ledger on $name', (kind) => {
         expect(await known()).toEqual(seenAgain({ name: 'till-1', firstSeen: '2026-11-01T10:00:00.000Z' }));
       });
 
-      it.each([
-        ['its own name, say restored after a loss', {}],
-        ['a name that nobody could read, since its node is down', { name: '' }],
-      ])('keeps what it knows of one that is back under %s', async (_what, change) => {
+      it('keeps what it knows of one that is back under its own name, say restored after a loss', async () => {
         await ledger.recordGuestBackups([aGuestBackup()]);
         await gone();
-        await ledger.recordGuestBackups([seenAgain(change)]);
+        await ledger.recordGuestBackups([seenAgain()]);
         expect(await known()).toEqual(seenAgain({ firstSeen: '2026-11-01T10:00:00.000Z' }));
+      });
+
+      it.each([
+        ['its own is the same', 'till', { firstSeen: '2026-11-01T10:00:00.000Z' }],
+        ['another is another', 'cache', { local: { readAt: '2026-11-29T22:00:00.000Z' }, ownSince: later }],
+      ])('waits for the name of one that is back while its node is down: %s', async (_what, name, told) => {
+        await ledger.recordGuestBackups([aGuestBackup({ name: 'till' })]);
+        await gone();
+        await ledger.recordGuestBackups([seenAgain({ name: '' })]);
+        expect(await known()).toMatchObject({ name: 'till', goneAt: later });
+        const third = '2026-11-29T22:00:00.000Z';
+        await ledger.recordGuestBackups([seenAgain({ name, local: { ...LOCAL, readAt: third }, seenAt: third })]);
+        const after = await known();
+        expect(after).toMatchObject({ name, ...told });
+        expect(after?.goneAt).toBeUndefined();
+        expect(after?.local?.provenAt).toBe(name === 'till' ? LOCAL.provenAt : undefined);
       });
 
       it('takes no late write of the one before for another guest', async () => {
