@@ -27,6 +27,8 @@ export interface GuestTests {
   isLate: boolean;
   /** store.yaml does not name it: nobody knows how to ask it whether it is well, so no run takes it. */
   isUnnamed: boolean;
+  /** No night has seen it: nobody knows since when it waits. */
+  isUnseen: boolean;
   /** Nothing of it is proven at the central server, and nothing ever was tried: no run takes it. */
   isNotThereYet: boolean;
   /** The newest trial that passed. */
@@ -164,6 +166,7 @@ function testsOf(
       weeks,
       ...standingOf(testable, now),
       isUnnamed,
+      isUnseen: seen === undefined,
       isNotThereYet: isNotThereYet(seen, past),
       passed: past.passed,
       failed: past.failed,

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { RpoState } from '#domain/backup.js';
-import { backupStatus, clearConcern, RPO_STATES, type BackupStatus } from '#domain/backup-status.js';
+import { backupStatus, clearConcern, datastoreConcern, RPO_STATES, type BackupStatus } from '#domain/backup-status.js';
 import { backupScheduleId, janitorScheduleId } from '#domain/naming.js';
 import { addNightCommands } from './backup-night.js';
 import { askLedger, type AskLedger } from './ask-ledger.js';
@@ -64,7 +64,8 @@ function addStatus(backup: Command, io: Io, result: CommandResult, { open, ask }
     .description(
       'How old the newest proven backup of each guest is, here and in the second place, against what fleet.yaml allows: ' +
         'ok, late (up to twice), breach (beyond), never, or unknown when nobody has looked for too long. ' +
-        'Exit code 0 when every guest that is asked for is ok, and encrypted where fleet.yaml asks for it, 1 otherwise, ' +
+        'Exit code 0 when every guest that is asked for is ok, and encrypted where fleet.yaml asks for it, ' +
+        'and no datastore is nearly full or holds damaged parts, 1 otherwise, ' +
         'whatever --state shows; ' +
         'a store that nobody backs up is not ok when it is asked for by name.',
     )
@@ -85,7 +86,8 @@ function addStatus(backup: Command, io: Io, result: CommandResult, { open, ask }
       const { fleet, stores } = await loadFolder(repoOf(io, options));
       const status = await readStatus(ask, io, options, { fleet, stores }, store);
       // What is filtered out of the answer still counts: an alarm must not depend on what is shown.
-      if (status.stores.length === 0 || status.stores.some(({ state }) => state !== 'ok') || clearConcern(status))
+      const concern = clearConcern(status) ?? datastoreConcern(status);
+      if (status.stores.length === 0 || status.stores.some(({ state }) => state !== 'ok') || concern)
         result.exitCode = 1;
 
       const [only] = status.stores;

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { restoreScheduleId } from '#domain/naming.js';
 import { TEST_STATES } from '#domain/restore-sampling.js';
-import { restoreStatus, type RestoreStatus } from '#domain/restore-status.js';
+import { restoreStatus, type GuestTests, type RestoreStatus } from '#domain/restore-status.js';
 import { addRestoreRunCommands } from './restore-run.js';
 import { askLedger, type AskLedger } from './ask-ledger.js';
 import {
@@ -61,8 +61,9 @@ function addStatus(restore: Command, io: Io, result: CommandResult, { open, ask 
     .argument('[store]', 'only this store')
     .description(
       'Which guests were had back within the weeks of their tier, which failed when last tested, which are ' +
-        'overdue, and which never were; with the time it took, by class. Exit code 0 when every guest that is asked for ' +
-        'is tested, 1 otherwise.',
+        'overdue, and which never were; with the time it took, by class. Exit code 1 when a guest that is asked for ' +
+        'failed, was not tested in time, or was never tested and no night has seen it, and when there is no guest; ' +
+        'a new one has the weeks of its tier. 0 otherwise.',
     )
     .option('--guest <vmid>', 'only this guest of the store, with its last trials')
     .option('--state <states>', 'list guests in these states: failed, never, overdue, tested; separated by commas')
@@ -79,7 +80,7 @@ function addStatus(restore: Command, io: Io, result: CommandResult, { open, ask 
         throw wrongUsage('Of which store? Name it: edge restore status STORE --guest VMID');
       const { fleet, stores } = await loadFolder(repoOf(io, options));
       const status = await readStatus(ask, io, options, { fleet, stores }, store);
-      if (status.guests.length === 0 || status.guests.some(({ state }) => state !== 'tested')) result.exitCode = 1;
+      if (status.guests.length === 0 || status.guests.some(isConcern)) result.exitCode = 1;
       if (options.guest === undefined || store === undefined) {
         const guests = status.guests.filter(({ state }) => !states || states.includes(state));
         const ids = store === undefined && fleet.backup?.offsite ? [restoreScheduleId(fleet.fleet)] : [];
@@ -93,9 +94,13 @@ function addStatus(restore: Command, io: Io, result: CommandResult, { open, ask 
         ledger.restoreHistory(store, guest.vmid, HISTORY),
       );
       answer(io, options, { ...guest, history }, renderRestoreHistory(guest, history, clock));
-      result.exitCode = guest.state === 'tested' ? 0 : 1;
+      result.exitCode = isConcern(guest) ? 1 : 0;
     });
 }
+
+/** A new one is none as long as it has time, else a watcher would call for weeks; but it must be known since when. */
+const isConcern = ({ state, isLate, isUnseen }: GuestTests): boolean =>
+  state === 'failed' || isLate || (state === 'never' && isUnseen);
 
 async function readStatus(
   ask: AskLedger,

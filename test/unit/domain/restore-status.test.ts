@@ -148,6 +148,7 @@ describe('how the fleet stands', () => {
       state: 'tested',
       isLate: false,
       isUnnamed: false,
+      isUnseen: false,
       isNotThereYet: false,
       passed: pass,
       failed: fail,

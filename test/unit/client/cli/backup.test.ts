@@ -311,6 +311,17 @@ describe('edge backup status when it cannot answer', () => {
     expect(error).toMatch(/is in the ledger\. Start `edge up` here, or name the ledger with EDGE_DATABASE_URL/);
   });
 
+  it.each([
+    ['nearly full', { used: 95 }, 1],
+    ['with damaged parts', { stillBad: 2 }, 1],
+    ['with room', {}, 0],
+  ])('of which every guest is well, and a datastore is %s, ends with its own exit code', async (_, change, code) => {
+    const datastore = { fleet: 'edge', place: 'local' as const, total: 100, used: 50, stillBad: 0, readAt: ago(1) };
+    const datastores = [{ ...datastore, store: 'store-003', ...change }];
+    for (const argv of [['status'], ['status', 'store-003', '--json']])
+      expect((await edge(argv, { rows: allWell(), datastores })).code).toBe(code);
+  });
+
   it('tells programs how full the datastore of a store is', async () => {
     const datastore = { fleet: 'edge', place: 'local' as const, total: 100, used: 95, stillBad: 0, readAt: ago(1) };
     const datastores = ['store-003', 'store-004'].map((store) => ({ ...datastore, store }));

@@ -31,6 +31,7 @@ const aGuest = (state: TestState, change: Partial<GuestTests> = {}): GuestTests 
   state,
   isLate: false,
   isUnnamed: false,
+  isUnseen: false,
   isNotThereYet: false,
   ...change,
 });

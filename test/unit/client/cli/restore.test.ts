@@ -8,7 +8,7 @@ import { run, type CommandResult } from '#client/cli/main.js';
 import { addRestore, type Outside } from '#client/cli/restore.js';
 import type { ServiceFile } from '#client/cli/service-file.js';
 import type { Operations } from '#client/operations.js';
-import type { RestoreTestRow } from '#domain/messages/ledger.js';
+import type { GuestBackupRow, RestoreTestRow } from '#domain/messages/ledger.js';
 import type { RestoreStatus } from '#domain/restore-status.js';
 import type { Ledger } from '#systems/ledger/types.js';
 import { fakeIo } from './fake-io.js';
@@ -30,11 +30,17 @@ beforeAll(async () => {
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 /** One command, with a ledger that knows no more than it is given, and a service whose repo may be on this machine. */
-async function edge(argv: string[], repoOfService?: string, newest: RestoreTestRow[] = []) {
+async function edge(
+  argv: string[],
+  repoOfService?: string,
+  newest: RestoreTestRow[] = [],
+  known: Partial<GuestBackupRow>[] = [],
+) {
   const io = fakeIo({ cwd: repo, env: { EDGE_DATABASE_URL: 'postgresql://nowhere/edge', EDGE_FLEET: 'edge' } });
   const ledger = {
-    guestBackups: () => Promise.resolve([]),
+    guestBackups: () => Promise.resolve(known),
     newestRestores: () => Promise.resolve(newest),
+    restoreHistory: () => Promise.resolve([]),
   } as unknown as Ledger;
   const started: unknown[] = [];
   const restores = {
@@ -118,6 +124,24 @@ describe('edge restore status', () => {
     expect(one.code).toBe(1);
     expect((JSON.parse(one.out) as RestoreStatus).guests[0]).toMatchObject({ state: 'failed', failed });
     expect((await edge(['status'], undefined, [...trials, failed])).code).toBe(1);
+  });
+
+  it('ends with 0 as long as guests that were never tested have time, and with 1 when nobody knows since when they wait', async () => {
+    const unseen = await edge(['status', '--json']);
+    expect(unseen.code).toBe(1);
+    const { guests } = JSON.parse(unseen.out) as RestoreStatus;
+    const knownSince = (days: number) =>
+      guests.map(({ store: id, vmid, name, tier }) => ({
+        ...{ store: id, vmid, name, tier, kind: 'qemu' as const, rpoLocalMs: 0, seenAt: fakeIo().now().toISOString() },
+        firstSeen: new Date(fakeIo().now().getTime() - days * 86_400_000).toISOString(),
+      }));
+    const codes = async (known: Partial<GuestBackupRow>[]) => [
+      (await edge(['status'], undefined, [], known)).code,
+      (await edge(['status', store, '--guest', String(vmids[0])], undefined, [], known)).code,
+    ];
+    expect(await codes(knownSince(1))).toEqual([0, 0]);
+    expect(await codes(knownSince(365))).toEqual([1, 1]);
+    expect(await codes(knownSince(1).slice(1))).toEqual([1, 1]);
   });
 
   it('of a guest that there is not says which there are', async () => {
