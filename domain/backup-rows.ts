@@ -168,9 +168,11 @@ const doubtfulIn = (guest: BackedUpGuest, copy: CopyFacts, { task }: Pick<Learne
  * night that finds it out, nor later, when a newer one did not come about.
  */
 export function withoutParts(rows: readonly GuestBackupRow[], known: readonly GuestBackupRow[]): GuestBackupRow[] {
-  const knownOf = new Map(known.map((row) => [row.vmid, row]));
+  const knownBy = new Map(known.map((row) => [row.vmid, row]));
   return rows.map((row) => {
-    const before = knownOf.get(row.vmid);
+    const same = knownBy.get(row.vmid);
+    // A number may have been another guest's, of which nothing is known of this one.
+    const before = same?.kind === row.kind ? same : undefined;
     const leftOut = inAll(row.leftOut, before);
     if (!leftOut) return row;
     const [local, offsite] = [row.local ?? before?.local, row.offsite ?? before?.offsite];

@@ -29,7 +29,7 @@ import { doorFor } from '../door.js';
 import { answered, done, notDone } from './answers.js';
 import { isRefusal, readSnapshots, requireOn } from './copy.js';
 import type { TendDeps } from './deps.js';
-import { afterOtherVerifications, carryOut } from './work.js';
+import { afterOtherVerifications, carryOut, requireAsked } from './work.js';
 
 const SHOWN = 20;
 
@@ -113,6 +113,7 @@ export function createTendActivities(deps: TendDeps): TendActivities {
     const left: string[] = [];
     let removed = 0;
     for (const { type, id } of groups) {
+      requireAsked();
       const group = { datastore, namespace, type, id };
       const snapshots = await verifier.snapshots(datastore, namespace, { type, id });
       const plan = await pruner.prune(group, keep, true);

@@ -94,7 +94,7 @@ async function endOf(client: PbsClient, upid: string, poll: number): Promise<Wor
  * a cancellation is ever told, so each that means this counts: the night went on, or has ended, or this try took too
  * long. A worker that stops is none: its task is tried again, and adopts what runs.
  */
-function requireAsked(): void {
+export function requireAsked(): void {
   const { cancelRequested, notFound, timedOut } = cancellationDetails() ?? {};
   if (cancelRequested || notFound || timedOut) throw new CancelledFailure('Nobody waits for it any more.');
 }

@@ -373,6 +373,46 @@ describe('the backup of a store', () => {
     expect(world.central.notifications).toHaveLength(1);
   });
 
+  it('has a key change told, though nothing of it could be verified', async () => {
+    const world = await useWorld();
+    const { node, snapshots } = aCopy('pbs-store');
+    const keyed = (byte: string) => ({ encrypted: true, keyFingerprint: Array(32).fill(byte).join(':') });
+    const before = snapshots.map((one) => ({
+      ...one,
+      ...keyed('aa'),
+      night: 'night-2026-11-24',
+      time: one.time - 3_600,
+    }));
+    const unverified = snapshots.map((one) => ({ ...one, ...keyed('bb'), verification: undefined }));
+    await world.store(ID, {
+      verifyCopy: async () => ({ ok: false, detail: 'no slot for it', reason: 'BackupIncomplete' }),
+      readCopy: async () => ({ copy: { node, snapshots: [...before, ...unverified] } }),
+    });
+    expect(await (await world.startBackup(aBackupInput(ID))).result()).toMatchObject({ outcome: 'failed' });
+    expect(world.central.notifications).toMatchObject([
+      { event: 'attention', summary: expect.stringMatching(/from key aa:aa:.* to bb:bb:/) as string },
+    ]);
+  });
+
+  it('whose list cannot be read just before it prunes is not whole, and has nothing pruned', async () => {
+    const world = await useWorld();
+    let reads = 0;
+    const store = await world.store(ID, {
+      readCopy: async () => {
+        reads += 1;
+        if (reads === 1) throw ApplicationFailure.nonRetryable('no route to host', 'BackupFailed');
+        return { copy: aCopy('pbs-store') };
+      },
+    });
+    const result = await (await world.startBackup(aBackupInput(ID))).result();
+    expect(reads).toBeGreaterThan(1);
+    expect(result).toMatchObject({ outcome: 'failed', reason: 'BackupIncomplete' });
+    expect(result.stop?.detail).toEqual([
+      expect.stringContaining("nothing pruned: the server's list could not be read"),
+    ]);
+    expect(store.calls).not.toContain('pruneCopy');
+  });
+
   it('that cannot be read before it prunes has nothing pruned', async () => {
     const world = await useWorld();
     const store = await world.store(ID, {

@@ -145,6 +145,20 @@ describe('a night', () => {
     expect(await byHand.result()).toMatchObject({ state: 'aborted' });
   });
 
+  it('no longer has a store in its care that failed in it, while others are in work', async () => {
+    const opens = new Date().toISOString();
+    const world = await given(aNightPlan(['s001', 's002'], { opens }));
+    await world.store('s001', { readCopy: async () => ({ copy: aCopy('pbs-store', [101]) }) });
+    const dumping = (await world.store('s002')).hold('openDump');
+    const night = await world.startNight();
+    await dumping.reached;
+    const caresOf = async () => (await nightCaresIn(world.client)('acme')).flatMap(({ stores }) => stores);
+    await eventually('the first to have failed', async () => !(await caresOf()).includes('s001'));
+    expect(await caresOf()).toEqual(['s002']);
+    dumping.release();
+    expect(await night.result()).toMatchObject({ tally: { succeeded: 1, failed: 1 } });
+  });
+
   it('that was terminated has no store in its care', async () => {
     const world = await given(aNightPlan(['s001']));
     const dumping = (await world.store('s001')).hold('openDump');

@@ -159,6 +159,11 @@ describe('a guest of which disks are left out', () => {
     expect(withoutParts(rowsWith(), known)).toMatchObject([{ local: { provenAt: undefined } }]);
   });
 
+  it('leaves nothing to another guest that has its number now', () => {
+    const known = [aRow(102, { kind: 'lxc', leftOut: { disks: ['mp0'], at: TONIGHT } })];
+    expect(withoutParts(rowsWith(), known)).toMatchObject([{ local: { provenAt: TONIGHT } }]);
+  });
+
   it('has one as soon as a newer one has all disks', () => {
     const known = [aRow(102, { leftOut: { disks: ['scsi1'], at: '2026-11-26T01:29:59.000Z' } })];
     expect(withoutParts(rowsWith(), known)).toMatchObject([{ local: { provenAt: TONIGHT } }]);

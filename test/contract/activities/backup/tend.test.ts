@@ -320,6 +320,27 @@ describe('a pruning', () => {
     });
   });
 
+  it.each([
+    ['the try has taken too long', 'TIMED_OUT', { timedOut: true }],
+    ['the night has ended', 'NOT_FOUND', { notFound: true }],
+  ] as const)('goes on to no further group when nobody waits for it, since %s', async (_, reason, details) => {
+    await dumpAll();
+    await dumpAll(2);
+    const { pbs } = night.backup;
+    const environment = new MockActivityEnvironment();
+    const pruner: typeof pbs.pruner = {
+      ...pbs.pruner,
+      prune: (group, keep, dryRun) => {
+        if (!dryRun) environment.cancel(reason, new ActivityCancellationDetails(details));
+        return pbs.pruner.prune(group, keep, dryRun);
+      },
+    };
+    const backup = { ...night.backup, pbs: { ...pbs, pruner } };
+    const { pruneCopy } = createStoreBackupActivities(night.deps, createOperation(night.deps), backup);
+    await expect(environment.run(pruneCopy, pruneTask())).rejects.toBeInstanceOf(CancelledFailure);
+    expect(night.effects('datastore.prune')).toHaveLength(1);
+  });
+
   it.each([{}, { last: 0 }])('is not begun with a policy that keeps nothing: %j', async (keep) => {
     const task = { ...theTask(), keep };
     await expect(night.worker().pruneCopy(task)).rejects.toMatchObject({ type: 'InvalidInput', nonRetryable: true });
