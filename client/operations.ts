@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { plural } from '#domain/counted.js';
-import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
+import type { Client, WorkflowExecutionInfo, WorkflowHandle } from '@temporalio/client';
 import {
   WorkflowExecutionAlreadyStartedError,
   WorkflowFailedError,
@@ -57,6 +57,7 @@ import {
 import type { ResultRow } from '#domain/messages/ledger.js';
 import type { LedgerReader } from '#systems/ledger/types.js';
 import { OUTCOMES } from '#domain/outcomes.js';
+import { rollbackAgain } from '#domain/rollback.js';
 import {
   abortUpdate,
   answerUpdates,
@@ -540,6 +541,18 @@ export function createOperations(options: OperationsOptions): Operations {
     return mergeOperations(runs, rows ?? []).slice(0, limit);
   }
 
+  /** A run that was ended from outside says for ever what it did then. */
+  async function viewOfRun(handle: WorkflowHandle): Promise<TrainView> {
+    const view = await handle.query(trainQuery);
+    if (isTrainOver(view.state)) return view;
+    const { status } = await handle.describe();
+    const how = outcomeOfStatus(status.name);
+    // It may have ended by itself meanwhile, and says so when it is asked again.
+    if (how === undefined) return status.name === 'RUNNING' ? view : handle.query(trainQuery);
+    const doing = `Its run was ${how}, and can say no more. To take back what it left: ${rollbackAgain(view.train)}`;
+    return { ...view, state: 'failed', doing, hold: undefined, answers: [], awaited: [] };
+  }
+
   /** The newest of each kind, however many of another kind came after it; and what runs. */
   async function newestOfEach(store: string): Promise<StoreOperation[]> {
     const runs = await runsOn(store, RECENT);
@@ -563,7 +576,7 @@ export function createOperations(options: OperationsOptions): Operations {
     async trainView(rawFleet) {
       const fleet = checkFleet(rawFleet);
       const handle = client.workflow.getHandle(trainWorkflowId(fleet));
-      const view = await call(placeOfTrain(fleet), () => handle.query(trainQuery));
+      const view = await call(placeOfTrain(fleet), () => viewOfRun(handle));
       // A stage that is done already has a wave in work too: of stores that came back.
       const progress = view.wave === undefined ? undefined : await waveProgress(view.wave);
       const stages = view.stages.map((stage) => (stage.wave === view.wave ? withProgress(stage, progress) : stage));

@@ -63,12 +63,13 @@ export function reopenTrain({ row, results }: PastTrain, stages: readonly StageR
   });
   if (!release.success || row.commit === undefined || row.planHash === undefined) return notKnown(row);
   const newest = newestResults(results);
-  const strangers = stages.filter(({ stage }) => !fleet.stages.some(({ name }) => name === stage));
+  const all = [...stages, ...openStages(row, results, stages)];
+  const strangers = all.filter(({ stage }) => !fleet.stages.some(({ name }) => name === stage));
   if (strangers.length > 0)
     return refused(
       `fleet.yaml at ${row.commit.slice(0, 12)} has no stage ${strangers.map(({ stage }) => stage).join(', ')}.`,
     );
-  const past = stages.map((stage) => pastStage(stage, results, newest));
+  const past = all.map((stage) => pastStage(stage, results, newest));
   return {
     kind: 'reopened',
     plan: {
@@ -93,6 +94,15 @@ export function reopenTrain({ row, results }: PastTrain, stages: readonly StageR
   };
 }
 
+type KnownStage = Pick<StageRow, 'stage' | 'state' | 'startedAt' | 'endedAt'>;
+
+/** A stage is written down at its end: the one that was open when the run died is known by what came of its stores. */
+function openStages({ startedAt }: TrainRow, results: readonly ResultRow[], stages: readonly StageRow[]): KnownStage[] {
+  const known = new Set(stages.map(({ stage }) => stage));
+  const open = new Set(results.filter((row) => !isWayBack(row) && !known.has(row.stage)).map(({ stage }) => stage));
+  return [...open].map((stage) => ({ stage, state: 'running', startedAt }));
+}
+
 const isWayBack = ({ stage }: { stage: string }): boolean => stage === ROLLBACK_STAGE;
 
 /** The way back comes after the way there; of each the later round counts, as far as it told anything new. */
@@ -109,7 +119,7 @@ function newestOf(rows: readonly ResultRow[], newest = new Map<string, StoreResu
 }
 
 function pastStage(
-  { stage, state, startedAt, endedAt }: StageRow,
+  { stage, state, startedAt, endedAt }: KnownStage,
   results: readonly ResultRow[],
   newest: ReadonlyMap<string, StoreResult>,
 ): PastStage {

@@ -1,10 +1,4 @@
-import {
-  CancellationScope,
-  isCancellation,
-  setCurrentDetails,
-  setHandler,
-  TemporalFailure,
-} from '@temporalio/workflow';
+import { CancellationScope, isCancellation, setCurrentDetails, setHandler } from '@temporalio/workflow';
 import type { FleetRunView } from '#domain/messages/fleet-run.js';
 import {
   commandSchema,
@@ -14,9 +8,9 @@ import {
   type WaveReport,
 } from '#domain/messages/train.js';
 import { addTallies, emptyTally, tallyOf, type StoreResult, type Tally } from '#domain/outcomes.js';
+import { resultsOfBroken } from './broken-wave.js';
 import { abortUpdate, waveProgressSignal } from './messages.js';
 import { heard, messageOrRefusal } from './parse-input.js';
-import { messageOf } from './proxies.js';
 
 /**
  * The desk of a run over the fleet that no number of failures ends, such as a night of backups: what people see of it,
@@ -36,17 +30,6 @@ function resultsOf(report: WaveReport | undefined, stores: readonly string[], un
     stop: { reason: 'Aborted', summary: untried },
   });
   return [...(report?.results ?? []), ...(report?.notStarted ?? stores).map(aborted)];
-}
-
-/** A wave that broke off says nothing of its stores. Nobody is to take that for well, and the other waves go on. */
-function resultsOfNothing(error: TemporalFailure, stores: readonly string[]): StoreResult[] {
-  const summary = `The wave of this store broke off, so how far it came is not known: ${messageOf(error)}`;
-  return stores.map((store) => ({
-    store,
-    outcome: 'failed',
-    reason: 'StepFailed',
-    stop: { reason: 'StepFailed', summary },
-  }));
 }
 
 export interface FleetRunWords {
@@ -130,8 +113,7 @@ export function openFleetRun<V extends FleetRunView>(
         return resultsOf(await scope.run(work), stores, untried);
       } catch (error) {
         if (isCancellation(error)) return resultsOf(undefined, stores, untried);
-        if (error instanceof TemporalFailure) return resultsOfNothing(error, stores);
-        throw error;
+        return resultsOfBroken(error, stores);
       } finally {
         going.delete(workflowId);
         waves.delete(workflowId);

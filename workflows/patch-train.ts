@@ -11,6 +11,7 @@ import {
   type TrainReport,
 } from '#domain/messages/train.js';
 import type { ReleaseRef } from '#domain/release.js';
+import { tellPeople } from './attention.js';
 import { openCatchUp, type CatchUp } from './catch-up.js';
 import { isPassed } from './gate-passed.js';
 import { parseInput } from './parse-input.js';
@@ -44,12 +45,10 @@ export async function patchTrain(raw: TrainInput): Promise<TrainReport> {
 }
 
 async function run(input: TrainInput, desk: TrainDesk): Promise<TrainReport> {
-  const opened = await control.openTrain({
-    fleet: input.fleet,
-    train: input.train,
-    commit: input.commit,
-    startedAt: desk.view.startedAt,
-  });
+  const { fleet, train: wanted, commit } = input;
+  const opened = await control
+    .openTrain({ fleet, train: wanted, commit, startedAt: desk.view.startedAt })
+    .catch((error: unknown) => unopened(error, input, desk));
   desk.doing(`Building the release of ${opened.commit.slice(0, 12)}.`, { train: opened.train, commit: opened.commit });
   desk.label({ train: opened.train });
   watchForStall(desk, opened.noProgressAfter);
@@ -59,13 +58,9 @@ async function run(input: TrainInput, desk: TrainDesk): Promise<TrainReport> {
   if ('reason' in release) return end(desk, undefined, release);
 
   desk.doing('Planning the stages.', { state: 'planning', release });
-  const planned = await control.planTrain({
-    opened,
-    fleet: input.fleet,
-    release,
-    stages: input.stages,
-    startedAt: desk.view.startedAt,
-  });
+  const planned = await control
+    .planTrain({ opened, fleet, release, stages: input.stages, startedAt: desk.view.startedAt })
+    .catch(unplanned);
   if (planned.kind === 'refused')
     return end(desk, undefined, { state: 'failed', reason: 'InvalidInput', summary: planned.problems.join('; ') });
   const train: Run = { desk, plan: planned.plan, planHash: planned.planHash };
@@ -77,6 +72,22 @@ async function run(input: TrainInput, desk: TrainDesk): Promise<TrainReport> {
   const over = await runStages(train, catchUp);
   await catchUp.close();
   return end(desk, planned.plan, over?.state === 'rolled back' ? await takeBackTrain(train) : over);
+}
+
+/** It has neither name nor release yet, so there is nothing to record; a schedule that started it hears nothing of it. */
+async function unopened(error: unknown, { fleet }: TrainInput, desk: TrainDesk): Promise<never> {
+  if (patched('unopened-told')) {
+    const summary = `No train of ${fleet} was begun: ${messageOf(error)}`;
+    desk.close({ state: 'failed', reason: 'InvalidInput', summary });
+    await tellPeople(fleet, '', summary);
+  }
+  throw error;
+}
+
+/** What could not be read to plan it ends it like what is wrong with its plan. */
+function unplanned(error: unknown): { kind: 'refused'; problems: string[] } {
+  if (!patched('unopened-told')) throw error;
+  return { kind: 'refused', problems: [messageOf(error)] };
 }
 
 async function runStages(train: Run, catchUp: CatchUp): Promise<Over | undefined> {

@@ -1,7 +1,7 @@
 import { rollbackInputSchema, type RollbackInput, type TrainReport } from '#domain/messages/train.js';
 import { parseInput } from './parse-input.js';
 import { control } from './proxies.js';
-import { takeBackTrain } from './rollback.js';
+import { refusedFor, takeBackTrain } from './rollback.js';
 import { watchForStall } from './stall-watch.js';
 import { openDesk, type TrainDesk } from './train-desk.js';
 import { end, reportOf } from './train-end.js';
@@ -24,7 +24,7 @@ export async function rollbackTrain(raw: RollbackInput): Promise<TrainReport> {
 
 async function run({ fleet, train, by, reason }: RollbackInput, desk: TrainDesk): Promise<TrainReport> {
   desk.doing('Looking up what the train left on its stores.', { state: 'planning' });
-  const past = await control.reopenTrain({ fleet, train });
+  const past = await control.reopenTrain({ fleet, train }).catch(refusedFor);
   if (past.kind === 'refused')
     return leave(desk, { state: 'failed', reason: 'RollbackRefused', summary: past.problems.join('; ') });
 

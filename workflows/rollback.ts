@@ -60,11 +60,17 @@ async function planAndAsk(train: Run, byPolicy: boolean): Promise<{ planned: Pla
 
 async function plan({ desk, plan: { fleet, train } }: Run): Promise<Planned | Over> {
   for (;;) {
-    const outcome = await control.planRollback({ fleet, train });
+    const outcome = await control.planRollback({ fleet, train }).catch(refusedFor);
     if (outcome.kind === 'planned') return outcome;
     const over = await refusedBecause(desk, 'planned', outcome.problems);
     if (over) return over;
   }
+}
+
+/** A train that is to go back stands still and says why it cannot, also of what it could not read. */
+export function refusedFor(error: unknown): { kind: 'refused'; problems: string[] } {
+  if (!patched('unplanned-way-back-holds')) throw error;
+  return { kind: 'refused', problems: [messageOf(error)] };
 }
 
 async function approve(

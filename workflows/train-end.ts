@@ -1,3 +1,4 @@
+import { patched } from '@temporalio/workflow';
 import { plural } from '#domain/counted.js';
 import type { StagePlan, StageState, TrainPlan, TrainReport } from '#domain/messages/train.js';
 import { tallyOf, totalOf, type Outcome, type StoreResult } from '#domain/outcomes.js';
@@ -61,12 +62,29 @@ function endOfStore(
     return isGivenUp
       ? end('aborted', 'Aborted', 'Aborted by an operator before it was caught up. Nothing was touched.')
       : end('missed', 'DeadlineReached', 'The store did not come back before the train ended. Nothing was touched.');
+  if (isHeld(result) && patched('undo-pending-at-end')) return undoPending(result);
   if (result) return undefined;
   if (isMissed(over)) return end('missed', 'DeadlineReached', 'The train ended before this store was started.');
   return over?.state === 'rolled back'
     ? end('skipped', 'RolledBack', 'The train was taken back before this store was started. Nothing was touched.')
     : end('aborted', 'Aborted', 'The train ended before this store was started.');
 }
+
+/** Its operation has not ended by all that is known. */
+const isHeld = (result: StoreResult | undefined): result is StoreResult =>
+  result?.reason === 'StoreCutOff' && result.endedAt === undefined;
+
+/** Nobody asks it again in this train. */
+const undoPending = (result: StoreResult): StoreResult => ({
+  ...result,
+  reason: 'UndoPending',
+  stop: {
+    ...result.stop,
+    reason: 'UndoPending',
+    summary:
+      'The store fell silent in the middle of its operation. It takes back what is set by itself, or when it is back.',
+  },
+});
 
 /** Of a stage that is not through. */
 function endOfStage({ view }: TrainDesk, { name }: StagePlan, over: Over | undefined): StageState {

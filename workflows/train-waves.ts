@@ -6,13 +6,16 @@ import {
   ParentClosePolicy,
   patched,
   startChild,
+  TemporalFailure,
 } from '@temporalio/workflow';
 import { plural } from '#domain/counted.js';
 import type { StagePlan, StageWindows, TrainPlan, WaveReport } from '#domain/messages/train.js';
 import { waveWorkflowId } from '#domain/naming.js';
 import type { Reason } from '#domain/reasons.js';
 import type { PermitRef, ReleaseRef } from '#domain/release.js';
+import { resultsOfBroken } from './broken-wave.js';
 import { steerWaveSignal } from './messages.js';
+import { messageOf } from './proxies.js';
 import { searchKeys } from './search-keys.js';
 import type { TrainDesk } from './train-desk.js';
 import type { wave } from './wave.js';
@@ -88,8 +91,12 @@ export async function runWave(
   try {
     return await running;
   } catch (error) {
-    if (!isCancellation(error)) throw error;
-    return { results: [], probes: [], notStarted: stores.map(({ id }) => id) };
+    const members = stores.map(({ id }) => id);
+    if (isCancellation(error)) return { results: [], probes: [], notStarted: members };
+    if (!patched('broken-wave-holds')) throw error;
+    const results = resultsOfBroken(error, members);
+    const summary = `A wave of stage ${stage.name} broke off: ${messageOf(error)}`;
+    return { results, probes: [], notStarted: [], breach: { reason: 'StepFailed', summary } };
   } finally {
     state.ended = true;
     await steering;
@@ -139,7 +146,7 @@ export async function probeStores(
 ): Promise<WaveReport['probes']> {
   const probes: WaveReport['probes'] = [];
   for (const [part, members] of partsOf(stores.map((id) => ({ id }))).entries()) {
-    const report = await executeChild<typeof wave>('wave', {
+    const measuring = executeChild<typeof wave>('wave', {
       workflowId: `${waveWorkflowId(plan.train, name, attempt, part)}/gate`,
       parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
       staticSummary: `${name}: measure ${plural(members.length, 'store')}`,
@@ -159,7 +166,12 @@ export async function probeStores(
         },
       ],
     });
-    probes.push(...report.probes);
+    // Those of a wave that broke off were not measured.
+    const report = await measuring.catch((error: unknown) => {
+      if (!(error instanceof TemporalFailure) || !patched('broken-wave-holds')) throw error;
+      return undefined;
+    });
+    probes.push(...(report?.probes ?? []));
   }
   return probes;
 }

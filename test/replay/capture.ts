@@ -418,6 +418,18 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     await world.store('s001');
     return ended(await world.startSurvey(aSurvey(['s001', 's002'])));
   },
+  'patch-train-broken-wave': brokenWaveTrain,
+  'patch-train-unplanned': async (world) => {
+    world.central.plans(
+      aPlan()
+        .stage('canary', { stores: ['s001'] })
+        .build(),
+    );
+    world.central.on('planTrain', unreadable);
+    return ended(await world.startTrain());
+  },
+  'patch-train-unplanned-back': unplannedBack,
+  'patch-train-undo-pending': undoPendingTrain,
   'launch-train': async (world) => {
     world.central.plans(aPlan().build());
     const launch = await world.client.workflow.start<typeof launchTrain>('launchTrain', {
@@ -432,6 +444,9 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
 };
 
 const anna = { by: 'anna' };
+const unreadable = async (): Promise<never> => {
+  throw ApplicationFailure.nonRetryable('policies/revoked.yaml cannot be read', 'RevocationsUnreadable');
+};
 const failed: StepAnswer<never> = { kind: 'failed', stop: { reason: 'UpgradeFailed', summary: 'apt ended with 100' } };
 
 async function calmTrain(world: World) {
@@ -544,6 +559,65 @@ async function sparingTrain(world: World) {
   await heldFor(train, 'ApprovalPending');
   await train.executeUpdate(decideUpdate, { args: [approval] });
   return ended(train);
+}
+
+/** Its wave is terminated while a store is in work, and the store is tried again. */
+async function brokenWaveTrain(world: World) {
+  const held = (await world.store('s001', quick)).hold('applyConfig');
+  world.central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001'] })
+      .build(),
+  );
+  const train = await world.startTrain();
+  await held.reached;
+  await world.client.workflow.getHandle('2026-w48/canary/r0').terminate('by a person in the UI');
+  await heldFor(train, 'StepFailed');
+  held.release();
+  await train.executeUpdate(answerUpdates['retry-failed'], { args: [anna] });
+  return ended(train);
+}
+
+/** It is to go back, and what is revoked cannot be read until that is mended. */
+async function unplannedBack(world: World) {
+  const { central } = world;
+  const store = await world.store('s001', quick);
+  store.on('applyConfig', async () => failed);
+  central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001'], limits: { errorThreshold: { count: 0, minSample: 1 } } })
+      .build(),
+  );
+  central.on('planRollback', unreadable);
+  const train = await world.startTrain();
+  await heldFor(train, 'ErrorThresholdExceeded');
+  await train.executeUpdate(answerUpdates.rollback, { args: [anna] });
+  await heldFor(train, 'RollbackRefused');
+  central.on('planRollback', backFor('s001'));
+  store.on('applyConfig', async () => ({ kind: 'done', changed: [] }));
+  await train.executeUpdate(answerUpdates['retry-failed'], { args: [anna] });
+  await heldFor(train, 'ApprovalPending');
+  await train.executeUpdate(decideUpdate, { args: [approval] });
+  return ended(train);
+}
+
+/** It ends while one of its stores is silent in the middle of its operation. */
+async function undoPendingTrain(world: World) {
+  const held = (await world.store('s001', {}, { slots: 1 })).hold('drainNode n1');
+  await world.store('s002', quick);
+  const limits = { offlineAfter: 3_000, cutOffAfter: 100, offlineThreshold: { percent: 100, minSample: 1 } };
+  world.central.plans(
+    aPlan()
+      .stage('canary', { stores: ['s001', 's002'], limits })
+      .build(),
+  );
+  const train = await world.startTrain();
+  await trainUntil(train, 'it waits for s001', ({ state }) => state === 'catching up');
+  await train.executeUpdate(answerUpdates.finish, { args: [anna] });
+  await ended(train);
+  held.release();
+  await ended(world.storeHandle('s001'));
+  return train;
 }
 
 /** One of its stores is away when it is taken back, and is taken back when it is there again. */

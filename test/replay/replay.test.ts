@@ -172,6 +172,30 @@ describe('a changed workflow', () => {
       ".patched)('skip-takes-back-the-others') || true",
     ],
     [
+      'patch-train-broken-wave',
+      'a wave that breaks off and ends its train',
+      ".patched)('broken-wave-holds')",
+      ".patched)('broken-wave-holds') && false",
+    ],
+    [
+      'patch-train-unplanned',
+      'a train that cannot be planned and is not written down',
+      ".patched)('unopened-told')",
+      ".patched)('unopened-told') && false",
+    ],
+    [
+      'patch-train-unplanned-back',
+      'a way back that cannot be planned and ends its train',
+      ".patched)('unplanned-way-back-holds')",
+      ".patched)('unplanned-way-back-holds') && false",
+    ],
+    [
+      'patch-train-undo-pending',
+      'a store that is silent at the end and of which that is not written down',
+      ".patched)('undo-pending-at-end')",
+      ".patched)('undo-pending-at-end') && false",
+    ],
+    [
       'rollback-train-paused',
       'a stage that people paused and others are called for',
       ".patched)('paused-is-not-silent')",
