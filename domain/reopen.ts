@@ -161,7 +161,7 @@ function membersOf({ results }: PastStage): Pick<StagePlan, 'stores' | 'excluded
 const caveatsOf = ({ id, endedAt }: TrainRow): string[] =>
   endedAt === undefined
     ? [
-        `The run of train ${id} did not come to its end, so stores that were in work then are not in the ledger and not ` +
-          'in this plan. Look for them: edge janitor run',
+        `The run of train ${id} did not come to its end. Stores that are still in work, or whose wave was terminated with ` +
+          'it, are not in the ledger and not in this plan. Look for them: edge janitor run',
       ]
     : [];

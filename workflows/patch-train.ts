@@ -76,7 +76,7 @@ async function run(input: TrainInput, desk: TrainDesk): Promise<TrainReport> {
 
 /** It has neither name nor release yet, so there is nothing to record; a schedule that started it hears nothing of it. */
 async function unopened(error: unknown, { fleet }: TrainInput, desk: TrainDesk): Promise<never> {
-  if (patched('unopened-told')) {
+  if (isTold()) {
     const summary = `No train of ${fleet} was begun: ${messageOf(error)}`;
     desk.close({ state: 'failed', reason: 'InvalidInput', summary });
     await tellPeople(fleet, '', summary);
@@ -86,9 +86,12 @@ async function unopened(error: unknown, { fleet }: TrainInput, desk: TrainDesk):
 
 /** What could not be read to plan it ends it like what is wrong with its plan. */
 function unplanned(error: unknown): { kind: 'refused'; problems: string[] } {
-  if (!patched('unopened-told')) throw error;
+  if (!isTold()) throw error;
   return { kind: 'refused', problems: [messageOf(error)] };
 }
+
+/** Trains of earlier builds ended without a word. */
+const isTold = (): boolean => patched('unopened-told');
 
 async function runStages(train: Run, catchUp: CatchUp): Promise<Over | undefined> {
   for (const stage of train.plan.stages) {

@@ -41,7 +41,7 @@ import {
 } from './messages.js';
 import { saidInOrder } from './in-order.js';
 import { heard, parseInput } from './parse-input.js';
-import { helloProxy } from './proxies.js';
+import { control, helloProxy } from './proxies.js';
 import { startOperation, type StoreOperation } from './wave-children.js';
 
 /**
@@ -65,7 +65,11 @@ export async function wave(raw: WaveInput): Promise<WaveReport> {
   setHandler(cutOffSignal, heard('cutOff', cutOffNoticeSchema, floor.cutOff));
   setHandler(storeFreeSignal, heard('storeFree', storeFreeSchema, floor.storeFree));
 
-  CancellationScope.current().cancelRequested.catch(floor.abort);
+  let isCancelled = false;
+  CancellationScope.current().cancelRequested.catch(() => {
+    isCancelled = true;
+    floor.abort();
+  });
   return CancellationScope.nonCancellable(async () => {
     floor.startClock();
     for (;;) {
@@ -75,8 +79,16 @@ export async function wave(raw: WaveInput): Promise<WaveReport> {
       await floor.somethingChanged();
     }
     await floor.farewell();
-    return floor.close();
+    const report = floor.close();
+    if (isCancelled) await recordFor(input, report);
+    return report;
   });
+}
+
+/** Whoever sent it out may be gone, terminated from outside: then nobody else writes down what was done to its stores. */
+async function recordFor({ train, stage, round }: WaveInput, { results }: WaveReport): Promise<void> {
+  if (results.length === 0 || !patched('cancelled-wave-records')) return;
+  await control.record({ kind: 'results', train, stage, round, results });
 }
 
 type Waiting = WaveInput['stores'][number] & { deferrals: number };

@@ -330,6 +330,7 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     return world.client.workflow.getHandle('2026-w48/canary/r0/gate');
   },
   'wave-cut-off': cutOffWave,
+  'wave-cancelled': cancelledWave,
   'wave-steered': steeredWave,
   'wave-breached': breachedWave,
   'wave-deferred': deferredWave,
@@ -1117,6 +1118,19 @@ async function cutOffWave(world: World) {
   held.release();
   await ended(world.storeHandle('s001'));
   return wave;
+}
+
+/** Whoever sent it out is gone. */
+async function cancelledWave(world: World) {
+  const held = (await world.store('s001', quick)).hold('applyConfig');
+  const wave = await world.startWave(aWave(['s001', 's002'], { limits: { maxConcurrency: 1 } }));
+  await held.reached;
+  await wave.cancel();
+  await eventually('s001 was told', () =>
+    happened(world.storeHandle('s001'), (event) => event.workflowExecutionCancelRequestedEventAttributes),
+  );
+  held.release();
+  return ended(wave);
 }
 
 /** People change their mind about its first store more quickly than the store hears of it. */

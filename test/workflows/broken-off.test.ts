@@ -5,13 +5,15 @@ import type { ResultRow, StageRow } from '#domain/messages/ledger.js';
 import type { TrainView } from '#domain/messages/train.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import { reopenTrain } from '#domain/reopen.js';
+import { stillOn } from '#domain/rollback.js';
+import type { wave } from '#workflows/index.js';
 import { abortUpdate, answerUpdates, decideUpdate, trainQuery } from '#workflows/messages.js';
 import { fleet as aFleet } from '../unit/client/builders.js';
 import { aReleaseRef } from '../support/builders.js';
 import { aRollbackPlan, aTrainRow } from '../support/rollback-builders.js';
 import { useWorld } from '../support/use-world.js';
 import { aHealthyProbe, aPlan, currentPreflight, OTHER_HASH, PLAN_HASH } from '../support/workflow-builders.js';
-import { eventually, heldFor, trainUntil, type World } from '../support/workflow-harness.js';
+import { eventsOf, eventually, heldFor, trainUntil, waveUntil, type World } from '../support/workflow-harness.js';
 
 /** What becomes of a train when a part of it breaks off, or when something that it needs cannot be read. */
 
@@ -105,19 +107,21 @@ describe('a wave that is terminated from outside', () => {
   });
 });
 
-describe('a train whose own run was terminated', () => {
-  /** As the ledger has it: a stage is written down at its end only. */
-  const reopened = ({ central }: World) => {
-    const results = central
-      .ledgerOf('results')
-      .flatMap(({ train, stage, round, results: told }) =>
-        told.map((result): ResultRow => ({ ...result, train, stage, round, summary: result.stop?.summary })),
-      );
-    const stages = central.ledgerOf('stage').map(({ row }): StageRow => row);
-    const row = { ...aTrainRow({ ...central.ledgerOf('train').at(-1)?.row }), planHash: PLAN_HASH };
-    return reopenTrain({ row, results }, stages, { ...aFleet(), fleet: 'acme' });
-  };
+const resultsIn = ({ central }: World) =>
+  central
+    .ledgerOf('results')
+    .flatMap(({ train, stage, round, results }) =>
+      results.map((result): ResultRow => ({ ...result, train, stage, round, summary: result.stop?.summary })),
+    );
 
+/** As the ledger has it: a stage is written down at its end only. */
+const reopened = (world: World) => {
+  const stages = world.central.ledgerOf('stage').map(({ row }): StageRow => row);
+  const row = { ...aTrainRow({ ...world.central.ledgerOf('train').at(-1)?.row }), planHash: PLAN_HASH };
+  return reopenTrain({ row, results: resultsIn(world) }, stages, { ...aFleet(), fleet: 'acme' });
+};
+
+describe('a train whose own run was terminated', () => {
   it('in an open stage has that stage taken back', async () => {
     const world = await useWorld();
     const { central } = world;
@@ -162,6 +166,44 @@ describe('a train whose own run was terminated', () => {
     expect(report).toMatchObject({ state: 'rolled back', tally: { rolledBack: 2 } });
     expect(report.summary).toBe('Rolled back from 2026.48.0: 2 of 2 stores are back on 2026.47.0.');
     expect(central.ledgerOf('stage').map(({ row }) => [row.stage, row.state])).toEqual([['canary', 'rolled back']]);
+  });
+});
+
+describe('a train whose own run was terminated while stores were in work', () => {
+  it('has them in the ledger when they are at rest, and can be taken back', async () => {
+    const world = await useWorld();
+    const { central } = world;
+    await world.store('s001', quick);
+    const held = (await world.store('s002', quick)).hold('applyConfig');
+    await world.store('s003', quick);
+    central.plans(
+      aPlan()
+        .stage('canary', { stores: ['s001', 's002', 's003'], limits: { maxConcurrency: 2 } })
+        .build(),
+    );
+    const train = await world.startTrain();
+    await held.reached;
+    await waveUntil(
+      world.client.workflow.getHandle<typeof wave>('2026-w48/canary/r0'),
+      'two are done',
+      ({ tally }) => tally.succeeded === 2,
+    );
+    await train.terminate('by a person in the UI');
+    await eventually('s002 to be told', async () =>
+      (await eventsOf(world.storeHandle('s002'))).some(
+        (event) => event.workflowExecutionCancelRequestedEventAttributes,
+      ),
+    );
+    held.release();
+    await eventually('it to be written down', () => central.ledgerOf('results').length > 0);
+    const past = reopened(world);
+    expect(past.kind === 'reopened' && past.stages[0]?.results.map(({ store, outcome }) => [store, outcome])).toEqual([
+      ['s001', 'succeeded'],
+      ['s002', 'succeeded'],
+      ['s003', 'succeeded'],
+    ]);
+    const rows = resultsIn(world);
+    expect(stillOn(rows)).toEqual(['s001', 's002', 's003']);
   });
 });
 
