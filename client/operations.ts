@@ -56,7 +56,7 @@ import {
 } from '#domain/naming.js';
 import type { ResultRow } from '#domain/messages/ledger.js';
 import type { LedgerReader } from '#systems/ledger/types.js';
-import { OUTCOMES } from '#domain/outcomes.js';
+import { isCutOff, isUnended, OUTCOMES } from '#domain/outcomes.js';
 import { rollbackAgain } from '#domain/rollback.js';
 import {
   abortUpdate,
@@ -766,8 +766,12 @@ export function withProgress(stage: StageView, progress: WaveProgress | undefine
   };
 }
 
-/** Ended operations as the ledger tells them, where it does; what Temporal alone knows beside them. Newest first. */
+/**
+ * Ended operations as the ledger tells them, where it does; what Temporal alone knows beside them. Newest first. Of one
+ * that was not waited for the ledger has no end: how it ended since is told by Temporal.
+ */
 export function mergeOperations(fromTemporal: StoreOperation[], rows: ResultRow[]): StoreOperation[] {
+  const ended = fromTemporal.filter(({ status }) => status === 'ended');
   const told = rows.map((row): StoreOperation => ({
     operation: operationOfStage(row.stage),
     status: 'ended',
@@ -779,14 +783,34 @@ export function mergeOperations(fromTemporal: StoreOperation[], rows: ResultRow[
     summary: row.summary,
     startedAt: row.startedAt,
     endedAt: row.endedAt,
+    ...(isCutOff(row) && isUnended(row) ? endOf(row, ended) : {}),
   }));
+  // A row of an earlier build says that a store was cut off, and nothing of its operation.
+  const telling = rows.filter((row) => !isCutOff(row) || row.startedAt !== undefined);
   const isTold = (operation: StoreOperation) =>
-    operation.status === 'ended' && told.some((row) => row.train === operation.train && row.stage === operation.stage);
+    operation.status === 'ended' && telling.some((row) => isOfSameStage(row, operation));
   const merged = [...fromTemporal.filter((operation) => !isTold(operation)), ...told];
   const instant = (operation: StoreOperation) => Date.parse(operation.startedAt ?? operation.endedAt ?? '') || 0;
   return merged.sort(
     (a, b) => Number(b.status === 'running') - Number(a.status === 'running') || instant(b) - instant(a),
   );
+}
+
+const isOfSameStage = (row: ResultRow, { train, stage }: StoreOperation): boolean =>
+  row.train === train && row.stage === stage;
+
+/** Operations on one store never overlap, so the moment at which it was begun tells it from other rounds. */
+function endOf(row: ResultRow, ended: readonly StoreOperation[]): Partial<StoreOperation> {
+  const instant = (iso: string | undefined) => Date.parse(iso ?? '');
+  const run = ended.find(
+    (one) =>
+      isOfSameStage(row, one) &&
+      instant(one.startedAt) <= instant(row.startedAt) &&
+      instant(row.startedAt) <= instant(one.endedAt),
+  );
+  if (run === undefined) return {};
+  const { outcome, reason, endedAt, runId } = run;
+  return { outcome, reason, endedAt, runId };
 }
 
 /** Of a backup, only its dumps run on the store. */

@@ -107,14 +107,23 @@ const withNote = ({ stop }: StoreResult, note: string): Pick<StoreResult, 'stop'
 export const roundNotes = ({ stop }: StoreResult): string[] =>
   (stop?.detail ?? []).filter((line) => isTriedAgain(line) || isFailedBefore(line));
 
-/** How an operation left its store, as far as it got, and what other rounds add: `nodes finished: 1; left in place: maintenance of n2 (…)`. */
-export function stateWords(result: StoreResult): string | undefined {
-  const words = [...nodeWords(result), ...roundNotes(result)];
+/** It was begun, and nobody has heard how it ended. */
+export const isUnended = ({ startedAt, endedAt }: Pick<StoreResult, 'startedAt' | 'endedAt'>): boolean =>
+  startedAt !== undefined && endedAt === undefined;
+
+/**
+ * How an operation left its store, as far as it got, and what other rounds add: `nodes finished: 1; left in place: maintenance of n2 (…)`.
+ * Of one whose end nobody has heard, when it was begun, in the words of `timeWords`, and how far it was then.
+ */
+export function stateWords(result: StoreResult, timeWords: (instant: string) => string): string | undefined {
+  const begun = isUnended(result) && result.startedAt ? [`begun ${timeWords(result.startedAt)}`] : [];
+  const words = [...begun, ...nodeWords(result), ...roundNotes(result)];
   return words.length > 0 ? words.join('; ') : undefined;
 }
 export const LEFT_IN_PLACE = 'left in place: ';
 
-function nodeWords({ outcome, operationId, nodesPatched, release, lastGood, stop }: StoreResult): string[] {
+function nodeWords(result: StoreResult): string[] {
+  const { outcome, operationId, nodesPatched, release, lastGood, stop } = result;
   // An operation that works on no node says nothing of nodes.
   const isOfNodes = operationId !== undefined && nodesPatched !== undefined;
   if (!isOfNodes || outcome === 'succeeded' || outcome === 'offline') return [];
@@ -123,6 +132,7 @@ function nodeWords({ outcome, operationId, nodesPatched, release, lastGood, stop
     : 'no node finished';
   const left = (stop?.detail ?? []).filter((line) => line.startsWith(LEFT_IN_PLACE));
   const good = lastGood === undefined ? [] : [`last good release: ${lastGood}`];
+  if (isUnended(result)) return [`when last heard of, ${finished}`, 'what is left set is not known', ...good];
   return [finished, ...(left.length > 0 ? left : ['nothing left set']), ...good];
 }
 

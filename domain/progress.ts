@@ -231,7 +231,7 @@ function renderNotSucceeded(view: TrainView): string | undefined {
       OUTCOME_WORDS[result.outcome],
       result.reason ?? '–',
       result.stop ? sentenceOf(result.stop) : '–',
-      plain(stateWords(result) ?? '–'),
+      plain(stateWords(result, time) ?? '–'),
     ]);
   return sections(
     '**Not succeeded**',
@@ -288,7 +288,7 @@ function renderResult(result: StoreResult): string {
     `**${OUTCOME_WORDS[result.outcome]}**${reason}${took}`,
     result.stop && sentenceOf(result.stop),
     bullets('Seen', (result.stop?.detail ?? []).slice(0, MAX_DETAIL_LINES), result.stop?.detail?.length),
-    plain(stateWords(result) ?? ''),
+    plain(stateWords(result, time) ?? ''),
     renderRunbooks([result]),
     result.reason && `On or back: ${code('edge train show')} lists the answers that the train takes.`,
   );

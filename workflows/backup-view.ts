@@ -3,6 +3,7 @@ import type { GuestRun } from '#domain/backup-failures.js';
 import { renderBackupDetails } from '#domain/backup-progress.js';
 import type { NightStep } from '#domain/backup-result.js';
 import type { BackupTask, BackupView } from '#domain/messages/backup.js';
+import type { LastSeen } from '#domain/messages/store.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import type { Ended } from './ended.js';
 import { showOutcome } from './search-keys.js';
@@ -34,6 +35,7 @@ export function openBackupView({ store, night, operationId, startedAt }: BackupT
     paused: (paused: boolean) => set({ paused }),
     note: (...notes: string[]) => set({ notes: [...current.notes, ...notes].slice(-20) }),
     runs: (runs: GuestRun[]) => set({ runs }),
+    seen: (): LastSeen => ({ step: current.step }),
     done: (step: NightStep) => set({ steps: [...current.steps, step] }),
     finish({ outcome, reason, stop }: Ended): StoreResult {
       const result: StoreResult = { store, outcome, reason, stop, operationId, startedAt, endedAt: now() };

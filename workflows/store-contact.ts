@@ -8,7 +8,7 @@ import {
 } from '@temporalio/workflow';
 import { signEvery } from '#domain/abandoned.js';
 import { pauseAfterGreeting } from '#domain/contact.js';
-import { PROTOCOL, type StoreTask } from '#domain/messages/store.js';
+import { PROTOCOL, type LastSeen, type StoreTask } from '#domain/messages/store.js';
 import { cutOffSignal } from './messages.js';
 import { helloProxy, isUnanswered, returnProxy, signOfLifeProxy } from './proxies.js';
 import { ended, stopOf, type Ended } from './ended.js';
@@ -29,6 +29,7 @@ interface Shown {
   readonly current: { readonly since: string };
   step(step: string): void;
   cutOff(cutOff: boolean): void;
+  seen(): LastSeen;
 }
 
 /** Undefined when the store answers and speaks our protocol; else how the operation ends, with nothing touched. */
@@ -63,7 +64,7 @@ export function watchForSilence({ store, offlineAfter, cutOffAfter }: Contact, v
     const parent = workflowInfo().parent;
     if (!parent) return;
     await getExternalWorkflowHandle(parent.workflowId)
-      .signal(cutOffSignal, { store, cutOff })
+      .signal(cutOffSignal, { store, cutOff, ...(cutOff ? { seen: view.seen() } : {}) })
       .catch(() => undefined);
   };
   scope

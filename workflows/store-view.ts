@@ -1,5 +1,5 @@
 import { setCurrentDetails } from '@temporalio/workflow';
-import type { NodeView, NodeWork, StoreView } from '#domain/messages/store.js';
+import type { LastSeen, NodeView, NodeWork, StoreView } from '#domain/messages/store.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import { renderStoreDetails } from '#domain/progress.js';
 import type { Ended } from './ended.js';
@@ -38,6 +38,12 @@ export function openView(
       nodes: current.nodes.map((entry) => (entry.node === name ? { ...entry, state, since: now() } : entry)),
     });
   };
+  const reached = () => ({
+    ...(about.release === undefined
+      ? {}
+      : { nodesPatched: current.nodes.filter(({ state }) => state === 'done').length }),
+    ...(current.lastGood === undefined ? {} : { lastGood: current.lastGood }),
+  });
   return {
     current,
     step: (step: string) => set({ step, since: now() }),
@@ -64,8 +70,8 @@ export function openView(
       node(name, 'stopped');
       return end;
     },
+    seen: (): LastSeen => ({ step: current.step, ...reached() }),
     finish: (end: Ended): StoreResult => {
-      const done = current.nodes.filter(({ state }) => state === 'done').length;
       const result: StoreResult = {
         store: about.store,
         outcome: end.outcome === 'succeeded' && back ? 'rolledBack' : end.outcome,
@@ -74,9 +80,8 @@ export function openView(
         operationId: about.operationId,
         startedAt,
         endedAt: now(),
-        ...(about.release === undefined ? {} : { nodesPatched: done }),
         release: about.release,
-        ...(current.lastGood === undefined ? {} : { lastGood: current.lastGood }),
+        ...reached(),
       };
       set({ step: 'ended', since: now(), result });
       return result;

@@ -17,7 +17,13 @@ import type { ProbeFacts } from '#domain/facts.js';
 import { concurrencyOf, countsOf, judgeWave } from '#domain/limits.js';
 import { storeFreeSchema, type StoreFree } from '#domain/messages/backup.js';
 import { parse } from '#domain/messages/parse.js';
-import { cutOffNoticeSchema, probeFactsSchema, PROTOCOL, type CutOffNotice } from '#domain/messages/store.js';
+import {
+  cutOffNoticeSchema,
+  probeFactsSchema,
+  PROTOCOL,
+  type CutOffNotice,
+  type LastSeen,
+} from '#domain/messages/store.js';
 import {
   waveInputSchema,
   waveSteeringSchema,
@@ -26,7 +32,7 @@ import {
   type WaveReport,
   type WaveSteering,
 } from '#domain/messages/train.js';
-import { backupWorkflowId } from '#domain/naming.js';
+import { backupWorkflowId, operationId } from '#domain/naming.js';
 import { addTallies, emptyTally, tallyOf, type StoreResult } from '#domain/outcomes.js';
 import type { Reason } from '#domain/reasons.js';
 import {
@@ -119,7 +125,9 @@ function openFloor(input: WaveInput) {
   const results: StoreResult[] = [];
   const probes: ProbeFacts[] = [];
   const inFlight = new Map<string, ChildWorkflowHandle<StoreOperation> | undefined>();
-  const silent = new Set<string>();
+  /** ISO instants. */
+  const begun = new Map<string, string>();
+  const silent = new Map<string, LastSeen | undefined>();
   const children = new CancellationScope();
   const clocks = new CancellationScope();
   const way = wayThroughBackups();
@@ -134,7 +142,7 @@ function openFloor(input: WaveInput) {
     started: started(),
     inFlight: inFlight.size,
     deferred: deferred.length,
-    cutOff: [...silent],
+    cutOff: [...silent.keys()],
     tally: tallyOf(results),
     notSucceeded: unreported,
     breach,
@@ -210,7 +218,13 @@ function openFloor(input: WaveInput) {
     const run = input.operation === 'probe' ? probeOne(store) : operateOn(store);
     children
       .run(() => run)
-      .catch((error: unknown) => ended(failedResult(store.id, error)))
+      .catch((error: unknown) =>
+        ended(
+          isCancellation(error)
+            ? notRun(store.id, 'aborted', 'Aborted', 'Aborted before the operation began.')
+            : untold(failedResult(store.id, error)),
+        ),
+      )
       .finally(() => {
         inFlight.delete(store.id);
         silent.delete(store.id);
@@ -230,8 +244,25 @@ function openFloor(input: WaveInput) {
       return;
     }
     inFlight.set(store.id, child);
+    begun.set(store.id, now().toISOString());
     tell(store.id, child);
     ended(await children.run(() => child.result()));
+  };
+
+  /** A result that an operation has not told itself, with what is known of the operation all the same. */
+  const untold = (result: StoreResult): StoreResult => {
+    const { store, stop } = result;
+    const startedAt = begun.get(store);
+    if (startedAt === undefined) return result;
+    const { step, ...reached } = silent.get(store) ?? {};
+    return {
+      ...result,
+      ...(stop && step !== undefined ? { stop: { ...stop, step } } : {}),
+      operationId: operationId(input.train, input.stage, store, input.round),
+      startedAt,
+      ...(input.release ? { release: input.release.version } : {}),
+      ...reached,
+    };
   };
 
   /** An operation hears only what is not the normal case: that it is to stand still, or to end. */
@@ -362,9 +393,9 @@ function openFloor(input: WaveInput) {
       for (const [store, child] of inFlight) if (child) tell(store, child);
       changes += 1;
     },
-    cutOff: ({ store, cutOff }: CutOffNotice) => {
+    cutOff: ({ store, cutOff, seen }: CutOffNotice) => {
       if (!inFlight.has(store)) return;
-      if (cutOff) silent.add(store);
+      if (cutOff) silent.set(store, seen);
       else silent.delete(store);
       changes += 1;
       report();
@@ -424,8 +455,9 @@ function openFloor(input: WaveInput) {
       const [reason, then] = aborted
         ? (['UndoPending', 'It takes back what is set by itself, or when it is back.'] as const)
         : (['StoreCutOff', 'Its operation ends when it is back, and the store is tried again.'] as const);
-      for (const store of silent) {
-        results.push(notRun(store, 'cutOff', reason, `The store fell silent in the middle of its operation. ${then}`));
+      for (const [store, seen] of silent) {
+        const where = seen ? `at the step ${seen.step}` : 'in the middle of its operation';
+        results.push(untold(notRun(store, 'cutOff', reason, `The store fell silent ${where}. ${then}`)));
       }
       return { results, probes, notStarted: [...handedBack, ...[...waiting, ...deferred].map(({ id }) => id)], breach };
     },
@@ -510,7 +542,6 @@ const notRun = (store: string, outcome: StoreResult['outcome'], reason: Reason, 
 });
 
 function failedResult(store: string, error: unknown): StoreResult {
-  if (isCancellation(error)) return notRun(store, 'aborted', 'Aborted', 'Aborted before the operation began.');
   const cause = error instanceof ChildWorkflowFailure ? error.cause : error;
   const terminated = cause instanceof Error && cause.name === 'TerminatedFailure';
   const message = cause instanceof Error ? cause.message : String(cause);

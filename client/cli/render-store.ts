@@ -38,7 +38,7 @@ function headingOf(ended: readonly StoreOperation[], which: WhichOperations): st
 /** The last state that is known of a store that did not succeed: nobody should have to look for it node by node. */
 function lastLines({ operationId, result, nodes, notes }: StoreView, clock: Clock): string[] {
   if (result?.outcome === 'succeeded') return [];
-  const state = result && stateWords(result);
+  const state = result && stateWords(result, (instant) => timeInZone(instant, clock));
   return [
     `How ${printable(operationId)} left it${state === undefined ? '' : `: ${printable(state)}`}`,
     ...nodeLines(nodes, clock),
@@ -89,12 +89,18 @@ function operationRow(operation: StoreOperation, clock: Clock): string[] {
   const place = [operation.train, operation.stage].filter((word) => word !== undefined).join('/');
   const round = operation.round === undefined || operation.round === 0 ? '' : ` round ${operation.round}`;
   return [
-    operation.startedAt === undefined ? 'not started' : timeOf(operation.startedAt, clock),
+    startWords(operation, clock),
     printable(operation.operation),
     printable(place) + round,
     outcomeWord(operation.outcome),
     explanation(operation),
   ];
+}
+
+function startWords({ startedAt, outcome }: StoreOperation, clock: Clock): string {
+  if (startedAt !== undefined) return timeOf(startedAt, clock);
+  // The ledger has rows of earlier builds, which did not say it.
+  return outcome === 'cutOff' ? 'start not known' : 'not started';
 }
 
 /** `RebootTimeout: n2 did not come back in time; took 33 s` */

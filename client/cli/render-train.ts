@@ -222,7 +222,7 @@ function notSucceededLines(view: TrainView, options: RenderOptions): string[] {
   return [
     `Not succeeded (${number(Math.max(all, results.length))}):`,
     ...shown.flatMap((result) => {
-      const state = stateWords(result);
+      const state = stateWords(result, (instant) => timeInZone(instant, options.clock));
       return [`  ${resultLine(result)}`, ...(state === undefined ? [] : [`    ${printable(state)}`])];
     }),
     ...(hidden > 0

@@ -164,8 +164,23 @@ export const probeFactsSchema: z.ZodType<ProbeFacts> = z.looseObject({
   baseline: z.array(guestProbeSchema),
 });
 
+const lastSeenSchema = z.object({
+  step: z.string(),
+  nodesPatched: z.number().int().min(0).optional(),
+  lastGood: z.string().optional(),
+});
+/** How far an operation was when its store was last heard of. */
+export type LastSeen = z.infer<typeof lastSeenSchema>;
+
 /** What an operation tells its wave: it fell silent, or it is back. */
-export const cutOffNoticeSchema = z.object({ store: storeId, cutOff: z.boolean() }).strict();
+export const cutOffNoticeSchema = z
+  .object({
+    store: storeId,
+    cutOff: z.boolean(),
+    // That it is silent counts, whatever is said with it; operations of earlier builds say no more.
+    seen: lastSeenSchema.optional().catch(undefined),
+  })
+  .strict();
 export type CutOffNotice = z.infer<typeof cutOffNoticeSchema>;
 
 /** What a wave tells an operation. */

@@ -104,7 +104,14 @@ describe('a train that is aborted with stores in work, and whose worker is kille
     });
     expect((await practice.snapshot(cut)).wanUp).toBe(false);
     const { notSucceeded } = await practice.view();
-    expect(notSucceeded.find(({ store }) => store === cut)).toMatchObject({ outcome: 'cutOff', reason: 'UndoPending' });
+    const startedAt = expect.any(String) as string;
+    expect(notSucceeded.find(({ store }) => store === cut)).toMatchObject({
+      outcome: 'cutOff',
+      reason: 'UndoPending',
+      stop: { step: `upgrading ${at[cut]}` },
+      startedAt,
+      nodesPatched: 0,
+    });
     const ledger = await openLedger(practice.service.databaseUrl);
     try {
       const rows = await ledger.results((await practice.view()).train);
@@ -116,6 +123,7 @@ describe('a train that is aborted with stores in work, and whose worker is kille
           [waiting, 'aborted', 'Aborted'],
         ].toSorted(),
       );
+      expect(rows.find(({ store }) => store === cut)).toMatchObject({ startedAt });
     } finally {
       await ledger.close();
     }

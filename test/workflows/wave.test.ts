@@ -289,6 +289,7 @@ describe('an abort', () => {
     inWork.release();
     const report = await wave.result();
     expect(outcomesOf(report)).toEqual({ s001: 'UndoPending', s002: 'Aborted' });
+    expect(report.results.find(({ store }) => store === 's001')?.stop?.step).toBe('draining n1');
     await expect(world.storeHandle('s001').query(storeQuery)).resolves.toMatchObject({ step: 'draining n1' });
     held.release();
     await expect(world.storeHandle('s001').result()).resolves.toMatchObject({ outcome: 'aborted' });
@@ -323,18 +324,64 @@ describe('a store that falls silent', () => {
 
   it('is not waited for when all others have ended; its operation ends safely when it is back', async () => {
     const world = await useWorld();
-    const silent = await world.store('s001', {}, { slots: 1 });
+    const opened = { kind: 'done' as const, adopted: [], lastGood: '2026.47.0' };
+    const silent = await world.store('s001', { openOperation: async () => opened }, { slots: 1 });
     await world.store('s002', { readFacts: async () => currentPreflight() });
-    const held = silent.hold('drainNode n1');
+    const held = silent.hold('drainNode n3');
     const input = aWave(['s001', 's002'], {
       limits: { offlineAfter: 3_000, cutOffAfter: 100, offlineThreshold: { count: 1, minSample: 1 } },
     });
     const report = await (await world.startWave(input)).result();
     expect(outcomesOf(report)).toEqual({ s001: 'StoreCutOff', s002: 'succeeded' });
     expectWhole(report, input);
+    const startedAt = expect.stringMatching(/^\d{4}-\d\d-\d\dT/) as string;
+    const result = report.results.find(({ store }) => store === 's001');
+    expect(result).toEqual({
+      store: 's001',
+      outcome: 'cutOff',
+      reason: 'StoreCutOff',
+      stop: {
+        reason: 'StoreCutOff',
+        step: 'draining n3',
+        summary:
+          'The store fell silent at the step draining n3. Its operation ends when it is back, and the store is tried again.',
+      },
+      operationId: '2026-w48/canary/s001/r0',
+      startedAt,
+      release: input.release?.version,
+      nodesPatched: 1,
+      lastGood: '2026.47.0',
+    });
     held.release();
     await expect(world.storeHandle('s001').result()).resolves.toMatchObject({ outcome: 'aborted' });
     expect(silent.work().at(-1)).toBe('closeOperation aborted');
+  });
+
+  it.each([
+    ['of an earlier build, which says no more than that', {}],
+    ['of which the rest cannot be read', { seen: { step: 5 } }],
+  ])('is known by a notice %s', async (_, rest) => {
+    const world = await useWorld();
+    const held = (await world.store('s001')).hold('drainNode n1');
+    const other = (await world.store('s002', { readFacts: async () => currentPreflight() })).hold('readFacts');
+    const wave = await world.startWave(
+      aWave(['s001', 's002'], { limits: { maxConcurrency: 2, offlineThreshold: { count: 1, minSample: 1 } } }),
+    );
+    await Promise.all([held.reached, other.reached]);
+    await wave.signal('cutOff', { store: 's001', cutOff: true, ...rest });
+    await waveUntil(wave, 's001 is cut off', ({ cutOff }) => cutOff.includes('s001'));
+    other.release();
+    const report = await wave.result();
+    expect(report.results.find(({ store }) => store === 's001')).toEqual({
+      store: 's001',
+      outcome: 'cutOff',
+      reason: 'StoreCutOff',
+      stop: { reason: 'StoreCutOff', summary: expect.stringMatching(/^The store fell silent in the middle of its/) },
+      operationId: '2026-w48/canary/s001/r0',
+      startedAt: expect.any(String),
+      release: expect.any(String),
+    });
+    held.release();
   });
 
   it('counts in the offline threshold', async () => {
@@ -402,7 +449,11 @@ describe('an operation that is terminated from outside', () => {
     await world.client.workflow.getHandle(storeWorkflowId('s001')).terminate('by a person in the UI');
     const report = await wave.result();
     expect(outcomesOf(report)).toEqual({ s001: 'Terminated', s002: 'succeeded' });
-    expect(report.results.find(({ store }) => store === 's001')?.outcome).toBe('failed');
+    expect(report.results.find(({ store }) => store === 's001')).toMatchObject({
+      outcome: 'failed',
+      operationId: '2026-w48/canary/s001/r0',
+      startedAt: expect.any(String) as string,
+    });
     held?.release();
   });
 });

@@ -129,6 +129,47 @@ describe('mergeOperations', () => {
     expect(merged.map(({ train }) => train)).toEqual(['2026-w49', '2026-w48', '2026-w40']);
   });
 
+  describe('of a store that was cut off when its wave ended', () => {
+    const summary = 'The store fell silent at the step draining n2.';
+    const cutOff = { ...row, outcome: 'cutOff' as const, reason: 'StoreCutOff', summary };
+    const ended = { outcome: 'aborted', reason: 'Aborted', endedAt: '2026-11-24T11:00:00Z', runId: 'run-1' };
+
+    it('tells what the ledger knows while the operation goes on', () => {
+      const running = run({ status: 'running' });
+      const known = { outcome: 'cutOff', startedAt: row.startedAt, summary };
+      expect(mergeOperations([running], [cutOff])).toEqual([running, expect.objectContaining(known)]);
+    });
+
+    it('tells how the operation ended, as long as Temporal knows it', () => {
+      expect(mergeOperations([run(ended)], [cutOff])).toEqual([
+        expect.objectContaining({ ...ended, startedAt: row.startedAt, round: 0, summary }),
+      ]);
+      expect(mergeOperations([], [cutOff])).toEqual([expect.objectContaining({ outcome: 'cutOff', summary })]);
+    });
+
+    it('takes no other round for its end', () => {
+      const second = { startedAt: '2026-11-24T12:00:00Z', endedAt: '2026-11-24T12:30:00Z' };
+      const again = {
+        ...row,
+        round: 1,
+        outcome: 'succeeded' as const,
+        reason: undefined,
+        summary: undefined,
+        ...second,
+      };
+      const merged = mergeOperations([run({ outcome: 'succeeded', ...second }), run(ended)], [cutOff, again]);
+      expect(merged.map(({ round, outcome }) => [round, outcome])).toEqual([
+        [1, 'succeeded'],
+        [0, 'aborted'],
+      ]);
+    });
+
+    it('shows the operation beside a row of an earlier build, which does not say that there was one', () => {
+      const old = { ...cutOff, startedAt: undefined };
+      expect(mergeOperations([run(ended)], [old]).map(({ outcome }) => outcome)).toEqual(['aborted', 'cutOff']);
+    });
+  });
+
   it('keeps a running operation of a stage that the ledger has an earlier round of', () => {
     expect(mergeOperations([run({ status: 'running' })], [row])).toHaveLength(2);
   });

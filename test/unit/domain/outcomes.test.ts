@@ -4,11 +4,13 @@ import {
   hasFailed,
   isAway,
   OUTCOMES,
-  stateWords,
+  stateWords as stateWordsAt,
   type Outcome,
   type StoreResult,
 } from '#domain/outcomes.js';
 import type { Reason } from '#domain/reasons.js';
+
+const stateWords = (result: StoreResult) => stateWordsAt(result, String);
 
 describe('how an operation left its store', () => {
   const result = { store: 'store-001', outcome: 'failed', operationId: '2026-w48/canary/store-001/r0' } as const;
@@ -22,6 +24,20 @@ describe('how an operation left its store', () => {
     expect(stateWords({ ...result, nodesPatched: 0, stop })).toBe('no node finished; nothing left set');
     expect(stateWords({ ...result, nodesPatched: 0, lastGood: '2026.47.0', stop })).toBe(
       'no node finished; nothing left set; last good release: 2026.47.0',
+    );
+  });
+
+  it('is told as it was last heard of, when nobody has heard how it ended', () => {
+    const cutOff = { ...result, outcome: 'cutOff', startedAt: '2026-11-24T09:00:00Z' } as const;
+    const stop = { reason: 'StoreCutOff', step: 'draining n2', summary: 'It fell silent.' } as const;
+    expect(stateWords({ ...cutOff, nodesPatched: 1, release: '2026.48.0', lastGood: '2026.47.0', stop })).toBe(
+      'begun 2026-11-24T09:00:00Z; when last heard of, nodes finished: 1, on 2026.48.0; what is left set is not known; last good release: 2026.47.0',
+    );
+    expect(stateWords({ ...cutOff, stop })).toBe('begun 2026-11-24T09:00:00Z');
+    const terminated = { ...result, startedAt: cutOff.startedAt };
+    expect(stateWords(terminated)).toBe('begun 2026-11-24T09:00:00Z');
+    expect(stateWords({ ...cutOff, nodesPatched: 0, endedAt: '2026-11-24T10:00:00Z', stop })).toBe(
+      'no node finished; nothing left set',
     );
   });
 

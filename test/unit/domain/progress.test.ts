@@ -161,6 +161,22 @@ describe('renderTrainDetails', () => {
     );
   });
 
+  it('says of a store that was cut off when it was begun, at which step it was, and its last good release', () => {
+    const cutOff: StoreResult = {
+      store: 'store-007',
+      outcome: 'cutOff',
+      reason: 'StoreCutOff',
+      stop: { reason: 'StoreCutOff', step: 'draining n2', summary: 'The store fell silent.' },
+      operationId: '2026-w48/wave-1/store-007/r0',
+      startedAt: '2026-11-24T10:00:00Z',
+      nodesPatched: 0,
+      lastGood: '2026.47.0',
+    };
+    expect(renderTrainDetails(trainOf({ notSucceeded: [cutOff] }))).toContain(
+      '| cut off | StoreCutOff | draining n2: The store fell silent. | begun 2026-11-24 10:00 UTC; when last heard of, no node finished; what is left set is not known; last good release: 2026.47.0 |',
+    );
+  });
+
   it('names the runbook of each reason once, and how to try again what the train does not', () => {
     const tally = { ...emptyTally(), failed: 2 };
     const view = trainOf({ stages: [stageOf('wave-1', { tally })], notSucceeded: [failed('a'), failed('b')] });

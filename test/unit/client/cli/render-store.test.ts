@@ -136,6 +136,24 @@ describe('renderStore', () => {
     ]);
   });
 
+  it('says that an operation was begun of which nobody has heard the end, and never that one that was cut off was not', () => {
+    const cutOff = {
+      operation: 'patch',
+      status: 'ended' as const,
+      train: '2026-w48',
+      stage: 'wave-1',
+      round: 0,
+      outcome: 'cutOff',
+      reason: 'StoreCutOff',
+      summary: 'The store fell silent at the step draining n2.',
+    };
+    const rowOf = (startedAt?: string) =>
+      renderStore({ store: 'store-033', recent: [{ ...cutOff, startedAt }] }, clock, { limit: 5 })[2];
+    const words = 'patch  2026-w48/wave-1  cut off  StoreCutOff: The store fell silent at the step draining n2';
+    expect(rowOf('2026-11-24T10:00:00Z')).toBe(`  Tue 11:00  ${words}`);
+    expect(rowOf()).toBe(`  start not known  ${words}`);
+  });
+
   it.each([
     [{}, 'Last operation of each kind (times in Europe/Berlin):', 'Nothing is known of earlier operations.'],
     [{ limit: 5 }, 'Last 2 operations (times in Europe/Berlin):', 'Nothing is known of earlier operations.'],

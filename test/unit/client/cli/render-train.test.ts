@@ -124,6 +124,17 @@ describe('a train that runs', () => {
     expect(lines[at + 1]).toBe('    nodes finished: 1, on 2026.48.0; nothing left set');
   });
 
+  it('says of a store that was cut off when it was begun, at which step it was, and its last good release', () => {
+    const stop = { reason: 'StoreCutOff', step: 'draining n2', summary: 'The store fell silent.' } as const;
+    const known = { operationId: '2026-w48/wave-1/store-033/r0', startedAt: '2026-11-24T10:00:00Z', nodesPatched: 0 };
+    const cutOff = failedResult({ outcome: 'cutOff', reason: 'StoreCutOff', stop, lastGood: '2026.47.0', ...known });
+    const lines = renderTrain(trainView({ notSucceeded: [cutOff] }), options);
+    expect(lines).toContain('  store-033 cut off at draining n2, StoreCutOff: The store fell silent.');
+    expect(lines).toContain(
+      '    begun Tue 11:00 (Europe/Berlin); when last heard of, no node finished; what is left set is not known; last good release: 2026.47.0',
+    );
+  });
+
   it('says how a store is brought on that the train does not try again, and leaves that to the answers when it does', () => {
     const wave1 = stage('wave-1', 50, { tally: tally({ succeeded: 49, failed: 1 }) });
     const view = trainView({ stages: [stage('canary', 5), wave1], notSucceeded: [failedResult()] });
