@@ -705,7 +705,8 @@ describe('a rollback', () => {
     const { notSucceeded } = await heldFor(train, 'ApprovalPending', 'rollback');
     const rows = central.ledgerOf('results').flatMap(({ results }) => results);
     for (const told of [notSucceeded, rows]) {
-      const of = (store: string) => told.find((result) => result.store === store);
+      // The wave writes down how they ended; the train, what for.
+      const of = (store: string) => told.findLast((result) => result.store === store);
       expect(of('s001')).toMatchObject({
         outcome: 'aborted',
         reason: 'RolledBack',
