@@ -52,7 +52,8 @@ import { startOperation, type StoreOperation } from './wave-children.js';
  * workflow per store; `probe` only looks and is an activity per store.
  * - A backup begins at the store's own moment in its window, in a slot of its uplink, and not at all after the window.
  * - A store that is held by its backup is asked for, once: it is free after the dump that runs, and kept free.
- * - A busy store is deferred and tried again; a silent one gives its slot free and is counted, but not waited for.
+ * - A busy store is deferred and tried again, as often as the limit allows; no try counts while its backup is to call.
+ * - A silent store gives its slot free and is counted, but not waited for.
  * - Whose window closed while people let the wave, or that store, stand still is handed back; time in which the wave
  *   stood still does not count against its timeout. So is everybody not started when nobody is waited for any more.
  * - Every store of the input is either in `results` or in `notStarted`.
@@ -79,7 +80,8 @@ export async function wave(raw: WaveInput): Promise<WaveReport> {
   });
 }
 
-type Waiting = WaveInput['stores'][number] & { deferrals: number };
+/** `deferrals`: those of its tries that count. */
+type Waiting = WaveInput['stores'][number] & { tries: number; deferrals: number };
 
 function openFloor(input: WaveInput) {
   const { limits } = input;
@@ -91,7 +93,7 @@ function openFloor(input: WaveInput) {
   };
   const reportEvery = Math.max(1, Math.ceil(input.stores.length / 10));
 
-  const waiting: Waiting[] = input.stores.map((store) => ({ ...store, deferrals: 0 }));
+  const waiting: Waiting[] = input.stores.map((store) => ({ ...store, tries: 0, deferrals: 0 }));
   let deferred: Waiting[] = [];
   let steering: WaveSteering = input.steering ?? { paused: false, pausedStores: [], abortedStores: [] };
   const handedBack: string[] = [];
@@ -155,8 +157,9 @@ function openFloor(input: WaveInput) {
 
   const defer = (store: Waiting) => {
     changes += 1;
-    if (input.operation === 'patch' || input.operation === 'rollback') way.askFor(store.id);
-    if (store.deferrals >= limits.deferLimit) {
+    const asks = input.operation === 'patch' || input.operation === 'rollback';
+    const isPromised = asks && way.askFor(store.id);
+    if (!isPromised && store.deferrals >= limits.deferLimit) {
       ended(
         notRun(
           store.id,
@@ -167,7 +170,7 @@ function openFloor(input: WaveInput) {
       );
       return;
     }
-    deferred.push({ ...store, deferrals: store.deferrals + 1 });
+    deferred.push({ ...store, tries: store.tries + 1, deferrals: store.deferrals + (isPromised ? 0 : 1) });
     wakeDeferred();
   };
 
@@ -175,8 +178,8 @@ function openFloor(input: WaveInput) {
   const wakeDeferred = () => {
     if (timer) return;
     timer = 'running';
-    const tries = Math.max(...deferred.map(({ deferrals }) => deferrals));
-    after(limits.deferFor * Math.min(tries, 6), 'try busy stores again', () => {
+    const most = Math.max(...deferred.map(({ tries }) => tries));
+    after(limits.deferFor * Math.min(most, 6), 'try busy stores again', () => {
       timer = undefined;
       waiting.push(...deferred);
       deferred = [];
@@ -360,6 +363,7 @@ function openFloor(input: WaveInput) {
     storeFree: ({ store }: StoreFree) => {
       const waits = deferred.find(({ id }) => id === store);
       if (!waits) return;
+      way.called(store);
       deferred = deferred.filter((one) => one !== waits);
       waiting.unshift(waits);
       changes += 1;
@@ -445,26 +449,40 @@ function stopwatch(runs: boolean) {
 
 /** A backup that holds a store stands back for whoever asks, and is told when it need not any more. */
 function wayThroughBackups() {
-  const asked = new Set<string>();
+  /** `in vain`: no backup has heard it, or the one that has does not hold the store. */
+  const asked = new Map<string, 'promised' | 'in vain'>();
+  const isAskedInVain = (store: string) => {
+    if (asked.has(store)) asked.set(store, 'in vain');
+  };
   const requests = saidInOrder(() => patched('way-in-order'));
   /** It does not arrive where whatever holds the store is no backup, or has ended. */
   const say = (signal: typeof makeWaySignal, store: string) => {
     const backup = getExternalWorkflowHandle(backupWorkflowId(store));
-    requests.say(store, () => backup.signal(signal, { store, wave: workflowInfo().workflowId }));
+    requests.say(store, () => {
+      const sent = backup.signal(signal, { store, wave: workflowInfo().workflowId });
+      sent.catch(() => isAskedInVain(store));
+      return sent;
+    });
   };
   const done = (store: string) => {
     if (asked.delete(store)) say(wayTakenSignal, store);
   };
   return {
-    askFor: (store: string) => {
-      if (asked.has(store) || !patched('make-way')) return;
-      asked.add(store);
+    /** Says whether a backup that was asked before still has the store, and will call. */
+    askFor: (store: string): boolean => {
+      const before = asked.get(store);
+      if (before) return before === 'promised' && patched('waits-to-be-called');
+      if (!patched('make-way')) return false;
+      asked.set(store, 'promised');
       say(makeWaySignal, store);
+      return false;
     },
+    /** Who calls does not hold the store: when it is busy all the same, by another one. */
+    called: isAskedInVain,
     done,
     /** The server drops signals of a workflow that ends before they are on their way. */
     async close(): Promise<void> {
-      for (const store of asked) done(store);
+      for (const store of asked.keys()) done(store);
       await requests.arrived();
     },
   };

@@ -333,6 +333,7 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'wave-steered': steeredWave,
   'wave-breached': breachedWave,
   'wave-deferred': deferredWave,
+  'wave-called': calledWave,
   'wave-busy': busyWave,
   'wave-rollback': async (world) => {
     await rolledBackTrain(world);
@@ -1091,6 +1092,19 @@ async function deferredWave(world: World) {
   return wave;
 }
 
+/** Its store is held by a backup for more tries than it has. */
+async function calledWave(world: World) {
+  const held = (await world.store('s001')).hold('dumpNode n1');
+  const backup = await world.startBackup(aBackupInput('s001'));
+  await held.reached;
+  const wave = await world.startWave(aWave(['s001'], { limits: { deferFor: 500, deferLimit: 1 } }));
+  await eventually('the wave has tried', async () => (await triesOf(wave)) > 2);
+  held.release();
+  await ended(wave);
+  await ended(backup);
+  return wave;
+}
+
 /** Its store is held by another operation, through all the tries that it has. */
 async function busyWave(world: World) {
   const held = (await world.store('s001')).hold('drainNode n1');
@@ -1114,6 +1128,10 @@ async function refusingTrain(world: World) {
 
 const happened = async (handle: Pick<WorkflowHandle, 'fetchHistory'>, which: (event: HistoryEvent) => unknown) =>
   (await eventsOf(handle)).some(which);
+
+/** How often it found a store held. */
+const triesOf = async (wave: Pick<WorkflowHandle, 'fetchHistory'>) =>
+  (await eventsOf(wave)).filter((event) => event.startChildWorkflowExecutionFailedEventAttributes).length;
 
 async function ended<T extends Pick<WorkflowHandle, 'result'>>(handle: T): Promise<T> {
   await handle.result();

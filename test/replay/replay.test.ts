@@ -235,6 +235,12 @@ describe('a changed workflow', () => {
     ],
     ['wave-breached', 'a breach after which further stores are begun', '!aborted && !breach', '!aborted'],
     ['wave-deferred', 'a backup that is not asked to make way', 'way.askFor(store.id)', 'undefined'],
+    [
+      'wave-called',
+      'a store that is given up though its backup is to call',
+      ".patched)('waits-to-be-called')",
+      ".patched)('waits-to-be-called') && false",
+    ],
     ['wave-busy', 'a backup that is not told that it need not stand back', 'if (asked.delete(store))', 'if (false)'],
     [
       'janitor-concerns',

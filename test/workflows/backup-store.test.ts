@@ -7,7 +7,7 @@ import { abortUpdate, backupQuery, steerWaveSignal, storeFreeSignal, waveQuery }
 import type { Reason } from '#domain/reasons.js';
 import { aBackupInput, aStoreInput, aWave, someOrders } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
-import { aCopy, eventually, waveUntil } from '../support/workflow-harness.js';
+import { aCopy, eventsOf, eventually, waveUntil } from '../support/workflow-harness.js';
 
 const ID = 's001';
 const inSeconds = (seconds: number): string => new Date(Date.now() + seconds * 1_000).toISOString();
@@ -822,8 +822,12 @@ describe('the backup of a store', () => {
 });
 
 describe('a train that finds the store held by its backup', () => {
+  /** How often it found the store held. */
+  const triesOf = async (wave: Parameters<typeof eventsOf>[0]) =>
+    (await eventsOf(wave)).filter((event) => event.startChildWorkflowExecutionFailedEventAttributes).length;
+
   /** `others` are in work in the wave, and stay so until they are let go. */
-  const meet = async (others: string[] = []) => {
+  const meet = async (others: string[] = [], limits: Partial<WaveInput['limits']> = {}) => {
     const opened = await useWorld();
     const held = [...(await opened.stores(others)).values()].map((other) => other.hold('readFacts'));
     const world = Object.assign(opened, { letGo: () => held.forEach((other) => other.release()) });
@@ -836,7 +840,9 @@ describe('a train that finds the store held by its backup', () => {
     const dumping = store.hold('dumpNode n1');
     const backup = await world.startBackup(aBackupInput(ID));
     await dumping.reached;
-    const input: WaveInput = aWave([ID, ...others], { limits: { deferFor: 600_000, maxConcurrency: 2 } });
+    const input: WaveInput = aWave([ID, ...others], {
+      limits: { deferFor: 600_000, maxConcurrency: 2, ...limits },
+    });
     const wave = await world.startWave(input);
     await waveUntil(wave, 'the store is deferred', ({ deferred }) => deferred === 1);
     return { world, store, dumping, backup, wave };
@@ -852,6 +858,43 @@ describe('a train that finds the store held by its backup', () => {
     expect(at('closeDump')).toBeLessThan(at('openOperation'));
     expect(store.calls.lastIndexOf('openDump')).toBeGreaterThan(at('closeOperation succeeded'));
     expect(store.calls.filter((call) => call === 'openDump')).toHaveLength(2);
+  });
+
+  it('waits until it is called, and uses up no deferral by its tries until then', async () => {
+    const { dumping, backup, wave } = await meet([], { deferFor: 100, deferLimit: 1 });
+    await eventually('more tries than it has', async () => (await triesOf(wave)) > 3);
+    dumping.release();
+    expect((await wave.result()).results).toMatchObject([{ store: ID, outcome: 'succeeded' }]);
+    expect((await backup.result()).outcome).toBe('succeeded');
+  });
+
+  it('waits for its call no longer than its window is open', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    const dumping = store.hold('dumpNode n1');
+    const backup = await world.startBackup(aBackupInput(ID));
+    await dumping.reached;
+    const limits = { deferFor: 100, deferLimit: 1 };
+    const wave = await world.startWave(aWave([{ id: ID, closes: inSeconds(3) }], { limits }));
+    expect((await wave.result()).results).toMatchObject([{ outcome: 'skipped', reason: 'OutsideWindow' }]);
+    dumping.release();
+    expect((await backup.result()).outcome).toBe('succeeded');
+  });
+
+  it('gives up after its tries when the backup waits as well, for another operation', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    const patching = store.hold('readFacts');
+    await world.startStore(aStoreInput(ID, { train: 'by-hand' }));
+    await patching.reached;
+    const backup = await world.startBackup(aBackupInput(ID));
+    await eventually('it to wait', async () =>
+      (await backup.query(backupQuery)).step.startsWith('waits for the store'),
+    );
+    const wave = await world.startWave(aWave([ID], { limits: { deferFor: 100, deferLimit: 2 } }));
+    expect((await wave.result()).results).toMatchObject([{ outcome: 'skipped', reason: 'StoreBusy' }]);
+    patching.release();
+    expect((await backup.result()).outcome).toBe('succeeded');
   });
 
   it('and is called off lets the backup go on', async () => {
