@@ -51,7 +51,8 @@ import { startOperation, type StoreOperation } from './wave-children.js';
  * Started by `patchTrain`, `nightlyBackup` and `restoreTest`. `patch`, `rollback`, `backup` and `restore` are a child
  * workflow per store; `probe` only looks and is an activity per store.
  * - A backup begins at the store's own moment in its window, in a slot of its uplink, and not at all after the window.
- * - A store that is held by its backup is asked for, once: it is free after the dump that runs, and kept free.
+ * - A store that is held by its backup is asked for, once: it is free after the dump that runs, and kept free for as
+ *   long as it may begin.
  * - A busy store is deferred and tried again, as often as the limit allows; no try counts while its backup is to call.
  * - A silent store gives its slot free and is counted, but not waited for.
  * - Whose window closed while people let the wave, or that store, stand still is handed back; time in which the wave
@@ -335,6 +336,13 @@ function openFloor(input: WaveInput) {
         ended(notRun(store.id, 'skipped', 'OutsideWindow', 'The maintenance window closed before its turn.'));
       else start(store);
     }
+    giveWayBack();
+  };
+
+  /** Nobody stands back for a store whose turn cannot come now. */
+  const giveWayBack = () => {
+    const turns = mayStart() ? [...waiting, ...deferred].filter(({ id }) => !steering.pausedStores.includes(id)) : [];
+    way.keepFor(new Set([...inFlight.keys(), ...turns.map(({ id }) => id)]));
   };
 
   /** Whoever fell silent is not waited for: the stage goes on, and its operation ends when it is back. */
@@ -480,6 +488,9 @@ function wayThroughBackups() {
     /** Who calls does not hold the store: when it is busy all the same, by another one. */
     called: isAskedInVain,
     done,
+    keepFor(stores: ReadonlySet<string>): void {
+      for (const store of asked.keys()) if (!stores.has(store) && patched('way-given-back')) done(store);
+    },
     /** The server drops signals of a workflow that ends before they are on their way. */
     async close(): Promise<void> {
       for (const store of asked.keys()) done(store);

@@ -21,6 +21,7 @@ import {
   resumeUpdate,
   steerWaveSignal,
   storeQuery,
+  wayTakenSignal,
 } from '#workflows/messages.js';
 import { findTemporalCli } from '#workers/embedded/temporal-cli.js';
 import { startTemporal } from '#workers/embedded/temporal.js';
@@ -334,6 +335,7 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'wave-breached': breachedWave,
   'wave-deferred': deferredWave,
   'wave-called': calledWave,
+  'wave-way-given-back': wayGivenBack,
   'wave-busy': busyWave,
   'wave-rollback': async (world) => {
     await rolledBackTrain(world);
@@ -1128,6 +1130,27 @@ async function refusingTrain(world: World) {
 
 const happened = async (handle: Pick<WorkflowHandle, 'fetchHistory'>, which: (event: HistoryEvent) => unknown) =>
   (await eventsOf(handle)).some(which);
+
+/** People let it stand still while a backup holds its store, and go on when that has ended. */
+async function wayGivenBack(world: World) {
+  const held = (await world.store('s001')).hold('dumpNode n1');
+  const backup = await world.startBackup(aBackupInput('s001'));
+  await held.reached;
+  const wave = await world.startWave(aWave(['s001'], { limits: { deferFor: 1_000 } }));
+  await waveUntil(wave, 's001 is deferred', ({ deferred }) => deferred === 1);
+  const steering: WaveSteering = { paused: true, pausedStores: [], abortedStores: [] };
+  await wave.signal(steerWaveSignal, steering);
+  await eventually('the backup need not make way', () =>
+    happened(
+      backup,
+      ({ workflowExecutionSignaledEventAttributes: signal }) => signal?.signalName === wayTakenSignal.name,
+    ),
+  );
+  held.release();
+  await ended(backup);
+  await wave.signal(steerWaveSignal, { ...steering, paused: false });
+  return ended(wave);
+}
 
 /** How often it found a store held. */
 const triesOf = async (wave: Pick<WorkflowHandle, 'fetchHistory'>) =>

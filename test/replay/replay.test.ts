@@ -241,6 +241,12 @@ describe('a changed workflow', () => {
       ".patched)('waits-to-be-called')",
       ".patched)('waits-to-be-called') && false",
     ],
+    [
+      'wave-way-given-back',
+      'a backup that stands back for a wave that people let stand still',
+      ".patched)('way-given-back')",
+      ".patched)('way-given-back') && false",
+    ],
     ['wave-busy', 'a backup that is not told that it need not stand back', 'if (asked.delete(store))', 'if (false)'],
     [
       'janitor-concerns',

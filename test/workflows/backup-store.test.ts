@@ -778,6 +778,7 @@ describe('the backup of a store', () => {
     await patching.reached;
     const result = await (await world.startBackup(aBackupInput(ID, { notAfter: inSeconds(2) }))).result();
     expect(result).toMatchObject({ outcome: 'failed', reason: 'StoreBusy' });
+    expect(result.stop?.summary).toContain('Another operation held the store');
     expect(store.calls).not.toContain('openDump');
     patching.release();
   });
@@ -897,6 +898,41 @@ describe('a train that finds the store held by its backup', () => {
     expect((await backup.result()).outcome).toBe('succeeded');
   });
 
+  const free = { paused: false, pausedStores: [], abortedStores: [] };
+
+  it.each([
+    ['the wave', { ...free, paused: true }],
+    ['that store', { ...free, pausedStores: [ID] }],
+  ])('lets the backup go on while people have %s stand still', async (_, stands) => {
+    const { store, dumping, backup, wave } = await meet([], { deferFor: 500 });
+    await wave.signal(steerWaveSignal, stands);
+    dumping.release();
+    expect((await backup.result()).outcome).toBe('succeeded');
+    expect(store.calls).not.toContain('openOperation');
+    await wave.signal(steerWaveSignal, free);
+    expect((await wave.result()).results).toMatchObject([{ store: ID, outcome: 'succeeded' }]);
+  });
+
+  it('asks again when people let it go on and the store is still held', async () => {
+    const { store, dumping, backup, wave } = await meet([], { deferFor: 500 });
+    const heard = (signals: string[]) =>
+      eventually(`the backup to hear ${signals.at(-1)}`, async () => {
+        const names = (await eventsOf(backup)).flatMap(
+          (event) => event.workflowExecutionSignaledEventAttributes?.signalName ?? [],
+        );
+        return signals.every((signal, index) => names[index] === signal);
+      });
+    await heard(['makeWay']);
+    await wave.signal(steerWaveSignal, { ...free, paused: true });
+    await heard(['makeWay', 'wayTaken']);
+    await wave.signal(steerWaveSignal, free);
+    await heard(['makeWay', 'wayTaken', 'makeWay']);
+    dumping.release();
+    expect((await wave.result()).results).toMatchObject([{ store: ID, outcome: 'succeeded' }]);
+    expect((await backup.result()).outcome).toBe('succeeded');
+    expect(store.calls.lastIndexOf('openDump')).toBeGreaterThan(store.calls.indexOf('closeOperation succeeded'));
+  });
+
   it('and is called off lets the backup go on', async () => {
     const { store, dumping, backup, wave } = await meet();
     await wave.signal(steerWaveSignal, { paused: true, pausedStores: [], abortedStores: [ID] });
@@ -928,7 +964,28 @@ describe('a train that finds the store held by its backup', () => {
     await waveUntil(wave, 'the store is deferred', ({ deferred }) => deferred === 1);
     await wave.terminate('gone');
     dumping.release();
-    expect((await backup.result()).outcome).toBe('failed');
+    const { outcome, reason } = await backup.result();
+    expect(outcome).toBe('failed');
+    expect(reason).not.toBe('StoreBusy');
+  });
+
+  it('and has no slot for it before the night is over: the backup says that it stood back', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    store.on('dumpNode', async ({ vmids }) => ({ kind: 'done', runs: vmids.map((vmid) => ({ vmid, ...locked })) }));
+    store.on('readCopy', async () => ({ copy: aCopy('pbs-store', []) }));
+    const dumping = store.hold('dumpNode n1');
+    const other = (await world.store('s002')).hold('readFacts');
+    const backup = await world.startBackup(aBackupInput(ID, { notAfter: inSeconds(8) }));
+    await dumping.reached;
+    const wave = await world.startWave(aWave([ID, 's002'], { limits: { deferFor: 600_000, maxConcurrency: 1 } }));
+    await other.reached;
+    dumping.release();
+    const result = await backup.result();
+    expect(result).toMatchObject({ outcome: 'failed', reason: 'StoreBusy' });
+    expect(result.stop?.summary).toContain('It stood back for a train');
+    other.release();
+    await wave.result();
   });
 
   it('is not misled by a word about another store', async () => {
