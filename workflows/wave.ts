@@ -51,8 +51,8 @@ import { startOperation, type StoreOperation } from './wave-children.js';
  * Started by `patchTrain`, `nightlyBackup` and `restoreTest`. `patch`, `rollback`, `backup` and `restore` are a child
  * workflow per store; `probe` only looks and is an activity per store.
  * - A backup begins at the store's own moment in its window, in a slot of its uplink, and not at all after the window.
- * - A store that is held by its backup is asked for, once: it is free after the dump that runs, and kept free for as
- *   long as it may begin.
+ * - A store that is held is asked for by each try: when a backup has it, it is free after the dump that runs, and kept
+ *   free for as long as it may begin.
  * - A busy store is deferred and tried again, as often as the limit allows; no try counts while its backup is to call.
  * - A silent store gives its slot free and is counted, but not waited for.
  * - Whose window closed while people let the wave, or that store, stand still is handed back; time in which the wave
@@ -159,8 +159,8 @@ function openFloor(input: WaveInput) {
   const defer = (store: Waiting) => {
     changes += 1;
     const asks = input.operation === 'patch' || input.operation === 'rollback';
-    const isPromised = asks && way.askFor(store.id);
-    if (!isPromised && store.deferrals >= limits.deferLimit) {
+    const isSpared = asks && way.askFor(store.id);
+    if (!isSpared && store.deferrals >= limits.deferLimit) {
       ended(
         notRun(
           store.id,
@@ -171,7 +171,7 @@ function openFloor(input: WaveInput) {
       );
       return;
     }
-    deferred.push({ ...store, tries: store.tries + 1, deferrals: store.deferrals + (isPromised ? 0 : 1) });
+    deferred.push({ ...store, tries: store.tries + 1, deferrals: store.deferrals + (isSpared ? 0 : 1) });
     wakeDeferred();
   };
 
@@ -458,9 +458,9 @@ function stopwatch(runs: boolean) {
 /** A backup that holds a store stands back for whoever asks, and is told when it need not any more. */
 function wayThroughBackups() {
   /** `in vain`: no backup has heard it, or the one that has does not hold the store. */
-  const asked = new Map<string, 'promised' | 'in vain'>();
-  const isAskedInVain = (store: string) => {
-    if (asked.has(store)) asked.set(store, 'in vain');
+  const asked = new Map<string, 'promised' | 'called' | 'in vain'>();
+  const note = (store: string, answer: 'called' | 'in vain') => {
+    if (asked.has(store)) asked.set(store, answer);
   };
   const requests = saidInOrder(() => patched('way-in-order'));
   /** It does not arrive where whatever holds the store is no backup, or has ended. */
@@ -468,7 +468,7 @@ function wayThroughBackups() {
     const backup = getExternalWorkflowHandle(backupWorkflowId(store));
     requests.say(store, () => {
       const sent = backup.signal(signal, { store, wave: workflowInfo().workflowId });
-      sent.catch(() => isAskedInVain(store));
+      sent.catch(() => note(store, 'in vain'));
       return sent;
     });
   };
@@ -476,17 +476,25 @@ function wayThroughBackups() {
     if (asked.delete(store)) say(wayTakenSignal, store);
   };
   return {
-    /** Says whether a backup that was asked before still has the store, and will call. */
+    /**
+     * By each try that finds the store held, since whoever holds it may be another one by now; but not by one that was
+     * called for, which a backup that stands back would answer with the next call at once. Says whether the try is
+     * spared: a backup that was asked before is to call, or it has called and the try is one more than those by timer.
+     */
     askFor: (store: string): boolean => {
       const before = asked.get(store);
-      if (before) return before === 'promised' && patched('waits-to-be-called');
-      if (!patched('make-way')) return false;
+      if (!before && !patched('make-way')) return false;
+      const isPromised = before === 'promised' && patched('waits-to-be-called');
+      if (before && !patched('asks-again')) return isPromised;
+      if (before === 'called') {
+        asked.set(store, 'in vain');
+        return true;
+      }
       asked.set(store, 'promised');
       say(makeWaySignal, store);
-      return false;
+      return isPromised;
     },
-    /** Who calls does not hold the store: when it is busy all the same, by another one. */
-    called: isAskedInVain,
+    called: (store: string): void => note(store, 'called'),
     done,
     keepFor(stores: ReadonlySet<string>): void {
       for (const store of asked.keys()) if (!stores.has(store) && patched('way-given-back')) done(store);

@@ -335,6 +335,7 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'wave-breached': breachedWave,
   'wave-deferred': deferredWave,
   'wave-called': calledWave,
+  'wave-asks-again': waveThatAsksAgain,
   'wave-way-given-back': wayGivenBack,
   'wave-busy': busyWave,
   'wave-rollback': async (world) => {
@@ -1130,6 +1131,25 @@ async function refusingTrain(world: World) {
 
 const happened = async (handle: Pick<WorkflowHandle, 'fetchHistory'>, which: (event: HistoryEvent) => unknown) =>
   (await eventsOf(handle)).some(which);
+
+/** Its store is held by another operation, then by a backup that was not there when it asked first. */
+async function waveThatAsksAgain(world: World) {
+  const held = (await world.store('s001')).hold('readFacts');
+  await world.startStore(aStoreInput('s001', { train: 'by-hand' }));
+  await held.reached;
+  const wave = await world.startWave(aWave(['s001'], { limits: { deferFor: 1_000 } }));
+  await eventually('its word to find nobody', () =>
+    happened(wave, (event) => event.signalExternalWorkflowExecutionFailedEventAttributes),
+  );
+  const backup = await world.startBackup(aBackupInput('s001'));
+  await eventually('the backup to be asked', () =>
+    happened(backup, (event) => event.workflowExecutionSignaledEventAttributes),
+  );
+  held.release();
+  await ended(wave);
+  await ended(backup);
+  return wave;
+}
 
 /** People let it stand still while a backup holds its store, and go on when that has ended. */
 async function wayGivenBack(world: World) {

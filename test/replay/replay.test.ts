@@ -247,6 +247,7 @@ describe('a changed workflow', () => {
       ".patched)('way-given-back')",
       ".patched)('way-given-back') && false",
     ],
+    ['wave-asks-again', 'a backup that is asked once, before it was there', "if (before === 'called')", 'if (before)'],
     ['wave-busy', 'a backup that is not told that it need not stand back', 'if (asked.delete(store))', 'if (false)'],
     [
       'janitor-concerns',

@@ -933,6 +933,27 @@ describe('a train that finds the store held by its backup', () => {
     expect(store.calls.lastIndexOf('openDump')).toBeGreaterThan(store.calls.indexOf('closeOperation succeeded'));
   });
 
+  it('asks by each further try, also a backup that was not there when it asked first', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    const patching = store.hold('readFacts');
+    const patch = await world.startStore(aStoreInput(ID, { train: 'by-hand' }));
+    await patching.reached;
+    const wave = await world.startWave(aWave([ID], { limits: { deferFor: 500, deferLimit: 100 } }));
+    const unheard = async () =>
+      (await eventsOf(wave)).some((event) => event.signalExternalWorkflowExecutionFailedEventAttributes);
+    await eventually('its word to find nobody', unheard);
+    const backup = await world.startBackup(aBackupInput(ID));
+    await eventually('the backup to stand back', async () =>
+      (await backup.query(backupQuery)).step.startsWith('stands back'),
+    );
+    patching.release();
+    await patch.result();
+    expect((await wave.result()).results).toMatchObject([{ store: ID, outcome: 'succeeded' }]);
+    expect((await backup.result()).outcome).toBe('succeeded');
+    expect(store.calls.lastIndexOf('closeOperation succeeded')).toBeLessThan(store.calls.indexOf('openDump'));
+  });
+
   it('and is called off lets the backup go on', async () => {
     const { store, dumping, backup, wave } = await meet();
     await wave.signal(steerWaveSignal, { paused: true, pausedStores: [], abortedStores: [ID] });
