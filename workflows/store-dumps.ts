@@ -134,13 +134,14 @@ async function dumpOnce(
   const { store, night } = task;
   const left = () => Math.max(1, deadline.getTime() - Date.now());
   const isOver = () => stopping.stop !== undefined || Date.now() >= deadline.getTime();
+  let isHeld = false;
   for (;;) {
     if (way.isAsked()) {
       view.step('stands back for a train');
       await condition(() => !way.isAsked() || isOver(), left());
     }
     await stopping.whilePaused(undefined, input.endsBy ? left() : undefined);
-    if (isOver()) return { runs: [], stop: busy(stopping) };
+    if (isOver()) return { runs: [], stop: whyNot(stopping, way.isAsked() ? STOOD_BACK : isHeld ? HELD : TOO_LATE) };
     view.step('dump guests');
     const report = await way.whileHolding(async () => {
       try {
@@ -170,6 +171,7 @@ async function dumpOnce(
       }
     });
     if (report) return report;
+    isHeld = true;
     view.step('waits for the store, which another operation holds');
     await condition(isOver, Math.min(input.deferFor, left()));
   }
@@ -181,12 +183,23 @@ const STILL_DUMPING: Stop = {
   summary: 'The night ended while guests of the store were still dumped; the dumps that run go on to their end.',
 };
 
-function busy({ stop, paused }: Stopping): Stop {
+function whyNot({ stop, paused }: Stopping, otherwise: Stop): Stop {
   if (stop?.stop) return stop.stop;
-  if (paused) return STOOD_PAUSED;
-  return {
-    reason: 'StoreBusy',
-    step: 'dump guests',
-    summary: 'Another operation held the store until the night was over.',
-  };
+  return paused ? STOOD_PAUSED : otherwise;
 }
+
+const STOOD_BACK: Stop = {
+  reason: 'StoreBusy',
+  step: 'dump guests',
+  summary: 'It stood back for a train until the night was over.',
+};
+const HELD: Stop = {
+  reason: 'StoreBusy',
+  step: 'dump guests',
+  summary: 'Another operation held the store until the night was over.',
+};
+const TOO_LATE: Stop = {
+  reason: 'OutsideWindow',
+  step: 'dump guests',
+  summary: 'The night was over before its guests could be dumped, or dumped again.',
+};

@@ -57,8 +57,10 @@ import { startOperation, type StoreOperation } from './wave-children.js';
  * Started by `patchTrain`, `nightlyBackup` and `restoreTest`. `patch`, `rollback`, `backup` and `restore` are a child
  * workflow per store; `probe` only looks and is an activity per store.
  * - A backup begins at the store's own moment in its window, in a slot of its uplink, and not at all after the window.
- * - A store that is held by its backup is asked for, once: it is free after the dump that runs, and kept free.
- * - A busy store is deferred and tried again; a silent one gives its slot free and is counted, but not waited for.
+ * - A store that is held is asked for by each try: when a backup has it, it is free after the dump that runs, and kept
+ *   free for as long as it may begin.
+ * - A busy store is deferred and tried again, as often as the limit allows; no try counts while its backup is to call.
+ * - A silent store gives its slot free and is counted, but not waited for.
  * - Whose window closed while people let the wave, or that store, stand still is handed back; time in which the wave
  *   stood still does not count against its timeout. So is everybody not started when nobody is waited for any more.
  * - Every store of the input is either in `results` or in `notStarted`.
@@ -97,7 +99,8 @@ async function recordFor({ train, stage, round }: WaveInput, { results }: WaveRe
   await control.record({ kind: 'results', train, stage, round, results });
 }
 
-type Waiting = WaveInput['stores'][number] & { deferrals: number };
+/** `deferrals`: those of its tries that count. */
+type Waiting = WaveInput['stores'][number] & { tries: number; deferrals: number };
 
 function openFloor(input: WaveInput) {
   const { limits } = input;
@@ -109,7 +112,7 @@ function openFloor(input: WaveInput) {
   };
   const reportEvery = Math.max(1, Math.ceil(input.stores.length / 10));
 
-  const waiting: Waiting[] = input.stores.map((store) => ({ ...store, deferrals: 0 }));
+  const waiting: Waiting[] = input.stores.map((store) => ({ ...store, tries: 0, deferrals: 0 }));
   let deferred: Waiting[] = [];
   let steering: WaveSteering = input.steering ?? { paused: false, pausedStores: [], abortedStores: [] };
   const handedBack: string[] = [];
@@ -175,8 +178,9 @@ function openFloor(input: WaveInput) {
 
   const defer = (store: Waiting) => {
     changes += 1;
-    if (input.operation === 'patch' || input.operation === 'rollback') way.askFor(store.id);
-    if (store.deferrals >= limits.deferLimit) {
+    const asks = input.operation === 'patch' || input.operation === 'rollback';
+    const isSpared = asks && way.askFor(store.id);
+    if (!isSpared && store.deferrals >= limits.deferLimit) {
       ended(
         notRun(
           store.id,
@@ -187,7 +191,7 @@ function openFloor(input: WaveInput) {
       );
       return;
     }
-    deferred.push({ ...store, deferrals: store.deferrals + 1 });
+    deferred.push({ ...store, tries: store.tries + 1, deferrals: store.deferrals + (isSpared ? 0 : 1) });
     wakeDeferred();
   };
 
@@ -195,8 +199,8 @@ function openFloor(input: WaveInput) {
   const wakeDeferred = () => {
     if (timer) return;
     timer = 'running';
-    const tries = Math.max(...deferred.map(({ deferrals }) => deferrals));
-    after(limits.deferFor * Math.min(tries, 6), 'try busy stores again', () => {
+    const most = Math.max(...deferred.map(({ tries }) => tries));
+    after(limits.deferFor * Math.min(most, 6), 'try busy stores again', () => {
       timer = undefined;
       waiting.push(...deferred);
       deferred = [];
@@ -375,6 +379,13 @@ function openFloor(input: WaveInput) {
         ended(notRun(store.id, 'skipped', 'OutsideWindow', 'The maintenance window closed before its turn.'));
       else start(store);
     }
+    giveWayBack();
+  };
+
+  /** Nobody stands back for a store whose turn cannot come now. */
+  const giveWayBack = () => {
+    const turns = mayStart() ? [...waiting, ...deferred].filter(({ id }) => !steering.pausedStores.includes(id)) : [];
+    way.keepFor(new Set([...inFlight.keys(), ...turns.map(({ id }) => id)]));
   };
 
   /** Whoever fell silent is not waited for: the stage goes on, and its operation ends when it is back. */
@@ -403,6 +414,7 @@ function openFloor(input: WaveInput) {
     storeFree: ({ store }: StoreFree) => {
       const waits = deferred.find(({ id }) => id === store);
       if (!waits) return;
+      way.called(store);
       deferred = deferred.filter((one) => one !== waits);
       waiting.unshift(waits);
       changes += 1;
@@ -489,26 +501,51 @@ function stopwatch(runs: boolean) {
 
 /** A backup that holds a store stands back for whoever asks, and is told when it need not any more. */
 function wayThroughBackups() {
-  const asked = new Set<string>();
+  /** `in vain`: no backup has heard it, or the one that has does not hold the store. */
+  const asked = new Map<string, 'promised' | 'called' | 'in vain'>();
+  const note = (store: string, answer: 'called' | 'in vain') => {
+    if (asked.has(store)) asked.set(store, answer);
+  };
   const requests = saidInOrder(() => patched('way-in-order'));
   /** It does not arrive where whatever holds the store is no backup, or has ended. */
   const say = (signal: typeof makeWaySignal, store: string) => {
     const backup = getExternalWorkflowHandle(backupWorkflowId(store));
-    requests.say(store, () => backup.signal(signal, { store, wave: workflowInfo().workflowId }));
+    requests.say(store, () => {
+      const sent = backup.signal(signal, { store, wave: workflowInfo().workflowId });
+      sent.catch(() => note(store, 'in vain'));
+      return sent;
+    });
   };
   const done = (store: string) => {
     if (asked.delete(store)) say(wayTakenSignal, store);
   };
   return {
-    askFor: (store: string) => {
-      if (asked.has(store) || !patched('make-way')) return;
-      asked.add(store);
+    /**
+     * By each try that finds the store held, since whoever holds it may be another one by now; but not by one that was
+     * called for, which a backup that stands back would answer with the next call at once. Says whether the try is
+     * spared: a backup that was asked before is to call, or it has called and the try is one more than those by timer.
+     */
+    askFor: (store: string): boolean => {
+      const before = asked.get(store);
+      if (!before && !patched('make-way')) return false;
+      const isPromised = before === 'promised' && patched('waits-to-be-called');
+      if (before && !patched('asks-again')) return isPromised;
+      if (before === 'called') {
+        asked.set(store, 'in vain');
+        return true;
+      }
+      asked.set(store, 'promised');
       say(makeWaySignal, store);
+      return isPromised;
     },
+    called: (store: string): void => note(store, 'called'),
     done,
+    keepFor(stores: ReadonlySet<string>): void {
+      for (const store of asked.keys()) if (!stores.has(store) && patched('way-given-back')) done(store);
+    },
     /** The server drops signals of a workflow that ends before they are on their way. */
     async close(): Promise<void> {
-      for (const store of asked) done(store);
+      for (const store of asked.keys()) done(store);
       await requests.arrived();
     },
   };

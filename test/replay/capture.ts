@@ -21,6 +21,7 @@ import {
   resumeUpdate,
   steerWaveSignal,
   storeQuery,
+  wayTakenSignal,
 } from '#workflows/messages.js';
 import { findTemporalCli } from '#workers/embedded/temporal-cli.js';
 import { startTemporal } from '#workers/embedded/temporal.js';
@@ -334,6 +335,9 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
   'wave-steered': steeredWave,
   'wave-breached': breachedWave,
   'wave-deferred': deferredWave,
+  'wave-called': calledWave,
+  'wave-asks-again': waveThatAsksAgain,
+  'wave-way-given-back': wayGivenBack,
   'wave-busy': busyWave,
   'wave-rollback': async (world) => {
     await rolledBackTrain(world);
@@ -1179,6 +1183,19 @@ async function deferredWave(world: World) {
   return wave;
 }
 
+/** Its store is held by a backup for more tries than it has. */
+async function calledWave(world: World) {
+  const held = (await world.store('s001')).hold('dumpNode n1');
+  const backup = await world.startBackup(aBackupInput('s001'));
+  await held.reached;
+  const wave = await world.startWave(aWave(['s001'], { limits: { deferFor: 500, deferLimit: 1 } }));
+  await eventually('the wave has tried', async () => (await triesOf(wave)) > 2);
+  held.release();
+  await ended(wave);
+  await ended(backup);
+  return wave;
+}
+
 /** Its store is held by another operation, through all the tries that it has. */
 async function busyWave(world: World) {
   const held = (await world.store('s001')).hold('drainNode n1');
@@ -1202,6 +1219,50 @@ async function refusingTrain(world: World) {
 
 const happened = async (handle: Pick<WorkflowHandle, 'fetchHistory'>, which: (event: HistoryEvent) => unknown) =>
   (await eventsOf(handle)).some(which);
+
+/** Its store is held by another operation, then by a backup that was not there when it asked first. */
+async function waveThatAsksAgain(world: World) {
+  const held = (await world.store('s001')).hold('readFacts');
+  await world.startStore(aStoreInput('s001', { train: 'by-hand' }));
+  await held.reached;
+  const wave = await world.startWave(aWave(['s001'], { limits: { deferFor: 1_000 } }));
+  await eventually('its word to find nobody', () =>
+    happened(wave, (event) => event.signalExternalWorkflowExecutionFailedEventAttributes),
+  );
+  const backup = await world.startBackup(aBackupInput('s001'));
+  await eventually('the backup to be asked', () =>
+    happened(backup, (event) => event.workflowExecutionSignaledEventAttributes),
+  );
+  held.release();
+  await ended(wave);
+  await ended(backup);
+  return wave;
+}
+
+/** People let it stand still while a backup holds its store, and go on when that has ended. */
+async function wayGivenBack(world: World) {
+  const held = (await world.store('s001')).hold('dumpNode n1');
+  const backup = await world.startBackup(aBackupInput('s001'));
+  await held.reached;
+  const wave = await world.startWave(aWave(['s001'], { limits: { deferFor: 1_000 } }));
+  await waveUntil(wave, 's001 is deferred', ({ deferred }) => deferred === 1);
+  const steering: WaveSteering = { paused: true, pausedStores: [], abortedStores: [] };
+  await wave.signal(steerWaveSignal, steering);
+  await eventually('the backup need not make way', () =>
+    happened(
+      backup,
+      ({ workflowExecutionSignaledEventAttributes: signal }) => signal?.signalName === wayTakenSignal.name,
+    ),
+  );
+  held.release();
+  await ended(backup);
+  await wave.signal(steerWaveSignal, { ...steering, paused: false });
+  return ended(wave);
+}
+
+/** How often it found a store held. */
+const triesOf = async (wave: Pick<WorkflowHandle, 'fetchHistory'>) =>
+  (await eventsOf(wave)).filter((event) => event.startChildWorkflowExecutionFailedEventAttributes).length;
 
 async function ended<T extends Pick<WorkflowHandle, 'result'>>(handle: T): Promise<T> {
   await handle.result();

@@ -265,6 +265,19 @@ describe('a changed workflow', () => {
     ],
     ['wave-breached', 'a breach after which further stores are begun', '!aborted && !breach', '!aborted'],
     ['wave-deferred', 'a backup that is not asked to make way', 'way.askFor(store.id)', 'undefined'],
+    [
+      'wave-called',
+      'a store that is given up though its backup is to call',
+      ".patched)('waits-to-be-called')",
+      ".patched)('waits-to-be-called') && false",
+    ],
+    [
+      'wave-way-given-back',
+      'a backup that stands back for a wave that people let stand still',
+      ".patched)('way-given-back')",
+      ".patched)('way-given-back') && false",
+    ],
+    ['wave-asks-again', 'a backup that is asked once, before it was there', "if (before === 'called')", 'if (before)'],
     ['wave-busy', 'a backup that is not told that it need not stand back', 'if (asked.delete(store))', 'if (false)'],
     [
       'janitor-concerns',

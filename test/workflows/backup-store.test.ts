@@ -7,7 +7,7 @@ import { abortUpdate, backupQuery, steerWaveSignal, storeFreeSignal, waveQuery }
 import type { Reason } from '#domain/reasons.js';
 import { aBackupInput, aStoreInput, aWave, someOrders } from '../support/workflow-builders.js';
 import { useWorld } from '../support/use-world.js';
-import { aCopy, eventually, waveUntil } from '../support/workflow-harness.js';
+import { aCopy, eventsOf, eventually, waveUntil } from '../support/workflow-harness.js';
 
 const ID = 's001';
 const inSeconds = (seconds: number): string => new Date(Date.now() + seconds * 1_000).toISOString();
@@ -778,6 +778,7 @@ describe('the backup of a store', () => {
     await patching.reached;
     const result = await (await world.startBackup(aBackupInput(ID, { notAfter: inSeconds(2) }))).result();
     expect(result).toMatchObject({ outcome: 'failed', reason: 'StoreBusy' });
+    expect(result.stop?.summary).toContain('Another operation held the store');
     expect(store.calls).not.toContain('openDump');
     patching.release();
   });
@@ -822,8 +823,12 @@ describe('the backup of a store', () => {
 });
 
 describe('a train that finds the store held by its backup', () => {
+  /** How often it found the store held. */
+  const triesOf = async (wave: Parameters<typeof eventsOf>[0]) =>
+    (await eventsOf(wave)).filter((event) => event.startChildWorkflowExecutionFailedEventAttributes).length;
+
   /** `others` are in work in the wave, and stay so until they are let go. */
-  const meet = async (others: string[] = []) => {
+  const meet = async (others: string[] = [], limits: Partial<WaveInput['limits']> = {}) => {
     const opened = await useWorld();
     const held = [...(await opened.stores(others)).values()].map((other) => other.hold('readFacts'));
     const world = Object.assign(opened, { letGo: () => held.forEach((other) => other.release()) });
@@ -836,7 +841,9 @@ describe('a train that finds the store held by its backup', () => {
     const dumping = store.hold('dumpNode n1');
     const backup = await world.startBackup(aBackupInput(ID));
     await dumping.reached;
-    const input: WaveInput = aWave([ID, ...others], { limits: { deferFor: 600_000, maxConcurrency: 2 } });
+    const input: WaveInput = aWave([ID, ...others], {
+      limits: { deferFor: 600_000, maxConcurrency: 2, ...limits },
+    });
     const wave = await world.startWave(input);
     await waveUntil(wave, 'the store is deferred', ({ deferred }) => deferred === 1);
     return { world, store, dumping, backup, wave };
@@ -852,6 +859,99 @@ describe('a train that finds the store held by its backup', () => {
     expect(at('closeDump')).toBeLessThan(at('openOperation'));
     expect(store.calls.lastIndexOf('openDump')).toBeGreaterThan(at('closeOperation succeeded'));
     expect(store.calls.filter((call) => call === 'openDump')).toHaveLength(2);
+  });
+
+  it('waits until it is called, and uses up no deferral by its tries until then', async () => {
+    const { dumping, backup, wave } = await meet([], { deferFor: 100, deferLimit: 1 });
+    await eventually('more tries than it has', async () => (await triesOf(wave)) > 3);
+    dumping.release();
+    expect((await wave.result()).results).toMatchObject([{ store: ID, outcome: 'succeeded' }]);
+    expect((await backup.result()).outcome).toBe('succeeded');
+  });
+
+  it('waits for its call no longer than its window is open', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    const dumping = store.hold('dumpNode n1');
+    const backup = await world.startBackup(aBackupInput(ID));
+    await dumping.reached;
+    const limits = { deferFor: 100, deferLimit: 1 };
+    const wave = await world.startWave(aWave([{ id: ID, closes: inSeconds(3) }], { limits }));
+    expect((await wave.result()).results).toMatchObject([{ outcome: 'skipped', reason: 'OutsideWindow' }]);
+    dumping.release();
+    expect((await backup.result()).outcome).toBe('succeeded');
+  });
+
+  it('gives up after its tries when the backup waits as well, for another operation', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    const patching = store.hold('readFacts');
+    await world.startStore(aStoreInput(ID, { train: 'by-hand' }));
+    await patching.reached;
+    const backup = await world.startBackup(aBackupInput(ID));
+    await eventually('it to wait', async () =>
+      (await backup.query(backupQuery)).step.startsWith('waits for the store'),
+    );
+    const wave = await world.startWave(aWave([ID], { limits: { deferFor: 100, deferLimit: 2 } }));
+    expect((await wave.result()).results).toMatchObject([{ outcome: 'skipped', reason: 'StoreBusy' }]);
+    patching.release();
+    expect((await backup.result()).outcome).toBe('succeeded');
+  });
+
+  const free = { paused: false, pausedStores: [], abortedStores: [] };
+
+  it.each([
+    ['the wave', { ...free, paused: true }],
+    ['that store', { ...free, pausedStores: [ID] }],
+  ])('lets the backup go on while people have %s stand still', async (_, stands) => {
+    const { store, dumping, backup, wave } = await meet([], { deferFor: 500 });
+    await wave.signal(steerWaveSignal, stands);
+    dumping.release();
+    expect((await backup.result()).outcome).toBe('succeeded');
+    expect(store.calls).not.toContain('openOperation');
+    await wave.signal(steerWaveSignal, free);
+    expect((await wave.result()).results).toMatchObject([{ store: ID, outcome: 'succeeded' }]);
+  });
+
+  it('asks again when people let it go on and the store is still held', async () => {
+    const { store, dumping, backup, wave } = await meet([], { deferFor: 500 });
+    const heard = (signals: string[]) =>
+      eventually(`the backup to hear ${signals.at(-1)}`, async () => {
+        const names = (await eventsOf(backup)).flatMap(
+          (event) => event.workflowExecutionSignaledEventAttributes?.signalName ?? [],
+        );
+        return signals.every((signal, index) => names[index] === signal);
+      });
+    await heard(['makeWay']);
+    await wave.signal(steerWaveSignal, { ...free, paused: true });
+    await heard(['makeWay', 'wayTaken']);
+    await wave.signal(steerWaveSignal, free);
+    await heard(['makeWay', 'wayTaken', 'makeWay']);
+    dumping.release();
+    expect((await wave.result()).results).toMatchObject([{ store: ID, outcome: 'succeeded' }]);
+    expect((await backup.result()).outcome).toBe('succeeded');
+    expect(store.calls.lastIndexOf('openDump')).toBeGreaterThan(store.calls.indexOf('closeOperation succeeded'));
+  });
+
+  it('asks by each further try, also a backup that was not there when it asked first', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    const patching = store.hold('readFacts');
+    const patch = await world.startStore(aStoreInput(ID, { train: 'by-hand' }));
+    await patching.reached;
+    const wave = await world.startWave(aWave([ID], { limits: { deferFor: 500, deferLimit: 100 } }));
+    const unheard = async () =>
+      (await eventsOf(wave)).some((event) => event.signalExternalWorkflowExecutionFailedEventAttributes);
+    await eventually('its word to find nobody', unheard);
+    const backup = await world.startBackup(aBackupInput(ID));
+    await eventually('the backup to stand back', async () =>
+      (await backup.query(backupQuery)).step.startsWith('stands back'),
+    );
+    patching.release();
+    await patch.result();
+    expect((await wave.result()).results).toMatchObject([{ store: ID, outcome: 'succeeded' }]);
+    expect((await backup.result()).outcome).toBe('succeeded');
+    expect(store.calls.lastIndexOf('closeOperation succeeded')).toBeLessThan(store.calls.indexOf('openDump'));
   });
 
   it('and is called off lets the backup go on', async () => {
@@ -885,7 +985,28 @@ describe('a train that finds the store held by its backup', () => {
     await waveUntil(wave, 'the store is deferred', ({ deferred }) => deferred === 1);
     await wave.terminate('gone');
     dumping.release();
-    expect((await backup.result()).outcome).toBe('failed');
+    const { outcome, reason } = await backup.result();
+    expect(outcome).toBe('failed');
+    expect(reason).not.toBe('StoreBusy');
+  });
+
+  it('and has no slot for it before the night is over: the backup says that it stood back', async () => {
+    const world = await useWorld();
+    const store = await world.store(ID);
+    store.on('dumpNode', async ({ vmids }) => ({ kind: 'done', runs: vmids.map((vmid) => ({ vmid, ...locked })) }));
+    store.on('readCopy', async () => ({ copy: aCopy('pbs-store', []) }));
+    const dumping = store.hold('dumpNode n1');
+    const other = (await world.store('s002')).hold('readFacts');
+    const backup = await world.startBackup(aBackupInput(ID, { notAfter: inSeconds(8) }));
+    await dumping.reached;
+    const wave = await world.startWave(aWave([ID, 's002'], { limits: { deferFor: 600_000, maxConcurrency: 1 } }));
+    await other.reached;
+    dumping.release();
+    const result = await backup.result();
+    expect(result).toMatchObject({ outcome: 'failed', reason: 'StoreBusy' });
+    expect(result.stop?.summary).toContain('It stood back for a train');
+    other.release();
+    await wave.result();
   });
 
   it('is not misled by a word about another store', async () => {
