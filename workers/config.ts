@@ -170,6 +170,16 @@ export const offsiteWorkerSchema = z
   .object({
     temporal: z.object({ address: z.string().min(3), namespace: z.string().min(1) }).strict(),
     pbs: pbsSchema.describe('The central server; each store has the namespace of its id there'),
+    verifyAtOnce: z
+      .number()
+      .int()
+      .min(1)
+      .max(100)
+      .default(8)
+      .describe(
+        'Stores whose copies it verifies at the same time; the others wait. One with spinning disks verifies no faster ' +
+          'for more of them',
+      ),
     timing: z
       .object({ poll: milliseconds.default(5_000) })
       .strict()

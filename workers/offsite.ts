@@ -4,7 +4,7 @@ import { translated } from '#activities/to-failure.js';
 import { OFFSITE_QUEUE } from '#domain/naming.js';
 import { ConfigError, offsiteWorkerSchema, readConfigFile } from './config.js';
 import { openPbs } from './pbs.js';
-import { connectTemporal, ENDING, openLog, runUntilStopped, start } from './runtime.js';
+import { ALWAYS_A_SLOT, connectTemporal, ENDING, openLog, runUntilStopped, start } from './runtime.js';
 
 /**
  * The offsite worker: tends the central backup server, to which every store sends its backups, into a namespace of its
@@ -29,12 +29,12 @@ start(async () => {
       createTendActivities({
         ...pbs,
         namespaceOf: (store) => store,
+        verifyAtOnce: config.verifyAtOnce,
         timing: config.timing,
         now: () => new Date(),
       }),
     ),
-    // Stores send when they are through; a server with spinning disks verifies no faster for more tasks at once.
-    maxConcurrentActivityTaskExecutions: 8,
+    ...ALWAYS_A_SLOT,
     ...ENDING,
     maxHeartbeatThrottleInterval: '10 seconds',
   });

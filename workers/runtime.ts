@@ -34,6 +34,12 @@ export const ENDING = { shutdownGraceTime: '5 seconds' } as const;
  */
 const GIVE_UP_MS = 8_000;
 
+/**
+ * For a worker whose work is limited elsewhere: a task that waits for a slot cannot be told from one that nobody takes.
+ * More than any fleet has stores in work.
+ */
+export const ALWAYS_A_SLOT = { maxConcurrentActivityTaskExecutions: 10_000 } as const;
+
 /** Throws one sentence when nobody answers there. */
 export async function connectTemporal(address: string): Promise<NativeConnection> {
   try {

@@ -2,7 +2,7 @@ import { Worker } from '@temporalio/worker';
 import { createRestoreActivities } from '#activities/restore/index.js';
 import { STAGING_QUEUE } from '#domain/naming.js';
 import { ConfigError, readConfigFile, stagingWorkerSchema } from './config.js';
-import { connectTemporal, ENDING, openLog, runUntilStopped, start } from './runtime.js';
+import { ALWAYS_A_SLOT, connectTemporal, ENDING, openLog, runUntilStopped, start } from './runtime.js';
 import { openSite } from './site.js';
 
 /**
@@ -25,8 +25,8 @@ start(async () => {
     taskQueue: STAGING_QUEUE,
     identity: `staging-worker/${process.pid}`,
     activities: createRestoreActivities(deps),
-    // A few restores fill the link to the backup server; a sweep, a boot or a probe finds a slot beside them.
-    maxConcurrentActivityTaskExecutions: 8,
+    // How many stores are tried at once is for `restoreTest.maxConcurrency` of fleet.yaml to say.
+    ...ALWAYS_A_SLOT,
     ...ENDING,
     maxHeartbeatThrottleInterval: '10 seconds',
   });

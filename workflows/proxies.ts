@@ -42,7 +42,10 @@ const classes = {
     heartbeatTimeout: HEARTBEAT,
     retry: { initialInterval: '1 second', maximumInterval: '1 minute', maximumAttempts: 8 },
   },
-  /** Dumps of all guests of a node, or the restore of one, of which each may take hours over a slow link. */
+  /**
+   * Dumps of all guests of a node, or the restore of one, of which each may take hours over a slow link; and what waits
+   * its turn at a server that all stores share.
+   */
   bulk: {
     startToCloseTimeout: '12 hours',
     heartbeatTimeout: HEARTBEAT,
@@ -117,7 +120,10 @@ export function backupProxies(store: string) {
   return { read: proxy(classes.read), longTask: proxy(classes.longTask), dump: proxy(classes.bulk) };
 }
 
-/** Of the central backup server. Its worker serves all stores, so a task may wait for others; nobody waits for ever. */
+/**
+ * Of the central backup server. Its worker takes every task at once, so one that nobody takes for so long says that the
+ * worker is away; who has to wait for other stores does so there, until the night ends.
+ */
 export function offsiteProxies(patience: number) {
   const proxy = (options: ActivityOptions) =>
     proxyActivities<TendActivities>({
@@ -126,7 +132,7 @@ export function offsiteProxies(patience: number) {
       scheduleToStartTimeout: patience,
       ...options,
     });
-  return { read: proxy(classes.read), longTask: proxy(classes.longTask) };
+  return { read: proxy(classes.read), longTask: proxy(classes.bulk) };
 }
 
 /** Of the staging site. Its worker tries guests of several stores at once; nobody waits for it for ever. */

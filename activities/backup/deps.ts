@@ -20,6 +20,8 @@ export interface TendDeps {
   datastore: string;
   /** Undefined: the server has nothing of this store, and its tasks are refused. */
   namespaceOf: (store: string) => string | undefined;
+  /** Copies that are verified at the same time, of whichever stores; the others wait. Absent: all that are asked for. */
+  verifyAtOnce?: number;
   timing: Pick<StoreTiming, 'poll'>;
   now: () => Date;
 }

@@ -29,6 +29,7 @@ import { doorFor } from '../door.js';
 import { answered, done, notDone } from './answers.js';
 import { isRefusal, readSnapshots, requireOn } from './copy.js';
 import type { TendDeps } from './deps.js';
+import { takingTurns } from './turns.js';
 import { afterOtherVerifications, carryOut, requireAsked } from './work.js';
 
 const SHOWN = 20;
@@ -38,7 +39,8 @@ const SHOWN = 20;
  * server's list; the words of a task are no proof.
  */
 export function createTendActivities(deps: TendDeps): TendActivities {
-  const { node, verifier, pruner, datastore, timing } = deps;
+  const { node, verifier, pruner, datastore, timing, verifyAtOnce = Infinity } = deps;
+  const inTurn = takingTurns(verifyAtOnce, timing.poll);
   const mine = doorFor((store) =>
     deps.namespaceOf(store) === undefined ? `The backup server ${node} has nothing of ${store}.` : undefined,
   );
@@ -53,7 +55,10 @@ export function createTendActivities(deps: TendDeps): TendActivities {
     verifyCopy: (raw) =>
       beating(async () => {
         const task = mine(verifyTaskSchema, raw);
-        return answered(() => verify(task));
+        return answered(async () => {
+          await requireOn(verifier, datastore, placeOf(task).namespace, 'Datastore.Verify');
+          return inTurn(() => verify(task));
+        });
       }),
 
     /** Retry-safe: the same policy removes nothing more. */
@@ -124,8 +129,6 @@ export function createTendActivities(deps: TendDeps): TendActivities {
   }
 
   async function verify(task: VerifyTask): Promise<TendAnswer> {
-    const { namespace } = placeOf(task);
-    await requireOn(verifier, datastore, namespace, 'Datastore.Verify');
     await afterOtherVerifications(verifier, placeOf(task), timing);
     const before = await read(task);
     const { fresh, again } = planVerification(before, deps.now(), task.reverifyAfter);

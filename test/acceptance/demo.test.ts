@@ -1,9 +1,9 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { buildOnce, ROOT } from '../support/build.js';
+import { buildOnce } from '../support/build.js';
+import { edge } from '../support/edge-process.js';
 import { onNode } from '../support/on-node.js';
 import { SOON } from '../support/soon.js';
 
@@ -11,14 +11,7 @@ import { SOON } from '../support/soon.js';
  * Demos as whoever types them sees them: processes of their own, not on a terminal, judged by what they say at the end.
  * Both run at once, since each of them mostly waits.
  */
-const demo = (dir: string, ...args: string[]) =>
-  execa(process.execPath, [join(ROOT, 'bin', 'edge.mjs'), 'demo', ...args], {
-    cwd: dir,
-    env: { TMPDIR: dir },
-    reject: false,
-    stdin: 'ignore',
-    lines: true,
-  });
+const demo = (dir: string, ...args: string[]) => edge(dir, 'demo', ...args);
 type Demo = ReturnType<typeof demo>;
 
 let dirs: { drill: string; breach: string };

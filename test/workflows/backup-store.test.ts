@@ -1,3 +1,4 @@
+import { activityInfo } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { describe, expect, it } from 'vitest';
 import type { BackupStoreInput, CopyAnswer, DumpActivities, TendActivities } from '#domain/messages/backup.js';
@@ -83,6 +84,21 @@ describe('the backup of a store', () => {
     expect(there).toEqual(['verifyCopy s001', 'readCopy s001', 'pruneCopy s001', 'readCopy s001']);
     const entry = world.central.ledgerOf('backups').at(-1);
     expect(entry?.guests.every(({ offsite }) => offsite?.provenAt !== undefined)).toBe(true);
+  });
+
+  it('has time to wait its turn at the central server, where the copies of all stores are', async () => {
+    const world = await useWorld();
+    await world.store(ID);
+    let hours = 0;
+    await world.centralServer({
+      verifyCopy: async () => {
+        hours = activityInfo().startToCloseTimeoutMs / 3_600_000;
+        return { ok: true, detail: 'done', node: 'pbs-central' };
+      },
+    });
+    const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+    await (await world.startBackup(aBackupInput(ID, { orders }))).result();
+    expect(hours).toBe(12);
   });
 
   it('whose sending outlasts the night says so; each night proves what is here, and the centre when it has arrived', async () => {

@@ -15,6 +15,8 @@ import { findTemporalCli } from '#workers/embedded/temporal-cli.js';
 import { startTemporal, type TemporalServer } from '#workers/embedded/temporal.js';
 import { askActivity } from '../../support/ask-activity.js';
 import { buildOnce, ROOT } from '../../support/build.js';
+import { SOON } from '../../support/soon.js';
+import { copyForEach, endByHand, endOne } from '../lab/pbs/central-copies.js';
 import { PracticeStaging } from '../lab/staging/practice-staging.js';
 
 /** The offsite and the staging worker, as the processes that an installer starts, on a practice site. */
@@ -147,6 +149,7 @@ const running: ChildProcess[] = [];
 afterEach(() => {
   door.open();
   for (const child of running.splice(0)) child.kill('SIGKILL');
+  vi.restoreAllMocks();
 });
 
 function launch(name: Name, args: string[], env: NodeJS.ProcessEnv = {}): Run {
@@ -301,6 +304,48 @@ describe('a worker that is told to end', () => {
     child.kill('SIGTERM');
     expect(await ended).toEqual({ code: 0, signal: null });
     expect(said.out).toContain('what did not end in time is given up');
+  });
+});
+
+describe('a worker that is busy', () => {
+  const stores = (count: number) => Array.from({ length: count }, (_, i) => `store-${String(i + 2).padStart(3, '0')}`);
+
+  it('is not taken for one that is away: a list is read while more is to be verified than may be at once', async () => {
+    const { central } = staging;
+    const all = stores(12);
+    staging.backUp(101);
+    copyForEach(central, all);
+    endByHand(central);
+    await started('offsite');
+    const order = { ...WORKERS.offsite.task, reverifyAfter: 30 * 86_400_000 };
+    const asked = await Promise.all(
+      all.map((store) => ask('offsite', { activity: 'verifyCopy', task: { ...order, store } })),
+    );
+    const running = () => central.tasks.running.filter(({ type }) => type === 'verify_snapshot').length;
+    await vi.waitFor(() => expect(running()).toBe(8), SOON);
+    const { answer: list } = await ask('offsite');
+    expect(await list).toMatchObject({ kind: 'done', result: WORKERS.offsite.answers });
+    for (let left = all.length; left > 0; left -= 1) {
+      await vi.waitFor(() => expect(running()).toBe(Math.min(8, left)), SOON);
+      endOne(central);
+    }
+    for (const { answer } of asked) expect(await answer).toMatchObject({ kind: 'done', result: { ok: true } });
+  });
+
+  it('is not taken for one that is away: a storage is taken away while as many stores are tried as may be at once', async () => {
+    await started('staging', await changed('staging', { 'copies.port': door.port }));
+    door.shut();
+    const ended: string[] = [];
+    const { task } = WORKERS.staging;
+    for (const store of stores(50)) {
+      const { answer } = await ask('staging', { task: { ...task, store } });
+      const end = () => void ended.push(store);
+      answer.then(end, end);
+    }
+    await heldUp();
+    const { answer } = await ask('staging', { activity: 'closeCopy' });
+    expect(await answer).toMatchObject({ kind: 'done', result: { kind: 'done' } });
+    expect(ended).toEqual([]);
   });
 });
 

@@ -1,6 +1,7 @@
 import { ActivityCancellationDetails, CancelledFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { TendDeps } from '#activities/backup/deps.js';
 import { createStoreBackupActivities } from '#activities/backup/index.js';
 import { createTendActivities } from '#activities/backup/tend.js';
 import { keyChanges } from '#domain/backup-encryption.js';
@@ -8,6 +9,7 @@ import { createOperation } from '#activities/store/operation.js';
 import { judgeNight } from '#domain/backup-result.js';
 import type { BackupTask, PruneTask, VerifyTask } from '#domain/messages/backup.js';
 import { createPbsClient } from '#systems/pbs/client.js';
+import { copyForEach, endByHand, endOne, storeOf } from '../../lab/pbs/central-copies.js';
 import { startPracticeNight, type PracticeNight } from './practice-night.js';
 
 let night: PracticeNight;
@@ -586,7 +588,8 @@ describe('every step', () => {
 });
 
 describe('a server that has the copies of many stores', () => {
-  it('is tended by the same steps, each store in its own namespace', async () => {
+  let clients: Pick<TendDeps, 'verifier' | 'pruner'>;
+  beforeEach(async () => {
     await dumpAll();
     await night.worker().verifyCopy(verifyTask());
     await night.worker().sendCopy(theTask());
@@ -597,30 +600,94 @@ describe('a server that has the copies of many stores', () => {
       const { id, secret } = central.tokens.find((token) => token.id === `edge-governor@pbs!${name}`)!;
       return createPbsClient({ name: node, address, port, fingerprint, token: `${id}:${secret}` });
     };
-    const clients = { verifier: clientWith('verify'), pruner: clientWith('prune') };
-    central.datastore('offsite').addNamespace('', 'store-002');
-    const tend = night.inActivity(
-      createTendActivities({
-        ...clients,
-        node,
-        datastore: 'offsite',
-        namespaceOf: (store) => (['store-001', 'store-002'].includes(store) ? store : undefined),
-        timing: night.deps.timing,
-        now: night.deps.now,
-      }),
-    );
+    clients = { verifier: clientWith('verify'), pruner: clientWith('prune') };
+  });
+  afterEach(() => Promise.all([clients.verifier.close(), clients.pruner.close()]));
+
+  const tending = (stores: string[], change: Partial<TendDeps> = {}) =>
+    createTendActivities({
+      ...clients,
+      node: night.central.hostname,
+      datastore: 'offsite',
+      namespaceOf: (store) => (stores.includes(store) ? store : undefined),
+      timing: night.deps.timing,
+      now: night.deps.now,
+      ...change,
+    });
+
+  it('is tended by the same steps, each store in its own namespace', async () => {
+    night.central.datastore('offsite').addNamespace('', 'store-002');
+    const tend = night.inActivity(tending(['store-001', 'store-002']));
     expect(await tend.verifyCopy(verifyTask())).toMatchObject({ detail: '3 snapshots verified', node: 'pbs-central' });
     expect(await tend.verifyCopy(verifyTask({ store: 'store-002' }))).toMatchObject({
       ok: true,
       detail: '0 snapshots verified',
     });
     expect((await tend.readCopy(theTask())).copy.snapshots.map(({ verification }) => verification?.node)).toEqual([
-      node,
-      node,
-      node,
+      'pbs-central',
+      'pbs-central',
+      'pbs-central',
     ]);
     expect((await tend.readCopy({ ...theTask(), store: 'store-002' })).copy.snapshots).toEqual([]);
     await expect(tend.readCopy({ ...theTask(), store: 'store-003' })).rejects.toMatchObject({ type: 'InvalidInput' });
-    await Promise.all([clients.verifier.close(), clients.pruner.close()]);
+  });
+
+  describe('and verifies for two of them at once', () => {
+    const STORES = ['store-002', 'store-003', 'store-004', 'store-005', 'store-006'];
+    let tend: ReturnType<typeof tending>;
+    beforeEach(() => {
+      copyForEach(night.central, STORES);
+      endByHand(night.central);
+      tend = tending(STORES, { verifyAtOnce: 2 });
+    });
+
+    const running = () => night.central.tasks.running.map(storeOf);
+    const begun = () => night.central.tasks.all.filter(({ type }) => type === 'verify_snapshot').map(storeOf);
+    /** `at`: when Temporal was given the task, in whichever try this is. */
+    function asked(store: string, at = 1) {
+      const environment = new MockActivityEnvironment({ scheduledTimestampMs: at });
+      const answer = environment.run(tend.verifyCopy, verifyTask({ store }));
+      // Some outlive the test.
+      answer.catch(() => undefined);
+      return { environment, answer };
+    }
+
+    it('has the others wait, whoever was asked for first is next, and who only looks is answered meanwhile', async () => {
+      const all = STORES.map((store, i) => asked(store, i < 2 ? 100 : 50 - i));
+      await expect.poll(running).toEqual(['store-002', 'store-003']);
+      expect((await night.inActivity(tend).readCopy({ ...theTask(), store: 'store-006' })).copy.snapshots).toHaveLength(
+        1,
+      );
+      for (const next of ['store-006', 'store-005', 'store-004']) {
+        endOne(night.central);
+        await expect.poll(() => begun().at(-1)).toBe(next);
+        expect(running()).toHaveLength(2);
+      }
+      endOne(night.central);
+      endOne(night.central);
+      for (const { answer } of all) expect(await answer).toMatchObject({ ok: true, detail: '1 snapshot verified' });
+      expect(begun()).toHaveLength(STORES.length);
+    });
+
+    it('gives the turn on when nobody waits for it any more, whether it is still to come or under way', async () => {
+      const [first, , waits, last] = STORES.slice(0, 4).map((store) => asked(store));
+      await expect.poll(running).toHaveLength(2);
+      const nobody = new ActivityCancellationDetails({ notFound: true });
+      waits!.environment.cancel('NOT_FOUND', nobody);
+      await expect(waits!.answer).rejects.toBeInstanceOf(CancelledFailure);
+      first!.environment.cancel('NOT_FOUND', nobody);
+      await expect(first!.answer).rejects.toBeInstanceOf(CancelledFailure);
+      await expect.poll(begun).toEqual(['store-002', 'store-003', 'store-005']);
+      for (const _ of begun()) endOne(night.central);
+      expect(await last!.answer).toMatchObject({ ok: true });
+    });
+
+    it('says at once what no turn changes', async () => {
+      for (const store of STORES.slice(0, 2)) asked(store);
+      await expect.poll(running).toHaveLength(2);
+      for (const entry of night.central.acl.filter(({ authId }) => authId.endsWith('!verify')))
+        entry.role = 'DatastoreAudit';
+      expect(await asked('store-004').answer).toMatchObject({ ok: false, reason: 'BackupRefused' });
+    });
   });
 });
