@@ -121,7 +121,10 @@ export interface ProbeFacts {
   /** Installed packages and running kernels are those of the release the store was given; absent = not asked. */
   inventoryMatches?: boolean | undefined;
   guests: GuestProbe[];
-  /** The same measurements just before the patch, as the store worker kept them; empty = never patched by us. */
+  /**
+   * The same measurements from before the release was begun, as the store worker kept them; empty = never patched by us,
+   * or there are none from before.
+   */
   baseline: GuestProbe[];
 }
 

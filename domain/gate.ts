@@ -55,7 +55,7 @@ const RULES: readonly Rule[] = [
   { name: 'guests running', judge: judgeRunning },
   // Running is not serving: the guest's own health address answers.
   { name: 'guests healthy', judge: judgeHealthy },
-  // Each guest against itself just before the patch: a slow store is not a bad release.
+  // Each guest against itself before the release was begun: a slow store is not a bad release.
   { name: 'latency against the own baseline', judge: judgeLatency },
   // A cache that lost its content after the patch shows in the WAN bill, not in an error.
   { name: 'cache hit against the own baseline', judge: judgeCacheHit },

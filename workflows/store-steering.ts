@@ -3,6 +3,7 @@ import { commandSchema, type Command } from '#domain/messages/train.js';
 import { storeSteeringSchema, type StoreView } from '#domain/messages/store.js';
 import { abortUpdate, pauseUpdate, resumeUpdate, steerStoreSignal } from './messages.js';
 import { heard, messageOrRefusal, refused } from './parse-input.js';
+import { stopwatch } from './stopwatch.js';
 import type { Ended } from './ended.js';
 
 /**
@@ -18,6 +19,7 @@ export function listenForStop(
   view: { paused(paused: boolean): void; told?(told: StoreView['told']): void },
 ) {
   const timer = new CancellationScope();
+  const pauses = stopwatch(false);
   const state = {
     stop: undefined as Ended | undefined,
     /** The time for one store is over, whatever else it is to end for. */
@@ -46,6 +48,7 @@ export function listenForStop(
     },
     pause: (paused: boolean): void => {
       state.paused = paused;
+      pauses.run(paused);
       if (!state.isAborted) view.told?.(paused ? 'pause' : undefined);
     },
     cancel: () => timer.cancel(),
@@ -96,12 +99,18 @@ export function listenForStop(
     { validator: wellFormed, description: 'Ends the operation at the nearest safe point: {by, reason?}' },
   );
 
+  /** Operations of earlier builds counted a pause that ended in time, and had their whole time anew after another one. */
+  const runOut = async (time: number): Promise<void> => {
+    await condition(() => !state.paused);
+    pauses.taken();
+    await sleep(time, { summary: 'time for one store' });
+    if (!pauses.hasRun()) return;
+    if (patched('paused-time-not-counted')) return runOut(Math.max(1, pauses.taken()));
+    if (state.paused) return runOut(time);
+  };
   timer
     .run(async () => {
-      do {
-        await condition(() => !state.paused);
-        await sleep(input.storeTimeout, { summary: 'time for one store' });
-      } while (state.paused);
+      await runOut(input.storeTimeout);
       state.isLate = true;
       state.stop ??= {
         outcome: 'timedOut',

@@ -48,6 +48,7 @@ import {
 import { saidInOrder } from './in-order.js';
 import { heard, parseInput } from './parse-input.js';
 import { control, helloProxy } from './proxies.js';
+import { stopwatch } from './stopwatch.js';
 import { startOperation, type StoreOperation } from './wave-children.js';
 
 /**
@@ -478,26 +479,6 @@ function openFloor(input: WaveInput) {
 
 const isAtRest = ({ id }: Waiting, { paused, pausedStores }: WaveSteering): boolean =>
   paused || pausedStores.includes(id);
-
-/** Milliseconds for which it ran since they were last taken. */
-function stopwatch(runs: boolean) {
-  let since = runs ? Date.now() : undefined;
-  let sum = 0;
-  const watch = {
-    run(on: boolean): void {
-      if (since !== undefined) sum += Date.now() - since;
-      since = on ? Date.now() : undefined;
-    },
-    hasRun: (): boolean => since !== undefined || sum > 0,
-    taken(): number {
-      watch.run(since !== undefined);
-      const taken = sum;
-      sum = 0;
-      return taken;
-    },
-  };
-  return watch;
-}
 
 /** A backup that holds a store stands back for whoever asks, and is told when it need not any more. */
 function wayThroughBackups() {

@@ -1,5 +1,7 @@
 import { decideVerified } from '#domain/decide-store.js';
 import { keptOn } from '#domain/downgrade.js';
+import type { Guest } from '#domain/fleet.js';
+import { decideBaseline, lacksBaseline } from '#domain/gate-baseline.js';
 import { surveyTaskSchema } from '#domain/messages/survey.js';
 import { surveyOf } from '#domain/survey.js';
 import {
@@ -60,7 +62,7 @@ export function createStoreActivities(deps: StoreDeps, operation: Operation): St
         return answer.kind === 'done' ? { ...answer, maxMaintenance: deps.timing.maxMaintenance } : answer;
       }),
 
-    /** Only looks. */
+    /** Retry-safe: only looks, and the baseline is a step. */
     readFacts: (raw) =>
       beating(async () => {
         const task = mine(storeTaskSchema, raw);
@@ -70,9 +72,8 @@ export function createStoreActivities(deps: StoreDeps, operation: Operation): St
         const pins = pinsOf(opened, task.permit !== undefined);
         const facts = await gatherPreflight(deps, nodes, Object.keys(pins.packages));
         // A store that goes back is ill: what it was like before that is what it is to be compared with.
-        if (!pins.back) await state.saveTrust({ baseline: await probeGuests(deps, guests) });
-        const notes = pins.back ? { notes: facts.nodes.flatMap((node) => keptOn(node, pins)) } : {};
-        return { facts, nodes, ...pins, ours: operation.ours(), ...notes };
+        const notes = pins.back ? facts.nodes.flatMap((node) => keptOn(node, pins)) : await keepBaseline(task, guests);
+        return { facts, nodes, ...pins, ours: operation.ours(), ...(notes.length > 0 ? { notes } : {}) };
       }),
 
     stagePackages: (raw) =>
@@ -92,7 +93,10 @@ export function createStoreActivities(deps: StoreDeps, operation: Operation): St
     applyConfig: (raw) =>
       beating(async () => {
         const task = mine(storeTaskSchema, raw);
-        return operation.step(task, 'apply config', async () => applyConfig(deps, await operation.release(task)));
+        return operation.step(task, 'apply config', async () => {
+          await begin(task);
+          return applyConfig(deps, await operation.release(task));
+        });
       }),
 
     /** Only looks. Its asking is a sign of life of the operation, as of every step. */
@@ -151,6 +155,24 @@ export function createStoreActivities(deps: StoreDeps, operation: Operation): St
     sweepStore: (raw) => beating(() => operation.sweep(mine(sweepTaskSchema, raw))),
   });
 
+  /** Says what the gate will lack. */
+  async function keepBaseline(task: StoreTask, guests: readonly Guest[]): Promise<string[]> {
+    const { release } = task;
+    const answer = await operation.step<{ notes: string[] }>(task, 'baseline', async () => {
+      const decision = decideBaseline(release, state.trust());
+      if (decision === 'take')
+        await state.saveTrust({ baseline: await probeGuests(deps, guests), baselineOf: release.sequence });
+      if (decision === 'none') await state.saveTrust({ baseline: [] });
+      return { kind: 'done', notes: decision === 'none' ? [lacksBaseline(release)] : [] };
+    });
+    return answer.kind === 'done' ? answer.notes : [];
+  }
+
+  /** On disk before the first effect: from then on what is measured here may be of the release. */
+  async function begin({ release, permit }: StoreTask): Promise<void> {
+    if (!permit && state.trust().begun !== release.sequence) await state.saveTrust({ begun: release.sequence });
+  }
+
   /** The release that the store runs, or why it cannot be compared with one; the rest of a probe is told all the same. */
   async function releaseToProbe(task: ProbeTask): Promise<Opened | string> {
     const { current } = state.trust();
@@ -172,7 +194,10 @@ export function createStoreActivities(deps: StoreDeps, operation: Operation): St
   ): Promise<Answer> {
     return beating(() => {
       const task = mine(nodeTaskSchema, raw) as T;
-      return operation.step(task, `${name} ${task.node}`, (key) => run(task, key) as never) as Promise<Answer>;
+      return operation.step(task, `${name} ${task.node}`, async (key) => {
+        await begin(task);
+        return run(task, key) as never;
+      }) as Promise<Answer>;
     });
   }
 }

@@ -9,6 +9,7 @@ import type {
   SweepTask,
   Taken,
 } from '#domain/messages/store.js';
+import { begunOf } from '#domain/gate-baseline.js';
 import {
   afterGoingBack,
   afterGoingForward,
@@ -185,8 +186,9 @@ export function createOperation(deps: StoreDeps, tell: (line: string) => void = 
   /** What the store refuses from now on. With a permit it accepts again what follows the older release. */
   const accept = async ({ permit, release }: StoreTask): Promise<void> => {
     const known = state.trust();
-    if (permit) await state.saveTrust({ highestSequence: release.sequence, ...afterGoingBack(release, known) });
-    else if (release.sequence > known.highestSequence) await state.saveTrust({ highestSequence: release.sequence });
+    const accepted = { highestSequence: release.sequence, begun: begunOf(known) };
+    if (permit) await state.saveTrust({ ...accepted, ...afterGoingBack(release, known) });
+    else if (release.sequence > known.highestSequence) await state.saveTrust(accepted);
   };
 
   const undo = async (marks: readonly Mark[]): Promise<{ undone: string[]; leftSet: string[] }> => {
@@ -409,7 +411,7 @@ export function createOperation(deps: StoreDeps, tell: (line: string) => void = 
         if (outcome === 'succeeded' && leftSet.length === 0) {
           const wentBack = task.permit !== undefined;
           const good = (wentBack ? afterGoingBack : afterGoingForward)(task.release, state.trust());
-          await state.saveTrust({ ...good, current: task.release, wentBack });
+          await state.saveTrust({ ...good, current: task.release, wentBack, begun: task.release.sequence });
         }
         await end(outcome);
         const before = bySelf?.undone.map((what) => `${what} (by the store itself, at ${bySelf.at})`) ?? [];

@@ -84,7 +84,7 @@ export interface StoreActivities {
   hello(task: HelloTask): Promise<Hello>;
   /** Takes the store's own lock, adopts or undoes what an earlier operation left, pulls and verifies the release. */
   openOperation(task: StoreTask): Promise<StepAnswer<Taken>>;
-  /** Reads every fact that the pre-checks rest on, and keeps the health baseline. */
+  /** Reads every fact that the pre-checks rest on, and keeps the health baseline: from before the release was begun. */
   readFacts(task: StoreTask): Promise<Preflight>;
   /** Points apt of all nodes at the release's snapshot, downloads, and simulates the upgrade. Changes no installed package. */
   stagePackages(task: StoreTask & { nodes: string[] }): Promise<StepAnswer<{ nodes: StagedNode[] }>>;
@@ -126,7 +126,7 @@ export interface Preflight {
   ours: Ours;
   /** The store goes back: an older release, with a permit. */
   back?: boolean | undefined;
-  /** What stays newer on a store that goes back, and why, in sentences. */
+  /** In sentences: what stays newer on a store that goes back, and why; that there is no baseline. */
   notes?: string[] | undefined;
 }
 

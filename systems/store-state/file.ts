@@ -111,6 +111,8 @@ const trustSchema: z.ZodType<TrustRecord> = z.object({
   withdrawn: releaseRef.optional(),
   pins: z.record(z.string(), z.string()).exactOptional(),
   loaded: z.record(z.string(), z.object({ file: z.string(), proven: z.boolean() })).exactOptional(),
+  baselineOf: z.number().exactOptional(),
+  begun: z.number().exactOptional(),
   baseline: z.array(
     z.object({
       vmid: z.number(),

@@ -1,4 +1,4 @@
-import type { GuestProbe } from '#domain/facts.js';
+import type { KeptBaseline } from '#domain/gate-baseline.js';
 import type { GoodReleases } from '#domain/last-good.js';
 import type { ReleaseRef } from '#domain/release.js';
 
@@ -65,7 +65,7 @@ export interface StepEntry {
 }
 
 /** Kept outside of any release, so that no release can change it. */
-export interface TrustRecord extends GoodReleases {
+export interface TrustRecord extends GoodReleases, KeptBaseline {
   highestSequence: number;
   /** The store went back to `current`, so some packages may be newer than it pins; see `domain/downgrade.ts`. */
   wentBack?: boolean;
@@ -76,6 +76,4 @@ export interface TrustRecord extends GoodReleases {
    * with. Not `proven`: since then another one was switched to, or this one again, and what is loaded is not known.
    */
   loaded?: Record<string, { file: string; proven: boolean }>;
-  /** Measurements just before the newest patch. */
-  baseline: GuestProbe[];
 }

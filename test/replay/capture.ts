@@ -48,6 +48,7 @@ import {
   aCopy,
   eventsOf,
   eventually,
+  firedOf,
   heldFor,
   openWorld,
   trainThatAsks,
@@ -295,6 +296,23 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     held.release();
     await eventually('a sign of life', () => sound.calls.includes('verifyStore'));
     await store.executeUpdate(resumeUpdate, { args: [anna] });
+    return ended(store);
+  },
+  'patch-store-paused-in-time': async (world) => {
+    const sound = await world.store('s001', {
+      openOperation: async () => ({ kind: 'done', adopted: [], maxMaintenance: 8_000 }),
+    });
+    const held = sound.hold('rejoinNode n1');
+    const store = await world.startStore(aStoreInput('s001', { storeTimeout: 6_000 }));
+    await held.reached;
+    await store.executeUpdate(pauseUpdate, { args: [anna] });
+    const next = sound.hold('drainNode n3');
+    held.release();
+    await eventually('two signs of life', () => sound.calls.filter((call) => call === 'verifyStore').length >= 2);
+    await store.executeUpdate(resumeUpdate, { args: [anna] });
+    await next.reached;
+    await eventually('its time would be over', async () => firedOf(await eventsOf(store), 'time for one store') > 0);
+    next.release();
     return ended(store);
   },
   'patch-store-heartbeat-lost': async (world) => {

@@ -93,6 +93,12 @@ describe('a changed workflow', () => {
       'undefined : undefined',
     ],
     [
+      'patch-store-paused-in-time-not-counted',
+      'a pause that counts against the time for the store',
+      ".patched)('paused-time-not-counted')",
+      ".patched)('paused-time-not-counted') && false",
+    ],
+    [
       'patch-train-caught-up-late',
       'a greeting that is repeated at once',
       ".patched)('greeting-pauses')",
@@ -134,7 +140,7 @@ describe('a changed workflow', () => {
       'ahead.length < members.length || ',
       'true || ',
     ],
-    ['wave-handed-back', 'a pause that counts against the time for the stage', '!pauses.hasRun()', 'true'],
+    ['wave-handed-back', 'a pause that counts against the time for the stage', '!pauses.hasRun() || ', 'true || '],
     [
       'patch-train-calm-recorded-first',
       'a decision that nobody writes down',

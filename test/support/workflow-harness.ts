@@ -633,6 +633,14 @@ export async function eventsOf(handle: Pick<WorkflowHandle, 'fetchHistory'>): Pr
   return (await handle.fetchHistory()).events ?? [];
 }
 
+/** How many timers of this summary have fired. */
+export function firedOf(events: readonly HistoryEvent[], summary: string): number {
+  const isIt = ({ userMetadata }: HistoryEvent) =>
+    Buffer.from(userMetadata?.summary?.data ?? []).toString() === JSON.stringify(summary);
+  const ids = new Set(events.filter(isIt).map((event) => event.timerStartedEventAttributes?.timerId));
+  return events.filter((event) => ids.has(event.timerFiredEventAttributes?.timerId ?? '')).length;
+}
+
 /**
  * Billable actions of one run, heartbeats apart, by kind: a child start counts as two, an activity once per attempt, a
  * timer, a signal sent or received, an update and an upsert of search attributes once each.

@@ -8,7 +8,7 @@ import { pauseUpdate, resumeUpdate, storeQuery } from '#workflows/messages.js';
 import { aStore, OLD_KERNEL } from '../support/builders.js';
 import { useWorld } from '../support/use-world.js';
 import { aPreflight, aStoreInput, aWave, currentPreflight, simulated } from '../support/workflow-builders.js';
-import { actionsOf, eventsOf, eventually, sumOf, waveUntil } from '../support/workflow-harness.js';
+import { actionsOf, eventsOf, eventually, firedOf, sumOf, waveUntil } from '../support/workflow-harness.js';
 
 const refused = (reason: Reason): Exclude<StepAnswer, { kind: 'done' }> => ({
   kind: 'refused',
@@ -588,6 +588,48 @@ describe('a store that takes too long', () => {
     await expect(handle.result()).resolves.toMatchObject({ outcome: 'timedOut', reason: 'OperationTimeout' });
     expect(store.work().at(-1)).toBe('closeOperation timedOut');
     expect(store.work()).not.toContain('drainNode n3');
+  });
+});
+
+describe('the time for one store', () => {
+  const STORE_TIMEOUT = 6_000;
+  /** Paused in a step; it is told that it lives every two seconds. */
+  async function paused() {
+    const world = await useWorld();
+    const store = await world.store('s001', {
+      openOperation: async () => ({ kind: 'done', adopted: [], maxMaintenance: 8_000 }),
+    });
+    const held = store.hold('rejoinNode n1');
+    const handle = await world.startStore(aStoreInput('s001', { storeTimeout: STORE_TIMEOUT }));
+    await held.reached;
+    await handle.executeUpdate(pauseUpdate, { args: [{ by: 'anna' }] });
+    const next = store.hold('drainNode n3');
+    held.release();
+    return { store, handle, next };
+  }
+  const hasFired = async (handle: Parameters<typeof eventsOf>[0], times: number) =>
+    firedOf(await eventsOf(handle), 'time for one store') >= times;
+  const resume = (handle: Awaited<ReturnType<typeof paused>>['handle']) =>
+    handle.executeUpdate(resumeUpdate, { args: [{ by: 'anna' }] });
+
+  it('leaves out a pause that ended before it was over', async () => {
+    const { store, handle, next } = await paused();
+    await eventually('two signs of life', () => store.calls.filter((call) => call === 'verifyStore').length >= 2);
+    await resume(handle);
+    await next.reached;
+    await eventually('its first time is over', () => hasFired(handle, 1));
+    next.release();
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'succeeded', nodesPatched: 3 });
+  });
+
+  it('goes on from where it stood when a pause outlasts it, and ends', async () => {
+    const { handle, next } = await paused();
+    await eventually('its first time is over', () => hasFired(handle, 1));
+    await resume(handle);
+    await next.reached;
+    await eventually('its time is over', () => hasFired(handle, 2));
+    next.release();
+    await expect(handle.result()).resolves.toMatchObject({ outcome: 'timedOut', reason: 'OperationTimeout' });
   });
 });
 

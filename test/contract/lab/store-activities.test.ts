@@ -10,7 +10,8 @@ import type { StoreDeps } from '#activities/store/deps.js';
 import { createStoreActivities } from '#activities/store/index.js';
 import { createOperation, type Operation } from '#activities/store/operation.js';
 import { decideManifest, planNodes } from '#domain/decide-store.js';
-import { storeSchema } from '#domain/fleet.js';
+import { errorThresholdSchema, gateLimitsSchema, storeSchema } from '#domain/fleet.js';
+import { decideGate } from '#domain/gate.js';
 import type { StoreActivities, StoreTask } from '#domain/messages/store.js';
 import { promotionTag } from '#domain/naming.js';
 import { desiredPointer, type DesiredRecord, type PermitRef, type ReleaseRef } from '#domain/release.js';
@@ -34,6 +35,8 @@ const FLEET = 'practice';
 const COMMIT = 'a'.repeat(40);
 const inADay = () => new Date(Date.now() + 86_400_000).toISOString();
 const VCL = 'vcl 4.1;\nbackend default { .host = "127.0.0.1"; .port = "8080"; }\n';
+/** Keeps nothing, and says so nowhere. */
+const KEEPING_NOTHING = `${VCL}sub vcl_backend_response {\n  set beresp.ttl = 0s;\n}\n`;
 const INVENTORY = 'listen: 0.0.0.0:8080\nworkers: 4\n';
 
 interface Enrolment {
@@ -46,6 +49,8 @@ interface Recipe {
   sequence: number;
   snapshot: string;
   kernel: string;
+  /** Of its caches. */
+  vcl?: string;
 }
 const WEEKLY: Recipe = { sequence: 1, snapshot: WEEKLY_SNAPSHOT, kernel: '6.14.11-4-pve' };
 const NEXT: Recipe = { sequence: 2, snapshot: NEXT_SNAPSHOT, kernel: '6.14.11-5-pve' };
@@ -72,7 +77,11 @@ describe('the activities of a store on the practice fleet', () => {
     const spec = {
       ...base,
       nodes: base.nodes.map((node, i) => ({ ...node, address: `${NET}.${i + 1}` })),
-      guests: (base.guests ?? []).map((guest, i) => ({ ...guest, health: `http://${NET}.${i + 101}:8080/health` })),
+      guests: (base.guests ?? []).map((guest, i) => ({
+        ...guest,
+        health: `http://${NET}.${i + 101}:8080/health`,
+        metrics: `http://${NET}.${i + 101}:8080/metrics`,
+      })),
     };
     const objectsDir = join(dir, 'objects');
     mkdirSync(objectsDir);
@@ -85,15 +94,7 @@ describe('the activities of a store on the practice fleet', () => {
     const pinned = [{ hint: key.hint, publicKeyPem: key.publicKeyPem }];
     writeFileSync(releaseKeys, JSON.stringify(pinned));
 
-    const artifact = Buffer.from(
-      JSON.stringify({
-        schema: 'edge.store-config/v1',
-        store: storeSchema.parse(spec),
-        files: { 'inventory-api.yaml': INVENTORY, 'varnish-vcl.vcl': VCL },
-      }),
-    );
     const sbom = await objects.put(Buffer.from('{}'));
-    const digest = await objects.put(artifact);
     sign = async (value) => {
       const bytes = Buffer.from(JSON.stringify(value));
       return {
@@ -101,7 +102,15 @@ describe('the activities of a store on the practice fleet', () => {
         bundle: await objects.put(Buffer.from(createBundle(key, bytes))),
       };
     };
-    publish = async ({ sequence, snapshot, kernel }) => {
+    publish = async ({ sequence, snapshot, kernel, vcl = VCL }) => {
+      const artifact = Buffer.from(
+        JSON.stringify({
+          schema: 'edge.store-config/v1',
+          store: storeSchema.parse(spec),
+          files: { 'inventory-api.yaml': INVENTORY, 'varnish-vcl.vcl': vcl },
+        }),
+      );
+      const digest = await objects.put(artifact);
       const version = `2026.${sequence}.0`;
       const isOther = (name: string) => name.startsWith('proxmox-kernel-6.14.') && !name.includes(kernel);
       const signed = await sign({
@@ -367,6 +376,56 @@ describe('the activities of a store on the practice fleet', () => {
     expect(versions).toEqual(['9.1.5', '9.1.5', '9.1.5']);
     expect(kernels()).toEqual([WEEKLY.kernel, WEEKLY.kernel, WEEKLY.kernel]);
     expect(await broken()).toEqual([]);
+  });
+
+  describe('of which a release makes the caches useless', () => {
+    let bad: StoreTask;
+    beforeEach(async () => {
+      const release = await publish({ ...WEEKLY, sequence: 2, vcl: KEEPING_NOTHING });
+      promoteIn(repo, '2026-w49', release, [task.store]);
+      await desire({ release, train: '2026-w49' });
+      bad = { ...task, operationId: `2026-w49/canary/${task.store}/r0`, release };
+    });
+    const gate = async () =>
+      decideGate({
+        probes: [await activities.probeStore({ protocol: 1, store: task.store, fleet: FLEET })],
+        expected: [task.store],
+        limits: gateLimitsSchema.parse({}),
+        offlineThreshold: errorThresholdSchema.parse({ percent: 20 }),
+      });
+    const fell = {
+      kind: 'fail',
+      checks: expect.arrayContaining([
+        expect.objectContaining({ name: 'cache hit against the own baseline', verdict: 'fail' }),
+      ]) as unknown,
+    };
+
+    it('fail the gate again when another train brings it again', async () => {
+      await operate(bad);
+      expect(await gate()).toMatchObject(fell);
+      startWorker();
+      await operate({ ...bad, operationId: `2026-w49-2/canary/${task.store}/r0`, fence: 2 });
+      expect(await gate()).toMatchObject(fell);
+    });
+
+    it('fail the gate when the operation that began it is cut off, and the next round finds nothing to do', async () => {
+      await activities.openOperation(bad);
+      const seen = await activities.readFacts(bad);
+      await activities.stagePackages({ ...bad, nodes: seen.nodes });
+      for (const { node, packages, reboot } of planNodes(seen.facts, seen)) {
+        if (!packages && !reboot) continue;
+        await activities.drainNode({ ...bad, node });
+        await activities.upgradeNode({ ...bad, node });
+        await activities.rebootNode({ ...bad, node });
+        await activities.rejoinNode({ ...bad, node });
+      }
+      await activities.applyConfig(bad);
+
+      startWorker();
+      const late = { ...bad, operationId: `2026-w49/canary/${task.store}/r1`, fence: 2 };
+      expect((await operate(late)).notes).toBeUndefined();
+      expect(await gate()).toMatchObject(fell);
+    });
   });
 
   it('take back what they set when nobody goes on, and tell it when they are asked again', async () => {

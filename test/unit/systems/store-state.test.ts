@@ -32,6 +32,8 @@ const trust: TrustRecord = {
   pins: { n1: '6.14.8-2-pve' },
   loaded: { '103 /etc/app/app.conf': { file: '/etc/edge-governor/releases/1/app.conf', proven: true } },
   baseline: [{ vmid: 101, name: 'pos', running: true, healthy: true, latencyMs: 41.5 }],
+  baselineOf: 48,
+  begun: 47,
 };
 
 let dir = '';

@@ -228,6 +228,99 @@ describe('the activities of a store', () => {
   });
 });
 
+describe('the baseline of a store', () => {
+  const again = (round: number) => aTask({ operationId: `2026-w48/canary/store-001/r${round}`, fence: 100 + round });
+  const latency = (store: FakeStore) => store.state.trust().baseline.map(({ latencyMs }) => latencyMs);
+  const measures = (store: FakeStore, latencyMs: number) => {
+    store.deps.probe = () => Promise.resolve({ healthy: true, latencyMs });
+  };
+  /** Up to the preflight, as every operation does it. */
+  async function look(store: FakeStore, task = aTask()) {
+    expect(await call(store, 'openOperation', task)).toMatchObject({ kind: 'done' });
+    return call(store, 'readFacts', task);
+  }
+  /** 48 is the release that they all bring. */
+  async function begun(step: 'drainNode' | 'applyConfig'): Promise<FakeStore> {
+    const store = aFakeStore();
+    await look(store);
+    expect(await call(store, step, step === 'drainNode' ? aNodeTask('n1') : (aTask() as never))).toMatchObject({
+      kind: 'done',
+    });
+    await call(store, 'closeOperation', { ...aTask(), outcome: 'failed' });
+    measures(store, 400);
+    return store;
+  }
+
+  it('stays as it was when an operation brings the release again that is here', async () => {
+    const store = aFakeStore();
+    await patch(store);
+    await call(store, 'closeOperation', { ...aTask(), outcome: 'succeeded' });
+    measures(store, 400);
+    expect((await look(store, again(1))).notes).toBeUndefined();
+    expect(latency(store)).toEqual([40, 40, 40]);
+  });
+
+  it.each(['drainNode', 'applyConfig'] as const)(
+    'stays as it was when an operation goes on with a release of which only %s was begun',
+    async (step) => {
+      const store = await begun(step);
+      await look(store, again(1));
+      await call(store, 'closeOperation', { ...again(1), outcome: 'failed' });
+      await look(store, again(2));
+      expect(latency(store)).toEqual([40, 40, 40]);
+    },
+  );
+
+  it('stays as it was when a build of the same number is brought, and is measured for the next number', async () => {
+    const store = await begun('applyConfig');
+    const anew = { ...aReleaseRef(48), manifest: aReleaseRef(50).manifest };
+    const artifact = anArtifact();
+    store.releases.set(anew.manifest, { manifest: aManifest(), artifact });
+    await look(store, { ...again(1), release: anew });
+    expect(latency(store)).toEqual([40, 40, 40]);
+
+    store.releases.set(aReleaseRef(49).manifest, { manifest: aManifest({ sequence: 49 }), artifact });
+    await look(store, { ...again(2), release: aReleaseRef(49) });
+    expect(latency(store)).toEqual([400, 400, 400]);
+  });
+
+  it('is measured anew when the operation before ended without having begun anything', async () => {
+    const store = aFakeStore();
+    await look(store);
+    await call(store, 'closeOperation', { ...aTask(), outcome: 'failed' });
+    measures(store, 60);
+    await look(store, again(1));
+    expect(latency(store)).toEqual([60, 60, 60]);
+  });
+
+  it('is not measured by an operation that has lost the store', async () => {
+    const store = await begun('applyConfig');
+    await look(store, again(1));
+    store.releases.set(aReleaseRef(49).manifest, { manifest: aManifest({ sequence: 49 }), artifact: anArtifact() });
+    await call(store, 'readFacts', { ...again(0), release: aReleaseRef(49) });
+    expect(latency(store)).toEqual([40, 40, 40]);
+  });
+
+  it('is none, and says so, when a worker of an earlier build kept it and the release may be here', async () => {
+    const store = aFakeStore();
+    const baseline = [{ vmid: 101, name: 'pos', running: true, healthy: true, latencyMs: 400 }];
+    await store.state.saveTrust({ highestSequence: 48, baseline });
+    expect((await look(store)).notes).toEqual([
+      'How the guests were before 2026.48.0 is not known, and some of it may be here already: the gate cannot compare them.',
+    ]);
+    expect(store.state.trust().baseline).toEqual([]);
+    await look(store, again(1));
+    expect(store.state.trust().baseline).toEqual([]);
+  });
+
+  it('is measured when a worker of an earlier build has brought older releases only', async () => {
+    const store = aFakeStore();
+    await store.state.saveTrust({ highestSequence: 47 });
+    await look(store);
+    expect(latency(store)).toEqual([40, 40, 40]);
+  });
+});
+
 describe('probeStore', () => {
   async function patched(): Promise<FakeStore> {
     const store = aFakeStore();

@@ -180,6 +180,31 @@ describe('a store that goes back', () => {
     expect(store.state.trust().baseline).toEqual(baseline);
   });
 
+  it('has its health measured anew when the release that it left comes again', async () => {
+    const store = aStoreInTrial();
+    await operate(worker(store), FORWARD);
+    await store.state.saveTrust({ lastGood: aReleaseRef(47) });
+    await operate(worker(store), BACK);
+    store.deps.probe = () => Promise.resolve({ healthy: true, latencyMs: 60 });
+    await operate(worker(store), { ...FORWARD, operationId: '2026-w49/canary/store-001/r0', fence: 300 });
+    expect(store.state.trust().baseline.map(({ latencyMs }) => latencyMs)).toEqual([60, 60, 60]);
+  });
+
+  it('keeps the health from before the release when it goes forward again half-way back', async () => {
+    const store = aStoreInTrial();
+    await operate(worker(store), FORWARD);
+    await store.state.saveTrust({ lastGood: aReleaseRef(47) });
+    const { baseline } = store.state.trust();
+    const call = worker(store);
+    await call('openOperation', BACK);
+    await call('readFacts', BACK);
+    await call('drainNode', { ...BACK, node: 'n1' });
+    await call('closeOperation', { ...BACK, outcome: 'aborted' });
+    store.deps.probe = () => Promise.resolve({ healthy: true, latencyMs: 400 });
+    await operate(call, { ...FORWARD, operationId: '2026-w49/canary/store-001/r0', fence: 300 });
+    expect(store.state.trust().baseline).toEqual(baseline);
+  });
+
   it('does not reboot a node that never ran the newer kernel, and still makes sure which one it starts', async () => {
     const store = await aStoreWithTheNewRelease();
     store.nodes['n2']!.kernel = OLD_KERNEL;
