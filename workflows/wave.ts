@@ -34,6 +34,7 @@ import {
   makeWaySignal,
   steerStoreSignal,
   steerWaveSignal,
+  slotFreeSignal,
   storeFreeSignal,
   waveProgressSignal,
   waveQuery,
@@ -51,6 +52,7 @@ import { startOperation, type StoreOperation } from './wave-children.js';
  * Started by `patchTrain`, `nightlyBackup` and `restoreTest`. `patch`, `rollback`, `backup` and `restore` are a child
  * workflow per store; `probe` only looks and is an activity per store.
  * - A backup begins at the store's own moment in its window, in a slot of its uplink, and not at all after the window.
+ * - One whose backup is left to the central server gives its slot free, and is waited for.
  * - A store that is held by its backup is asked for, once: it is free after the dump that runs, and kept free.
  * - A busy store is deferred and tried again; a silent one gives its slot free and is counted, but not waited for.
  * - Whose window closed while people let the wave, or that store, stand still is handed back; time in which the wave
@@ -64,6 +66,7 @@ export async function wave(raw: WaveInput): Promise<WaveReport> {
   setHandler(steerWaveSignal, heard('steerWave', waveSteeringSchema, floor.steer));
   setHandler(cutOffSignal, heard('cutOff', cutOffNoticeSchema, floor.cutOff));
   setHandler(storeFreeSignal, heard('storeFree', storeFreeSchema, floor.storeFree));
+  setHandler(slotFreeSignal, heard('slotFree', storeFreeSchema, floor.slotFree));
 
   CancellationScope.current().cancelRequested.catch(floor.abort);
   return CancellationScope.nonCancellable(async () => {
@@ -108,13 +111,15 @@ function openFloor(input: WaveInput) {
   const probes: ProbeFacts[] = [];
   const inFlight = new Map<string, ChildWorkflowHandle<StoreOperation> | undefined>();
   const silent = new Set<string>();
+  const withoutSlot = new Set<string>();
   const children = new CancellationScope();
   const clocks = new CancellationScope();
   const way = wayThroughBackups();
 
   const now = () => new Date();
   const mayStart = () => !steering.paused && !aborted && !breach;
-  const busySlots = () => inFlight.size - silent.size;
+  const needsSlot = (store: string) => !silent.has(store) && !withoutSlot.has(store);
+  const busySlots = () => [...inFlight.keys()].filter(needsSlot).length;
   const started = () => countsOf(results).started + inFlight.size;
 
   const progress = (): WaveProgress => ({
@@ -148,9 +153,12 @@ function openFloor(input: WaveInput) {
     changes += 1;
     const tells = endedSinceReport >= reportEvery && !isOver();
     // Before it is told, or the store is counted as in work and as ended, until something else happens.
-    inFlight.delete(result.store);
-    silent.delete(result.store);
+    leave(result.store);
     if (tells) report();
+  };
+
+  const leave = (store: string) => {
+    for (const all of [inFlight, silent, withoutSlot]) all.delete(store);
   };
 
   const defer = (store: Waiting) => {
@@ -200,8 +208,7 @@ function openFloor(input: WaveInput) {
       .run(() => run)
       .catch((error: unknown) => ended(failedResult(store.id, error)))
       .finally(() => {
-        inFlight.delete(store.id);
-        silent.delete(store.id);
+        leave(store.id);
         changes += 1;
       });
   };
@@ -261,7 +268,7 @@ function openFloor(input: WaveInput) {
       now: now(),
       waiting: able.map(nightStoreOf),
       running: input.stores
-        .filter(({ id }) => inFlight.has(id) && !silent.has(id))
+        .filter(({ id }) => inFlight.has(id) && needsSlot(id))
         .map(({ id, uplink }) => ({ store: id, uplink })),
       slots: input.orders?.slots ?? {},
       maxConcurrency: slots,
@@ -337,7 +344,7 @@ function openFloor(input: WaveInput) {
   /** Whoever fell silent is not waited for: the stage goes on, and its operation ends when it is back. */
   const isOver = () => {
     const startsNothing = aborted || breach !== undefined || waiting.length + deferred.length === 0;
-    return startsNothing && busySlots() === 0;
+    return startsNothing && inFlight.size === silent.size;
   };
 
   return {
@@ -356,6 +363,11 @@ function openFloor(input: WaveInput) {
       else silent.delete(store);
       changes += 1;
       report();
+    },
+    slotFree: ({ store }: StoreFree) => {
+      if (!inFlight.has(store)) return;
+      withoutSlot.add(store);
+      changes += 1;
     },
     storeFree: ({ store }: StoreFree) => {
       const waits = deferred.find(({ id }) => id === store);
