@@ -51,6 +51,8 @@ export const makeWaySignal = defineSignal<[Way]>('makeWay');
 export const wayTakenSignal = defineSignal<[Way]>('wayTaken');
 /** From that backup to the wave: the store is free. */
 export const storeFreeSignal = defineSignal<[StoreFree]>('storeFree');
+/** From a backup to its own wave: what is left is for the central server to do, and needs no slot. */
+export const slotFreeSignal = defineSignal<[StoreFree]>('slotFree');
 
 export const backupQuery = defineQuery<BackupView>('backup');
 /** From the plan of another night, which leaves out whom this one has. */

@@ -1,4 +1,4 @@
-import { patched } from '@temporalio/workflow';
+import { getExternalWorkflowHandle, patched, workflowInfo } from '@temporalio/workflow';
 import { areToldApart, isOfNight, type BackedUpGuest } from '#domain/backup.js';
 import { lacksDisks, missingOf, provenGroups, prunableGroups, unlistedOf } from '#domain/backup-result.js';
 import type {
@@ -12,6 +12,7 @@ import type {
 import { recordCopies, type Copies } from './backup-record.js';
 import type { Steps } from './backup-steps.js';
 import type { BackupDesk } from './backup-view.js';
+import { slotFreeSignal } from './messages.js';
 import type { NightEnd } from './night-end.js';
 import { backupProxies, messageOf, offsiteProxies, recordForNow } from './proxies.js';
 import type { Dumped } from './store-dumps.js';
@@ -51,6 +52,7 @@ export async function tend(
     sent = await send();
   }
   const isThere = sent?.ok || (offsite !== undefined && (await hasArrived(central, task, steps)));
+  if (isThere && patched('slot-free-at-centre')) giveSlotFree(task.store);
   const there = isThere ? await steps.take('verify', at, () => central.longTask.verifyCopy(verifyTask)) : undefined;
 
   if (!sendsLast) await pruneHere();
@@ -62,6 +64,15 @@ export async function tend(
     else await prune(at, central, offsite, sent?.ok === true && there?.ok === true);
   }
   if (collect) await steps.take('collect', '', () => own.longTask.collectSpace(task));
+}
+
+/** Turns at the central server are given there; whoever waits for one keeps no other store from being dumped. */
+function giveSlotFree(store: string): void {
+  const { parent } = workflowInfo();
+  if (!parent) return;
+  getExternalWorkflowHandle(parent.workflowId)
+    .signal(slotFreeSignal, { store })
+    .catch(() => undefined);
 }
 
 /** What is proven at the store is known while it is sent, which may take longer than the night. */

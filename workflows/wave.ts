@@ -40,6 +40,7 @@ import {
   makeWaySignal,
   steerStoreSignal,
   steerWaveSignal,
+  slotFreeSignal,
   storeFreeSignal,
   waveProgressSignal,
   waveQuery,
@@ -62,6 +63,7 @@ import { startOperation, type StoreOperation } from './wave-children.js';
  *   free for as long as it may begin.
  * - A busy store is deferred and tried again, as often as the limit allows; no try counts while its backup is to call.
  * - A silent store gives its slot free and is counted, but not waited for.
+ * - One whose backup is left to the central server gives its slot free, and is waited for.
  * - Whose window closed while people let the wave, or that store, stand still is handed back; time in which the wave
  *   stood still does not count against its timeout. So is everybody not started when nobody is waited for any more.
  * - Every store of the input is either in `results` or in `notStarted`.
@@ -73,6 +75,7 @@ export async function wave(raw: WaveInput): Promise<WaveReport> {
   setHandler(steerWaveSignal, heard('steerWave', waveSteeringSchema, floor.steer));
   setHandler(cutOffSignal, heard('cutOff', cutOffNoticeSchema, floor.cutOff));
   setHandler(storeFreeSignal, heard('storeFree', storeFreeSchema, floor.storeFree));
+  setHandler(slotFreeSignal, heard('slotFree', storeFreeSchema, floor.slotFree));
 
   let isCancelled = false;
   CancellationScope.current().cancelRequested.catch(() => {
@@ -132,13 +135,15 @@ function openFloor(input: WaveInput) {
   /** ISO instants. */
   const begun = new Map<string, string>();
   const silent = new Map<string, LastSeen | undefined>();
+  const withoutSlot = new Set<string>();
   const children = new CancellationScope();
   const clocks = new CancellationScope();
   const way = wayThroughBackups();
 
   const now = () => new Date();
   const mayStart = () => !steering.paused && !aborted && !breach;
-  const busySlots = () => inFlight.size - silent.size;
+  const needsSlot = (store: string) => !silent.has(store) && !withoutSlot.has(store);
+  const busySlots = () => [...inFlight.keys()].filter(needsSlot).length;
   const started = () => countsOf(results).started + inFlight.size;
 
   const progress = (): WaveProgress => ({
@@ -172,9 +177,12 @@ function openFloor(input: WaveInput) {
     changes += 1;
     const tells = endedSinceReport >= reportEvery && !isOver();
     // Before it is told, or the store is counted as in work and as ended, until something else happens.
-    inFlight.delete(result.store);
-    silent.delete(result.store);
+    leave(result.store);
     if (tells) report();
+  };
+
+  const leave = (store: string) => {
+    for (const all of [inFlight, silent, withoutSlot]) all.delete(store);
   };
 
   const defer = (store: Waiting) => {
@@ -231,8 +239,7 @@ function openFloor(input: WaveInput) {
         ),
       )
       .finally(() => {
-        inFlight.delete(store.id);
-        silent.delete(store.id);
+        leave(store.id);
         changes += 1;
       });
   };
@@ -309,7 +316,7 @@ function openFloor(input: WaveInput) {
       now: now(),
       waiting: able.map(nightStoreOf),
       running: input.stores
-        .filter(({ id }) => inFlight.has(id) && !silent.has(id))
+        .filter(({ id }) => inFlight.has(id) && needsSlot(id))
         .map(({ id, uplink }) => ({ store: id, uplink })),
       slots: input.orders?.slots ?? {},
       maxConcurrency: slots,
@@ -392,7 +399,7 @@ function openFloor(input: WaveInput) {
   /** Whoever fell silent is not waited for: the stage goes on, and its operation ends when it is back. */
   const isOver = () => {
     const startsNothing = aborted || breach !== undefined || waiting.length + deferred.length === 0;
-    return startsNothing && busySlots() === 0;
+    return startsNothing && inFlight.size === silent.size;
   };
 
   return {
@@ -411,6 +418,11 @@ function openFloor(input: WaveInput) {
       else silent.delete(store);
       changes += 1;
       report();
+    },
+    slotFree: ({ store }: StoreFree) => {
+      if (!inFlight.has(store)) return;
+      withoutSlot.add(store);
+      changes += 1;
     },
     storeFree: ({ store }: StoreFree) => {
       const waits = deferred.find(({ id }) => id === store);

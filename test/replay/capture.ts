@@ -10,7 +10,13 @@ import type { GuestRun } from '#domain/backup-failures.js';
 import type { RestorePlan } from '#domain/messages/restore.js';
 import type { StepAnswer } from '#domain/messages/store.js';
 import type { Decision, StageWindows, WaveSteering } from '#domain/messages/train.js';
-import { CONTROL_QUEUE, launchWorkflowId, restoreWorkflowId, SEARCH_ATTRIBUTES } from '#domain/naming.js';
+import {
+  backupWorkflowId,
+  CONTROL_QUEUE,
+  launchWorkflowId,
+  restoreWorkflowId,
+  SEARCH_ATTRIBUTES,
+} from '#domain/naming.js';
 import type { launchTrain, patchTrain } from '#workflows/index.js';
 import {
   abortUpdate,
@@ -59,6 +65,16 @@ import {
   type World,
 } from '../support/workflow-harness.js';
 import { patchesOf } from './history.js';
+
+/** One store after another; what is sent is verified at the central server. */
+async function centralNight(world: World): Promise<void> {
+  const orders = someOrders({ offsite: { keep: { daily: 14 } } });
+  const plan = aNightPlan(['s001', 's002'], { orders, maxConcurrency: 1 });
+  world.central.on('planNight', async () => ({ kind: 'planned', plan }));
+  await world.stores(['s001', 's002']);
+  await world.centralServer();
+  await ended(await world.startNight());
+}
 
 /** Runs each recorded shape once and writes its history as JSON. See `capture.mjs` for when and how. */
 
@@ -234,6 +250,14 @@ const shapes: Record<string, (world: World) => Promise<Pick<WorkflowHandle, 'wor
     world.central.on('planNight', async () => ({ kind: 'planned', plan: aNightPlan(['s001', 's002']) }));
     await world.stores(['s001', 's002']);
     await ended(await world.startNight());
+    return world.client.workflow.getHandle('night-2026-11-26/backup/r0');
+  },
+  'backup-store-slot-free': async (world) => {
+    await centralNight(world);
+    return world.client.workflow.getHandle(backupWorkflowId('s001'));
+  },
+  'wave-slot-free': async (world) => {
+    await centralNight(world);
     return world.client.workflow.getHandle('night-2026-11-26/backup/r0');
   },
   'restore-test': async (world) => {

@@ -99,6 +99,13 @@ describe('a changed workflow', () => {
       ".patched)('paused-time-not-counted') && false",
     ],
     [
+      'backup-store-slot-free',
+      'a slot that is kept at the central server',
+      ".patched)('slot-free-at-centre')",
+      ".patched)('slot-free-at-centre') && false",
+    ],
+    ['wave-slot-free', 'a slot that is free and given to nobody', 'withoutSlot.add(store)', 'undefined'],
+    [
       'patch-train-caught-up-late',
       'a greeting that is repeated at once',
       ".patched)('greeting-pauses')",

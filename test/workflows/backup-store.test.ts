@@ -1073,6 +1073,27 @@ describe('a wave of backups', () => {
     expect(most).toBe(1);
   });
 
+  it('begins the next store while one waits for the central server, and waits for both', async () => {
+    const world = await useWorld();
+    const [first, second] = [await world.store('s001'), await world.store('s002')];
+    let verify = () => undefined as void;
+    const isTurn = new Promise<void>((resolve) => (verify = resolve));
+    await world.centralServer({
+      verifyCopy: async () => {
+        await isTurn;
+        return { ok: true, detail: 'done', node: 'pbs-central' };
+      },
+    });
+    const closes = inSeconds(60);
+    const stores = ['s001', 's002'].map((id) => ({ id, closes, uplink: 'town' }));
+    const { orders, ...input } = aBackupWave(stores, { limits: { maxConcurrency: 1 } });
+    const wave = await world.startWave({ ...input, orders: { ...orders!, offsite: { keep: { daily: 14 } } } });
+    await eventually('both are sent', async () => [first, second].every(({ calls }) => calls.includes('sendCopy')));
+    await waveUntil(wave, 'both are in work', ({ inFlight }) => inFlight === 2);
+    verify();
+    expect((await wave.result()).results.map(({ outcome }) => outcome)).toEqual(['succeeded', 'succeeded']);
+  });
+
   it('misses a store whose turn does not come before the night ends, and starts nothing then', async () => {
     const world = await useWorld();
     const [first, second] = [await world.store('s001'), await world.store('s002')];
