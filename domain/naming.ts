@@ -58,6 +58,11 @@ export const waveWorkflowId = (train: string, stage: string, round: number, part
   part === 0 ? `${train}/${stage}/r${round}` : `${train}/${stage}/r${round}/${part}`;
 export const operationId = (train: string, stage: string, store: string, round: number): string =>
   `${train}/${stage}/${store}/r${round}`;
+/** Which operation has this name. */
+export function operationNamed(name: string): { stage: string; store: string; round: number } | undefined {
+  const [, stage, store, round] = /^.+\/([^/]+)\/([^/]+)\/r(\d+)$/.exec(name) ?? [];
+  return stage === undefined || store === undefined ? undefined : { stage, store, round: Number(round) };
+}
 /**
  * Where a store worker's journal keeps a step of an operation. With the fence, since a train that is run again repeats
  * the ids of its operations.

@@ -107,6 +107,16 @@ const withNote = ({ stop }: StoreResult, note: string): Pick<StoreResult, 'stop'
 export const roundNotes = ({ stop }: StoreResult): string[] =>
   (stop?.detail ?? []).filter((line) => isTriedAgain(line) || isFailedBefore(line));
 
+/** Why nobody knows how it ended: `step` is where it was when it was last heard of. */
+export function fellSilent(reason: 'StoreCutOff' | 'UndoPending', step: string | undefined): Stop {
+  const where = step === undefined ? 'in the middle of its operation' : `at the step ${step}`;
+  const then =
+    reason === 'UndoPending'
+      ? 'It takes back what is set by itself, or when it is back.'
+      : 'Its operation ends when it is back, and the store is tried again.';
+  return { reason, ...(step === undefined ? {} : { step }), summary: `The store fell silent ${where}. ${then}` };
+}
+
 /** It was begun, and nobody has heard how it ended. */
 export const isUnended = ({ startedAt, endedAt }: Pick<StoreResult, 'startedAt' | 'endedAt'>): boolean =>
   startedAt !== undefined && endedAt === undefined;

@@ -1,11 +1,11 @@
 import { patched } from '@temporalio/workflow';
 import { plural } from '#domain/counted.js';
 import type { StagePlan, StageState, TrainPlan, TrainReport } from '#domain/messages/train.js';
-import { tallyOf, totalOf, type Outcome, type StoreResult } from '#domain/outcomes.js';
+import { fellSilent, isUnended, tallyOf, totalOf, type Outcome, type StoreResult } from '#domain/outcomes.js';
 import type { Reason } from '#domain/reasons.js';
 import { notify } from './proxies.js';
 import type { TrainDesk } from './train-desk.js';
-import { recordRest, recordStage, recordTrain } from './train-records.js';
+import { recordRest, recordStage, recordTrain, recordUnended } from './train-records.js';
 import type { Over } from './train-waves.js';
 
 /** Gives every store of the plan its outcome, writes all of it down, and tells people. */
@@ -17,6 +17,7 @@ export async function end(desk: TrainDesk, plan?: TrainPlan, over?: Over): Promi
       return endOfStore(store, desk.results.get(store), isGivenUp, over) ?? [];
     });
     desk.take(stage.name, left);
+    await recordUnended(desk, left.filter(isUnended));
     await recordRest(desk, stage.name);
     const isDone = desk.isDone(stage.name);
     if (!isDone) desk.endStage(stage.name, endOfStage(desk, stage, over));
@@ -70,21 +71,15 @@ function endOfStore(
     : end('aborted', 'Aborted', 'The train ended before this store was started.');
 }
 
-/** Its operation has not ended by all that is known. */
+/** Its operation has not ended by all that is known. Waves of earlier builds did not say which one that is. */
 const isHeld = (result: StoreResult | undefined): result is StoreResult =>
-  result?.reason === 'StoreCutOff' && result.endedAt === undefined;
+  result?.reason === 'StoreCutOff' && isUnended(result) && result.operationId !== undefined;
 
 /** Nobody asks it again in this train. */
-const undoPending = (result: StoreResult): StoreResult => ({
-  ...result,
-  reason: 'UndoPending',
-  stop: {
-    ...result.stop,
-    reason: 'UndoPending',
-    summary:
-      'The store fell silent in the middle of its operation. It takes back what is set by itself, or when it is back.',
-  },
-});
+function undoPending(result: StoreResult): StoreResult {
+  const reason = 'UndoPending';
+  return { ...result, reason, stop: { ...result.stop, ...fellSilent(reason, result.stop?.step) } };
+}
 
 /** Of a stage that is not through. */
 function endOfStage({ view }: TrainDesk, { name }: StagePlan, over: Over | undefined): StageState {

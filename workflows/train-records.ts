@@ -1,4 +1,5 @@
 import { isTrainOver } from '#domain/messages/train.js';
+import { operationNamed } from '#domain/naming.js';
 import type { StoreResult } from '#domain/outcomes.js';
 import { control } from './proxies.js';
 import type { TrainDesk } from './train-desk.js';
@@ -76,6 +77,14 @@ export async function takeResults(
     told.filter(({ store }) => stores.has(store)),
   );
   for (const result of news) desk.written.add(result);
+}
+
+/** What the end of the train says of an operation that has not ended, in the row of that operation. */
+export async function recordUnended(desk: TrainDesk, results: StoreResult[]): Promise<void> {
+  for (const result of results) {
+    const operation = operationNamed(result.operationId ?? '');
+    if (operation) await recordResults(desk, operation.stage, operation.round, [result]);
+  }
 }
 
 /** The outcomes that no wave wrote down: of stores that were excluded, missed or never started. */

@@ -33,7 +33,7 @@ import {
   type WaveSteering,
 } from '#domain/messages/train.js';
 import { backupWorkflowId, operationId } from '#domain/naming.js';
-import { addTallies, emptyTally, tallyOf, type StoreResult } from '#domain/outcomes.js';
+import { addTallies, emptyTally, fellSilent, tallyOf, type StoreResult } from '#domain/outcomes.js';
 import type { Reason } from '#domain/reasons.js';
 import {
   cutOffSignal,
@@ -477,13 +477,9 @@ function openFloor(input: WaveInput) {
     farewell: () => way.close(),
     close: (): WaveReport => {
       clocks.cancel();
-      const [reason, then] = aborted
-        ? (['UndoPending', 'It takes back what is set by itself, or when it is back.'] as const)
-        : (['StoreCutOff', 'Its operation ends when it is back, and the store is tried again.'] as const);
-      for (const [store, seen] of silent) {
-        const where = seen ? `at the step ${seen.step}` : 'in the middle of its operation';
-        results.push(untold(notRun(store, 'cutOff', reason, `The store fell silent ${where}. ${then}`)));
-      }
+      const reason = aborted ? 'UndoPending' : 'StoreCutOff';
+      for (const [store, seen] of silent)
+        results.push(untold({ store, outcome: 'cutOff', reason, stop: fellSilent(reason, seen?.step) }));
       return { results, probes, notStarted: [...handedBack, ...[...waiting, ...deferred].map(({ id }) => id)], breach };
     },
   };

@@ -3,7 +3,6 @@ import { createOperations } from '#client/operations.js';
 import { ApplicationFailure } from '@temporalio/common';
 import type { ResultRow, StageRow } from '#domain/messages/ledger.js';
 import type { TrainView } from '#domain/messages/train.js';
-import type { StoreResult } from '#domain/outcomes.js';
 import { reopenTrain } from '#domain/reopen.js';
 import { stillOn } from '#domain/rollback.js';
 import type { wave } from '#workflows/index.js';
@@ -221,16 +220,21 @@ describe('a store that is silent when its train ends', () => {
     await trainUntil(train, 'it waits for s001', ({ state }) => state === 'catching up');
     await train.executeUpdate(answerUpdates.finish, { args: [by] });
     await expect(train.result()).resolves.toMatchObject({ state: 'done', tally: { succeeded: 1, cutOff: 1 } });
-    const told = world.central.ledgerOf('results').flatMap(({ results }) => results);
-    const of = ({ store, reason, stop }: StoreResult) => [
-      store,
-      reason,
-      stop?.reason,
-      stop?.summary.includes('tried again'),
-    ];
-    expect(told.filter(({ store }) => store === 's001').map(of)).toEqual([
-      ['s001', 'StoreCutOff', 'StoreCutOff', true],
-      ['s001', 'UndoPending', 'UndoPending', false],
+    // In the row of its operation, which no later round has.
+    const told = resultsIn(world).filter(({ store }) => store === 's001');
+    expect(told.map(({ stage, round, reason, summary }) => [stage, round, reason, summary])).toEqual([
+      [
+        'canary',
+        0,
+        'StoreCutOff',
+        'The store fell silent at the step draining n1. Its operation ends when it is back, and the store is tried again.',
+      ],
+      [
+        'canary',
+        0,
+        'UndoPending',
+        'The store fell silent at the step draining n1. It takes back what is set by itself, or when it is back.',
+      ],
     ]);
     held.release();
     await world.storeHandle('s001').result();

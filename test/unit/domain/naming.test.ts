@@ -6,6 +6,7 @@ import {
   launchWorkflowId,
   NODE_NAME,
   operationId,
+  operationNamed,
   promotionTag,
   promotionTags,
   rollbackTag,
@@ -132,5 +133,17 @@ describe('names built of names', () => {
   it('use each search attribute once', () => {
     const names = Object.values(SEARCH_ATTRIBUTES);
     expect(new Set(names).size).toBe(names.length);
+  });
+});
+
+describe('the name of an operation', () => {
+  it('leads back to it, and another name to none', () => {
+    expect(operationNamed(operationId('2026-w48', 'rollback', 'store-001', 12))).toEqual({
+      stage: 'rollback',
+      store: 'store-001',
+      round: 12,
+    });
+    for (const name of ['', 'store-001', '2026-w48/canary/store-001', '2026-w48/canary/store-001/r'])
+      expect(operationNamed(name)).toBeUndefined();
   });
 });
