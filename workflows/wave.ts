@@ -99,8 +99,9 @@ export async function wave(raw: WaveInput): Promise<WaveReport> {
 
 /** Whoever sent it out may be gone, terminated from outside: then nobody else writes down what was done to its stores. */
 async function recordFor({ train, stage, round }: WaveInput, { results }: WaveReport): Promise<void> {
-  if (results.length === 0 || !patched('cancelled-wave-records')) return;
-  await control.record({ kind: 'results', train, stage, round, results });
+  const begun = results.filter(({ startedAt }) => startedAt !== undefined);
+  if (begun.length === 0 || !patched('cancelled-wave-records')) return;
+  await control.record({ kind: 'results', train, stage, round, results: begun });
 }
 
 /** `deferrals`: those of its tries that count. */
