@@ -628,7 +628,7 @@ describe('the deadline', () => {
     expect(stores.get('s001')?.work().at(-1)).toBe('closeOperation aborted');
     const rows = world.central.ledgerOf('results').flatMap(({ results }) => results);
     for (const told of [(await train.query(trainQuery)).notSucceeded, rows])
-      expect(told.find(({ store }) => store === 's001')).toMatchObject({ reason: 'DeadlineReached' });
+      expect(told.findLast(({ store }) => store === 's001')).toMatchObject({ reason: 'DeadlineReached' });
     const { stop } = await world.storeHandle('s001').result();
     expect(stop?.summary).toBe('Aborted by what had started it, or an operator; stopped at the nearest safe point.');
   });
