@@ -8,7 +8,7 @@ export function judgeRestores(seen: Seen, restores: RestoresSeen): Finding[] {
   const { report, doing, operations, tests } = restores;
   return [
     ...found('restores-end', report ? [] : [`The restore tests did not end: ${doing ?? 'no view'}`]),
-    ...found('sum', sumIsThePlan(restores, seen.plan.stores)),
+    ...found('sum', sumIsThePlan(restores, seen.stores.filter((store) => wantedOf(store, seen).length > 0).length)),
     ...found('ledger', ledgerIsWhatHappened(restores)),
     ...found('nothing-restored-left', nothingLeft(seen)),
     ...found('restored-once', restoredOnce(seen, restores)),
@@ -61,16 +61,26 @@ function restoredOnce(seen: Seen, { operations }: RestoresSeen): string[] {
 const isOfStore = ({ detail }: LabEntry, store: string): boolean =>
   String(detail?.['archive']).split(':')[0]?.endsWith(store) === true;
 
+/** Guests of which the night has proven no copy are not tried; when one of them was named, all others are asked for. */
+function wantedOf(store: string, { plan, stores, now, night }: Seen): number[] {
+  const guestsOf = (id: string) => (now.find((one) => one.id === id)?.guests ?? []).map(({ vmid }) => vmid);
+  const isThere = (id: string, vmid: number) =>
+    !night?.known.some((row) => row.store === id && row.vmid === vmid && row.offsite?.provenAt === undefined);
+  const { vmids } = plan.restores;
+  const isRefused = vmids !== undefined && stores.some((id) => vmids.some((vmid) => !isThere(id, vmid)));
+  const asked = vmids === undefined || isRefused ? guestsOf(store) : vmids;
+  return asked.filter((vmid) => isThere(store, vmid)).toSorted();
+}
+
 /** A store that succeeded has all its trials passed; each guest that was asked for has one word, unless people ended it. */
 function eachTrialOnce(
   { store, operationId, outcome }: Operation,
-  { plan, now }: Seen,
+  seen: Seen,
   { tests, report }: RestoresSeen,
 ): string[] {
   if (!report) return [];
   const rows = tests.filter((test) => test.store === store);
-  const there = (now.find(({ id }) => id === store)?.guests ?? []).map(({ vmid }) => vmid);
-  const wanted = (plan.restores.vmids ?? there).toSorted();
+  const wanted = wantedOf(store, seen);
   const told = rows.map(({ vmid }) => vmid).toSorted();
   const isAborted = outcome === 'aborted' || outcome === 'timedOut';
   const isWhole = isAborted ? told.every((vmid) => wanted.includes(vmid)) : told.join() === wanted.join();
