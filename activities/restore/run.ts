@@ -45,10 +45,19 @@ export async function bootGuest(deps: RestoreDeps, task: TrialTask): Promise<Tri
   }
   const left = Date.parse(startedAt) + timing.boot - now().getTime();
   const trouble = record.bootedAt === undefined ? await untilUp(deps, found, left) : undefined;
-  if (trouble !== undefined) return guestFault(trouble.why, trouble.detail);
+  if (trouble !== undefined)
+    return (await fellWithNode(deps, found, startedAt)) ?? guestFault(trouble.why, trouble.detail);
   const endedAt = record.bootedAt ?? now().toISOString();
   await state.saveTrial(task.as, { ...record, bootedAt: endedAt });
   return { kind: 'done', startedAt, endedAt };
+}
+
+/** A node that was started anew has taken its guests down with it: that is not for them to answer for. */
+async function fellWithNode({ proxmox, now }: RestoreDeps, { node }: Found, since: string) {
+  // Whole seconds, rounded down.
+  const { uptime } = await proxmox.nodeStatus(node);
+  const isAnew = (uptime + 1) * 1_000 < now().getTime() - Date.parse(since);
+  return isAnew ? siteFault(`Its node ${node} was started anew while it was tried.`) : undefined;
 }
 
 /** When it was first asked for is on disk before it is. */
@@ -119,10 +128,13 @@ class NotUp extends Error {}
 export async function probeGuest(deps: RestoreDeps, task: ProbeTask): ReturnType<RestoreActivities['probeGuest']> {
   const found = await guestOf(deps, task);
   if (!found) return absent(task);
-  const { probeAskedAt: startedAt = '' } = await noted(deps, task, found, 'probeAskedAt');
+  const { probeAskedAt: startedAt = '', bootAskedAt = startedAt } = await noted(deps, task, found, 'probeAskedAt');
   const probes: ProbeResult[] = [];
   for (const probe of task.probes) probes.push(await probeOnce(deps, found, probe));
   const canary = await readCanary(deps, found);
+  const isWell = probes.every(({ ok }) => ok) && !(canary && 'broken' in canary);
+  const fell = isWell ? undefined : await fellWithNode(deps, found, bootAskedAt);
+  if (fell) return fell;
   const endedAt = deps.now().toISOString();
   return { kind: 'done', startedAt, endedAt, probes, ...(canary === undefined ? {} : { canary }) };
 }

@@ -17,6 +17,12 @@ const booted = async (task: TrialTask): Promise<TrialTask> => {
   return task;
 };
 
+/** Seconds for which the nodes say that they have been up. */
+const upFor = (uptime: number) => {
+  const { proxmox } = practice.deps;
+  return { ...proxmox, nodeStatus: async (node: string) => ({ ...(await proxmox.nodeStatus(node)), uptime }) };
+};
+
 describe('a start', () => {
   it.each([
     ['an agent that is silent', 'agent-silent' as const],
@@ -63,15 +69,22 @@ describe('a start', () => {
     expect(practice.staging.site.guests.has(task.as)).toBe(false);
   });
 
-  it('of a container that stops by itself is the fault of the guest', async () => {
+  it.each([
+    ['by itself is the fault of the guest', 3_600, { fault: 'guest', why: 'It was started and stopped by itself.' }],
+    [
+      'with its node, which was started anew, is the fault of the site',
+      0,
+      { fault: 'site', why: expect.stringMatching(/^Its node \S+ was started anew while it was tried\.$/) as string },
+    ],
+  ])('of a container that stops %s', async (_, uptime, failure) => {
     const task = await practice.restored(practice.trial(102));
     const nodes = notEntered();
     const timing = { ...practice.deps.timing, boot: 1_500 };
-    const booting = practice.worker({ nodes, timing }).bootGuest(task);
+    const booting = practice.worker({ nodes, timing, proxmox: upFor(uptime) }).bootGuest(task);
     const guest = () => practice.staging.site.guests.get(task.as);
     await expect.poll(() => guest()?.status).toBe('running');
     practice.staging.site.haltGuest(guest()!, 'lab');
-    expect(failureIn(await booting)).toMatchObject({ fault: 'guest', why: 'It was started and stopped by itself.' });
+    expect(failureIn(await booting)).toMatchObject(failure);
   });
 
   it('whose answer is lost is found, and not made again', async () => {
@@ -210,6 +223,16 @@ describe('probes', () => {
       const { probes } = doneOf(await practice.worker().probeGuest(practice.probing(task, ...command)));
       expect(probes).toEqual([{ name: 'self-test', ok: false, said: expect.stringMatching(said) as string }]);
     }
+  });
+
+  it('that fail since their node was started anew meanwhile are the fault of the site', async () => {
+    const task = await booted(await practice.restored(practice.trial(102)));
+    const later = { now: () => new Date(Date.now() + 5_000), proxmox: upFor(1) };
+    const failed = failureIn(
+      await practice.worker(later).probeGuest(practice.probing(task, 'test', '-f', '/nonsense')),
+    );
+    expect(failed).toMatchObject({ fault: 'site', why: expect.stringContaining('was started anew') as string });
+    doneOf(await practice.worker(later).probeGuest(practice.probing(task, 'true')));
   });
 
   it('are tried again within their time, also when nobody heard what they said', async () => {
