@@ -72,15 +72,20 @@ function runsWhatItRanBefore(
   return wrong;
 }
 
-/** A node that got newer packages got the older ones, and then booted; one that got none was left alone. */
+/**
+ * A node that got newer packages got the older ones, and then booted, if it had booted with the newer ones; one that got
+ * none was left alone.
+ */
 function wayInTheJournal({ store, operationId }: Operation, { journal, now }: Seen): string[] {
   const own = journal.filter((entry) => entry.store === store);
   return (now.find(({ id }) => id === store)?.nodes ?? []).flatMap(({ name }) => {
     const entries = own.filter(({ node }) => node === name);
     const changed = entries.findLast(({ effect }) => CHANGES.includes(effect));
     if (!changed) return [];
-    const booted = entries.findLast(({ effect }) => effect === 'node.up');
-    const isProven = changed.effect === 'packages.install' && booted !== undefined && booted.seq > changed.seq;
+    const newer = entries.findLast(({ effect, seq }) => effect === 'packages.install' && seq < changed.seq);
+    const boots = entries.filter(({ effect }) => effect === 'node.up').map(({ seq }) => seq);
+    const ranNewer = newer === undefined || boots.some((seq) => seq > newer.seq && seq < changed.seq);
+    const isProven = changed.effect === 'packages.install' && (!ranNewer || boots.some((seq) => seq > changed.seq));
     return isProven
       ? []
       : [`${operationId} took ${name} back, but the journal does not show it changed and then booted`];

@@ -320,6 +320,11 @@ describe('the judge of a train that is taken back', () => {
     expect(skipped({ desired: [desiredOf({ permit: undefined } as never)] })).toEqual([]);
   });
 
+  it('asks for no boot of a node that never booted with the newer packages', () => {
+    const isBoot = ({ node, effect }: Seen['journal'][number]) => node === 'n2' && effect === 'node.up';
+    expect(judged({}, {}, { journal: BOTH_WAYS.filter((entry) => !isBoot(entry)) })).not.toContain('went-back');
+  });
+
   it.each<[string, Partial<TrainSeen>, Partial<WayBackSeen>, Partial<Seen>, string]>([
     ['a train that goes on all the same', { report: { ...rolledBack, state: 'done' } }, {}, {}, 'goes-back'],
     [
