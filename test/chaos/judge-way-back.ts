@@ -74,7 +74,8 @@ function runsWhatItRanBefore(
 
 /**
  * A node that got newer packages got the older ones, and then booted, if it had booted with the newer ones; one that got
- * none was left alone.
+ * none was left alone. What an upgrade that broke off has unpacked is configured; what is of the older release by then,
+ * or of Ceph, stays.
  */
 function wayInTheJournal({ store, operationId }: Operation, { journal, now }: Seen): string[] {
   const own = journal.filter((entry) => entry.store === store);
@@ -85,7 +86,10 @@ function wayInTheJournal({ store, operationId }: Operation, { journal, now }: Se
     const newer = entries.findLast(({ effect, seq }) => effect === 'packages.install' && seq < changed.seq);
     const boots = entries.filter(({ effect }) => effect === 'node.up').map(({ seq }) => seq);
     const ranNewer = newer === undefined || boots.some((seq) => seq > newer.seq && seq < changed.seq);
-    const isProven = changed.effect === 'packages.install' && (!ranNewer || boots.some((seq) => seq > changed.seq));
+    const isProven =
+      changed.effect === 'packages.install'
+        ? !ranNewer || boots.some((seq) => seq > changed.seq)
+        : entries.some(({ effect, seq }) => effect === 'packages.configure' && seq > changed.seq);
     return isProven
       ? []
       : [`${operationId} took ${name} back, but the journal does not show it changed and then booted`];

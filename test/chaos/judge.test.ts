@@ -320,6 +320,13 @@ describe('the judge of a train that is taken back', () => {
     expect(skipped({ desired: [desiredOf({ permit: undefined } as never)] })).toEqual([]);
   });
 
+  it('takes what an upgrade that broke off has unpacked for brought back when it is configured', () => {
+    const brokenOff = [...BOTH_WAYS, entry(86, 'packages.fail', 'n3'), entry(87, 'node.up', 'n3')];
+    const journal = [...brokenOff, entry(88, 'packages.configure', 'n3')];
+    expect(judged({}, {}, { journal: brokenOff })).toContain('went-back');
+    expect(judged({}, {}, { journal })).not.toContain('went-back');
+  });
+
   it('asks for no boot of a node that never booted with the newer packages', () => {
     const isBoot = ({ node, effect }: Seen['journal'][number]) => node === 'n2' && effect === 'node.up';
     expect(judged({}, {}, { journal: BOTH_WAYS.filter((entry) => !isBoot(entry)) })).not.toContain('went-back');
