@@ -474,13 +474,8 @@ export function createOperations(options: OperationsOptions): Operations {
     const viewOf = ({ fleet, workflowId, runId }: RunHandle): Promise<View> =>
       call(placeOf(fleet), async () => {
         const handle = client.workflow.getHandle(workflowId, runId);
-        const view = await handle.query(query);
-        if (isRunOver(view)) return view;
-        const { status } = await handle.describe();
-        const how = outcomeOfStatus(status.name);
-        // It may have ended by itself meanwhile, and says so when it is asked again.
-        if (how === undefined) return status.name === 'RUNNING' ? inWorkNow(view) : handle.query(query);
-        return { ...view, state: 'failed', inFlight: 0, doing: `Its run was ${how}, and can say no more.` };
+        const brokenOff = (view: View, doing: string): View => ({ ...view, state: 'failed', inFlight: 0, doing });
+        return toldBy(handle, query, { isOver: isRunOver, brokenOff, inWork: inWorkNow });
       });
     return {
       async start(raw) {
@@ -541,18 +536,6 @@ export function createOperations(options: OperationsOptions): Operations {
     return mergeOperations(runs, rows ?? []).slice(0, limit);
   }
 
-  /** A run that was ended from outside says for ever what it did then. */
-  async function viewOfRun(handle: WorkflowHandle): Promise<TrainView> {
-    const view = await handle.query(trainQuery);
-    if (isTrainOver(view.state)) return view;
-    const { status } = await handle.describe();
-    const how = outcomeOfStatus(status.name);
-    // It may have ended by itself meanwhile, and says so when it is asked again.
-    if (how === undefined) return status.name === 'RUNNING' ? view : handle.query(trainQuery);
-    const doing = `Its run was ${how}, and can say no more. To take back what it left: ${rollbackAgain(view.train)}`;
-    return { ...view, state: 'failed', doing, hold: undefined, answers: [], awaited: [] };
-  }
-
   /** The newest of each kind, however many of another kind came after it; and what runs. */
   async function newestOfEach(store: string): Promise<StoreOperation[]> {
     const runs = await runsOn(store, RECENT);
@@ -576,7 +559,9 @@ export function createOperations(options: OperationsOptions): Operations {
     async trainView(rawFleet) {
       const fleet = checkFleet(rawFleet);
       const handle = client.workflow.getHandle(trainWorkflowId(fleet));
-      const view = await call(placeOfTrain(fleet), () => viewOfRun(handle));
+      const view = await call(placeOfTrain(fleet), () =>
+        toldBy(handle, trainQuery, { isOver: ({ state }) => isTrainOver(state), brokenOff: brokenOffTrain }),
+      );
       // A stage that is done already has a wave in work too: of stores that came back.
       const progress = view.wave === undefined ? undefined : await waveProgress(view.wave);
       const stages = view.stages.map((stage) => (stage.wave === view.wave ? withProgress(stage, progress) : stage));
@@ -833,6 +818,39 @@ function operationOf(run: WorkflowExecutionInfo): StoreOperation {
     runId: run.runId,
   };
 }
+
+interface Telling<View> {
+  isOver: (view: View) => boolean;
+  /** The view with what is to be said of a run that can say no more. */
+  brokenOff: (view: View, doing: string) => View;
+  /** Default: as it is told. */
+  inWork?: (view: View) => Promise<View>;
+}
+
+/** What a run says of itself. One that was ended from outside would say for ever what it did then. */
+async function toldBy<View>(
+  handle: WorkflowHandle,
+  query: QueryDefinition<View>,
+  { isOver, brokenOff, inWork }: Telling<View>,
+): Promise<View> {
+  const view = await handle.query(query);
+  if (isOver(view)) return view;
+  const { status } = await handle.describe();
+  const how = outcomeOfStatus(status.name);
+  if (how !== undefined) return brokenOff(view, `Its run was ${how}, and can say no more.`);
+  // It may have ended by itself meanwhile, and says so when it is asked again.
+  if (status.name !== 'RUNNING') return handle.query(query);
+  return inWork ? inWork(view) : view;
+}
+
+const brokenOffTrain = (view: TrainView, doing: string): TrainView => ({
+  ...view,
+  state: 'failed',
+  doing: `${doing} To take back what it left: ${rollbackAgain(view.train)}`,
+  hold: undefined,
+  answers: [],
+  awaited: [],
+});
 
 /** A run that was ended from outside never wrote its outcome. */
 function outcomeOfStatus(status: string): string | undefined {

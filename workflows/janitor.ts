@@ -6,7 +6,7 @@ import { attention } from './attention.js';
 import { everyStore } from './every-store.js';
 import { janitorQuery } from './messages.js';
 import { invalid, parseInput } from './parse-input.js';
-import { control, helloProxy, isUnanswered, messageOf, sweepProxy } from './proxies.js';
+import { control, helloProxy, isUnanswered, messageOf, refusedBy, sweepProxy } from './proxies.js';
 import { sweepStaging } from './sweep-staging.js';
 import { PART_SIZE } from './train-waves.js';
 
@@ -71,7 +71,7 @@ async function plan(
 ): Promise<{ left: string[]; offlineAfter: number; staging: { storeTimeout: number } | undefined }> {
   const planned = await control.planSweep({ fleet, stores }).catch((error: unknown) => {
     if (isCancellation(error)) throw error;
-    return { kind: 'refused' as const, problems: [messageOf(error)] };
+    return refusedBy(error);
   });
   if (planned.kind === 'refused') {
     const summary = `The janitor of ${fleet} looked at no store: ${planned.problems.join('; ')}`;

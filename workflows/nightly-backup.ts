@@ -28,7 +28,7 @@ import { NO_THRESHOLD, openFleetRun, type FleetRun } from './fleet-run.js';
 import { nightCareQuery, nightQuery } from './messages.js';
 import { openNightEnd } from './night-end.js';
 import { invalid, parseInput } from './parse-input.js';
-import { control, messageOf, offsiteProxies } from './proxies.js';
+import { control, messageOf, offsiteProxies, refusedBy } from './proxies.js';
 import { searchKeys } from './search-keys.js';
 import { PART_SIZE } from './train-waves.js';
 import type { wave } from './wave.js';
@@ -129,9 +129,7 @@ function end({ night, stores, excluded, leftTo }: NightPlan, desk: Desk): NightR
 
 async function planNight(input: NightInput, desk: Desk): Promise<NightPlan> {
   const { fleet, stores, now } = input;
-  const planned = await control
-    .planNight({ fleet, stores, now, startedAt: desk.view.startedAt })
-    .catch((error: unknown) => ({ kind: 'refused' as const, problems: [messageOf(error)] }));
+  const planned = await control.planNight({ fleet, stores, now, startedAt: desk.view.startedAt }).catch(refusedBy);
   if (planned.kind === 'planned') return planned.plan;
   const summary = `No store of ${fleet} is backed up tonight: ${planned.problems.join('; ')}`;
   desk.fail(summary);

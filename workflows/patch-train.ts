@@ -15,7 +15,7 @@ import { tellPeople } from './attention.js';
 import { openCatchUp, type CatchUp } from './catch-up.js';
 import { isPassed } from './gate-passed.js';
 import { parseInput } from './parse-input.js';
-import { buildRelease, control, messageOf } from './proxies.js';
+import { buildRelease, control, messageOf, refusedBy } from './proxies.js';
 import { takeBackTrain } from './rollback.js';
 import { isTakenBackByPolicy, runRounds, standStillIfAborted } from './stage-rounds.js';
 import { openDesk, type TrainDesk } from './train-desk.js';
@@ -85,9 +85,9 @@ async function unopened(error: unknown, { fleet }: TrainInput, desk: TrainDesk):
 }
 
 /** What could not be read to plan it ends it like what is wrong with its plan. */
-function unplanned(error: unknown): { kind: 'refused'; problems: string[] } {
+function unplanned(error: unknown): ReturnType<typeof refusedBy> {
   if (!isTold()) throw error;
-  return { kind: 'refused', problems: [messageOf(error)] };
+  return refusedBy(error);
 }
 
 /** Trains of earlier builds ended without a word. */

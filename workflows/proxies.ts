@@ -214,6 +214,9 @@ export const { buildRelease, signRollbackPermit } = proxyActivities<ReleaseActiv
 export const messageOf = (error: unknown): string =>
   error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
 
+/** The answer of a plan that could not be made, since something could not be read or is not as it should be. */
+export const refusedBy = (error: unknown) => ({ kind: 'refused' as const, problems: [messageOf(error)] });
+
 const isTimeout = (error: unknown, type: TimeoutFailure['timeoutType']): boolean =>
   error instanceof ActivityFailure && error.cause instanceof TimeoutFailure && error.cause.timeoutType === type;
 

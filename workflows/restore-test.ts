@@ -24,7 +24,7 @@ import { tellPeople } from './attention.js';
 import { NO_THRESHOLD, openFleetRun, type FleetRun } from './fleet-run.js';
 import { restoresQuery } from './messages.js';
 import { invalid, parseInput } from './parse-input.js';
-import { control, messageOf, stagingProxies } from './proxies.js';
+import { control, messageOf, refusedBy, stagingProxies } from './proxies.js';
 import { searchKeys } from './search-keys.js';
 import { sweepStaging } from './sweep-staging.js';
 import { PART_SIZE } from './train-waves.js';
@@ -84,9 +84,7 @@ const openDesk = ({ fleet }: RestoreInput): Desk =>
   );
 
 async function planRun({ fleet, stores, vmids }: RestoreInput, desk: Desk): Promise<RestorePlan> {
-  const planned = await control
-    .planRestores({ fleet, stores, vmids, startedAt: desk.view.startedAt })
-    .catch((error: unknown) => ({ kind: 'refused' as const, problems: [messageOf(error)] }));
+  const planned = await control.planRestores({ fleet, stores, vmids, startedAt: desk.view.startedAt }).catch(refusedBy);
   if (planned.kind === 'planned') return planned.plan;
   const summary = `No guest of ${fleet} is restored for a test: ${planned.problems.join('; ')}`;
   desk.fail(summary);

@@ -9,7 +9,7 @@ import type { PermitRef } from '#domain/release.js';
 import { awaitedUntil, describePlan, rollbackSummary, type RollbackPlan } from '#domain/rollback.js';
 import { awaitAbsent } from './absent.js';
 import { isPassed } from './gate-passed.js';
-import { control, messageOf, pointBack, revertPromotions, signRollbackPermit } from './proxies.js';
+import { control, messageOf, pointBack, refusedBy, revertPromotions, signRollbackPermit } from './proxies.js';
 import { abortOf } from './stage-rounds.js';
 import type { TakenDecision, TrainDesk } from './train-desk.js';
 import { takeResults } from './train-records.js';
@@ -68,9 +68,9 @@ async function plan({ desk, plan: { fleet, train } }: Run): Promise<Planned | Ov
 }
 
 /** A train that is to go back stands still and says why it cannot, also of what it could not read. */
-export function refusedFor(error: unknown): { kind: 'refused'; problems: string[] } {
+export function refusedFor(error: unknown): ReturnType<typeof refusedBy> {
   if (!patched('unplanned-way-back-holds')) throw error;
-  return { kind: 'refused', problems: [messageOf(error)] };
+  return refusedBy(error);
 }
 
 async function approve(
